@@ -1,0 +1,1 @@
+"""Turn one stage specification into weights or a score. Knows no policy, store or tracker."""

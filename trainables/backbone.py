@@ -1,0 +1,111 @@
+"""Backbones: torchvision's ResNets without classifier, so that weights load anywhere.
+
+State-dict keys are torchvision's and timm's (minus `fc`). `group_batch_norm` makes BatchNorm statistics
+those of fixed groups of the global batch, whatever the number of ranks: one rank with four groups and
+four ranks with one group each compute the same.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from trainables import distributed
+from trainables.errors import UserError
+from trainables.plugins import unknown
+
+LAYERS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+}
+
+
+class Backbone(ResNet):
+    """A ResNet whose forward gives pooled features; `maps` gives the last stage's maps.
+
+    width: number of features (512 for basic blocks, 2048 for bottlenecks).
+    """
+
+    def __init__(self, name: str, channels: int = 3) -> None:
+        if name not in LAYERS:
+            raise UserError(unknown("backbone", name, tuple(LAYERS)))
+        block, layers = LAYERS[name]
+        super().__init__(block, layers, zero_init_residual=False)
+        self.width: int = self.fc.in_features
+        del self.fc
+        if channels != 3:
+            self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def maps(self, x: Tensor) -> Tensor:
+        """[n, channels, h, w] -> [n, width, h / 32, w / 32]."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, channels, h, w] -> [n, width]."""
+        return self.maps(x).mean((2, 3))
+
+
+class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over `groups` equal, contiguous parts of the local batch.
+
+    The running statistics take the mean over groups, which is linear: averaged over ranks they equal
+    those of one rank holding all groups.
+    """
+
+    groups = 1
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        assert input.dim() in (2, 4), input.shape
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or not self.track_running_stats:
+            return super().forward(input)
+        momentum = 0.1 if self.momentum is None else self.momentum
+        outs, means, variances = [], [], []
+        for part in input.chunk(self.groups):
+            out, mean, inverse_std = torch.native_batch_norm(
+                part, self.weight, self.bias, None, None, True, momentum, self.eps
+            )
+            n = part.numel() / part.shape[1]
+            outs.append(out)
+            means.append(mean)
+            variances.append((inverse_std.pow(-2) - self.eps) * (n / max(n - 1, 1)))
+        with torch.no_grad():
+            self.running_mean.lerp_(torch.stack(means).mean(0), momentum)  # type: ignore[union-attr]
+            self.running_var.lerp_(torch.stack(variances).mean(0), momentum)  # type: ignore[union-attr]
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        return torch.cat(outs) if len(outs) > 1 else outs[0]
+
+
+def group_batch_norm(module: nn.Module, groups: int) -> None:
+    """Replace every BatchNorm in place; groups: on this rank."""
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.__class__ = GroupedBatchNorm
+            child.groups = groups
+
+
+@torch.no_grad()
+def average_statistics(module: nn.Module) -> None:
+    """Running statistics averaged over ranks, in place; updates being linear, it may be done any time."""
+    if distributed.world_size() == 1:
+        return
+    for child in module.modules():
+        if isinstance(child, GroupedBatchNorm):
+            for buffer in (child.running_mean, child.running_var):
+                assert buffer is not None
+                dist.all_reduce(buffer)
+                buffer /= distributed.world_size()
+
+
+def features(backbone: nn.Module, images: Tensor, mean: Tensor, std: Tensor, size: int) -> Tensor:
+    """Evaluation-mode features of uint8 images, each resized as one full view to `size` px."""
+    x = images.float() / 255
+    if x.shape[-1] != size:
+        x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return backbone((x - mean) / std)

@@ -1,0 +1,122 @@
+"""What a stage is: everything that decides its result, hashed into its key.
+
+Identity (`StageSpec`, `DownstreamSpec`) and runtime (`Runtime`) are different types, so there is no
+list of fields to leave out of the hash. A parent is named by its key, so a key is a Merkle list.
+Standard library only.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+FORMAT = 1  # of keys and of everything written under a key; a store of another format is refused
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images, decoded how, split how. The place they are read from is not part of it."""
+
+    name: str  # a file in trainables/data/
+    params: dict[str, Any]
+    size: int  # side of the cached square, px
+    channels: int  # 1 or 3
+    val: float  # shares of the groups
+    test: float
+    seed: int  # of the split
+
+    def __post_init__(self) -> None:
+        assert self.channels in (1, 3), self.channels
+
+
+@dataclass(frozen=True)
+class LRPolicy:
+    """Every rate of `range` for `epochs`, from the same start and seed; the best score trains on."""
+
+    range: tuple[float, ...]  # rising
+    epochs: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all training has in common. Lengths in epochs of the images trained on."""
+
+    backbone: str
+    image_size: int  # px, of a full view
+    epochs: float
+    global_batch: int
+    bn_groups: int  # BatchNorm statistics are of global_batch / bn_groups images, on any worker count
+    precision: Literal["float32", "bfloat16"]
+    optimizer: str
+    weight_decay: float
+    warmup: float  # share of the steps
+    lr: LRPolicy
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One training run of one pretext task, from the parent's backbone or from scratch."""
+
+    pretext: str
+    params: dict[str, Any]
+    augment: dict[str, Any]
+    training: Training
+    data: DataSpec
+    data_digest: str
+    seed: int
+    version: str  # of the task's code
+    parent: str | None  # key of the parent stage
+    format: int = FORMAT
+
+    def key(self) -> str:
+        return f"{self.pretext}-{digest(asdict(self))}"
+
+
+@dataclass(frozen=True)
+class DownstreamSpec:
+    """The labelled task at the end: fine-tune the start's backbone, score it on validation."""
+
+    training: Training
+    augment: dict[str, Any]
+    label_fraction: float
+    class_balanced: bool
+    probes: bool
+    data: DataSpec
+    data_digest: str
+    seed: int
+    version: str
+    parent: str | None  # key of a stage; None: from scratch
+    weights: str | None = None  # digest of a weight file to start from (ImageNet)
+    format: int = FORMAT
+
+    def key(self) -> str:
+        return f"downstream-{digest(asdict(self))}"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how it runs; never hashed, never changes a result beyond float tolerance."""
+
+    device: str = "cpu"
+    threads: int = 0  # of one worker; 0: torch's own choice
+    log_every: int = 10  # steps between reports
+    checkpoint_seconds: float = 20.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A chain's downstream result, in percent; the interval is a bootstrap over groups."""
+
+    balanced_accuracy: float
+    ci_low: float
+    ci_high: float
+    extras: dict[str, float] = field(default_factory=dict)
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
