@@ -1,0 +1,68 @@
+"""Chains: ordered tuples of distinct pretext tasks, their labels and deltas. Pure.
+
+`odc>moco` is written the same everywhere: CSV, command line, tracker, report.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise, permutations
+from typing import TypeAlias
+
+from trainables.errors import UserError
+
+Chain: TypeAlias = tuple[str, ...]
+SCRATCH, IMAGENET = "scratch", "imagenet"
+BASELINES = (SCRATCH, IMAGENET)
+
+
+def parse(text: str) -> Chain:
+    """`"odc>moco"` -> `("odc", "moco")`."""
+    chain = tuple(part.strip() for part in text.split(">"))
+    if not all(chain) or len(set(chain)) != len(chain):
+        raise UserError(f"chain {text!r}: want distinct task names joined by '>', as in odc>moco")
+    return chain
+
+
+def name(chain: Chain) -> str:
+    return ">".join(chain)
+
+
+def enumerate_chains(tasks: Sequence[str], max_length: int) -> Iterator[Chain]:
+    """Every chain of 1 .. max_length distinct tasks, shorter ones first, in the tasks' order."""
+    for length in range(1, min(max_length, len(tasks)) + 1):
+        yield from permutations(tasks, length)
+
+
+def prefixes(chain: Chain) -> Iterator[Chain]:
+    """The chain's prefixes from the single up to the chain itself."""
+    for end in range(1, len(chain) + 1):
+        yield chain[:end]
+
+
+def stages_naive(chains: Sequence[Chain]) -> int:
+    """Stages trained if every chain were trained on its own."""
+    return sum(map(len, chains))
+
+
+def stages_shared(chains: Sequence[Chain]) -> int:
+    """Stages trained if every prefix is trained once."""
+    return len({prefix for chain in chains for prefix in prefixes(chain)})
+
+
+def label(chain: Chain, singles: Mapping[str, float]) -> str:
+    """C, AC or MC by the single accuracies along the chain; '' for a single or an unknown one.
+
+    C: strictly rising; AC: strictly falling; MC: neither. A tie counts as neither.
+    """
+    if len(chain) < 2 or any(task not in singles for task in chain):
+        return ""
+    steps = [singles[b] - singles[a] for a, b in pairwise(chain)]
+    if all(step > 0 for step in steps):
+        return "C"
+    return "AC" if all(step < 0 for step in steps) else "MC"
+
+
+def delta(chain: Chain, accuracy: float, singles: Mapping[str, float]) -> float | None:
+    """The chain's accuracy minus its first task's alone; None for a single or an unknown one."""
+    if len(chain) < 2 or chain[0] not in singles:
+        return None
+    return accuracy - singles[chain[0]]

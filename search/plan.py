@@ -1,0 +1,130 @@
+"""From a space to stage specifications: what a chain's stages and its score are, by key. Pure."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.chain import BASELINES, IMAGENET, SCRATCH, Chain, prefixes
+from search.space import Profile, Space, TaskChoice
+from trainables.errors import UserError
+from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
+
+
+def data_spec(space: Space) -> DataSpec:
+    data = space.data
+    return DataSpec(
+        name=data.name,
+        params=data.params,
+        size=space.profile.cache_size,
+        channels=data.channels,
+        val=data.val,
+        test=data.test,
+        seed=space.seed,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Names every stage and every score of one space on one data set."""
+
+    space: Space
+    data_digest: str
+    imagenet_digest: str | None = None
+
+    def stage(self, chain: Chain) -> StageSpec:
+        """The specification of the chain's last stage."""
+        parent: str | None = None
+        for prefix in prefixes(chain):
+            spec = self._stage(prefix[-1], parent)
+            parent = spec.key()
+        return spec
+
+    def downstream(self, chain: Chain) -> DownstreamSpec:
+        """The specification of the chain's score; `("scratch",)` and `("imagenet",)` are chains too."""
+        space, profile = self.space, self.space.profile
+        task = space.downstream
+        training = self._training(
+            task.optimizer, task.weight_decay, profile.downstream_epochs, profile.downstream_batch,
+            LRPolicy(task.lr_range, profile.downstream_lr_epochs),
+        )  # fmt: skip
+        return DownstreamSpec(
+            training=training,
+            augment=space.data.augment,
+            label_fraction=profile.label_fraction,
+            class_balanced=task.class_balanced,
+            probes=task.probes,
+            data=data_spec(space),
+            data_digest=self.data_digest,
+            seed=space.seed,
+            version=task.version,
+            parent=None if chain[0] in BASELINES else self.stage(chain).key(),
+            weights=self.imagenet_digest if chain == (IMAGENET,) else None,
+        )
+
+    def baselines(self) -> tuple[Chain, ...]:
+        """Those that can be run: `imagenet` needs a weight file."""
+        return ((SCRATCH,), (IMAGENET,)) if self.imagenet_digest else ((SCRATCH,),)
+
+    def _stage(self, name: str, parent: str | None) -> StageSpec:
+        space, task = self.space, self.space.tasks[name]
+        training = self._training(
+            task.optimizer, task.weight_decay, space.profile.epochs, space.profile.batch,
+            LRPolicy(task.lr_range, space.profile.lr_epochs),
+        )  # fmt: skip
+        return StageSpec(
+            pretext=name,
+            params=task.params,
+            augment=space.data.augment,
+            training=training,
+            data=data_spec(space),
+            data_digest=self.data_digest,
+            seed=space.seed,
+            version=task.version,
+            parent=parent,
+        )
+
+    def _training(
+        self, optimizer: str, weight_decay: float, epochs: float, batch: int, lr: LRPolicy
+    ) -> Training:
+        profile = self.space.profile
+        assert profile.precision != "auto", "resolved by hardware.resolve"
+        return Training(
+            backbone=profile.backbone,
+            image_size=profile.image_size,
+            epochs=epochs,
+            global_batch=batch,
+            bn_groups=profile.bn_groups,
+            precision=profile.precision,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            warmup=profile.warmup,
+            lr=lr,
+        )
+
+
+def file_digest(path: str) -> str:
+    """sha256 of a weight file; UserError if it is not there."""
+    if not Path(path).is_file():
+        raise UserError(
+            f"baselines.imagenet: no file {path!r}; give a torchvision or timm ResNet "
+            "as .safetensors or .pth, or null to leave the row out"
+        )
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one worker group, from image counts and a rate."""
+
+    stage: float
+    score: float
+
+
+def estimate(profile: Profile, tasks: dict[str, TaskChoice], images: int, lr_rates: int) -> Cost:
+    """A rough cost of one stage and of one score; a pretext image costs about twice a labelled one."""
+    stage_lr = sum(len(task.lr_range) for task in tasks.values()) / len(tasks)
+    stage = images * (profile.epochs + stage_lr * profile.lr_epochs) * 2
+    labelled = images * profile.label_fraction
+    score = labelled * (profile.downstream_epochs + lr_rates * profile.downstream_lr_epochs)
+    return Cost(stage / profile.images_per_second, score / profile.images_per_second)

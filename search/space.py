@@ -1,0 +1,292 @@
+"""A space: what is searched, on which data, how long. YAML in `spaces/`, composed by Hydra, then frozen.
+
+    space = load("isic3", ["profile=smoke", "tasks.moco.lr_range=[0.01,0.03]"])
+
+Hydra rejects a misspelt override but merges a misspelt key of a YAML file without a word, so the
+dataclasses here refuse what they don't know. The only importer of hydra and omegaconf.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from trainables.errors import UserError
+from trainables.plugins import unknown
+
+SPACES = Path(__file__).resolve().parent.parent / "spaces"
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """One pretext task with its LR range; `params` are the task's own."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    version: str
+    params: dict[str, Any]
+    lr_range: tuple[float, ...]
+    optimizer: Literal["sgd", "adamw", "lars"]
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: the plug-in's name, where it lies, the shares of the splits, the modality."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    root: str | None
+    params: dict[str, Any]
+    channels: Literal[1, 3]
+    val: float
+    test: float
+    augment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Downstream:
+    """The labelled task: class-balanced loss or plain, cheap probes or none."""
+
+    __pydantic_config__ = STRICT
+    version: str
+    lr_range: tuple[float, ...]
+    optimizer: Literal["sgd", "adamw"]
+    weight_decay: float
+    class_balanced: bool
+    probes: bool
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large and how long. Lengths in epochs, sizes in pixels, batches over all workers."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    backbone: str
+    image_size: int
+    cache_size: int
+    precision: Literal["auto", "float32", "bfloat16"]
+    bn_groups: int
+    batch: int
+    epochs: float
+    lr_epochs: float
+    warmup: float
+    downstream_batch: int
+    downstream_epochs: float
+    downstream_lr_epochs: float
+    label_fraction: float
+    images_per_second: float  # of one worker, for the plan's estimate until something was measured
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which chains are tried, in which order."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RuntimeChoice:
+    """Where it runs: workers a stage; groups at a time and threads a worker (null: as many as fit)."""
+
+    __pydantic_config__ = STRICT
+    workers: int
+    groups: int | None
+    threads: int | None
+    log_every: int
+    checkpoint_seconds: float
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """`scratch` is always run; ImageNet from a local safetensors or weights-only .pth file."""
+
+    __pydantic_config__ = STRICT
+    imagenet: str | None
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything one search needs; plain values all the way down."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    tasks: dict[str, TaskChoice]
+    max_length: int
+    seed: int
+    budget: int | None
+    store: str
+    cache: str
+    data: Data
+    downstream: Downstream
+    profile: Profile
+    policy: Policy
+    runtime: RuntimeChoice
+    baselines: Baselines
+
+    def __post_init__(self) -> None:
+        for check in (_check_tasks, _check_sizes, _check_rates, _check_runtime):
+            check(self)
+
+
+def available_spaces() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in SPACES.glob("*.yaml")))
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Space:
+    """Compose `spaces/NAME.yaml` with Hydra overrides; UserError in one line if anything is off."""
+    if name not in available_spaces():
+        raise UserError(unknown("spaces", name, available_spaces()))
+    raw = _compose(name, overrides)
+    _check_params(raw)
+    try:
+        return TypeAdapter(Space).validate_python(raw)
+    except ValidationError as error:
+        raise UserError(f"spaces/{name}.yaml: {_first_line(error, raw)}") from None
+
+
+def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    def composed(chosen: Sequence[str]) -> dict[str, Any]:
+        with initialize_config_dir(version_base="1.3", config_dir=str(SPACES)):
+            config = compose(name, overrides=list(chosen))
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+
+    try:
+        return composed(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        groups = [o for o in overrides if (SPACES / o.partition("=")[0]).is_dir()]
+        for override in overrides:
+            _explain(override, composed([g for g in groups if _group_known(g)]))
+        raise UserError(f"spaces/{name}.yaml: {str(error).splitlines()[0]}") from None
+
+
+def _group_known(override: str) -> bool:
+    group, _, choice = override.partition("=")
+    return (SPACES / group / f"{choice}.yaml").exists()
+
+
+def _explain(override: str, config: dict[str, Any]) -> None:
+    """Raise the one line that says what is wrong with this override, if it is this one."""
+    path, _, value = override.partition("=")
+    if (SPACES / path).is_dir():
+        if not _group_known(override):
+            known = tuple(sorted(p.stem for p in (SPACES / path).glob("*.yaml")))
+            raise UserError(f"override {override}: " + unknown(f"spaces/{path}", value, known))
+        return
+    node: Any = config
+    for part in path.lstrip("+~").split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            known = tuple(map(str, node)) if isinstance(node, Mapping) else ()
+            raise UserError(f"override {override}: " + unknown("the space", part, known))
+        node = node[part]
+
+
+def _check_params(raw: dict[str, Any]) -> None:
+    """Keys of `params` (and of `augment`) are those of the group's own YAML file."""
+    from omegaconf import OmegaConf
+
+    chosen = [("data", raw.get("data")), ("policy", raw.get("policy"))]
+    chosen += [("task", task) for task in (raw.get("tasks") or {}).values()]
+    for group, node in chosen:
+        path = SPACES / group / f"{(node or {}).get('name')}.yaml"
+        if not node or not path.exists():
+            continue
+        own = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(own, dict)
+        for section in ("params", "augment"):
+            known = tuple(map(str, own.get(section) or {}))
+            for key in node.get(section) or {}:
+                if key not in known:
+                    where = f"{group} {node['name']}: {section}"
+                    raise UserError(unknown(where, str(key), known))
+
+
+def _first_line(error: ValidationError, raw: dict[str, Any]) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        *parents, key = map(str, first["loc"])
+        known = _fields_at(parents)
+        return unknown(".".join(parents) or "the space", key, known)
+    if first["type"] in ("missing", "missing_argument"):
+        return f"{where} is missing; it has no default"
+    came = re.sub(r"\s+", " ", repr(first.get("input")))[:80]
+    return f"{where}: {first['msg']}, came {came}"
+
+
+def _fields_at(parents: Sequence[str]) -> tuple[str, ...]:
+    kinds = {"data": Data, "downstream": Downstream, "profile": Profile, "policy": Policy}
+    kinds |= {"runtime": RuntimeChoice, "baselines": Baselines, "tasks": TaskChoice}
+    kind = kinds.get(parents[0], Space) if parents else Space
+    return tuple(f for f in kind.__dataclass_fields__)
+
+
+def _check_tasks(space: Space) -> None:
+    for key, task in space.tasks.items():
+        if key != task.name:
+            raise UserError(f"tasks.{key}: its name is {task.name!r}; a task is keyed by its name")
+    if not 1 <= space.max_length <= len(space.tasks):
+        raise UserError(
+            f"max_length: came {space.max_length}, allowed 1 to {len(space.tasks)}, "
+            f"the number of tasks ({', '.join(space.tasks)})"
+        )
+    if space.budget is not None and space.budget < 1:
+        raise UserError(f"budget: came {space.budget}; want a number of stages, 1 or more")
+
+
+def _check_sizes(space: Space) -> None:
+    profile = space.profile
+    for key in ("image_size", "cache_size", "bn_groups", "batch", "downstream_batch", "epochs"):
+        if getattr(profile, key) <= 0:
+            raise UserError(f"profile.{key}: came {getattr(profile, key)}; want more than 0")
+    for key in ("batch", "downstream_batch"):
+        if getattr(profile, key) % profile.bn_groups:
+            raise UserError(
+                f"profile.{key}: came {getattr(profile, key)}; want a multiple of "
+                f"profile.bn_groups = {profile.bn_groups}"
+            )
+    if not 0 < profile.label_fraction <= 1:
+        raise UserError(f"profile.label_fraction: came {profile.label_fraction}; want 0 < x <= 1")
+    if min(space.data.val, space.data.test) <= 0 or space.data.val + space.data.test >= 1:
+        raise UserError(
+            f"data.val, data.test: came {space.data.val}, {space.data.test}; "
+            "want both above 0 and their sum below 1"
+        )
+
+
+def _check_rates(space: Space) -> None:
+    ranges = {f"tasks.{name}.lr_range": task.lr_range for name, task in space.tasks.items()}
+    ranges["downstream.lr_range"] = space.downstream.lr_range
+    for where, rates in ranges.items():
+        if not rates or min(rates) <= 0 or list(rates) != sorted(set(rates)):
+            raise UserError(
+                f"{where}: came {list(rates)}; want rates above 0 that rise, "
+                f"as in {sorted({abs(r) for r in rates if r}) or [0.01, 0.03]}"
+            )
+
+
+def _check_runtime(space: Space) -> None:
+    workers, groups = space.runtime.workers, space.profile.bn_groups
+    if workers < 1 or groups % workers:
+        allowed = [n for n in range(1, groups + 1) if groups % n == 0]
+        raise UserError(
+            f"runtime.workers: came {workers}; profile.bn_groups = {groups} allows "
+            f"{', '.join(map(str, allowed))} (raise profile.bn_groups for more)"
+        )
