@@ -12,6 +12,7 @@ Rules that make a stage's result the same on any number of ranks, and bit-equal 
   `trainables.distributed`, with every rank doing the same update.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,11 +45,13 @@ class Context:
 class Draw:
     """Random numbers per image of the global batch, the same on any number of ranks.
 
-    Seeded by (seed, step): a resumed step draws what it would have drawn.
+    Seeded by (seed, step): a resumed step draws what it would have drawn. The two are hashed into
+    32 bits, since the CPU's generator ignores the higher ones.
     """
 
     def __init__(self, seed: int, step: int, local_batch: int, device: torch.device | str) -> None:
-        self.generator = torch.Generator(device).manual_seed((seed << 32) + step)
+        hashed = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=4).digest()
+        self.generator = torch.Generator(device).manual_seed(int.from_bytes(hashed, "big"))
         self.device, self.local = device, local_batch
         self.total = local_batch * distributed.world_size()
         self.first = local_batch * distributed.rank()
@@ -71,6 +74,12 @@ class Draw:
 
     def _mine(self, values: Tensor) -> Tensor:
         return values[self.first : self.first + self.local]
+
+
+def dropout(x: Tensor, p: float, draw: Draw) -> Tensor:
+    """Dropout in place of `nn.Dropout`; x: [b * k, features], image by image."""
+    kept = draw.uniform(x.shape[0] // draw.local, x.shape[1]).flatten(0, 1) >= p
+    return x * kept / (1 - p)
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class Task(nn.Module):
 
     @staticmethod
     def check(params: dict[str, Any], context: Context) -> None:  # noqa: ARG004
-        """Raise UserError, naming a valid value, if the parameters don't fit the data; no torch work."""
+        """Raise UserError, naming a valid value, if the parameters don't fit the data."""
 
     def start(self, images: ImageSource) -> None:
         """Called once at step 0 with the parent's weights in place, on every rank alike."""
@@ -105,6 +114,13 @@ class Task(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over this rank's images, and detached scalar metrics (no `.item()`)."""
         raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained: weights; then biases and BatchNorm's parameters, without weight decay."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        weights = [p for p in trained if p.ndim > 1]
+        others = [p for p in trained if p.ndim <= 1]
+        return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
 
     def before_step(self, step: int) -> None:
         """Called between backward and the optimiser's step (to clear a gradient, say)."""
