@@ -1,8 +1,8 @@
 """The interface of a pretext task. One file here and one YAML in `spaces/task/` make one task.
 
-A task is an `nn.Module` around a backbone. It writes `__init__` (heads, buffers), `forward` (views and
-loss) and, if it needs them, `start`, `warm_steps` and `score`. Everything it must remember between steps
-is a parameter or a persistent buffer: the stage checkpoints `state_dict()` and nothing else.
+A task is an `nn.Module` around a backbone. It writes `__init__` (heads, buffers), `forward` (views
+and loss) and, if it needs them, `start`, `warm_steps` and `score`. Everything it must remember
+between steps is a parameter or a persistent buffer: the stage checkpoints `state_dict()` only.
 
 Rules that make a stage's result the same on any number of ranks, and bit-equal after a resume:
 - all randomness comes from `batch.draw`, never from torch's global generator (so no `nn.Dropout`);
@@ -105,7 +105,7 @@ class Task(nn.Module):
         self.backbone, self.params, self.context = backbone, params, context
 
     @staticmethod
-    def check(params: dict[str, Any], context: Context) -> None:  # noqa: ARG004
+    def check(params: dict[str, Any], context: Context) -> None:
         """Raise UserError, naming a valid value, if the parameters don't fit the data."""
 
     def start(self, images: ImageSource) -> None:
@@ -116,7 +116,7 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is trained: weights; then biases and BatchNorm's parameters, without weight decay."""
+        """What is trained: weights; then biases and BatchNorms, without weight decay."""
         trained = [p for p in self.parameters() if p.requires_grad]
         weights = [p for p in trained if p.ndim > 1]
         others = [p for p in trained if p.ndim <= 1]
@@ -135,8 +135,8 @@ class Task(nn.Module):
     def score(self, history: list[dict[str, float]]) -> float:
         """How well a short run at one learning rate went; higher is better.
 
-        history: one dict a step, with `loss` and the metrics, means over ranks. The default is minus
-        the mean loss of the second half of the steps after `warm_steps`.
+        history: one dict a step, with `loss` and the metrics, means over ranks. The default is
+        minus the mean loss of the second half of the steps after `warm_steps`.
         """
         losses = [row["loss"] for row in history[self.warm_steps() :]] or [history[-1]["loss"]]
         tail = losses[len(losses) // 2 :]
