@@ -1,0 +1,111 @@
+"""The interface of a data set. One file here and one YAML in `spaces/data/` make one data set.
+
+    plugin = load("trainables.data", "isic2019")(root, params)
+    plugin.table().labels, plugin.read(0)
+
+A data set subclasses `Dataset` as `Plugin`, names its parameters in `defaults` and writes `scan`. Rows
+are sorted by name, so that nothing depends on the order of a CSV file or of a folder's listing.
+No torch here: the search reads tables too, and must start at once.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data._files import decode
+from trainables.errors import UserError
+from trainables.plugins import unknown
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image."""
+
+    name: str  # distinct, and the same wherever the data lies
+    label: str  # the class's name
+    group: str  # images that must stay on one side of a split; never empty
+    source: Path | str  # the file of the pixels, or a text that determines them
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that is known of the images but their pixels; row i is the image `read(i)`."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]  # [n], positions in classes
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+class Dataset:
+    """A data set: `scan` says what is there; tables, exclusion and decoding come with it."""
+
+    defaults: ClassVar[dict[str, Any]] = {}
+    demo: ClassVar[bool] = False  # images that stand for no patient: every output must say so
+
+    def __init__(self, root: Path | None, params: dict[str, Any]) -> None:
+        known = {"exclude_classes": (), **self.defaults}
+        for key in params:
+            if key not in known:
+                raise UserError(unknown(f"data {self.name()}: params", key, list(known)))
+        self.params = {**known, **params}
+        self.root = root
+
+    @classmethod
+    def name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    def scan(self) -> tuple[list[Item], tuple[str, ...]]:
+        """The images, and the classes in their order; UserError if the data is not as it must be."""
+        raise NotImplementedError
+
+    def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:
+        """Pixels of row i, [h, w, 3] or [h, w]; may be smaller than stored, with both sides >= side."""
+        path = self.source(i)
+        assert isinstance(path, Path), path
+        return decode(path, side)
+
+    def mask(self, i: int) -> NDArray[np.bool_] | None:  # noqa: ARG002
+        """The region of interest of row i, as large as `read(i)`; None where it isn't known."""
+        return None
+
+    def source(self, i: int) -> Path | str:
+        """What decides the pixels of row i: a file's bytes, or a text."""
+        return self._scanned[0][i].source
+
+    def table(self) -> Table:
+        items, classes = self._scanned
+        position = {label: at for at, label in enumerate(classes)}
+        return Table(
+            names=tuple(item.name for item in items),
+            labels=np.array([position[item.label] for item in items], np.int64),
+            groups=tuple(item.group for item in items),
+            classes=classes,
+        )
+
+    @cached_property
+    def _scanned(self) -> tuple[list[Item], tuple[str, ...]]:
+        items, classes = self.scan()
+        excluded = self._excluded(classes)
+        kept = sorted((i for i in items if i.label not in excluded), key=lambda i: i.name)
+        present = {item.label for item in kept}
+        if len(present) < 2:
+            raise UserError(
+                f"data {self.name()}: {len(present)} class with images "
+                f"({', '.join(present) or 'none'}); training needs at least 2"
+            )
+        assert all(item.group for item in kept)
+        return kept, tuple(label for label in classes if label in present)
+
+    def _excluded(self, classes: tuple[str, ...]) -> set[str]:
+        excluded = self.params["exclude_classes"]
+        if isinstance(excluded, str):
+            excluded = [excluded]
+        for label in excluded:
+            if label not in classes:
+                raise UserError(unknown(f"data {self.name()}: exclude_classes", label, classes))
+        return set(excluded)

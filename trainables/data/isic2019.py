@@ -1,0 +1,129 @@
+"""ISIC-2019 skin lesions, as the challenge distributes its training set.
+
+    ROOT/ISIC_2019_Training_Input/<image>.jpg      (also nested twice, as the zip unpacks)
+    ROOT/ISIC_2019_Training_GroundTruth.csv        image, one 1.0 / 0.0 column a class
+    ROOT/ISIC_2019_Training_Metadata.csv           image, ..., lesion_id
+
+The group is the lesion, or the image itself where no lesion is given. There is no patient id.
+"""
+
+import logging
+from pathlib import Path
+
+from trainables.data import Dataset, Item
+from trainables.data._files import find_images, read_csv, some
+from trainables.errors import UserError
+
+IMAGES = "ISIC_2019_Training_Input"
+TRUTH = "ISIC_2019_Training_GroundTruth.csv"
+METADATA = "ISIC_2019_Training_Metadata.csv"
+UNKNOWN = "UNK"  # the class of the test set alone; its column is always 0
+SMALLER = "_downsampled"  # part of 2,074 names; some copies of the images lost it
+
+log = logging.getLogger(__name__)
+
+
+class Plugin(Dataset):
+    def scan(self) -> tuple[list[Item], tuple[str, ...]]:
+        base = self._base()
+        labels, classes = _labels(base / TRUTH)
+        lesions = _lesions(base / METADATA, labels)
+        files = _files(base, labels)
+        used = set(labels.values())
+        for label in classes:
+            if label not in used and label != UNKNOWN:
+                log.warning("%s: no image is of class %s; it is left out", base / TRUTH, label)
+        items = [
+            Item(name, label, lesions[name] or name, files[name]) for name, label in labels.items()
+        ]
+        return items, classes
+
+    def _base(self) -> Path:
+        """The folder that holds the images' folder and the CSV files."""
+        if self.root is None:
+            raise UserError(
+                f"data isic2019: no folder given; pass the one that holds {IMAGES}/, {TRUTH} "
+                f"and {METADATA}"
+            )
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: no such folder; it must hold {IMAGES}/ and {TRUTH}")
+        inside = sorted(p for p in self.root.iterdir() if p.is_dir() and p.name != IMAGES)
+        for base in (self.root, self.root.absolute().parent, *inside):
+            if (base / IMAGES).is_dir() and (base != self.root.parent or _is_input(self.root)):
+                return base
+        raise UserError(
+            f"{self.root}: no folder {IMAGES} in it{_advice(inside)}; give the folder that holds "
+            f"{IMAGES}/, {TRUTH} and {METADATA}"
+        )
+
+
+def _is_input(root: Path) -> bool:
+    return root.absolute().name == IMAGES
+
+
+def _advice(folders: list[Path]) -> str:
+    """If it looks like one folder a class, say which plug-in reads that."""
+    classes = [folder.name for folder in folders if next(find_images(folder), None)]
+    if len(classes) < 2:
+        return ""
+    return f" but {len(classes)} folders of images ({some(classes)}): data=folder reads those"
+
+
+def _labels(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Class of every image, and the classes in the order of the columns."""
+    rows = read_csv(path, ("image", "NV", "MEL"))
+    classes = tuple(column for column in (rows[0] if rows else ()) if column != "image")
+    labels: dict[str, str] = {}
+    for line, row in enumerate(rows, start=2):
+        if row["image"] in labels:
+            raise UserError(f"{path}: row {line} repeats image {row['image']}; keep one row of it")
+        labels[row["image"]] = _one_hot(row, classes, f"{path}: row {line} ({row['image']})")
+    if not labels:
+        raise UserError(f"{path}: no rows; it must hold one an image")
+    return labels, classes
+
+
+def _one_hot(row: dict[str, str], classes: tuple[str, ...], where: str) -> str:
+    try:
+        values = [float(row[label]) for label in classes]
+    except ValueError as error:
+        raise UserError(f"{where}: {error}; allowed are 0.0 and 1.0") from error
+    if sorted(values) != [0.0] * (len(values) - 1) + [1.0]:
+        marked = ", ".join(f"{c}={row[c]}" for c, v in zip(classes, values, strict=True) if v)
+        raise UserError(f"{where}: {marked or 'no class'} set; exactly one class must be 1.0")
+    return classes[values.index(1.0)]
+
+
+def _lesions(path: Path, labels: dict[str, str]) -> dict[str, str]:
+    lesions = {row["image"]: row["lesion_id"] for row in read_csv(path, ("image", "lesion_id"))}
+    missing = [name for name in labels if name not in lesions]
+    if missing:
+        raise UserError(
+            f"{path}: no row for {len(missing)} images of {TRUTH} ({some(missing)}); without the "
+            "lesion, near copies would cross the split; add the rows (lesion_id may be empty)"
+        )
+    return lesions
+
+
+def _files(base: Path, labels: dict[str, str]) -> dict[str, Path]:
+    """File of every labelled image, matched by stem."""
+    found: dict[str, Path] = {}
+    for path in find_images(base / IMAGES):
+        stem = path.stem.removesuffix(SMALLER)
+        if stem in found:
+            raise UserError(f"{path}: image {path.stem} is also {found[stem]}; keep one of them")
+        found[stem] = path
+    absent = [name for name in labels if name.removesuffix(SMALLER) not in found]
+    if absent:
+        raise UserError(
+            f"{base / IMAGES}: {len(absent)} of the {len(labels)} images in {TRUTH} are not there "
+            f"({some(absent)}); unpack the images again, or take the rows out"
+        )
+    files = {name: found.pop(name.removesuffix(SMALLER)) for name in labels}
+    if found:
+        extra = [path.name for path in found.values()]
+        raise UserError(
+            f"{base / TRUTH}: no row for {len(extra)} files of {IMAGES} ({some(extra)}); add "
+            "their rows, or move the files out of the folder"
+        )
+    return files

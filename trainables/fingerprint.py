@@ -1,0 +1,58 @@
+"""What a data set's pixels are, as text: digests of files, remembered from one start to the next.
+
+A file's digest is remembered by its path, size and time of change in `digests-*.json` in the cache's
+folder, one a data folder, so that a second start does not read gigabytes again.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from trainables.errors import UserError
+from trainables.spec import digest as of
+
+__all__ = ["contents", "of"]
+
+Known = dict[str, tuple[int, int, str]]  # path -> size, mtime_ns, digest
+
+
+def contents(sources: Sequence[Path | str], cache_root: Path) -> list[str]:
+    """A digest of each file's bytes; a text stands for itself."""
+    files = [Path(os.path.abspath(s)) for s in sources if isinstance(s, Path)]
+    digests = iter(_digests(files, cache_root) if files else ())
+    return [next(digests) if isinstance(s, Path) else s for s in sources]
+
+
+def _digests(files: list[Path], cache_root: Path) -> list[str]:
+    place = hashlib.sha256(os.path.commonpath(files).encode()).hexdigest()[:16]
+    memory = cache_root / f"digests-{place}.json"
+    known = _remembered(memory)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        entries = list(pool.map(lambda file: _entry(file, known.get(str(file))), files))
+    now = {str(file): entry for file, entry in zip(files, entries, strict=True)}
+    if now != known:
+        beside = memory.with_name(f"{memory.name}.tmp-{uuid.uuid4().hex[:8]}")
+        beside.write_text(json.dumps(now))
+        os.replace(beside, memory)
+    return [entry[2] for entry in entries]
+
+
+def _remembered(memory: Path) -> Known:
+    try:
+        return {path: tuple(entry) for path, entry in json.loads(memory.read_text()).items()}
+    except (OSError, ValueError):  # not there, or cut off: read the files again
+        return {}
+
+
+def _entry(file: Path, known: tuple[int, int, str] | None) -> tuple[int, int, str]:
+    stat = file.stat()
+    if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
+        return known
+    try:
+        return stat.st_size, stat.st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check its rights") from error

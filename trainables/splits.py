@@ -1,0 +1,130 @@
+"""Train, validation and test: a group on one side only, every class on all three.
+
+    split(labels, groups, val=0.15, test=0.15, seed=0)["train"]   # sorted positions
+    subset(labels, groups, index, fraction=0.1, seed=0)           # a share of them to label
+
+Order is by a hash of seed and group, so neither the order of the rows nor numpy's version matters.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.errors import UserError
+
+Index = NDArray[np.int64]
+PARTS = ("train", "val", "test")
+
+
+def split(
+    labels: Index,
+    groups: Sequence[str],
+    val: float,
+    test: float,
+    seed: int,
+    classes: Sequence[str] = (),
+) -> dict[str, Index]:
+    """Positions of each part, sorted; shares are of images, class by class. Classes name errors."""
+    if not (val > 0 and test > 0 and val + test < 1):
+        raise UserError(f"split: val={val}, test={test}; both must be > 0 and their sum < 1")
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    counts = _counts(labels, member)
+    for label, have in enumerate((counts > 0).sum(0)):
+        if 0 < have < len(PARTS):
+            raise UserError(_too_few(label, have, counts[:, label].sum(), classes))
+    rank = _rank(names, seed)
+    part = np.full(len(names), -1)
+    for label in _rare_first(counts):
+        _assign(part, counts[:, label], rank, np.array([1 - val - test, val, test]))
+    parts = {name: np.flatnonzero(part[member] == p) for p, name in enumerate(PARTS)}
+    _check(parts, labels, groups)
+    for name, index in parts.items():
+        for label in np.setdiff1d(labels, labels[index]):
+            raise UserError(_shared(_called(label, classes), name))
+    return parts
+
+
+def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, seed: int) -> Index:
+    """About `fraction` of the images of every class in `index`, whole groups, at least one a class.
+
+    With one seed, a smaller fraction's images are among a larger one's.
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f"label_fraction={fraction}; must be > 0 and at most 1")
+    names, member = np.unique(np.asarray(groups)[index], return_inverse=True)
+    counts = _counts(labels[index], member)
+    order = np.argsort(_rank(names, seed))
+    taken, owned = np.zeros(len(names), bool), np.zeros(len(names), bool)
+    for label in _rare_first(counts):
+        having = order[counts[order, label] > 0]
+        mine = having[~owned[having]]
+        size = counts[mine, label]
+        taken[mine[np.cumsum(size) - size / 2 <= fraction * size.sum()]] = True
+        taken[having[:1]] = True
+        owned[having] = True
+    return index[taken[member]]
+
+
+def _counts(labels: Index, member: NDArray[np.intp]) -> Index:
+    """[groups, classes]: images."""
+    counts = np.zeros((member.max() + 1, labels.max() + 1), np.int64)
+    np.add.at(counts, (member, labels), 1)
+    return counts
+
+
+def _rank(names: NDArray[np.str_], seed: int) -> Index:
+    """Place of every group in an order drawn by the seed."""
+    drawn = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names]
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=drawn.__getitem__)] = np.arange(len(names))
+    return rank
+
+
+def _rare_first(counts: Index) -> Index:
+    """Classes by their number of groups: a group of several classes counts for the rarest."""
+    groups = (counts > 0).sum(0)
+    order = np.argsort(groups, kind="stable")
+    return order[groups[order] > 0]
+
+
+def _assign(part: Index, size: Index, rank: Index, share: NDArray[np.float64]) -> None:
+    """Give a class's groups to the parts: large ones first, each where the share is filled least."""
+    done = (size > 0) & (part >= 0)
+    filled = np.bincount(part[done], size[done], minlength=len(share))
+    todo = np.flatnonzero((size > 0) & (part < 0))
+    todo = todo[np.lexsort((rank[todo], -size[todo]))]
+    for at, group in enumerate(todo):
+        empty = np.flatnonzero(filled == 0)
+        forced = len(todo) - at <= len(empty)
+        choice = empty if forced else np.arange(len(share))
+        chosen = choice[np.argmin((filled[choice] + size[group] / 2) / share[choice])]
+        part[group] = chosen
+        filled[chosen] += size[group]
+
+
+def _called(label: int, classes: Sequence[str]) -> str:
+    return str(classes[label]) if len(classes) else f"number {label}"
+
+
+def _too_few(label: int, groups: int, images: int, classes: Sequence[str]) -> str:
+    name = _called(label, classes)
+    return (
+        f"split: class {name} has {images} images of only {groups} groups (lesions or patients); "
+        f"train, val and test need one each; merge {name} with another class, or leave it out with "
+        f"params exclude_classes: [{name}]"
+    )
+
+
+def _shared(name: str, part: str) -> str:
+    return (
+        f"split: class {name} has no group for {part}, as its groups hold rarer classes too; use "
+        f"another split seed, or leave it out with params exclude_classes: [{name}]"
+    )
+
+
+def _check(parts: dict[str, Index], labels: Index, groups: Sequence[str]) -> None:
+    sides = [{groups[i] for i in index} for index in parts.values()]
+    assert len(set().union(*sides)) == sum(map(len, sides)), "a group crosses the split"
+    assert sum(map(len, parts.values())) == len(labels), {k: len(v) for k, v in parts.items()}
