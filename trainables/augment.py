@@ -1,0 +1,209 @@
+"""Views of a whole batch, made on the device from uint8 images, with own parameters for each image.
+
+    view = View(Preset.of(context.augment), context.mean, context.std, size=64, scale=(0.2, 1.0))
+    x = view(batch.images, batch.draw)  # float32 [b, channels, 64, 64], normalised
+
+One sampling grid does crop, flips and rotation (reflection at the borders, so that no corner tells
+the angle); one affine map of the channels does colour and normalisation; one pair of matrix
+products blurs. What differs from torchvision: crops start between pixels, the colour operations
+keep one order and never clip, hue turns in YIQ (linear, so it fits the map) in place of HSV.
+Nothing here reads a value back from a GPU.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.errors import UserError
+from trainables.plugins import unknown
+from trainables.pretext import Draw
+
+RATIO = (3 / 4, 4 / 3)  # of a crop's sides
+JITTERED = 0.8  # share of the views whose colours are jittered
+LUMA = (0.299, 0.587, 0.114)
+YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+BLUR = (0.1 / 224, 2 / 224)  # deviation as a share of the view's side
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the modality allows, torchvision's units: `spaces/data/*.yaml`, key `augment`."""
+
+    hflip: bool = False
+    vflip: bool = False
+    rotate: float = 0.0  # degrees to either side; 180: any
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0  # turns to either side
+    grayscale: float = 0.0  # probability
+    blur: float = 0.0  # probability
+
+    @classmethod
+    def of(cls, preset: dict[str, Any], **changes: Any) -> "Preset":
+        known = [field.name for field in fields(cls)]
+        for name in preset:
+            if name not in known:
+                raise UserError(unknown("augment", name, known))
+        return cls(**{**preset, **changes})
+
+    def mild(self) -> "Preset":
+        """Half the colour, no grayscale, no blur: for fine-tuning."""
+        halves = {n: getattr(self, n) / 2 for n in ("brightness", "contrast", "saturation", "hue")}
+        return Preset(self.hflip, self.vflip, self.rotate, **halves)
+
+
+class Normalised(nn.Module):
+    """Base of views: the training split's mean and deviation, moved with the module, not saved."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+
+class FullView(Normalised):
+    """The whole image resized to `size`, for evaluation."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], size: int) -> None:
+        super().__init__(mean, std)
+        self.size = (size, size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.float() / 255
+        if x.shape[-1] != self.size[0]:
+            x = F.interpolate(
+                x, size=self.size, mode="bilinear", antialias=True, align_corners=False
+            )
+        return (x - self.mean) / self.std
+
+
+class Colour(Normalised):
+    """Colour and normalisation of 0..255 pixels: one affine map of the channels for each image."""
+
+    base: Tensor
+    quarter: Tensor
+
+    def __init__(
+        self,
+        preset: Preset,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        jittered: float = JITTERED,
+    ) -> None:
+        super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
+        self.preset, self.jittered = preset, jittered
+        yiq = torch.tensor(YIQ)
+        turn = torch.tensor([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # of the chroma, by 90 degrees
+        self.register_buffer("base", yiq[:1].expand(3, 3).contiguous(), persistent=False)
+        self.register_buffer("quarter", yiq.inverse() @ turn @ yiq, persistent=False)
+
+    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        p, u = self.preset, draw.uniform(6)
+        on = (u[:, 4] < self.jittered) * 2.0
+        brightness = 1 + p.brightness * on * (u[:, 0] - 0.5)
+        contrast = 1 + p.contrast * on * (u[:, 1] - 0.5)
+        chroma = (1 + p.saturation * on * (u[:, 2] - 0.5)) * (u[:, 5] >= p.grayscale)
+        return self.change(x, brightness, contrast, chroma, p.hue * on * (u[:, 3] - 0.5))
+
+    def change(
+        self, x: Tensor, brightness: Tensor, contrast: Tensor, chroma: Tensor, hue: Tensor
+    ) -> Tensor:
+        """chroma: the factor of saturation, 0 for grayscale; hue: in turns. All [b]."""
+        flat = x.flatten(2)
+        grey = flat.mean(2, keepdim=True)
+        matrix = torch.ones_like(brightness).view(-1, 1, 1)
+        if x.shape[1] == 3:
+            grey = self.base[:1] @ grey
+            angle = hue * (2 * math.pi)
+            cos, sin = (chroma * angle.cos()).view(-1, 1, 1), (chroma * angle.sin()).view(-1, 1, 1)
+            matrix = self.base + cos * (torch.eye(3, device=x.device) - self.base)
+            matrix = matrix + sin * self.quarter
+        mean, std = self.mean[:, 0], self.std[:, 0]
+        matrix = matrix * (brightness * contrast).view(-1, 1, 1) / std
+        shift = ((1 - contrast) * brightness).view(-1, 1, 1) * grey
+        return torch.baddbmm((shift - mean) / std, matrix, flat).view_as(x)
+
+
+class View(nn.Module):
+    """A random view of `size` px; scale: range of the crop's share of the image's area."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        size: int,
+        scale: tuple[float, float],
+        jittered: float = JITTERED,
+    ) -> None:
+        super().__init__()
+        self.preset, self.size, self.scale = preset, size, scale
+        self.colour = Colour(preset, mean, std, jittered)
+
+    def forward(self, images: Tensor, draw: Draw) -> Tensor:
+        """uint8 [b, channels, side, side] -> float32 [b, channels, size, size]."""
+        with torch.autocast(images.device.type, enabled=False):
+            pixels = shrink(images, int(images.shape[-1] * self.scale[0] ** 0.5) // self.size)
+            theta = placement(self.preset, self.scale, draw)
+            grid = F.affine_grid(theta, [len(theta), 1, self.size, self.size], align_corners=False)
+            x = self.colour(sample(pixels, grid), draw)
+            return random_blur(x, self.preset.blur, draw) if self.preset.blur else x
+
+
+def finetune_view(
+    preset: Preset, mean: tuple[float, ...], std: tuple[float, ...], size: int
+) -> View:
+    """The light augmentation of supervised training."""
+    return View(preset.mild(), mean, std, size, scale=(0.5, 1.0))
+
+
+def shrink(images: Tensor, factor: int) -> Tensor:
+    """Float pixels, averaged over squares of `factor` px, which even the smallest crop can spare."""
+    pixels = images.float()
+    return F.avg_pool2d(pixels, factor) if factor > 1 else pixels
+
+
+def sample(pixels: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+def placement(preset: Preset, scale: tuple[float, float], draw: Draw) -> Tensor:
+    """[b, 2, 3]: from a view's coordinates (-1..1) to those of its image."""
+    area = draw.uniform(low=scale[0], high=scale[1])
+    ratio = draw.uniform(low=math.log(RATIO[0]), high=math.log(RATIO[1])).exp()
+    half = torch.stack([area * ratio, area / ratio], 1).sqrt().clamp(max=1)  # width, height
+    centre = draw.uniform(2, low=-1, high=1) * (1 - half)
+    coin = draw.uniform(2)
+    flip = torch.stack([coin[:, 0] < preset.hflip / 2, coin[:, 1] < preset.vflip / 2], 1)
+    half = torch.where(flip, -half, half)
+    angle = draw.uniform(low=-1, high=1) * math.radians(preset.rotate)
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2)
+    return torch.cat([turn * half[:, None], centre[:, :, None]], 2)
+
+
+def random_blur(x: Tensor, probability: float, draw: Draw) -> Tensor:
+    u = draw.uniform(2)
+    deviation = (BLUR[0] + (BLUR[1] - BLUR[0]) * u[:, 1]) * x.shape[-1]
+    chosen = u[:, 0] < probability
+    if x.device.type == "cpu":  # counting the chosen would make a GPU wait
+        x[chosen] = blur(x[chosen], deviation[chosen])
+        return x
+    return blur(x, torch.where(chosen, deviation, 0.0))
+
+
+def blur(x: Tensor, deviation: Tensor) -> Tensor:
+    """Gaussian blur as a product with a matrix on either side; deviation: [b], px, 0 for none."""
+    place = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype)
+    distance = (place[:, None] - place) / deviation.clamp(min=1e-3).view(-1, 1, 1)
+    weights = (distance.square() * -0.5).exp()
+    weights = (weights / weights.sum(2, keepdim=True))[:, None]
+    return weights @ x @ weights.mT
