@@ -1,0 +1,266 @@
+"""Draws one dermoscopy-like image of `demo`: a lesion seen on skin, in some light, through some hairs.
+
+    lesion = Lesion.draw("MEL", np.random.default_rng([0, 1]))
+    pixels, mask = picture(lesion, np.random.default_rng([0, 2]), size=96)
+
+Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density) a channel.
+Everything of the lesion is a function of its own coordinates (its border is at radius 1), so another view
+of it shows the same structures turned, shifted and scaled.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from trainables.data._kinds import KINDS, Layer
+
+Field = NDArray[np.float32]
+CELLS = 16  # side of the tables of random numbers, in cells; patterns repeat after that
+ABSORBED = {  # density of red, green, blue at strength 1
+    "melanin": (0.55, 1.0, 1.35),
+    "blood": (0.15, 0.95, 0.75),
+    "blue": (1.15, 0.85, 0.45),
+    "clear": (-0.35, -0.55, -0.7),
+}
+SCATTERED = {"white": (0.93, 0.86, 0.86), "yellow": (0.9, 0.77, 0.5)}  # colour that covers
+HARMONICS = np.arange(2, 9, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """All that the views of one lesion share."""
+
+    aspect: float
+    soft: float
+    outline: Field  # [2, harmonics]: cosine and sine amplitudes
+    layers: tuple[tuple[Layer, float], ...]  # those that are there, with their strengths
+    table: Field  # [3, CELLS, CELLS], 0..1: where cells lie, and their values
+    frequency: float  # of the cells, a radius
+    spot: tuple[float, float]
+    skin: Field  # [3] densities of melanin, blood and unevenness
+    hairs: float  # how hairy
+    radius: float  # in half image sides
+
+    @classmethod
+    def draw(cls, kind: str, rng: np.random.Generator) -> "Lesion":
+        recipe = KINDS[kind]
+        present = [layer for layer in recipe.layers if rng.random() < layer.chance]
+        wave = rng.normal(size=(2, len(HARMONICS))) / HARMONICS
+        angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
+        return cls(
+            aspect=rng.uniform(*recipe.aspect),
+            soft=rng.uniform(*recipe.soft),
+            outline=(wave * rng.uniform(*recipe.irregular) * 1.6).astype(np.float32),
+            layers=tuple((layer, rng.uniform(*layer.strength)) for layer in present),
+            table=rng.random((3, CELLS, CELLS), np.float32),
+            frequency=rng.uniform(3.0, 5.0),
+            spot=(far * np.cos(angle), far * np.sin(angle)),
+            skin=np.array(
+                [rng.gamma(2, 0.05), rng.gamma(3, 0.07), rng.uniform(0.5, 2)], np.float32
+            ),
+            hairs=rng.gamma(0.5, 6),
+            radius=rng.uniform(0.42, 0.85),
+        )
+
+
+def picture(
+    lesion: Lesion, rng: np.random.Generator, size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Pixels [size, size, 3] of one view, and where the lesion is in it."""
+    u, v = _grid(size)
+    x, y = _view(lesion, rng, u, v)
+    edge = _edge(lesion, x, y)
+    colour = _skin(lesion, rng, size)
+    colour = _paint(colour, lesion, x, y, edge)
+    colour = _hairs(colour, lesion, rng, size)
+    colour = _lit(colour, rng, u, v)
+    return np.clip(colour * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0), edge < 1
+
+
+def _grid(size: int) -> tuple[Field, Field]:
+    line = (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
+    u, v = np.meshgrid(line, line)
+    return u, v
+
+
+def _view(lesion: Lesion, rng: np.random.Generator, u: Field, v: Field) -> tuple[Field, Field]:
+    """Lesion coordinates of every pixel, for a drawn turn, scale and shift."""
+    angle = rng.uniform(0, 2 * np.pi)
+    radius = min(lesion.radius * rng.uniform(0.8, 1.25), 0.95)
+    reach = max(0.1, 0.9 - radius)
+    du, dv = rng.uniform(-reach, reach, 2)
+    c, s = np.cos(angle) / radius, np.sin(angle) / radius
+    x = (u - du) * np.float32(c) + (v - dv) * np.float32(s)
+    y = (v - dv) * np.float32(c) - (u - du) * np.float32(s)
+    return x, y
+
+
+def _edge(lesion: Lesion, x: Field, y: Field) -> Field:
+    """Distance from the middle relative to the border in that direction: 1 on the border."""
+    stretch = np.float32(lesion.aspect**0.5)
+    x, y = x / stretch, y * stretch
+    angles = np.linspace(-np.pi, np.pi, 181, dtype=np.float32)
+    waves = HARMONICS[:, None] * angles
+    border = 1 + lesion.outline[0] @ np.cos(waves) + lesion.outline[1] @ np.sin(waves)
+    border = np.maximum(border, 0.4)
+    return (np.hypot(x, y) / np.interp(np.arctan2(y, x), angles, border)).astype(np.float32)
+
+
+def _skin(lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
+    """[3, size, size] reflectance of the skin around."""
+    melanin, blood, uneven = lesion.skin
+    coarse = _noise(rng, 4, size) * uneven
+    fine = _noise(rng, max(8, size // 3), size)
+    melanin = melanin * (1 + 0.3 * coarse + 0.25 * fine) + 0.05
+    blood = blood * (1 + 0.3 * _noise(rng, 5, size) * uneven) + 0.08
+    density = _density("melanin", melanin) + _density("blood", blood)
+    return np.exp(-density) * np.array([0.97, 0.93, 0.92], np.float32)[:, None, None]
+
+
+def _noise(rng: np.random.Generator, cells: int, size: int) -> Field:
+    """Smooth noise of mean 0 and about unit spread, with `cells` bumps along a side."""
+    coarse = Image.fromarray(rng.standard_normal((cells, cells), np.float32) * np.float32(1.3))
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _density(pigment: str, amount: Field) -> Field:
+    return np.array(ABSORBED[pigment], np.float32)[:, None, None] * amount
+
+
+def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Field:
+    """The lesion's layers, one upon the other."""
+    patterns = _Patterns(lesion, x, y)
+    inside = _step((1 - edge) / lesion.soft)
+    for layer, strength in lesion.layers:
+        amount = patterns.get(layer.pattern) * _place(layer.place, lesion, x, y, edge, inside)
+        amount = amount * np.float32(strength)
+        if layer.pigment in ABSORBED:
+            colour = colour * np.exp(-_density(layer.pigment, amount))
+        else:
+            cover = np.minimum(amount, 1) * np.float32(0.8)
+            white = np.array(SCATTERED[layer.pigment], np.float32)[:, None, None]
+            colour = colour + (white - colour) * cover
+    return colour
+
+
+def _place(name: str, lesion: Lesion, x: Field, y: Field, edge: Field, inside: Field) -> Field:
+    """0..1: how much of a layer there is at each pixel."""
+    px, py = lesion.spot
+    if name == "rim":
+        return inside * _bump((edge - 0.82) / 0.2)
+    if name == "centre":
+        return inside * _bump(edge / 0.5)
+    if name == "side":
+        return inside * _step((x * px + y * py) / (np.hypot(px, py) * 0.35))
+    if name == "spot":
+        return inside * _bump(np.hypot(x - px, y - py) / 0.45)
+    if name == "halo":
+        return (1 - inside) * _bump((edge - 1) / 0.35)
+    return inside
+
+
+class _Patterns:
+    """Patterns of one view, 0..1 a pixel, each computed when first asked for."""
+
+    def __init__(self, lesion: Lesion, x: Field, y: Field) -> None:
+        self.lesion, self.x, self.y = lesion, x, y
+        self.cells: tuple[Field, Field, Field] | None = None
+
+    def get(self, name: str) -> Field | float:
+        if name == "flat":
+            return 1.0
+        if name == "blotch":
+            return _step(self._wave(1.7) * 3)
+        if name == "ridges":
+            return _bump(self._wave(2.6) / 0.16)
+        if name == "vessels":
+            return _bump(self._wave(1.4) / 0.07) * _step(self._wave(2.3) * 4 + 1)
+        return self._cellular(name)
+
+    def _cellular(self, name: str) -> Field:
+        if self.cells is None:
+            self.cells = _cells(self.lesion.table, self.x, self.y, self.lesion.frequency)
+        near, second, value = self.cells
+        if name == "network":
+            return _bump((second - near) / 0.22)
+        if name == "globules":
+            return _step((0.3 - near) * 10) * (value < 0.65)
+        if name == "dots":
+            return _step((0.22 - near) * 14) * (value > 0.68)
+        assert name == "lacunae", name
+        return _step((second - near - 0.22) * 8)
+
+    def _wave(self, frequency: float) -> Field:
+        """Smooth noise about 0 in the lesion's coordinates, from its table."""
+        return _smooth(self.lesion.table[2], self.x * frequency + 3, self.y * frequency + 5) - 0.5
+
+
+def _cells(table: Field, x: Field, y: Field, frequency: float) -> tuple[Field, Field, Field]:
+    """Distance to the nearest and the second point of a jittered grid, and the nearest's value."""
+    x, y = x * np.float32(frequency), y * np.float32(frequency)
+    left, top = np.floor(x), np.floor(y)
+    x, y = x - left, y - top
+    column, row = left.astype(np.int32), top.astype(np.int32)
+    near = second = np.full(x.shape, 9, np.float32)
+    value = np.zeros_like(x)
+    across, down, values = table.reshape(3, -1)
+    for dx in (-1, 0, 1):
+        for dy in (-1, 0, 1):
+            at = (column + dx) % CELLS * CELLS + (row + dy) % CELLS
+            distance = (across[at] + (dx - x)) ** 2 + (down[at] + (dy - y)) ** 2
+            value = np.where(distance < near, values[at], value)
+            second = np.minimum(second, np.maximum(near, distance))
+            near = np.minimum(near, distance)
+    return np.sqrt(near), np.sqrt(second), value
+
+
+def _smooth(table: Field, x: Field, y: Field) -> Field:
+    """The table's values, interpolated with a smooth step; it repeats at its borders."""
+    left, top = np.floor(x), np.floor(y)
+    fx, fy = x - left, y - top
+    fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
+    x0, y0 = left.astype(np.int32) % CELLS, top.astype(np.int32) % CELLS
+    x1, y1 = (x0 + 1) % CELLS, (y0 + 1) % CELLS
+    upper = table[x0, y0] * (1 - fx) + table[x1, y0] * fx
+    lower = table[x0, y1] * (1 - fx) + table[x1, y1] * fx
+    return upper * (1 - fy) + lower * fy
+
+
+def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
+    """Dark curved lines; drawn large and shrunk, for smooth edges."""
+    count = min(rng.poisson(lesion.hairs), 25)
+    if not count:
+        return colour
+    sheet = Image.new("L", (2 * size, 2 * size))
+    pen = ImageDraw.Draw(sheet)
+    along = np.linspace(0, 1, 9)[:, None]
+    for start, bend, end in rng.uniform(-0.2, 2.2, (count, 3, 2)) * size:
+        line = (1 - along) ** 2 * start + 2 * along * (1 - along) * bend + along**2 * end
+        pen.line(
+            [tuple(point) for point in line.tolist()], fill=int(rng.integers(90, 220)), width=2
+        )
+    cover = np.asarray(sheet.reduce(2), np.float32) / 255
+    return colour * (1 - cover) + np.float32(0.12) * cover
+
+
+def _lit(colour: Field, rng: np.random.Generator, u: Field, v: Field) -> Field:
+    """Light, lens and sensor: white balance, gradient, vignette, gamma, blur and noise."""
+    balance = np.exp(rng.normal(0, (0.05, 0.06, 0.09))).astype(np.float32)[:, None, None]
+    gu, gv = rng.normal(0, 0.1, 2).astype(np.float32)
+    dark = np.float32(rng.uniform(0, 0.3) if rng.random() < 0.6 else 0)
+    light = np.float32(rng.uniform(0.8, 1.15)) * (1 + gu * u + gv * v)
+    light = light * (1 - dark * np.maximum(u * u + v * v - 0.4, 0))
+    lit = np.clip(colour * balance * light, 0, 1.1) ** np.float32(rng.uniform(0.75, 1.3))
+    grain = rng.standard_normal(lit.shape, np.float32)
+    return lit + grain * np.float32(rng.uniform(0.005, 0.03))
+
+
+def _step(values: Field) -> Field:
+    """Smooth step from 0 to 1 around 0, steepest slope 1/2."""
+    return np.float32(0.5) + np.float32(0.5) * np.tanh(values)
+
+
+def _bump(values: Field) -> Field:
+    return np.exp(-values * values)

@@ -1,0 +1,141 @@
+"""What the drawn lesions of `demo` look like: one `Kind` a class, after what dermatologists look for.
+
+A kind is an outline and layers. A layer puts a pigment, in a pattern, at a place of the lesion, with
+a strength drawn from a range, and is there in a share of the lesions only: no lesion shows all signs.
+"""
+
+from dataclasses import dataclass
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Layer:
+    pigment: str  # melanin, blood, blue, white, yellow, clear (takes melanin away)
+    pattern: str  # flat, blotch, network, globules, dots, ridges, vessels, lacunae
+    place: str  # all, rim, centre, side, spot, halo
+    strength: Range
+    chance: float = 1.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    share: float  # of the lesions
+    aspect: Range  # long to short axis
+    irregular: Range  # of the outline
+    soft: Range  # width of the border, in radii
+    layers: tuple[Layer, ...]
+
+
+KINDS = {
+    "MEL": Kind(
+        0.17,
+        (1.0, 1.5),
+        (0.12, 0.3),
+        (0.03, 0.12),
+        (
+            Layer("melanin", "blotch", "all", (0.5, 1.2)),
+            Layer("melanin", "flat", "side", (0.2, 1.1), 0.8),
+            Layer("melanin", "network", "side", (0.5, 1.1), 0.6),
+            Layer("blue", "flat", "spot", (0.5, 1.1), 0.55),
+            Layer("melanin", "dots", "rim", (0.6, 1.5), 0.5),
+            Layer("clear", "blotch", "spot", (0.3, 0.8), 0.3),
+            Layer("blood", "blotch", "side", (0.2, 0.6), 0.4),
+        ),
+    ),
+    "NV": Kind(
+        0.33,
+        (1.0, 1.4),
+        (0.02, 0.14),
+        (0.05, 0.25),
+        (
+            Layer("melanin", "flat", "all", (0.3, 0.9)),
+            Layer("melanin", "network", "all", (0.3, 1.0), 0.65),
+            Layer("melanin", "globules", "all", (0.4, 1.0), 0.4),
+            Layer("melanin", "flat", "centre", (0.2, 0.8), 0.4),
+            Layer("melanin", "blotch", "all", (0.1, 0.5), 0.5),
+            Layer("blood", "flat", "all", (0.1, 0.5), 0.4),
+        ),
+    ),
+    "BCC": Kind(
+        0.13,
+        (1.0, 1.5),
+        (0.06, 0.22),
+        (0.1, 0.35),
+        (
+            Layer("blood", "flat", "all", (0.1, 0.45)),
+            Layer("white", "blotch", "all", (0.1, 0.45), 0.6),
+            Layer("blood", "vessels", "all", (0.8, 1.7), 0.8),
+            Layer("blue", "globules", "side", (0.6, 1.4), 0.5),
+            Layer("melanin", "blotch", "rim", (0.2, 0.8), 0.4),
+            Layer("blood", "flat", "spot", (0.3, 1.0), 0.35),
+        ),
+    ),
+    "AK": Kind(
+        0.07,
+        (1.0, 1.6),
+        (0.1, 0.3),
+        (0.3, 0.6),
+        (
+            Layer("blood", "blotch", "all", (0.35, 0.8)),
+            Layer("blood", "network", "all", (0.3, 0.9), 0.8),
+            Layer("white", "globules", "all", (0.4, 0.9), 0.7),
+            Layer("yellow", "blotch", "spot", (0.3, 0.8), 0.5),
+            Layer("melanin", "blotch", "all", (0.1, 0.5), 0.4),
+        ),
+    ),
+    "BKL": Kind(
+        0.14,
+        (1.0, 1.7),
+        (0.06, 0.22),
+        (0.02, 0.1),
+        (
+            Layer("melanin", "flat", "all", (0.3, 0.8)),
+            Layer("melanin", "ridges", "all", (0.4, 1.1), 0.7),
+            Layer("white", "dots", "all", (0.6, 1.1), 0.6),
+            Layer("melanin", "dots", "centre", (0.5, 1.3), 0.4),
+            Layer("clear", "blotch", "rim", (0.2, 0.6), 0.4),
+            Layer("yellow", "blotch", "all", (0.1, 0.6), 0.4),
+        ),
+    ),
+    "DF": Kind(
+        0.05,
+        (1.0, 1.3),
+        (0.02, 0.14),
+        (0.15, 0.4),
+        (
+            Layer("melanin", "flat", "all", (0.15, 0.5)),
+            Layer("melanin", "network", "rim", (0.5, 1.1), 0.8),
+            Layer("white", "flat", "centre", (0.4, 0.95), 0.85),
+            Layer("blood", "flat", "all", (0.1, 0.5), 0.6),
+            Layer("blood", "flat", "halo", (0.1, 0.3), 0.4),
+        ),
+    ),
+    "VASC": Kind(
+        0.05,
+        (1.0, 1.5),
+        (0.03, 0.16),
+        (0.02, 0.12),
+        (
+            Layer("blood", "flat", "all", (0.3, 0.8)),
+            Layer("blood", "lacunae", "all", (0.6, 1.5), 0.9),
+            Layer("blue", "lacunae", "spot", (0.4, 1.2), 0.5),
+            Layer("white", "network", "all", (0.2, 0.5), 0.35),
+            Layer("blood", "flat", "halo", (0.1, 0.4), 0.5),
+        ),
+    ),
+    "SCC": Kind(
+        0.06,
+        (1.0, 1.5),
+        (0.06, 0.25),
+        (0.1, 0.35),
+        (
+            Layer("blood", "flat", "all", (0.25, 0.7)),
+            Layer("yellow", "blotch", "centre", (0.5, 1.0), 0.8),
+            Layer("blood", "dots", "rim", (0.7, 1.5), 0.75),
+            Layer("white", "globules", "centre", (0.3, 0.8), 0.4),
+            Layer("blood", "blotch", "spot", (0.3, 1.1), 0.5),
+            Layer("blood", "flat", "halo", (0.1, 0.4), 0.5),
+        ),
+    ),
+}

@@ -1,0 +1,74 @@
+"""Built-in images for demonstrations and tests: drawn skin lesions of ISIC-2019's eight classes.
+
+    Plugin(None, {"n": 1400, "size": 96, "seed": 0})
+
+Several images show one lesion (the group) in another view and light. Image i depends on seed, size and
+i alone, never on n. They say nothing about patients: `demo` is true, and every output must say so.
+"""
+
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data import Dataset, Item
+from trainables.data._draw import Lesion, picture
+from trainables.data._kinds import KINDS
+from trainables.errors import UserError
+
+DRAWING = 1  # raise it when the same parameters draw other images
+LIMITS = {"n": (1, 100_000), "size": (16, 512), "seed": (0, 2**32)}
+LESIONS, IMAGES = 1, 2  # streams of random numbers
+
+
+class Plugin(Dataset):
+    defaults: ClassVar[dict[str, Any]] = {"n": 1400, "size": 96, "seed": 0}
+    demo: ClassVar[bool] = True
+
+    def scan(self) -> tuple[list[Item], tuple[str, ...]]:
+        for key, (low, high) in LIMITS.items():
+            value = self.params[key]
+            if not (type(value) is int and low <= value <= high):
+                raise UserError(
+                    f"data demo: {key}={value!r}; must be a whole number {low} to {high}"
+                )
+        size, seed = self.params["size"], self.params["seed"]
+        items = [
+            Item(f"demo_{i:06}", kind, f"lesion_{lesion:06}", f"drawn {DRAWING} {seed} {size} {i}")
+            for i, (lesion, kind) in enumerate(self._rows)
+        ]
+        return items, tuple(KINDS)
+
+    def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:  # noqa: ARG002
+        return self._picture(i)[0]
+
+    def mask(self, i: int) -> NDArray[np.bool_]:
+        return self._picture(i)[1]
+
+    def _picture(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        at = int(self._scanned[0][i].name.removeprefix("demo_"))
+        lesion, kind = self._rows[at]
+        rng = np.random.default_rng([self.params["seed"], IMAGES, at])
+        return picture(_lesion(self.params["seed"], lesion, kind), rng, self.params["size"])
+
+    @cached_property
+    def _rows(self) -> list[tuple[int, str]]:
+        """Lesion and class of every image; the first rows are the same for any n."""
+        rng = np.random.default_rng([self.params["seed"], LESIONS])
+        share = np.array([kind.share for kind in KINDS.values()])
+        have = np.zeros(len(share))
+        rows: list[tuple[int, str]] = []
+        lesion = 0
+        while len(rows) < self.params["n"]:
+            chosen = int(np.argmax(share * (lesion + 1) - have))  # never far from its share
+            have[chosen] += 1
+            views = int(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
+            rows += [(lesion, list(KINDS)[chosen])] * views
+            lesion += 1
+        return rows[: self.params["n"]]
+
+
+@lru_cache(64)
+def _lesion(seed: int, lesion: int, kind: str) -> Lesion:
+    return Lesion.draw(kind, np.random.default_rng([seed, LESIONS, lesion]))
