@@ -1,10 +1,12 @@
 """From a space to stage specifications: what a chain's stages and its score are, by key. Pure."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from search.chain import BASELINES, IMAGENET, SCRATCH, Chain, prefixes
+from search.chain import BASELINES, IMAGENET, SCRATCH
+from search.proposal import Proposal, rates_in
 from search.space import Profile, Space, TaskChoice
 from trainables.errors import UserError
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
@@ -31,17 +33,18 @@ class Plan:
     data_digest: str
     imagenet_digest: str | None = None
 
-    def stage(self, chain: Chain) -> StageSpec:
-        """The specification of the chain's last stage."""
-        parent: str | None = None
-        for prefix in prefixes(chain):
-            spec = self._stage(prefix[-1], parent)
-            parent = spec.key()
-        return spec
+    def stages(self, proposal: Proposal) -> tuple[StageSpec, ...]:
+        """The specifications of its stages in order; none for a baseline."""
+        specs: list[StageSpec] = []
+        if proposal.chain[0] not in BASELINES:
+            for task in proposal.chain:
+                rates = rates_in(self.space.tasks[task].lr_range, proposal.window(task))
+                specs.append(self._stage(task, rates, specs[-1].key() if specs else None))
+        return tuple(specs)
 
-    def downstream(self, chain: Chain) -> DownstreamSpec:
-        """The specification of the chain's score; `("scratch",)` and `("imagenet",)` are chains too."""
-        space, profile = self.space, self.space.profile
+    def downstream(self, proposal: Proposal) -> DownstreamSpec:
+        """The specification of its score; a baseline is the chain of its name."""
+        space, profile, stages = self.space, self.space.profile, self.stages(proposal)
         task = space.downstream
         training = self._training(
             task.optimizer, task.weight_decay, profile.downstream_epochs, profile.downstream_batch,
@@ -57,19 +60,28 @@ class Plan:
             data_digest=self.data_digest,
             seed=space.seed,
             version=task.version,
-            parent=None if chain[0] in BASELINES else self.stage(chain).key(),
-            weights=self.imagenet_digest if chain == (IMAGENET,) else None,
+            parent=stages[-1].key() if stages else None,
+            weights=self.imagenet_digest if proposal.chain == (IMAGENET,) else None,
         )
 
-    def baselines(self) -> tuple[Chain, ...]:
+    def baselines(self) -> tuple[Proposal, ...]:
         """Those that can be run: `imagenet` needs a weight file."""
-        return ((SCRATCH,), (IMAGENET,)) if self.imagenet_digest else ((SCRATCH,),)
+        names = BASELINES if self.imagenet_digest else (SCRATCH,)
+        return tuple(Proposal((name,)) for name in names)
 
-    def _stage(self, name: str, parent: str | None) -> StageSpec:
+    def identity(self) -> dict[str, Any]:
+        """What makes this search this one: all that decides which results it asks for."""
+        space = asdict(self.space)
+        for elsewhere in ("store", "cache", "runtime", "budget"):
+            space.pop(elsewhere)
+        space["data"].pop("root")
+        return {"space": space, "data": self.data_digest, "imagenet": self.imagenet_digest}
+
+    def _stage(self, name: str, rates: tuple[float, ...], parent: str | None) -> StageSpec:
         space, task = self.space, self.space.tasks[name]
         training = self._training(
             task.optimizer, task.weight_decay, space.profile.epochs, space.profile.batch,
-            LRPolicy(task.lr_range, space.profile.lr_epochs),
+            LRPolicy(rates, space.profile.lr_epochs),
         )  # fmt: skip
         return StageSpec(
             pretext=name,
@@ -122,7 +134,7 @@ class Cost:
 
 
 def estimate(profile: Profile, tasks: dict[str, TaskChoice], images: int, lr_rates: int) -> Cost:
-    """A rough cost of one stage and of one score; a pretext image costs about twice a labelled one."""
+    """A rough cost of one stage and one score; a pretext image costs about two labelled ones."""
     stage_lr = sum(len(task.lr_range) for task in tasks.values()) / len(tasks)
     stage = images * (profile.epochs + stage_lr * profile.lr_epochs) * 2
     labelled = images * profile.label_fraction

@@ -1,4 +1,4 @@
-"""A space: what is searched, on which data, how long. YAML in `spaces/`, composed by Hydra, then frozen.
+"""A space: what is searched, on which data, how long. YAML in `spaces/`, composed, then frozen.
 
     space = load("isic3", ["profile=smoke", "tasks.moco.lr_range=[0.01,0.03]"])
 
@@ -8,7 +8,7 @@ dataclasses here refuse what they don't know. The only importer of hydra and ome
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,7 +94,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class RuntimeChoice:
-    """Where it runs: workers a stage; groups at a time and threads a worker (null: as many as fit)."""
+    """Where it runs: workers a stage; groups at a time, threads a worker (null: what fits)."""
 
     __pydantic_config__ = STRICT
     workers: int
@@ -150,7 +150,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Space:
     try:
         return TypeAdapter(Space).validate_python(raw)
     except ValidationError as error:
-        raise UserError(f"spaces/{name}.yaml: {_first_line(error, raw)}") from None
+        raise UserError(f"spaces/{name}.yaml: {_first_line(error)}") from None
 
 
 def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _check_params(raw: dict[str, Any]) -> None:
                     raise UserError(unknown(where, str(key), known))
 
 
-def _first_line(error: ValidationError, raw: dict[str, Any]) -> str:
+def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "value_error":
@@ -234,8 +234,8 @@ def _first_line(error: ValidationError, raw: dict[str, Any]) -> str:
 def _fields_at(parents: Sequence[str]) -> tuple[str, ...]:
     kinds = {"data": Data, "downstream": Downstream, "profile": Profile, "policy": Policy}
     kinds |= {"runtime": RuntimeChoice, "baselines": Baselines, "tasks": TaskChoice}
-    kind = kinds.get(parents[0], Space) if parents else Space
-    return tuple(f for f in kind.__dataclass_fields__)
+    kind: Any = kinds.get(parents[0], Space) if parents else Space
+    return tuple(field.name for field in fields(kind))
 
 
 def _check_tasks(space: Space) -> None:

@@ -17,7 +17,6 @@ ROOT is a local or shared (NFS) path. By hand: python -m search.store list|verif
 
 import argparse
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -25,42 +24,18 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from search.durable import sync, sync_files, write_json
+from search.lock import Lock, flock
 from trainables.errors import UserError
 from trainables.spec import FORMAT, digest
 
 log = logging.getLogger(__name__)
 MANIFEST, STAMP, PART = "manifest.json", "STORE.json", ".part"
-POLL_SECONDS = 0.2
-
-
-class Lock:
-    """A held lock; released by `release`, by leaving the `with`, or by the process ending."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class StageStore:
@@ -106,18 +81,7 @@ class StageStore:
 
     def lock(self, key: str, wait: float | None = 0.0) -> Lock | None:
         """The right to train `key`; None if another holds it after `wait` seconds (None: ever)."""
-        self.path(key)
-        descriptor = os.open(self._locks / key, os.O_RDWR | os.O_CREAT, 0o666)
-        give_up = None if wait is None else time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return Lock(descriptor)
-            except BlockingIOError:
-                if give_up is not None and time.monotonic() >= give_up:
-                    os.close(descriptor)
-                    return None
-                time.sleep(POLL_SECONDS)
+        return flock(self._locks / self.path(key).name, wait)
 
     def commit(self, key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Finish a stage from its part directory; a finished one stays and ours is dropped.
@@ -126,9 +90,9 @@ class StageStore:
         """
         part, final = self.path(key).with_name(key + PART), self.path(key)
         while (standing := self.manifest(key)) is None:
-            whole = {**manifest, "files": _sync_files(part)}
-            _write_json(part / MANIFEST, whole)
-            _sync(part)
+            whole = {**manifest, "files": sync_files(part)}
+            write_json(part / MANIFEST, whole)
+            sync(part)
             if final.exists():
                 self._discard(final)  # damaged: it has no readable manifest
             try:
@@ -137,7 +101,7 @@ class StageStore:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                     raise
                 continue  # a rival was faster: look again
-            _sync(self.root)
+            sync(self.root)
         self._discard(part)
         return standing
 
@@ -177,7 +141,7 @@ class StageStore:
     def _check_format(self) -> None:
         stamp = self.root / STAMP
         if not stamp.exists():
-            _write_json(stamp, {"format": FORMAT})
+            write_json(stamp, {"format": FORMAT})
         try:
             found = json.loads(stamp.read_bytes())["format"]
         except (ValueError, KeyError, TypeError):
@@ -230,38 +194,6 @@ def full_disk_explained(where: str | Path) -> Iterator[None]:
             f"{where}: the disk is full; free some (python -m search.store prune) or give "
             "another store=, then run the same command again: it resumes"
         ) from error
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Whole or not at all, and on the disk when it returns."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_files(folder: Path) -> dict[str, int]:
-    """Flush every file to the disk; name -> bytes."""
-    sizes = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name == MANIFEST or path.name.startswith(f".{MANIFEST}-"):
-            continue  # of a commit that was cut short
-        _sync(path)
-        sizes[name] = path.stat().st_size
-    return sizes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

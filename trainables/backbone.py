@@ -1,13 +1,12 @@
 """Backbones: torchvision's ResNets without classifier, so that weights load anywhere.
 
-State-dict keys are torchvision's and timm's (minus `fc`). `group_batch_norm` makes BatchNorm statistics
-those of fixed groups of the global batch, whatever the number of ranks: one rank with four groups and
-four ranks with one group each compute the same.
+State-dict keys are torchvision's and timm's (minus `fc`). `group_batch_norm` makes BatchNorm
+statistics those of fixed groups of the global batch, whatever the number of ranks: one rank with four
+groups and four ranks with one group each compute the same.
 """
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -53,8 +52,8 @@ class Backbone(ResNet):
 class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm over `groups` equal, contiguous parts of the local batch.
 
-    The running statistics take the mean over groups, which is linear: averaged over ranks they equal
-    those of one rank holding all groups.
+    The running statistics take the mean over groups, which is linear: averaged over ranks they
+    equal those of one rank holding all groups.
     """
 
     groups = 1
@@ -87,12 +86,12 @@ def group_batch_norm(module: nn.Module, groups: int) -> None:
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             child.__class__ = GroupedBatchNorm
-            child.groups = groups
+            child.groups = groups  # type: ignore[assignment]
 
 
 @torch.no_grad()
 def average_statistics(module: nn.Module) -> None:
-    """Running statistics averaged over ranks, in place; updates being linear, it may be done any time."""
+    """Running statistics averaged over ranks, in place; updates are linear, so at any time."""
     if distributed.world_size() == 1:
         return
     for child in module.modules():
@@ -100,12 +99,5 @@ def average_statistics(module: nn.Module) -> None:
             for buffer in (child.running_mean, child.running_var):
                 assert buffer is not None
                 dist.all_reduce(buffer)
-                buffer /= distributed.world_size()
+                buffer.div_(distributed.world_size())
 
-
-def features(backbone: nn.Module, images: Tensor, mean: Tensor, std: Tensor, size: int) -> Tensor:
-    """Evaluation-mode features of uint8 images, each resized as one full view to `size` px."""
-    x = images.float() / 255
-    if x.shape[-1] != size:
-        x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    return backbone((x - mean) / std)

@@ -18,7 +18,9 @@ def all_gather(x: Tensor) -> Tensor:
     """[b, ...] of every rank, in rank order -> [world * b, ...]; without gradient."""
     if world_size() == 1:
         return x
-    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    parts = [
+        torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())
+    ]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
 

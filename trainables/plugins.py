@@ -1,7 +1,7 @@
 """Plug-ins: a file in the package's folder, whose class `Plugin` is the implementation.
 
-    load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
-    available("search.policies")           -> ("curriculum", "exhaustive", ...)
+load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
+available("search.policies")           -> ("curriculum", "exhaustive", ...)
 """
 
 import difflib
@@ -16,7 +16,8 @@ from trainables.errors import UserError
 def available(package: str) -> tuple[str, ...]:
     """The plug-ins of a package by file name, without importing any of them."""
     spec = find_spec(package)
-    assert spec is not None and spec.submodule_search_locations, package
+    assert spec, package
+    assert spec.submodule_search_locations, package
     folder = Path(next(iter(spec.submodule_search_locations)))
     return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
 

@@ -31,7 +31,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class LRPolicy:
-    """Every rate of `range` for `epochs`, from the same start and seed; the best score trains on."""
+    """Every rate of `range` for `epochs`, from one start and seed; the best score is trained."""
 
     range: tuple[float, ...]  # rising
     epochs: float
@@ -45,7 +45,9 @@ class Training:
     image_size: int  # px, of a full view
     epochs: float
     global_batch: int
-    bn_groups: int  # BatchNorm statistics are of global_batch / bn_groups images, on any worker count
+    bn_groups: (
+        int  # BatchNorm statistics are of global_batch / bn_groups images, on any worker count
+    )
     precision: Literal["float32", "bfloat16"]
     optimizer: str
     weight_decay: float

@@ -1,0 +1,43 @@
+"""What the machine has, without importing torch: the profile and the precision that fit it."""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from search.space import Space
+
+
+def cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> int:
+    """NVIDIA devices visible here."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
+    return len(glob.glob("/dev/nvidia[0-9]*"))
+
+
+def profile(overrides: Sequence[str], cluster_gpus: int) -> list[str]:
+    """The overrides, with a profile chosen by the hardware where they name none."""
+    if any(override.startswith("profile=") for override in overrides):
+        return list(overrides)
+    return ["profile=gpu" if cluster_gpus else "profile=cpu", *overrides]
+
+
+def resolve(space: Space, cluster_gpus: int) -> Space:
+    """`precision: auto` decided: bfloat16 on a GPU or a processor with bfloat16 arithmetic."""
+    if space.profile.precision != "auto":
+        return space
+    fast = cluster_gpus > 0 or _cpu_has_bfloat16()
+    precision = "bfloat16" if fast else "float32"
+    return replace(space, profile=replace(space.profile, precision=precision))
+
+
+def _cpu_has_bfloat16() -> bool:
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().split() if info.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags

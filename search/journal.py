@@ -1,0 +1,51 @@
+"""What a search asked and was told, a line each, so that an interrupted one goes on as if it had not.
+
+    journal = Journal(out, plan); policy.resume(*journal.replay()); journal.asked(p); journal.told(p, s)
+
+Results live in the stage store; the journal only keeps the order of a policy's decisions. It is named by
+what is searched, so another space in the same folder starts its own.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from search.proposal import Proposal
+from trainables.spec import Score, digest
+
+
+class Journal:
+    """One file, `journal-<digest of the search>.jsonl`, appended to."""
+
+    def __init__(self, out: Path, identity: dict[str, Any]) -> None:
+        self.path = out / f"journal-{digest(identity)}.jsonl"
+        out.mkdir(parents=True, exist_ok=True)
+
+    def replay(self) -> tuple[list[Proposal], dict[Proposal, Score | None]]:
+        """All that was asked, and what was told of it. Failures are forgotten: they are tried again."""
+        asked: dict[Proposal, None] = {}
+        told: dict[Proposal, Score | None] = {}
+        for event in self._events():
+            proposal = Proposal.parse(event["proposal"])
+            asked[proposal] = None
+            if event.get("score"):
+                told[proposal] = Score(**event["score"])
+        return list(asked), told
+
+    def asked(self, proposal: Proposal) -> None:
+        self._append({"proposal": str(proposal)})
+
+    def told(self, proposal: Proposal, score: Score | None) -> None:
+        self._append({"proposal": str(proposal), "score": asdict(score) if score else None})
+
+    def _append(self, event: dict[str, Any]) -> None:
+        with open(self.path, "a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def _events(self) -> list[dict[str, Any]]:
+        """Whole lines only: the last one may have been cut by a kill."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines]

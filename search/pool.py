@@ -1,0 +1,100 @@
+"""The pool of long-lived Train worker groups: as many as the cluster holds, coming and going with it.
+
+Each group is one TorchTrainer whose train loop leases jobs from the broker (trainables/worker.py). Ray
+restarts a group that lost a worker; the broker hands its job out again.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+GROW_SECONDS = 10.0  # between looks at whether the cluster holds another group
+RETRY_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GroupShape:
+    """workers a group, and what each of them takes."""
+
+    workers: int
+    threads: int
+    gpu: bool
+
+    def fit(self, resources: dict[str, float]) -> int:
+        """How many groups these resources hold."""
+        by_cpu = resources.get("CPU", 0) // (self.workers * self.threads)
+        by_gpu = resources.get("GPU", 0) // self.workers if self.gpu else by_cpu
+        return int(min(by_cpu, by_gpu))
+
+
+class Pool:
+    """Keeps `limit` groups, or as many as fit, serving the broker until `stop`."""
+
+    def __init__(
+        self, shape: GroupShape, limit: int, broker: str, namespace: str, scratch: Path
+    ) -> None:
+        self.shape, self.limit, self.scratch = shape, limit, scratch
+        self.config = {"broker": broker, "namespace": namespace}
+        self.threads: list[threading.Thread] = []
+        self.stopping = threading.Event()
+
+    def start(self) -> None:
+        self._grow()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        """Groups end by themselves once the broker tells them so; nothing is waited for."""
+        self.stopping.set()
+
+    def _watch(self) -> None:
+        while not self.stopping.wait(GROW_SECONDS):
+            self._grow()
+
+    def _grow(self) -> None:
+        wanted = min(self.limit, self.shape.fit(ray.cluster_resources()))
+        while len(self.threads) < wanted:
+            group = f"group-{len(self.threads)}"
+            thread = threading.Thread(target=self._keep, args=(group,), daemon=True, name=group)
+            self.threads.append(thread)
+            thread.start()
+
+    def _keep(self, group: str) -> None:
+        """One group for as long as the search runs, started anew when its controller dies."""
+        while not self.stopping.is_set():
+            try:
+                self._trainer(group).fit()
+                return
+            except Exception as error:
+                if self.stopping.is_set():
+                    return
+                log.warning("%s ended: %s; starting it again", group, str(error).splitlines()[:1])
+                time.sleep(RETRY_SECONDS)
+
+    def _trainer(self, group: str) -> Any:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        from trainables.worker import serve
+
+        per_worker = {"CPU": self.shape.threads} | ({"GPU": 1} if self.shape.gpu else {})
+        return TorchTrainer(
+            serve,
+            train_loop_config=self.config | {"group": group},
+            scaling_config=ScalingConfig(
+                num_workers=self.shape.workers,
+                use_gpu=self.shape.gpu,
+                resources_per_worker=per_worker,
+            ),
+            run_config=RunConfig(
+                name=f"{group}-{uuid.uuid4().hex[:6]}",
+                storage_path=str(self.scratch),
+                failure_config=FailureConfig(max_failures=-1),
+            ),
+        )

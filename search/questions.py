@@ -1,0 +1,66 @@
+"""What to train next: the policy's choices less what is known already, with the journal kept.
+
+    while (proposal := questions.next()) is not None: questions.answer(proposal, train(proposal))
+"""
+
+from collections import deque
+from typing import Any
+
+from search.journal import Journal
+from search.plan import Plan
+from search.policies import Policy
+from search.proposal import Proposal
+from search.store import StageStore
+from trainables.spec import Score
+
+METRIC = "balanced_accuracy"
+
+
+def score_of(result: dict[str, Any]) -> Score:
+    extras = {key: result[key] for key in ("knn", "linear") if key in result}
+    return Score(result[METRIC], result["ci_low"], result["ci_high"], extras)
+
+
+class Questions:
+    """Baselines first, then what an interrupted search had in flight, then the policy's choices.
+
+    What the store knows is told to the policy at once and never becomes a trial.
+    """
+
+    def __init__(self, plan: Plan, policy: Policy, journal: Journal, store: StageStore) -> None:
+        self.plan, self.policy, self.journal, self.store = plan, policy, journal, store
+        policy.resume(*journal.replay())
+        self.first: deque[Proposal] = deque((*plan.baselines(), *policy.in_flight()))
+        self.scores: dict[Proposal, Score] = {}
+        self.reasons: dict[Proposal, str] = {}
+        self.new = 0
+
+    def next(self) -> Proposal | None:
+        """What has to be trained next; None: nothing now (see `finished`)."""
+        while (proposal := self._candidate()) is not None:
+            manifest = self.store.manifest(self.plan.downstream(proposal).key())
+            if manifest is None:
+                return proposal
+            self.answer(proposal, {"result": manifest["result"]})
+        return None
+
+    def answer(self, proposal: Proposal, answer: dict[str, Any]) -> None:
+        score = score_of(answer["result"]) if "result" in answer else None
+        if score is not None:
+            self.scores[proposal] = score
+        else:
+            self.reasons[proposal] = answer.get("reason", "its trial was lost")
+        if proposal not in self.plan.baselines():
+            self.journal.told(proposal, score)
+            self.policy.tell(proposal, score)
+
+    def finished(self) -> bool:
+        return not self.first and self.policy.finished()
+
+    def _candidate(self) -> Proposal | None:
+        if self.first:
+            return self.first.popleft()
+        proposal = self.policy.ask()
+        if proposal is not None:
+            self.journal.asked(proposal)
+        return proposal

@@ -1,0 +1,228 @@
+"""Intervals, learning-rate ranges, the winner's confusions and fine-tuning as pictures."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from search.chain import BASELINES, Chain, name, prefixes
+from search.plan import Plan
+from search.report import stored, style
+from search.report.stored import Predictions, Store
+from search.report.table import Row, Table, number
+from trainables.downstream.metrics import confusion
+
+MAX_ROWS = 40  # of the forest plot: the best ones
+TITLES = {"scratch": "scratch", "imagenet": "ImageNet"}
+
+
+def intervals(table: Table) -> Figure:
+    """A forest plot: every scored chain with its interval, the baselines as lines."""
+    rows = list(table.scored)[:MAX_ROWS]
+    figure = Figure(figsize=(style.WIDTH, 0.32 * len(rows) + 1.3))
+    axes = figure.subplots()
+    for y, row in enumerate(rows):
+        _interval(axes, y, row, row == table.best)
+    for row in table.scored:
+        if row.is_baseline:
+            axes.axvline(row.balanced_accuracy or 0, color=style.MUTED, linewidth=1, dashes=(4, 3))
+    axes.set(
+        yticks=range(len(rows)), yticklabels=[_named(row) for row in rows],
+        ylim=(len(rows) - 0.4, -0.6), xlabel="balanced accuracy on validation, %, 95 % interval",
+    )  # fmt: skip
+    axes.tick_params("y", length=0, labelsize=9.5, labelcolor=style.INK)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    _value_column(axes, rows)
+    return figure
+
+
+def _named(row: Row) -> str:
+    if row.is_baseline:
+        return f"{TITLES[row.chain]}  (baseline)"
+    return f"{row.chain}  {row.label}".rstrip()
+
+
+def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
+    colour = style.WINNER if best else style.MUTED if row.is_baseline else style.BLUE
+    axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, alpha=0.75)
+    marker = "D" if row.is_baseline else "o"
+    axes.plot([row.balanced_accuracy], [y], marker, color=colour, markersize=8 if best else 6)
+
+
+def _value_column(axes: Axes, rows: list[Row]) -> None:
+    """The number beside the interval, right of the axes."""
+    for y, row in enumerate(rows):
+        axes.annotate(
+            number(row.balanced_accuracy), (1.0, y), (6, 0), va="center", fontsize=9,
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points", annotation_clip=False,
+        )  # fmt: skip
+
+
+def lr_ranges(table: Table, plan: Plan, store: Store) -> Figure | None:
+    """Score against learning rate: a panel a task and one for fine-tuning, a line a stage."""
+    panels = _lr_panels(table, plan, store)
+    if not panels:
+        return None
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(style.WIDTH, 2.7 * lines + 0.5))
+    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axes, (title, keys) in zip(grid, panels.items(), strict=False):
+        _lr_panel(axes, title, keys, store)
+    for axes in grid[len(panels) :]:
+        axes.axis("off")
+    _lr_legend(figure)
+    return figure
+
+
+def _lr_panels(table: Table, plan: Plan, store: Store) -> dict[str, dict[str, bool]]:
+    """Panel title -> key of a stage -> whether it is the winner's; the winner's drawn last."""
+    winner = table.best.tasks if table.best else ()
+    found: dict[str, dict[str, bool]] = {}
+    tried = {prefix for row in table.scored for prefix in prefixes(row.tasks)}
+    for tasks in sorted(tried, key=lambda tasks: (winner[: len(tasks)] == tasks, tasks)):
+        _add(found, store, f"stage {tasks[-1]}", plan.stage(tasks).key(), _leads(tasks, winner))
+    for row in reversed(table.scored):
+        _add(found, store, "fine-tuning", row.downstream_key, row == table.best)
+    order = [f"stage {task}" for task in plan.space.tasks] + ["fine-tuning"]
+    return {title: found[title] for title in order if title in found}
+
+
+def _leads(tasks: Chain, winner: Chain) -> bool:
+    return winner[: len(tasks)] == tasks
+
+
+def _add(
+    found: dict[str, dict[str, bool]], store: Store, title: str, key: str | None, mine: bool
+) -> None:
+    if key and stored.history(store, key)["lr_range"]:
+        found.setdefault(title, {})[key] = mine
+
+
+def _lr_panel(axes: Axes, title: str, keys: dict[str, bool], store: Store) -> None:
+    rates: set[float] = set()
+    for key, mine in keys.items():
+        trials, result = stored.history(store, key)["lr_range"], stored.result(store, key)
+        rates |= {trial["lr"] for trial in trials}
+        _lr_line(axes, trials, result, mine)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(rates)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    unit = "balanced accuracy, %" if title == "fine-tuning" else "the task's score"
+    axes.set(xlabel="learning rate", ylabel=unit)
+    axes.set_title(title.removeprefix("stage "), parse_math=False)
+    axes.margins(x=0.08, y=0.15)
+
+
+def _lr_line(
+    axes: Axes, trials: list[dict[str, Any]], result: dict[str, Any], mine: bool
+) -> None:
+    colour = style.WINNER if mine else style.BLUE
+    front, alpha = (4, 1.0) if mine else (2, 0.4)
+    good = [(t["lr"], t["score"]) for t in trials if t["score"] is not None]
+    axes.plot(*zip(*good, strict=True), color=colour, alpha=alpha, linewidth=1.5, zorder=front)
+    for trial in trials:
+        if trial["score"] is None:
+            axes.plot(
+                [trial["lr"]], [0.04], "x", color=style.MUTED, zorder=3,
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+        elif trial["lr"] == result.get("lr"):
+            edge = result.get("lr_at_edge", False)
+            axes.plot(
+                [trial["lr"]], [trial["score"]], "^" if edge else "o", color=colour, alpha=alpha,
+                markersize=8, zorder=front, markeredgecolor="white", markeredgewidth=0.8,
+            )  # fmt: skip
+
+
+def _lr_legend(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    def mark(marker: str, colour: str, label: str, line: str = "none") -> Line2D:
+        return Line2D([], [], marker=marker, color=colour, linestyle=line, label=label)
+
+    figure.legend(
+        handles=[
+            mark("o", style.BLUE, "chosen rate"),
+            mark("^", style.BLUE, "chosen, on the edge of the range"),
+            mark("x", style.MUTED, "diverged"),
+            mark("", style.WINNER, "on the best chain", "-"),
+        ],
+        loc="outside lower center", ncols=4, fontsize=9,
+    )  # fmt: skip
+
+
+def confusions(shown: Predictions) -> Figure:
+    """Rows are the truth: share of the row by colour and in %, counts below."""
+    counts = confusion(shown.labels, shown.predicted, len(shown.classes))
+    totals = counts.sum(1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    size = len(shown.classes)
+    figure = Figure(figsize=(style.WIDTH, min(max(0.62 * size + 1.4, 3.2), style.WIDTH)))
+    axes = figure.subplots()
+    colours, norm = style.score_colours(), Normalize(0, 1)
+    axes.imshow(shares, cmap=colours, norm=norm, aspect="auto")
+    for row, column in np.ndindex(size, size):
+        if counts[row, column]:
+            axes.text(
+                column, row, f"{100 * shares[row, column]:.0f} %\n{counts[row, column]}",
+                ha="center", va="center", fontsize=8.5 if size <= 12 else 6,
+                color=style.ink_on(colours, norm, shares[row, column]),
+                fontweight="bold" if row == column else "normal",
+            )  # fmt: skip
+    _confusion_axes(axes, shown.classes, totals.ravel().tolist())
+    return figure
+
+
+def _confusion_axes(axes: Axes, classes: list[str], totals: list[int]) -> None:
+    places = range(len(classes))
+    axes.set_xticks(places, classes, parse_math=False)
+    names = [f"{one}  (n={n})" for one, n in zip(classes, totals, strict=True)]
+    axes.set_yticks(places, names, parse_math=False)
+    axes.tick_params(length=0, labelcolor=style.INK)
+    axes.set(xlabel="predicted", ylabel="truth")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def finetuning(table: Table, store: Store) -> Figure | None:
+    """Loss and validation accuracy per epoch: the winner and the baselines before the rest."""
+    drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in table.scored]
+    drawn = [(row, epochs) for row, epochs in drawn if epochs]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(style.WIDTH, 3.6))
+    loss, accuracy = figure.subplots(1, 2)
+    for row, epochs in reversed(drawn):
+        _epochs(loss, row, table, epochs, "loss")
+        _epochs(accuracy, row, table, epochs, "balanced_accuracy")
+    loss.set_title("training loss")
+    accuracy.set_title("validation balanced accuracy, %")
+    for axes in (loss, accuracy):
+        axes.set_xlabel("epoch of fine-tuning")
+    handles, labels = accuracy.get_legend_handles_labels()
+    unique = dict(zip(reversed(labels), reversed(handles), strict=True))
+    figure.legend(unique.values(), unique, loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def _epochs(
+    axes: Axes, row: Row, table: Table, epochs: list[dict[str, Any]], column: str
+) -> None:
+    points = [(one["epoch"], one[column]) for one in epochs if column in one]
+    if not points:
+        return
+    colour, width, line, label = style.FAINT, 1.0, "-", "other chains"
+    if row == table.best:
+        colour, width, label = style.WINNER, 2.6, name(row.tasks)
+    elif row.chain in BASELINES:
+        line = "--" if row.chain == BASELINES[0] else ":"
+        colour, width, label = style.INK, 1.8, TITLES[row.chain]
+    axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, label=label, ls=line)
+
+

@@ -1,0 +1,46 @@
+"""How the figures look: one palette, safe for colour-blind readers, and labels readable at page width.
+
+Blue carries the score, by lightness; orange marks the one thing to look at (the winner, a flagged
+rate); grey is everything else.
+"""
+
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+
+INK, MUTED, FAINT, GRID = "#1d2733", "#66727f", "#b4bec8", "#e6eaee"
+WINNER, BLUE, PALE = "#c8500a", "#2f6f9f", "#a9c4d9"
+DPI = 150
+WIDTH = 9.0  # inches, of every figure
+
+RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+}
+
+
+def score_colours() -> Colormap:
+    """Light = low, dark = high; grey print keeps the order."""
+    steps = ["#f3f6f9", "#cfe0ea", "#93bdd3", "#4b8fb5", "#1f5f8b", "#0c3554"]
+    return LinearSegmentedColormap.from_list("score", steps)
+
+
+def ink_on(colours: Colormap, norm: Normalize, value: float) -> str:
+    """Text that can be read on the colour of this value."""
+    red, green, blue, _ = colours(float(norm(value)))
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.55 else "white"

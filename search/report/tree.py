@@ -1,0 +1,169 @@
+"""The chain tree as a picture: every chain a path from the root, coloured by its score.
+
+A node is a chain; its text is the last task and the score of the chain up to there. Best branch on top.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+
+from search.chain import IMAGENET, SCRATCH, Chain, name, prefixes
+from search.report import style
+from search.report.table import Row, Table, number
+
+MAX_LEAVES = 60  # beyond that, pruned chains are left out of the picture
+LINE = 0.5  # inches a leaf
+HALF_WIDTH = 0.36  # of a node, in columns
+
+
+@dataclass
+class Node:
+    """A chain with the chains that extend it."""
+
+    chain: Chain
+    row: Row | None
+    children: list["Node"] = field(default_factory=list)
+    y: float = 0.0
+
+    @property
+    def best(self) -> float:
+        """The highest score below and including this node."""
+        own = self.row.balanced_accuracy if self.row else None
+        scores = [-1.0 if own is None else own, *(child.best for child in self.children)]
+        return max(scores)
+
+    @property
+    def leaves(self) -> int:
+        return sum(child.leaves for child in self.children) or 1
+
+
+def draw(table: Table) -> Figure:
+    """The whole tree; without the pruned chains where there are too many to read."""
+    root = build(table, pruned=True)
+    hidden = root.leaves > MAX_LEAVES
+    if hidden:
+        root = build(table, pruned=False)
+    _place(root, 0.0)
+    depth = max((len(row.tasks) for row in table.rows), default=1)
+    figure = Figure(figsize=(style.WIDTH, max(root.leaves * LINE + 1.4, 3.0)))
+    axes = figure.subplots()
+    colours, norm = _colouring(table)
+    winner = table.best.tasks if table.best else ()
+    _draw_edges(axes, root, winner)
+    _draw_nodes(axes, root, winner, colours, norm)
+    _draw_imagenet(axes, table, root.leaves, colours, norm)
+    _frame(axes, root.leaves, depth, hidden)
+    bar = figure.colorbar(
+        ScalarMappable(norm, colours), ax=axes, orientation="horizontal", shrink=0.4, aspect=40,
+        pad=0.02,
+    )  # fmt: skip
+    bar.set_label("balanced accuracy on validation, %")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def build(table: Table, pruned: bool) -> Node:
+    """The prefix tree of the table's chains, scratch at its root, best branch first."""
+    nodes = {(): Node((), table.row(SCRATCH))}
+    rows = [r for r in table.rows if not r.is_baseline and (pruned or r.status != "pruned")]
+    for row in sorted(rows, key=lambda row: row.length):
+        for prefix in prefixes(row.tasks):
+            if prefix not in nodes:
+                nodes[prefix] = Node(prefix, table.row(name(prefix)))
+                nodes[prefix[:-1]].children.append(nodes[prefix])
+    for node in nodes.values():
+        node.children.sort(key=lambda child: -child.best)
+    return nodes[()]
+
+
+def _place(node: Node, top: float) -> float:
+    """Leaves one below the other, a parent level with its first child; returns the next free line."""
+    node.y = top
+    for child in node.children:
+        top = _place(child, top)
+    return top if node.children else top + 1
+
+
+def _colouring(table: Table) -> tuple[Colormap, Normalize]:
+    scores = [row.balanced_accuracy for row in table.scored if row.balanced_accuracy is not None]
+    low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
+    return style.score_colours(), Normalize(low, max(high, low + 1))
+
+
+def _draw_edges(axes: Axes, node: Node, winner: Chain) -> None:
+    for child in node.children:
+        on_path = winner[: len(child.chain)] == child.chain
+        x = np.array([len(node.chain) + HALF_WIDTH, 0.0, 0.0, len(child.chain) - HALF_WIDTH])
+        x[1] = x[2] = (x[0] + x[3]) / 2
+        axes.plot(
+            x, [node.y, node.y, child.y, child.y],
+            color=style.WINNER if on_path else style.FAINT,
+            linewidth=2.6 if on_path else 1.1,
+            linestyle=":" if _untried(child) else "-",
+            zorder=2 if on_path else 1,
+            solid_capstyle="round",
+        )  # fmt: skip
+        _draw_edges(axes, child, winner)
+
+
+def _untried(node: Node) -> bool:
+    return node.row is None or (node.row.balanced_accuracy is None and node.best < 0)
+
+
+def _draw_nodes(axes: Axes, node: Node, winner: Chain, colours: Colormap, norm: Normalize) -> None:
+    bold = bool(winner) and winner[: len(node.chain)] == node.chain
+    title = node.chain[-1] if node.chain else SCRATCH
+    _box(axes, (len(node.chain), node.y), title, node.row, bold, colours, norm)
+    for child in node.children:
+        _draw_nodes(axes, child, winner, colours, norm)
+
+
+def _draw_imagenet(
+    axes: Axes, table: Table, leaves: int, colours: Colormap, norm: Normalize
+) -> None:
+    row = table.row(IMAGENET)
+    if row:
+        _box(axes, (0, max(leaves - 1, 1)), "ImageNet", row, False, colours, norm)
+
+
+def _box(
+    axes: Axes,
+    at: tuple[float, float],
+    title: str,
+    row: Row | None,
+    bold: bool,
+    colours: Colormap,
+    norm: Normalize,
+) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    score = row.balanced_accuracy if row else None
+    fill = "white" if score is None else colours(norm(score))
+    ink = style.MUTED if score is None else style.ink_on(colours, norm, score)
+    edge = style.WINNER if bold else style.FAINT
+    axes.add_patch(
+        FancyBboxPatch(
+            (at[0] - HALF_WIDTH, at[1] - 0.36), 2 * HALF_WIDTH, 0.72,
+            boxstyle="round,pad=0,rounding_size=0.08", facecolor=fill, edgecolor=edge,
+            linewidth=2.2 if bold else 0.8, linestyle="--" if score is None else "-", zorder=3,
+        )
+    )  # fmt: skip
+    below = number(score) if score is not None else row.status if row else "not tried"
+    axes.text(
+        *at, f"{title}\n{below}", ha="center", va="center", color=ink, fontsize=8.5, zorder=4,
+        fontweight="bold" if bold else "normal", linespacing=1.15, parse_math=False,
+    )  # fmt: skip
+
+
+def _frame(axes: Axes, leaves: int, depth: int, hidden: bool) -> None:
+    axes.set(xlim=(-0.45, depth + 0.45), ylim=(max(leaves, 2) - 0.4, -0.95))
+    for column in range(depth + 1):
+        text = f"stage {column}" if column else "start"
+        axes.text(column, -0.75, text, ha="center", color=style.MUTED, fontsize=9)
+    if hidden:
+        axes.set_title("chains that were pruned are left out", fontweight="normal", fontsize=9)
+    axes.axis("off")

@@ -1,0 +1,80 @@
+"""Search the chains of a space: the command. Wiring only.
+
+    python search/run.py --space isic3                    # built-in demonstration images
+    python search/run.py --space isic3 --data PATH        # your images
+    python search/run.py --space isic3 --dry-run          # the plan, nothing trained
+"""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.session import Session
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="search/run.py",
+        description="Find the best chain of self-supervised pretext tasks for your images.",
+        epilog="exit status: 0 done, 1 search failed, 2 bad input, 130 interrupted",
+    )
+    add = parser.add_argument
+    add("--space", required=True, metavar="NAME", help="what to search: a file in spaces/")
+    add("--data", metavar="PATH", help="the data set's root; without it: built-in images")
+    add("--out", metavar="DIR", help="where the report goes (default runs/SPACE-DATA)")
+    add("--policy", metavar="NAME", help="order of trials: a file in search/policies/")
+    add("--budget", type=int, metavar="N", help="stages to spend at most")
+    add("--dry-run", action="store_true", help="print the plan and train nothing")
+    add("--address", metavar="ADDR", help="a Ray cluster's HOST:PORT, or auto")
+    add("--tracking-uri", metavar="URI", help="MLflow (default sqlite:///mlflow.db here)")
+    add("--json", action="store_true", help="print the summary as the last line of stdout")
+    add("overrides", nargs="*", metavar="key=value", help="e.g. profile=smoke seed=1 max_length=2")
+    return parser.parse_intermixed_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    started = time.monotonic()
+    args = parse(argv)
+    from search.session import Session
+    from trainables.errors import UserError
+
+    session: Session | None = None
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        session = Session(args, started)
+        if args.dry_run:
+            session.print_plan()
+            return DONE
+        summary = session.search()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        again = " ".join(["python", "search/run.py", *(argv or sys.argv[1:])])
+        print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
+        print(f"    {again}", file=sys.stderr, flush=True)
+        return INTERRUPTED
+    finally:
+        if session is not None:
+            session.close()
+    if args.json:
+        print(json.dumps(summary))
+    return DONE if summary["best_chain"] else FAILED
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.exit(main())

@@ -1,0 +1,316 @@
+"""One search from the command's arguments to the report: the pieces, put together in order.
+
+`Session(args, started)` reads and checks everything; `print_plan` or `search` follow.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search import hardware
+from search.chain import BASELINES, IMAGENET, enumerate_chains, name, stages_naive, stages_shared
+from search.plan import Plan, data_spec, estimate, file_digest
+from search.policies import Policy
+from search.questions import Questions
+from search.results import ChainResult, RunInfo
+from search.space import Space, load
+from trainables.errors import UserError
+from trainables.plugins import load as plugin
+
+
+class Session:
+    """The state of one command."""
+
+    def __init__(self, args: argparse.Namespace, started: float) -> None:
+        self.args, self.started = args, started
+        self.console = Console(soft_wrap=not sys.stdout.isatty())
+        self.cluster: Any = None
+        self.gpus = self._gpus()
+        self.space = self._space()
+        self.policy = self._policy()
+        self.device = "cpu"
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def _gpus(self) -> int:
+        """GPUs of this machine, or of the cluster at the address."""
+        if self.args.address is None or self.args.dry_run:
+            return hardware.gpus()
+        return int(self._connect().get("GPU", 0))
+
+    def _connect(self) -> dict[str, float]:
+        from search.tuning import Cluster
+
+        self.cluster = self.cluster or Cluster(self.args.address)
+        return self.cluster.connect()
+
+    def _space(self) -> Space:
+        args = self.args
+        overrides = hardware.profile(args.overrides, self.gpus)
+        named = any(override.startswith("data=") for override in overrides)
+        rooted = any(override.startswith("data.root=") for override in overrides)
+        if not (args.data or named or rooted):
+            overrides.insert(0, "data=demo")
+        overrides += [f"policy={args.policy}"] if args.policy else []
+        overrides += [f"budget={args.budget}"] if args.budget is not None else []
+        space = hardware.resolve(load(args.space, overrides), self.gpus)
+        root = args.data or space.data.root
+        if space.data.name == "demo" and root:
+            raise UserError(f"--data {root}: data=demo draws its images; leave out one of the two")
+        return replace(
+            space,
+            store=str(Path(space.store).absolute()),
+            cache=str(Path(space.cache).absolute()),
+            data=replace(space.data, root=root and str(Path(root).absolute())),
+        )
+
+    def _policy(self) -> Policy:
+        space = self.space
+        return plugin("search.policies", space.policy.name)(
+            tuple(space.tasks), space.max_length, space.budget, space.seed, space.policy.params,
+            rates={task.name: len(task.lr_range) for task in space.tasks.values()},
+        )  # fmt: skip
+
+    @property
+    def data_name(self) -> str:
+        root = self.space.data.root
+        return self.space.data.name if root is None else Path(root).name
+
+    @property
+    def out(self) -> Path:
+        given = self.args.out or f"runs/{self.space.name}-{self.data_name}"
+        return Path(given).absolute()
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    # -- the plan --------------------------------------------------------------------------------
+
+    def print_plan(self) -> None:
+        from trainables.cache import count
+
+        space, planned = self.space, self.policy.planned()
+        chains = list(enumerate_chains(tuple(space.tasks), space.max_length))
+        root = Path(space.data.root) if space.data.root else None
+        images = count(data_spec(space), root)
+        cost = estimate(space.profile, space.tasks, images, len(space.downstream.lr_range))
+        self._say(self._headline())
+        self._say(f"data      {self._data_line()}, {images} images to train on")
+        self._say(f"chains    {len(chains)} of up to {space.max_length} tasks")
+        for chain in chains:
+            self._say(f"            {name(chain)}")
+        span = str(planned.maximum)
+        if planned.minimum != planned.maximum:
+            span = f"{planned.minimum} to {planned.maximum}"
+        self._say(
+            f"stages    {stages_naive(chains)} naive, {stages_shared(chains)} with shared prefixes, "
+            f"{span} under the policy {space.policy.name}"
+        )
+        total = planned.maximum * (cost.stage + cost.score) + cost.score
+        self._say(
+            f"cost      about {_clock(cost.stage)} a stage and {_clock(cost.score)} a score on one "
+            f"worker; {_clock(total)} of one worker in all, at most (an estimate)"
+        )
+        self._say("nothing was trained (--dry-run)")
+
+    def _headline(self) -> str:
+        profile = self.space.profile
+        return (
+            f"{self.space.name}: {', '.join(self.space.tasks)}; profile {profile.name} "
+            f"({profile.backbone}, {profile.image_size} px, {profile.precision}, "
+            f"{profile.epochs:g} epochs); policy {self.space.policy.name}"
+        )
+
+    def _data_line(self) -> str:
+        if self.space.data.name == "demo":
+            return "DEMONSTRATION images, drawn by the program (use --data for your own)"
+        return f"{self.space.data.name} at {self.space.data.root}"
+
+    # -- the search ------------------------------------------------------------------------------
+
+    def search(self) -> dict[str, Any]:
+        """Train what is missing, write the report; returns the summary."""
+        from search import report
+        from search.journal import Journal
+        from search.store import StageStore, full_disk_explained
+        from search.tracking import Tracker
+
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        self._say(self._headline())
+        self._say(f"data {self._data_line()}")
+        tracker = Tracker(self.args.tracking_uri, f"{self.space.name}", self.out)
+        tracker.connect()
+        store = StageStore(self.space.store)
+        plan = Plan(self.space, self._prepare(), self._weights())
+        with full_disk_explained(self.space.store):
+            questions = Questions(plan, self.policy, Journal(self.out, plan.identity()), store)
+            status = self._train(questions, store)
+            results = self._results(plan, questions)
+            info = self._info(began, questions, status)
+            summary = report.write(plan, results, info, store, self.out)
+        self._track(tracker, plan, results, info, summary, store)
+        self._closing(summary)
+        return summary
+
+    def _prepare(self) -> str:
+        """Decode what is not decoded; returns the data's digest."""
+        from rich.progress import Progress
+
+        from trainables.cache import open_cache, prepare
+
+        space = self.space
+        root = Path(space.data.root) if space.data.root else None
+        with Progress(console=self.console, transient=True) as progress:
+            bar = progress.add_task("decoding images", total=None)
+
+            def show(done: int, total: int) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            folder = prepare(data_spec(space), root, Path(space.cache), show)
+        data = open_cache(folder)
+        sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
+        self._say(f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}")
+        return data.digest
+
+    def _weights(self) -> str | None:
+        path = self.space.baselines.imagenet
+        return file_digest(path) if path else None
+
+    def _train(self, questions: Questions, store: Any) -> dict[str, Any]:
+        """Everything that is not in the store; no Ray at all when there is nothing to train."""
+        ready = questions.next()
+        if ready is None:
+            return {"stages_trained": 0, "trained": []}
+        from search import tuning
+        from search.live import LiveView
+
+        resources = self._connect()
+        wanted = self.policy.planned().maximum + len(questions.plan.baselines())
+        crew = tuning.crew(self.space, resources, wanted)
+        self._say(f"{crew.limit} worker groups of {crew.shape.workers} x {crew.shape.threads} CPU")
+        scratch = self.out / "ray"
+        try:
+            with LiveView(self.console, questions.plan) as view:
+                show = _Progress(view, questions, self.policy, self.started, crew.limit)
+                return tuning.run(
+                    questions, ready, self._settings(crew), crew, self.cluster.namespace, scratch,
+                    show,
+                )  # fmt: skip
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _settings(self, crew: Any) -> Any:
+        from search.broker import Settings
+        from trainables.spec import Runtime
+
+        space, runtime = self.space, self.space.runtime
+        return Settings(
+            store=space.store,
+            data_root=space.data.root,
+            cache=space.cache,
+            weights=space.baselines.imagenet,
+            runtime=Runtime(
+                threads=crew.shape.threads,
+                log_every=runtime.log_every,
+                checkpoint_seconds=runtime.checkpoint_seconds,
+            ),
+            attempts=runtime.attempts,
+        )
+
+    # -- what came of it -------------------------------------------------------------------------
+
+    def _results(self, plan: Plan, questions: Questions) -> list[ChainResult]:
+        """One record a chain and a baseline: of a chain's proposals, the best."""
+        best: dict[tuple[str, ...], ChainResult] = {}
+        for proposal, score in questions.scores.items():
+            stages = plan.stages(proposal)
+            known = best.get(proposal.chain)
+            better = known is None or known.score is None
+            if known and known.score:
+                better = score.balanced_accuracy > known.score.balanced_accuracy
+            if better:
+                best[proposal.chain] = ChainResult(
+                    proposal.chain, "done", score, str(proposal) if proposal.windows else "",
+                    stages[-1].key() if stages else None, plan.downstream(proposal).key(),
+                )  # fmt: skip
+        for proposal, reason in questions.reasons.items():
+            best.setdefault(proposal.chain, ChainResult(proposal.chain, "failed", reason=reason))
+        for chain, reason in self.policy.pruned().items():
+            best.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
+        if plan.imagenet_digest is None:
+            best[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
+        chains = enumerate_chains(tuple(self.space.tasks), self.space.max_length)
+        every = [*chains, *((baseline,) for baseline in BASELINES)]
+        return [best.get(chain, ChainResult(chain, "planned")) for chain in every]
+
+    def _info(self, began: str, questions: Questions, status: dict[str, Any]) -> RunInfo:
+        space = self.space
+        chains = list(enumerate_chains(tuple(space.tasks), space.max_length))
+        scored = [p for p in questions.scores if p.chain[0] not in BASELINES]
+        keys = {spec.key() for p in scored for spec in questions.plan.stages(p)}
+        trained = set(status["trained"])
+        return RunInfo(
+            space=space.name,
+            data="demo" if space.data.name == "demo" else f"{space.data.name}: {self.data_name}",
+            demo=space.data.name == "demo",
+            policy=space.policy.name,
+            profile=space.profile.name,
+            device=self.device,
+            stages_trained=len(trained),
+            stages_reused=len(keys - trained),
+            stages_pruned=len(self.policy.pruned()),
+            stages_naive=stages_naive(chains),
+            wall_seconds=time.monotonic() - self.started,
+            interrupted=False,
+            started=began,
+        )
+
+    def _track(
+        self,
+        tracker: Any,
+        plan: Plan,
+        results: Sequence[ChainResult],
+        info: RunInfo,
+        summary: dict[str, Any],
+        store: Any,
+    ) -> None:
+        tracker.mirror(plan, results, info, summary, store, self.out)
+
+    def _closing(self, summary: dict[str, Any]) -> None:
+        self._say(f"report   {self.out / 'report' / 'index.html'}")
+
+    def close(self) -> None:
+        if self.cluster is not None:
+            self.cluster.close()
+
+
+class _Progress:
+    """Adds to the broker's status what only the driver knows: how many in all, and the ETA."""
+
+    def __init__(
+        self, view: Any, questions: Questions, policy: Policy, started: float, groups: int
+    ) -> None:
+        self.view, self.questions, self.policy = view, questions, policy
+        self.started, self.groups = started, groups
+
+    def __call__(self, status: dict[str, Any]) -> None:
+        baselines = len(self.questions.plan.baselines())
+        total = self.policy.planned().maximum + baselines
+        done = len(self.questions.scores) + len(self.questions.reasons)
+        elapsed = time.monotonic() - self.started
+        eta = elapsed / done * (total - done) if done else None
+        self.view.update(status | {"elapsed": elapsed, "done": done, "total": total, "eta": eta})
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,205 @@
+"""The Ray Tune side: a Searcher around a policy, a trial that asks the broker, the Tuner.
+
+    Search(plan, policy, journal, settings, address).run(live)
+
+A Tune trial is one node of the prefix tree: it extends a finished chain by one stage and scores it.
+Trials hold a `driver_slot`, no CPU, so that they can never starve the worker groups they wait for.
+"""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from search import hardware
+from search.broker import Broker, Settings
+from search.pool import GroupShape, Pool
+from search.proposal import Proposal
+from search.questions import METRIC, Questions
+from search.space import Space
+from trainables.errors import UserError
+
+BROKER = "broker"
+POLL_SECONDS = 0.5
+SLOTS = {"driver_slot": 1}
+
+
+class ChainTrial(tune.Trainable):
+    """Asks the broker for one chain's score; the actor is reused for the next trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.proposal = Proposal.parse(config["proposal"])
+        self.broker = ray.get_actor(BROKER, namespace=config["namespace"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        answer = ray.get(self.broker.score.remote(self.proposal))
+        result = answer.get("result", {})
+        return {**answer, METRIC: result.get(METRIC, float("nan")), "done": True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002
+        return {}  # the stage store has it all
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        pass
+
+
+class PolicySearch(Searcher):
+    """Tune's view of `Questions`."""
+
+    def __init__(self, questions: Questions, ready: Proposal, namespace: str) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self.questions, self.ready, self.namespace = questions, [ready], namespace
+        self.trials: dict[str, Proposal] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        proposal = self.ready.pop() if self.ready else self.questions.next()
+        if proposal is None:
+            return Searcher.FINISHED if self.questions.finished() else None
+        self.trials[trial_id] = proposal
+        return {"proposal": str(proposal), "namespace": self.namespace}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        if (proposal := self.trials.pop(trial_id, None)) is not None:
+            self.questions.answer(proposal, {} if error or not result else result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal and the store are the search's state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+
+class Cluster:
+    """A connection to Ray, on this machine or by address, opened when it is first needed."""
+
+    def __init__(self, address: str | None) -> None:
+        self.address = address
+        self.namespace = f"search-{uuid.uuid4().hex[:8]}"
+
+    def connect(self) -> dict[str, float]:
+        """The cluster's resources; UserError if there is nothing at the address."""
+        if not ray.is_initialized():
+            for key, value in ENVIRONMENT.items():
+                os.environ.setdefault(key, value)
+            common: dict[str, Any] = {"namespace": self.namespace, "log_to_driver": False}
+            common |= {"logging_level": logging.ERROR}
+            if self.address is None:
+                self._start(common)
+            else:
+                self._join(self.address, common)
+        return ray.cluster_resources()
+
+    def close(self) -> None:
+        ray.shutdown()
+
+    def _start(self, common: dict[str, Any]) -> None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        slots = {"driver_slot": 2 * hardware.cpus() + 2}
+        ray.init(num_cpus=hardware.cpus(), resources=slots, include_dashboard=False, **common)
+
+    def _join(self, address: str, common: dict[str, Any]) -> None:
+        host, colon, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            if colon:
+                socket.create_connection((host, int(port)), timeout=5).close()
+            ray.init(address=address, **common)
+        except (OSError, ValueError, ConnectionError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"--address {address}: no Ray cluster answers ({reason}); want HOST:PORT of a "
+                "running head (`ray start --head`), `auto`, or leave it out to use this machine"
+            ) from None
+
+
+ENVIRONMENT = {  # see the README's notes on Ray
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many worker groups of which shape."""
+
+    shape: GroupShape
+    limit: int
+
+
+def crew(space: Space, resources: dict[str, float], wanted: int) -> Crew:
+    """As many groups as fit and are wanted; the CPUs shared out among their workers."""
+    runtime, cpus = space.runtime, int(resources.get("CPU", 1))
+    gpus = int(resources.get("GPU", 0))
+    limit = max(1, min(runtime.groups or wanted, (gpus or cpus) // runtime.workers))
+    threads = runtime.threads or max(1, cpus // (limit * runtime.workers))
+    return Crew(GroupShape(runtime.workers, threads, gpus > 0), limit)
+
+
+def run(
+    questions: Questions,
+    ready: Proposal,
+    settings: Settings,
+    crew: Crew,
+    namespace: str,
+    scratch: Path,
+    show: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Search until the policy has no more questions; returns the broker's last status."""
+    actor = ray.remote(Broker).options(name=BROKER, num_cpus=0, max_concurrency=1000)
+    broker = actor.remote(questions.plan, settings)
+    broker.watch.remote()
+    pool = Pool(crew.shape, crew.limit, BROKER, namespace, scratch)
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(broker, show, over), daemon=True)
+    try:
+        pool.start()
+        watcher.start()
+        _tuner(questions, ready, crew.limit, namespace, scratch).fit()
+        return ray.get(broker.status.remote())
+    finally:
+        over.set()
+        pool.stop()
+        watcher.join(timeout=5)
+
+
+def _tuner(
+    questions: Questions, ready: Proposal, limit: int, namespace: str, scratch: Path
+) -> tune.Tuner:
+    return tune.Tuner(
+        tune.with_resources(ChainTrial, SLOTS),
+        tune_config=tune.TuneConfig(
+            search_alg=PolicySearch(questions, ready, namespace),
+            num_samples=-1,
+            max_concurrent_trials=limit,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0),
+    )
+
+
+def _watch(broker: Any, show: Callable[[dict[str, Any]], None], over: threading.Event) -> None:
+    while not over.wait(POLL_SECONDS):
+        try:
+            show(ray.get(broker.status.remote(), timeout=10))
+        except ray.exceptions.RayError:
+            return

@@ -1,0 +1,216 @@
+"""Fine-tune a backbone on labels and score it by balanced accuracy on the validation split.
+
+    result = finetune(spec, Runtime(), open_cache(folder), parent_dir, Path("out"), report=print)
+
+The best epoch on validation is kept. Predictions on validation and on test are written; the test file is
+for the report's one look, nothing here or in a policy reads it.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trainables import distributed
+from trainables.augment import FullView, Preset, finetune_view
+from trainables.backbone import Backbone
+from trainables.cache import Prepared
+from trainables.downstream import metrics, probes
+from trainables.errors import UserError
+from trainables.loop import SCORE, Loop, Report, evaluating
+from trainables.pretext import Batch, Context, Task
+from trainables.spec import DownstreamSpec, Runtime
+from trainables.splits import subset
+from trainables.stage import HISTORY, load_backbone, save_backbone
+
+EVALUATION_BATCH = 256
+HEAD, META = "classifier.safetensors", "meta.json"
+
+
+class Classifier(Task):
+    """A linear layer on the backbone's pooled features; cross-entropy, class-balanced on request."""
+
+    def __init__(self, backbone: nn.Module, context: Context, labels: Tensor, classes: int) -> None:
+        super().__init__(backbone, {}, context)
+        self.head = nn.Linear(backbone.width, classes)  # type: ignore[arg-type]
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        view = (context.mean, context.std, context.image_size)
+        self.view = finetune_view(Preset.of(context.augment), *view)
+        self.full = FullView(*view)
+        self.register_buffer("labels", labels, persistent=False)
+        self.register_buffer("weight", torch.ones(classes), persistent=False)
+
+    def balance(self) -> None:
+        """Weigh every class by the inverse of its share, mean weight 1 over the labels."""
+        counts = torch.bincount(self.labels, minlength=len(self.weight)).clamp(min=1)
+        self.weight = len(self.labels) / (len(counts) * counts.float())
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.head(self.backbone(self.view(batch.images, batch.draw))).float()
+        target = self.labels[batch.index]
+        losses = F.cross_entropy(logits, target, weight=self.weight, reduction="none")
+        accuracy = (logits.argmax(1) == target).float().mean().detach()
+        return losses.mean(), {"accuracy": accuracy}
+
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 [n, channels, side, side] -> [n, width]."""
+        return self.backbone(self.full(images))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """uint8 [n, channels, side, side] -> [n, classes]."""
+        return self.head(self.features(images))
+
+
+def finetune(
+    spec: DownstreamSpec,
+    runtime: Runtime,
+    data: Prepared,
+    parent_dir: Path | None,
+    out_dir: Path,
+    report: Report,
+    weights: Path | None = None,
+) -> dict[str, Any]:
+    """Fine-tune from the parent's backbone (or `weights`, or scratch), score, write predictions."""
+    train, val = data.split["train"], data.split["val"]
+    index = subset(data.labels, data.groups, train, spec.label_fraction, spec.seed)
+    labels = torch.from_numpy(data.labels[index])
+
+    def make(context: Context) -> Classifier:
+        backbone = start(spec, context.channels, parent_dir, weights)
+        classifier = Classifier(backbone, context, labels, len(data.classes))
+        if spec.class_balanced:
+            classifier.balance()
+        return classifier
+
+    def evaluate(task: Task) -> dict[str, float]:
+        predicted = predict(task, data, val, runtime).argmax(1)
+        return {SCORE: metrics.balanced_accuracy(data.labels[val], predicted, len(data.classes))}
+
+    loop = Loop(
+        make, spec.training, data, index, spec.augment, spec.seed, runtime, out_dir, report, evaluate
+    )
+    outcome = loop.train()
+    best = loop.progress.best
+    assert best is not None
+    result = outcome.result | {"best_epoch": best["epoch"]}
+    result |= _score(outcome.task, data, runtime, out_dir)
+    if spec.probes:
+        report({"phase": "probes"})
+        result |= _probe(make(outcome.task.context), data, index, runtime)
+    if distributed.rank() == 0:
+        save_backbone(outcome.task.backbone, out_dir)
+        save_file({k: v.contiguous() for k, v in outcome.task.head.state_dict().items()}, out_dir / HEAD)
+        (out_dir / HISTORY).write_text(json.dumps(outcome.history))
+        (out_dir / META).write_text(json.dumps({"classes": list(data.classes)}))
+    return result
+
+
+def start(
+    spec: DownstreamSpec, channels: int, parent_dir: Path | None, weights: Path | None
+) -> Backbone:
+    """The backbone to fine-tune: the parent stage's, a weight file's, or a fresh one."""
+    backbone = Backbone(spec.training.backbone, channels)
+    if weights is not None:
+        load_weights(backbone, weights)
+    else:
+        load_backbone(backbone, parent_dir)
+    return backbone
+
+
+def load_weights(backbone: Backbone, path: Path) -> None:
+    """A torchvision or timm ResNet's file (.safetensors, or .pth read with weights_only); no `fc`."""
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    own = backbone.state_dict()
+    wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
+    if wrong or len(state) != len(own):
+        raise UserError(
+            f"baselines.imagenet: {path.name} does not fit the backbone ({len(wrong)} of {len(own)} "
+            f"tensors differ, first {(wrong or sorted(set(state) - set(own)))[0]}); give the weights "
+            "of profile.backbone"
+        )
+    backbone.load_state_dict(state)
+
+
+def predict(
+    task: Task, data: Prepared, index: NDArray[np.int64], runtime: Runtime
+) -> NDArray[np.float32]:
+    """[n, classes] probabilities in evaluation mode; the ranks share the work."""
+    return _over(index, data, runtime, task, lambda x: task.logits(x).softmax(1)).numpy()  # type: ignore[operator]
+
+
+def _over(
+    index: NDArray[np.int64],
+    data: Prepared,
+    runtime: Runtime,
+    module: nn.Module,
+    apply: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """`apply` to the images of `index` in batches, in float32; every rank gets the whole result."""
+    world, rank = distributed.world_size(), distributed.rank()
+    share = -(-len(index) // world)
+    padded = np.resize(index, share * world)[rank * share : (rank + 1) * share]
+    parts = []
+    with evaluating(module):
+        for first in range(0, share, EVALUATION_BATCH):
+            pixels = torch.from_numpy(data.images[padded[first : first + EVALUATION_BATCH]])
+            parts.append(apply(pixels.permute(0, 3, 1, 2).to(runtime.device)))
+        return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
+
+
+def _score(task: Task, data: Prepared, runtime: Runtime, out_dir: Path) -> dict[str, float]:
+    """Score validation with its interval; write the predictions of validation and test."""
+    for name in ("val", "test"):
+        index = data.split[name]
+        probabilities = predict(task, data, index, runtime)
+        if distributed.rank() == 0:
+            _write_predictions(out_dir / f"{name}.parquet", data, index, probabilities)
+        if name == "val":
+            predicted, labels = probabilities.argmax(1), data.labels[index]
+            groups = np.asarray(data.groups)[index]
+            classes = len(data.classes)
+            low, high = metrics.group_bootstrap(labels, predicted, groups, classes)
+            accuracy = metrics.balanced_accuracy(labels, predicted, classes)
+    return {SCORE: accuracy, "ci_low": low, "ci_high": high}
+
+
+def _write_predictions(
+    path: Path, data: Prepared, index: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> None:
+    columns = {
+        "image": [data.names[i] for i in index],
+        "group": [data.groups[i] for i in index],
+        "label": data.labels[index],
+    }
+    columns |= {f"p{k}": probabilities[:, k] for k in range(probabilities.shape[1])}
+    pq.write_table(pa.table(columns), path)
+
+
+def _probe(
+    fresh: Classifier, data: Prepared, index: NDArray[np.int64], runtime: Runtime
+) -> dict[str, float]:
+    """Balanced accuracy of kNN and a linear classifier on the backbone before fine-tuning."""
+    fresh.to(runtime.device)
+    val, classes = data.split["val"], len(data.classes)
+    train_features = _over(index, data, runtime, fresh, fresh.features)
+    val_features = _over(val, data, runtime, fresh, fresh.features)
+    labels = data.labels[index]
+    votes = {
+        "knn": probes.knn(train_features, labels, val_features, classes),
+        "linear": probes.linear(train_features, labels, val_features),
+    }
+    truth = data.labels[val]
+    return {name: metrics.balanced_accuracy(truth, v, classes) for name, v in votes.items()}

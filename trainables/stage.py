@@ -1,0 +1,65 @@
+"""One stage: one pretext task from the parent's backbone to its own. Runs without Ray.
+
+    train_stage(spec, Runtime(), open_cache(folder), parent_dir=None, out_dir=Path("out"), report=print)
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from trainables import distributed, plugins
+from trainables.backbone import Backbone
+from trainables.cache import Prepared
+from trainables.errors import StageFailed
+from trainables.loop import Loop, Report
+from trainables.pretext import Context, Task
+from trainables.spec import Runtime, StageSpec
+
+BACKBONE, HISTORY = "backbone.safetensors", "history.json"
+
+
+def train_stage(
+    spec: StageSpec,
+    runtime: Runtime,
+    data: Prepared,
+    parent_dir: Path | None,
+    out_dir: Path,
+    report: Report,
+) -> dict[str, Any]:
+    """Train the stage to its end, going on from a checkpoint in `out_dir` if there is one.
+
+    Writes backbone.safetensors (torchvision's keys) and history.json to `out_dir`; returns the result:
+    loss, lr, lr_at_edge, images_per_second, seconds, ... Raises StageFailed with the reason.
+    """
+    kind = plugins.load("trainables.pretext", spec.pretext)
+
+    def make(context: Context) -> Task:
+        backbone = Backbone(spec.training.backbone, context.channels)
+        load_backbone(backbone, parent_dir)
+        return kind(backbone, spec.params, context)
+
+    loop = Loop(
+        make, spec.training, data, data.split["train"], spec.augment, spec.seed, runtime, out_dir,
+        report,
+    )  # fmt: skip
+    outcome = loop.train()
+    if distributed.rank() == 0:
+        save_backbone(outcome.task.backbone, out_dir)
+        (out_dir / HISTORY).write_text(json.dumps(outcome.history))
+    return outcome.result
+
+
+def load_backbone(backbone: Backbone, folder: Path | None) -> None:
+    """Weights and BatchNorm statistics of the stage in `folder`; None: as initialised."""
+    if folder is None:
+        return
+    if not (folder / BACKBONE).exists():
+        raise StageFailed(f"the parent stage has no {BACKBONE} in {folder}")
+    backbone.load_state_dict(load_file(folder / BACKBONE))
+
+
+def save_backbone(backbone: Any, folder: Path) -> None:
+    state = {key: value.detach().cpu().contiguous() for key, value in backbone.state_dict().items()}
+    save_file(state, folder / BACKBONE)
