@@ -98,7 +98,7 @@ def count(spec: DataSpec, root: Path | None) -> int:
 
 
 def square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.uint8]:
-    """The centre square of [h, w] or [h, w, 3], resized with antialias to [side, side, channels]."""
+    """The centre square of [h, w] or [h, w, 3], resized to [side, side, channels], antialiased."""
     image = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
     short = min(image.size)
     left, top = (image.width - short) / 2, (image.height - short) / 2

@@ -1,7 +1,7 @@
-"""What a data set's pixels are, as text: digests of files, remembered from one start to the next.
+"""What a data set's pixels are, as text: digests of files, remembered between starts.
 
-A file's digest is remembered by its path, size and time of change in `digests-*.json` in the cache's
-folder, one a data folder, so that a second start does not read gigabytes again.
+A file's digest is remembered by its path, size and time of change in `digests-*.json` in the
+cache's folder, one a data folder, so that a second start does not read gigabytes again.
 """
 
 import hashlib

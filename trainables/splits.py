@@ -90,7 +90,7 @@ def _rare_first(counts: Index) -> Index:
 
 
 def _assign(part: Index, size: Index, rank: Index, share: NDArray[np.float64]) -> None:
-    """Give a class's groups to the parts: large ones first, each where the share is filled least."""
+    """Give a class's groups to the parts: large first, each where the share is filled least."""
     done = (size > 0) & (part >= 0)
     filled = np.bincount(part[done], size[done], minlength=len(share))
     todo = np.flatnonzero((size > 0) & (part < 0))

@@ -3,8 +3,8 @@
     plugin = load("trainables.data", "isic2019")(root, params)
     plugin.table().labels, plugin.read(0)
 
-A data set subclasses `Dataset` as `Plugin`, names its parameters in `defaults` and writes `scan`. Rows
-are sorted by name, so that nothing depends on the order of a CSV file or of a folder's listing.
+A data set subclasses `Dataset` as `Plugin`, names its parameters in `defaults` and writes `scan`.
+Rows are sorted by name, so that nothing depends on the order of a CSV file or a folder's listing.
 No torch here: the search reads tables too, and must start at once.
 """
 
@@ -60,11 +60,11 @@ class Dataset:
         return cls.__module__.rpartition(".")[2]
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        """The images, and the classes in their order; UserError if the data is not as it must be."""
+        """The images, and the classes in their order; UserError if the data is not as it must."""
         raise NotImplementedError
 
     def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:
-        """Pixels of row i, [h, w, 3] or [h, w]; may be smaller than stored, with both sides >= side."""
+        """Pixels of row i, [h, w, 3] or [h, w]; at any reduced size whose sides are >= `side`."""
         path = self.source(i)
         assert isinstance(path, Path), path
         return decode(path, side)

@@ -1,11 +1,11 @@
-"""Draws one dermoscopy-like image of `demo`: a lesion seen on skin, in some light, through some hairs.
+"""Draws one dermoscopy-like image of `demo`: a lesion on skin, in some light, under some hairs.
 
     lesion = Lesion.draw("MEL", np.random.default_rng([0, 1]))
     pixels, mask = picture(lesion, np.random.default_rng([0, 2]), size=96)
 
-Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density) a channel.
-Everything of the lesion is a function of its own coordinates (its border is at radius 1), so another view
-of it shows the same structures turned, shifted and scaled.
+Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density).
+Everything of the lesion is a function of its own coordinates (its border is at radius 1), so another
+view of it shows the same structures turned, shifted and scaled.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from trainables.data._kinds import KINDS, Layer
+from trainables.data._kinds import COMMON, KINDS, Layer
 
 Field = NDArray[np.float32]
 CELLS = 16  # side of the tables of random numbers, in cells; patterns repeat after that
@@ -25,7 +25,7 @@ ABSORBED = {  # density of red, green, blue at strength 1
     "clear": (-0.35, -0.55, -0.7),
 }
 SCATTERED = {"white": (0.93, 0.86, 0.86), "yellow": (0.9, 0.77, 0.5)}  # colour that covers
-HARMONICS = np.arange(2, 9, dtype=np.float32)
+HARMONICS = np.arange(1, 13, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Lesion:
     @classmethod
     def draw(cls, kind: str, rng: np.random.Generator) -> "Lesion":
         recipe = KINDS[kind]
-        present = [layer for layer in recipe.layers if rng.random() < layer.chance]
-        wave = rng.normal(size=(2, len(HARMONICS))) / HARMONICS
+        present = [layer for layer in (*recipe.layers, *COMMON) if rng.random() < layer.chance]
+        wave = rng.normal(size=(2, len(HARMONICS))) / (1.5 + HARMONICS**1.3)
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
         return cls(
             aspect=rng.uniform(*recipe.aspect),
             soft=rng.uniform(*recipe.soft),
-            outline=(wave * rng.uniform(*recipe.irregular) * 1.6).astype(np.float32),
+            outline=(wave * rng.uniform(*recipe.irregular) * 2).astype(np.float32),
             layers=tuple((layer, rng.uniform(*layer.strength)) for layer in present),
             table=rng.random((3, CELLS, CELLS), np.float32),
             frequency=rng.uniform(3.0, 5.0),
@@ -61,7 +61,7 @@ class Lesion:
                 [rng.gamma(2, 0.05), rng.gamma(3, 0.07), rng.uniform(0.5, 2)], np.float32
             ),
             hairs=rng.gamma(0.5, 6),
-            radius=rng.uniform(0.42, 0.85),
+            radius=rng.uniform(0.4, 0.85),
         )
 
 
@@ -73,7 +73,8 @@ def picture(
     x, y = _view(lesion, rng, u, v)
     edge = _edge(lesion, x, y)
     colour = _skin(lesion, rng, size)
-    colour = _paint(colour, lesion, x, y, edge)
+    near = edge < 1.7  # beyond, no layer shows
+    colour[:, near] = _paint(colour[:, near], lesion, x[near], y[near], edge[near])
     colour = _hairs(colour, lesion, rng, size)
     colour = _lit(colour, rng, u, v)
     return np.clip(colour * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0), edge < 1
@@ -126,11 +127,11 @@ def _noise(rng: np.random.Generator, cells: int, size: int) -> Field:
 
 
 def _density(pigment: str, amount: Field) -> Field:
-    return np.array(ABSORBED[pigment], np.float32)[:, None, None] * amount
+    return np.multiply.outer(np.array(ABSORBED[pigment], np.float32), amount)
 
 
 def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Field:
-    """The lesion's layers, one upon the other."""
+    """The lesion's layers, one upon the other, on a list of pixels: [3, pixels] and [pixels]."""
     patterns = _Patterns(lesion, x, y)
     inside = _step((1 - edge) / lesion.soft)
     for layer, strength in lesion.layers:
@@ -140,7 +141,7 @@ def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Fi
             colour = colour * np.exp(-_density(layer.pigment, amount))
         else:
             cover = np.minimum(amount, 1) * np.float32(0.8)
-            white = np.array(SCATTERED[layer.pigment], np.float32)[:, None, None]
+            white = np.array(SCATTERED[layer.pigment], np.float32)[:, None]
             colour = colour + (white - colour) * cover
     return colour
 
@@ -247,12 +248,12 @@ def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -
 
 def _lit(colour: Field, rng: np.random.Generator, u: Field, v: Field) -> Field:
     """Light, lens and sensor: white balance, gradient, vignette, gamma, blur and noise."""
-    balance = np.exp(rng.normal(0, (0.05, 0.06, 0.09))).astype(np.float32)[:, None, None]
+    balance = np.exp(rng.normal(0, (0.08, 0.09, 0.12))).astype(np.float32)[:, None, None]
     gu, gv = rng.normal(0, 0.1, 2).astype(np.float32)
     dark = np.float32(rng.uniform(0, 0.3) if rng.random() < 0.6 else 0)
     light = np.float32(rng.uniform(0.8, 1.15)) * (1 + gu * u + gv * v)
     light = light * (1 - dark * np.maximum(u * u + v * v - 0.4, 0))
-    lit = np.clip(colour * balance * light, 0, 1.1) ** np.float32(rng.uniform(0.75, 1.3))
+    lit = np.clip(colour * balance * light, 0, 1.1) ** np.float32(rng.uniform(0.7, 1.4))
     grain = rng.standard_normal(lit.shape, np.float32)
     return lit + grain * np.float32(rng.uniform(0.005, 0.03))
 

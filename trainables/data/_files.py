@@ -55,7 +55,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def decode(path: Path, side: int = 0) -> NDArray[np.uint8]:
-    """[h, w, 3], or [h, w] of a grey image; a JPEG is decoded at a reduced size >= 2 * side if given.
+    """[h, w, 3], or [h, w] of a grey image; a JPEG may come reduced to 2 * `side` or more.
 
     Transparency is over black; grey of more than 8 bits is stretched from its least to its
     greatest value.

@@ -1,7 +1,7 @@
-"""What the drawn lesions of `demo` look like: one `Kind` a class, after what dermatologists look for.
+"""What the drawn lesions of `demo` look like: one `Kind` a class, after dermatologists' signs.
 
 A kind is an outline and layers. A layer puts a pigment, in a pattern, at a place of the lesion, with
-a strength drawn from a range, and is there in a share of the lesions only: no lesion shows all signs.
+a strength drawn from a range, in a share of the lesions only: hardly a lesion shows all signs.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,18 @@ class Kind:
     layers: tuple[Layer, ...]
 
 
+COMMON = (  # in any lesion, so that no colour alone gives the class away
+    Layer("melanin", "blotch", "all", (0.1, 0.6), 0.35),
+    Layer("melanin", "flat", "side", (0.1, 0.5), 0.2),
+    Layer("blood", "flat", "all", (0.1, 0.6), 0.35),
+    Layer("blood", "blotch", "all", (0.1, 0.5), 0.25),
+    Layer("blood", "flat", "halo", (0.1, 0.4), 0.25),
+    Layer("white", "blotch", "all", (0.1, 0.4), 0.2),
+    Layer("yellow", "blotch", "spot", (0.1, 0.5), 0.15),
+    Layer("clear", "flat", "centre", (0.1, 0.4), 0.15),
+    Layer("melanin", "dots", "all", (0.2, 0.7), 0.12),
+)
+
 KINDS = {
     "MEL": Kind(
         0.17,
@@ -34,13 +46,13 @@ KINDS = {
         (0.12, 0.3),
         (0.03, 0.12),
         (
-            Layer("melanin", "blotch", "all", (0.5, 1.2)),
+            Layer("melanin", "blotch", "all", (0.30, 1.02)),
             Layer("melanin", "flat", "side", (0.2, 1.1), 0.8),
-            Layer("melanin", "network", "side", (0.5, 1.1), 0.6),
+            Layer("melanin", "network", "side", (0.30, 0.94), 0.6),
             Layer("blue", "flat", "spot", (0.5, 1.1), 0.55),
-            Layer("melanin", "dots", "rim", (0.6, 1.5), 0.5),
-            Layer("clear", "blotch", "spot", (0.3, 0.8), 0.3),
-            Layer("blood", "blotch", "side", (0.2, 0.6), 0.4),
+            Layer("melanin", "dots", "rim", (0.36, 1.27), 0.5),
+            Layer("clear", "blotch", "spot", (0.18, 0.68), 0.3),
+            Layer("blood", "blotch", "side", (0.12, 0.51), 0.4),
         ),
     ),
     "NV": Kind(
@@ -50,10 +62,10 @@ KINDS = {
         (0.05, 0.25),
         (
             Layer("melanin", "flat", "all", (0.3, 0.9)),
-            Layer("melanin", "network", "all", (0.3, 1.0), 0.65),
-            Layer("melanin", "globules", "all", (0.4, 1.0), 0.4),
+            Layer("melanin", "network", "all", (0.18, 0.85), 0.65),
+            Layer("melanin", "globules", "all", (0.24, 0.85), 0.4),
             Layer("melanin", "flat", "centre", (0.2, 0.8), 0.4),
-            Layer("melanin", "blotch", "all", (0.1, 0.5), 0.5),
+            Layer("melanin", "blotch", "all", (0.06, 0.42), 0.5),
             Layer("blood", "flat", "all", (0.1, 0.5), 0.4),
         ),
     ),
@@ -64,10 +76,10 @@ KINDS = {
         (0.1, 0.35),
         (
             Layer("blood", "flat", "all", (0.1, 0.45)),
-            Layer("white", "blotch", "all", (0.1, 0.45), 0.6),
-            Layer("blood", "vessels", "all", (0.8, 1.7), 0.8),
-            Layer("blue", "globules", "side", (0.6, 1.4), 0.5),
-            Layer("melanin", "blotch", "rim", (0.2, 0.8), 0.4),
+            Layer("white", "blotch", "all", (0.06, 0.38), 0.6),
+            Layer("blood", "vessels", "all", (0.48, 1.44), 0.8),
+            Layer("blue", "globules", "side", (0.36, 1.19), 0.5),
+            Layer("melanin", "blotch", "rim", (0.12, 0.68), 0.4),
             Layer("blood", "flat", "spot", (0.3, 1.0), 0.35),
         ),
     ),
@@ -77,11 +89,11 @@ KINDS = {
         (0.1, 0.3),
         (0.3, 0.6),
         (
-            Layer("blood", "blotch", "all", (0.35, 0.8)),
-            Layer("blood", "network", "all", (0.3, 0.9), 0.8),
-            Layer("white", "globules", "all", (0.4, 0.9), 0.7),
-            Layer("yellow", "blotch", "spot", (0.3, 0.8), 0.5),
-            Layer("melanin", "blotch", "all", (0.1, 0.5), 0.4),
+            Layer("blood", "blotch", "all", (0.21, 0.68)),
+            Layer("blood", "network", "all", (0.18, 0.77), 0.8),
+            Layer("white", "globules", "all", (0.24, 0.77), 0.7),
+            Layer("yellow", "blotch", "spot", (0.18, 0.68), 0.5),
+            Layer("melanin", "blotch", "all", (0.06, 0.42), 0.4),
         ),
     ),
     "BKL": Kind(
@@ -91,11 +103,11 @@ KINDS = {
         (0.02, 0.1),
         (
             Layer("melanin", "flat", "all", (0.3, 0.8)),
-            Layer("melanin", "ridges", "all", (0.4, 1.1), 0.7),
-            Layer("white", "dots", "all", (0.6, 1.1), 0.6),
-            Layer("melanin", "dots", "centre", (0.5, 1.3), 0.4),
-            Layer("clear", "blotch", "rim", (0.2, 0.6), 0.4),
-            Layer("yellow", "blotch", "all", (0.1, 0.6), 0.4),
+            Layer("melanin", "ridges", "all", (0.24, 0.94), 0.7),
+            Layer("white", "dots", "all", (0.36, 0.94), 0.6),
+            Layer("melanin", "dots", "centre", (0.30, 1.10), 0.4),
+            Layer("clear", "blotch", "rim", (0.12, 0.51), 0.4),
+            Layer("yellow", "blotch", "all", (0.06, 0.51), 0.4),
         ),
     ),
     "DF": Kind(
@@ -105,7 +117,7 @@ KINDS = {
         (0.15, 0.4),
         (
             Layer("melanin", "flat", "all", (0.15, 0.5)),
-            Layer("melanin", "network", "rim", (0.5, 1.1), 0.8),
+            Layer("melanin", "network", "rim", (0.30, 0.94), 0.8),
             Layer("white", "flat", "centre", (0.4, 0.95), 0.85),
             Layer("blood", "flat", "all", (0.1, 0.5), 0.6),
             Layer("blood", "flat", "halo", (0.1, 0.3), 0.4),
@@ -118,9 +130,9 @@ KINDS = {
         (0.02, 0.12),
         (
             Layer("blood", "flat", "all", (0.3, 0.8)),
-            Layer("blood", "lacunae", "all", (0.6, 1.5), 0.9),
-            Layer("blue", "lacunae", "spot", (0.4, 1.2), 0.5),
-            Layer("white", "network", "all", (0.2, 0.5), 0.35),
+            Layer("blood", "lacunae", "all", (0.36, 1.27), 0.9),
+            Layer("blue", "lacunae", "spot", (0.24, 1.02), 0.5),
+            Layer("white", "network", "all", (0.12, 0.42), 0.35),
             Layer("blood", "flat", "halo", (0.1, 0.4), 0.5),
         ),
     ),
@@ -131,10 +143,10 @@ KINDS = {
         (0.1, 0.35),
         (
             Layer("blood", "flat", "all", (0.25, 0.7)),
-            Layer("yellow", "blotch", "centre", (0.5, 1.0), 0.8),
-            Layer("blood", "dots", "rim", (0.7, 1.5), 0.75),
-            Layer("white", "globules", "centre", (0.3, 0.8), 0.4),
-            Layer("blood", "blotch", "spot", (0.3, 1.1), 0.5),
+            Layer("yellow", "blotch", "centre", (0.30, 0.85), 0.8),
+            Layer("blood", "dots", "rim", (0.42, 1.27), 0.75),
+            Layer("white", "globules", "centre", (0.18, 0.68), 0.4),
+            Layer("blood", "blotch", "spot", (0.18, 0.94), 0.5),
             Layer("blood", "flat", "halo", (0.1, 0.4), 0.5),
         ),
     ),

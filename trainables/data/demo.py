@@ -2,8 +2,8 @@
 
     Plugin(None, {"n": 1400, "size": 96, "seed": 0})
 
-Several images show one lesion (the group) in another view and light. Image i depends on seed, size and
-i alone, never on n. They say nothing about patients: `demo` is true, and every output must say so.
+Several images show one lesion (the group) in another view and light. Image i depends on seed, size
+and i alone, never on n. They say nothing about patients: `demo` is true, and every output says so.
 """
 
 from functools import cached_property, lru_cache

@@ -1,7 +1,7 @@
 """Any labelled images, one sub-folder a class: ROOT/<class>/**/<image>.{jpg,png,tif,...}
 
-Every image is its own group unless `groups_csv` names a CSV (relative to ROOT) that says which patient
-or lesion it is of: `image_column` holds the path under ROOT, the file name or its stem.
+Every image is its own group unless `groups_csv` names a CSV (relative to ROOT) that says which
+patient or lesion it is of: `image_column` holds the path under ROOT, the file name or its stem.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,9 @@ class Plugin(Dataset):
         )
         if len(folders) < 2:
             raise UserError(
-                f"{root}: {len(folders)} sub-folders ({some([f.name for f in folders]) or 'none'}); "
-                "there must be at least 2, one a class, with the images inside"
+                f"{root}: {len(folders)} sub-folders "
+                f"({some([f.name for f in folders]) or 'none'}); there must be at least 2, one a "
+                "class, with the images inside"
             )
         images = [(folder.name, path) for folder in folders for path in _images(folder)]
         names = [path.relative_to(root).as_posix() for _, path in images]
@@ -58,8 +59,8 @@ class Plugin(Dataset):
         missing = [name for name, value in groups.items() if value is None]
         if missing:
             raise UserError(
-                f"{path}: no row for {len(missing)} images ({some(missing)}); column {image!r} must "
-                "hold every image's path under the data folder, its file name or its stem"
+                f"{path}: no row for {len(missing)} images ({some(missing)}); column {image!r} "
+                "must hold every image's path under the data folder, its file name or its stem"
             )
         return {name: value for name, value in groups.items() if value}
 
