@@ -1,0 +1,151 @@
+"""MoCo v2: is this key another view of my image, or one of the queue's? (Chen et al., 2020)
+
+What differs from the authors' code: the queue and the EMA are sized by the data (the queue at most
+a quarter of the images, the EMA's time constant one epoch, rising to ten); the queue knows which
+image each key came from, so that no image is its own negative; it starts filled with the first
+encoder's keys, so that the loss means something from step 0; and the shuffle permutes groups of
+BatchNorm, so that it works on one process too where `bn_groups` > 1 (with one group it changes
+nothing, and BatchNorm may leak which key is the positive).
+
+The LR policy's score is InfoNCE among the keys of the step itself, not the loss: the faster the
+encoder moves, the easier the keys that wait in the queue are to tell apart, which flatters a high
+rate.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables import distributed
+from trainables.augment import Preset, View
+from trainables.errors import UserError
+from trainables.pretext import Batch, Context, Draw, ImageSource, Task
+
+DIMENSIONS = 128
+START = 1 << 31  # steps from here on number the draws of `start`
+
+
+class Plugin(Task):
+    queue: Tensor
+    queue_index: Tensor
+    pointer: Tensor
+
+    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+        super().__init__(backbone, params, context)
+        width = int(backbone.width)  # type: ignore[arg-type]
+        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIMENSIONS))
+        self.key_backbone = copy.deepcopy(backbone).requires_grad_(False)
+        self.key_head = copy.deepcopy(self.head).requires_grad_(False)
+        size = params["queue"] or queue_size(context.images, context.global_batch)
+        self.register_buffer("queue", torch.zeros(size, DIMENSIONS))
+        self.register_buffer("queue_index", torch.full((size,), -1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.view = View(
+            Preset.of(context.augment), context.mean, context.std, context.image_size,
+            tuple(params["crop"]),
+        )  # fmt: skip
+
+    @staticmethod
+    def check(params: dict[str, Any], context: Context) -> None:
+        size, batch = params["queue"], context.global_batch
+        if size and (size % batch or size > context.images):
+            raise UserError(
+                f"moco: queue of {size} keys must hold whole batches of {batch} and no more than "
+                f"the {context.images} images; try {queue_size(context.images, batch)} or null"
+            )
+
+    @torch.no_grad()
+    def start(self, images: ImageSource) -> None:
+        """The key encoder is the query encoder; the queue is full of its keys of random images."""
+        self.key_backbone.load_state_dict(self.backbone.state_dict())
+        self.key_head.load_state_dict(self.head.state_dict())
+        total, device = self.context.global_batch, self.queue.device
+        local = total // distributed.world_size()
+        order = Draw(self.context.seed, START, local, device).permutation(self.context.images)
+        for number, chunk in enumerate(order[: len(self.queue)].split(total)):
+            draw = Draw(self.context.seed, START + 1 + number, local, device)
+            index = chunk[draw.first : draw.first + local]
+            keys = self.keys(self.view(images(index), draw), draw)
+            self.enqueue(keys, distributed.all_gather(index))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        self.update_key_encoder(batch.step)
+        query, key = self.view(batch.images, batch.draw), self.view(batch.images, batch.draw)
+        queries = F.normalize(self.head(self.backbone(query)).float())
+        keys = self.keys(key, batch.draw)
+        index = distributed.all_gather(batch.index)
+        mine = slice(batch.draw.first, batch.draw.first + batch.draw.local)
+        temperature = self.params["temperature"]
+        own = batch.index[:, None] == self.queue_index
+        logits = info_logits(queries, keys[mine], self.queue.clone(), own, temperature)
+        loss = F.cross_entropy(logits, torch.zeros_like(batch.index))
+        fresh = among(queries.detach(), keys, batch.draw.first, temperature)
+        self.enqueue(keys, index)
+        accuracy = (logits.argmax(1) == 0).float().mean()
+        return loss, {"accuracy": accuracy, "batch_loss": fresh}
+
+    @torch.no_grad()
+    def update_key_encoder(self, step: int) -> None:
+        """Parameters only: the key encoder stays in training mode and never uses its statistics."""
+        weight = 1 - momentum(step, self.context.steps, self.context.epoch_steps)
+        ours: list[Tensor] = [*self.backbone.parameters(), *self.head.parameters()]
+        theirs: list[Tensor] = [*self.key_backbone.parameters(), *self.key_head.parameters()]
+        torch._foreach_lerp_(theirs, ours, weight)
+
+    @torch.no_grad()
+    def keys(self, views: Tensor, draw: Draw) -> Tensor:
+        """Keys of the global batch, encoded in shuffled BatchNorm groups."""
+        views = distributed.all_gather(views)
+        order = draw.permutation(len(views))
+        mine = views[order[draw.first : draw.first + draw.local]]
+        keys = F.normalize(self.key_head(self.key_backbone(mine)).float())
+        return distributed.all_gather(keys)[order.argsort()]
+
+    def enqueue(self, keys: Tensor, index: Tensor) -> None:
+        """Overwrite the oldest keys. After the logits: no key is its own negative."""
+        slots = self.pointer + torch.arange(len(keys), device=keys.device)
+        self.queue[slots] = keys
+        self.queue_index[slots] = index
+        self.pointer.add_(len(keys)).remainder_(len(self.queue))
+
+    def warm_steps(self) -> int:
+        """One turnover of the queue."""
+        return len(self.queue) // self.context.global_batch
+
+    def score(self, history: list[dict[str, float]]) -> float:
+        rows = history[min(self.warm_steps(), len(history) // 2) :]
+        mean = sum(row["batch_loss"] for row in rows) / len(rows)
+        return -mean if math.isfinite(mean) else -math.inf
+
+
+def queue_size(images: int, batch: int) -> int:
+    """The largest power of two up to a quarter of the images, in whole batches; at least one."""
+    power = 1 << max(images // 4, 1).bit_length() - 1
+    return max(power // batch, 1) * batch
+
+
+def momentum(step: int, steps: int, epoch_steps: int) -> float:
+    """Of the EMA: a time constant of one epoch, by half a cosine to ten; between 0.9 and 0.999."""
+    first, last = (min(max(1 - 1 / (n * epoch_steps), 0.9), 0.999) for n in (1, 10))
+    return last - (last - first) * (math.cos(math.pi * step / steps) + 1) / 2
+
+
+def info_logits(
+    queries: Tensor, positives: Tensor, negatives: Tensor, excluded: Tensor, temperature: float
+) -> Tensor:
+    """[b, 1 + K]: each query with its key, then with the negatives; excluded: bool [b, K]."""
+    with torch.autocast(queries.device.type, enabled=False):
+        first = (queries * positives).sum(1, keepdim=True)
+        others = (queries @ negatives.T).masked_fill(excluded, -math.inf)
+        return torch.cat([first, others], 1) / temperature
+
+
+def among(queries: Tensor, keys: Tensor, first: int, temperature: float) -> Tensor:
+    """InfoNCE of this rank's queries among the keys of the global batch."""
+    labels = torch.arange(first, first + len(queries), device=keys.device)
+    with torch.autocast(queries.device.type, enabled=False):
+        return F.cross_entropy(queries @ keys.T / temperature, labels)

@@ -1,0 +1,243 @@
+"""ODC, online deep clustering: labels and features move together (Zhan et al., 2020).
+
+What differs from OpenSelfSup's code: the memory (features, labels, centroids) is a persistent
+buffer on every rank, so that a stage resumes, and every rank makes the same update of the gathered
+features; the number of clusters follows the data (N / 128); class weights enter a weighted *mean*
+over the global batch, so that the loss starts at ln K; a split leaves no side below `min_cluster`
+images, so that no cluster is ever smaller; images are drawn without replacement; and BatchNorm's
+statistics are fitted to full views before the first k-means, whatever the parent stage looked at.
+
+The LR policy's score is minus (loss / ln K + change ratio). The loss alone is measured against
+labels that move: a rate that learns nothing has a loss of ln K and few changes, one that is too
+high has many, the best one has labels that are learnt and stay.
+"""
+
+import math
+import warnings
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor, nn
+
+from trainables import distributed
+from trainables.augment import FullView, Preset, View
+from trainables.backbone import average_statistics
+from trainables.errors import UserError
+from trainables.pretext import Batch, Context, ImageSource, Task, dropout
+
+ITERATIONS = 20  # of k-means, at the start and in a split
+
+
+class Memory(nn.Module):
+    """What every rank knows of every image: its feature, its label; and the clusters' centroids."""
+
+    bank: Tensor
+    labels: Tensor
+    centroids: Tensor
+
+    def __init__(self, images: int, clusters: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("bank", torch.zeros(images, width))
+        self.register_buffer("labels", torch.zeros(images, dtype=torch.int64))
+        self.register_buffer("centroids", torch.zeros(clusters, width))
+
+    @torch.no_grad()
+    def fill(self, features: Tensor, seed: int, minimum: int) -> None:
+        """Cluster the images' features by k-means, seeded; rank 0's result holds everywhere."""
+        kmeans = KMeans(len(self.centroids), n_init=1, max_iter=ITERATIONS, random_state=seed)
+        with warnings.catch_warnings():  # fewer distinct images than clusters: mended below
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            labels = kmeans.fit_predict(features.cpu().numpy())
+        self.bank.copy_(features)
+        self.labels.copy_(torch.from_numpy(labels))
+        self.refresh()
+        mend(self.bank, self.labels, self.centroids, minimum)
+        distributed.broadcast(self)
+
+    @torch.no_grad()
+    def update(self, index: Tensor, features: Tensor, momentum: float) -> Tensor:
+        """Blend in the global batch's features; the share of its labels that changed."""
+        bank = F.normalize(momentum * self.bank[index] + (1 - momentum) * F.normalize(features))
+        labels = (bank @ self.centroids.T).argmax(1)
+        changed = (labels != self.labels[index]).float().mean()
+        self.bank[index], self.labels[index] = bank, labels
+        return changed
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Centroids are plain means. Summed in any order on a GPU: hence the mean over ranks."""
+        fresh = means(self.bank, self.labels, self.centroids)
+        self.centroids.copy_(distributed.all_mean(fresh))
+
+
+class Plugin(Task):
+    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+        super().__init__(backbone, params, context)
+        width = int(backbone.width)  # type: ignore[arg-type]
+        hidden = min(512, width)
+        self.clusters, self.minimum = sizes(params, context)
+        self.neck = nn.Sequential(nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
+        self.project = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.ReLU())
+        self.head = nn.Linear(hidden // 2, self.clusters)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        self.memory = Memory(context.images, self.clusters, hidden // 2)
+        normal = (context.mean, context.std, context.image_size)
+        self.view = View(Preset.of(context.augment), *normal, tuple(params["crop"]))
+        self.full = FullView(*normal)
+
+    @staticmethod
+    def check(params: dict[str, Any], context: Context) -> None:
+        clusters, minimum = sizes(params, context)
+        if clusters < 2 or clusters * minimum > context.images / 2:
+            fitting = {**params, "clusters": None, "min_cluster": None}
+            valid = sizes(fitting, context)
+            raise UserError(
+                f"odc: {clusters} clusters of at least {minimum} images need twice as many images; "
+                f"there are {context.images}; try clusters={valid[0]} min_cluster={valid[1]}"
+            )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The head without momentum: its labels move."""
+        head = {id(p) for p in self.head.parameters()}
+        groups = super().parameter_groups()
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) not in head]
+        return [*groups, {"params": list(self.head.parameters()), "momentum": 0.0}]
+
+    @torch.no_grad()
+    def start(self, images: ImageSource) -> None:
+        """K-means of every image's full view, after one pass that fits BatchNorm's statistics."""
+        norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for number, chunk in enumerate(self.chunks()):
+            for norm in norms:
+                norm.momentum = 1 / (1 + number)  # the plain mean over chunks
+            self.encode(self.full(images(chunk)))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        average_statistics(self)
+        self.eval()
+        encoded = [self.encode(self.full(images(chunk))) for chunk in self.chunks()]
+        parts = [distributed.all_gather(features) for features in encoded]
+        self.train()
+        features = F.normalize(torch.cat(parts)[: self.context.images].float())
+        self.memory.fill(features, self.context.seed, self.minimum)
+
+    def encode(self, views: Tensor) -> Tensor:
+        return self.project(self.neck(self.backbone(views)))
+
+    def chunks(self) -> list[Tensor]:
+        """This rank's positions of every global batch in one pass in order, the last one padded."""
+        total, device = self.context.global_batch, self.memory.bank.device
+        local = total // distributed.world_size()
+        count = math.ceil(self.context.images / total)
+        positions = torch.arange(count * total, device=device) % self.context.images
+        return list(positions.view(count, -1, local)[:, distributed.rank()])
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        views = self.view(batch.images, batch.draw)
+        hidden = dropout(self.neck(self.backbone(views)), self.params["dropout"], batch.draw)
+        features = self.project(hidden)
+        logits = self.head(features)
+        with torch.autocast(logits.device.type, enabled=False):
+            weights = class_weights(self.memory.labels, self.clusters)
+            labels = self.memory.labels[batch.index]
+            loss = weighted_mean_loss(logits.float(), labels, weights)
+            return loss, self.remember(batch, features.detach().float())
+
+    def remember(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
+        """Update the memory, the same on every rank; its metrics."""
+        memory = self.memory
+        index, features = (distributed.all_gather(x) for x in (batch.index, features))
+        changed = memory.update(index, features, self.params["momentum"])
+        if (batch.step + 1) % refresh_every(self.context.epoch_steps) == 0:
+            memory.refresh()
+        mend(memory.bank, memory.labels, memory.centroids, self.minimum)
+        sizes = counts(memory.labels, self.clusters).float()
+        return {"change_ratio": changed, "largest": sizes.max(), "smallest": sizes.min()}
+
+    def score(self, history: list[dict[str, float]]) -> float:
+        tail = history[len(history) // 2 :]
+        chance = math.log(self.clusters)
+        mean = sum(row["loss"] / chance + row["change_ratio"] for row in tail) / len(tail)
+        return -mean if math.isfinite(mean) else -math.inf
+
+
+def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
+    """Clusters, and the fewest images in one; from the data where the parameters are null."""
+    n = context.images
+    clusters = params["clusters"] or max(2, min(max(8, n // 128), n // 4))
+    return clusters, params["min_cluster"] or max(1, min(20, n // (4 * clusters)))
+
+
+def refresh_every(epoch_steps: int) -> int:
+    """Steps between two refreshes of the centroids: at most 10, at least 5 times an epoch."""
+    return max(1, min(10, epoch_steps // 5))
+
+
+def counts(labels: Tensor, clusters: int) -> Tensor:
+    zeros = torch.zeros(clusters, dtype=torch.int64, device=labels.device)
+    return zeros.index_add(0, labels, torch.ones_like(labels))
+
+
+def means(bank: Tensor, labels: Tensor, otherwise: Tensor) -> Tensor:
+    """Mean feature of each cluster; that of `otherwise` where it is empty."""
+    sizes = counts(labels, len(otherwise))[:, None]
+    sums = torch.zeros_like(otherwise).index_add_(0, labels, bank)
+    return torch.where(sizes > 0, sums / sizes.clamp(min=1), otherwise)
+
+
+def class_weights(labels: Tensor, clusters: int) -> Tensor:
+    """Rare clusters count for more: size to the power of -1/2, with sum 1."""
+    weights = (counts(labels, clusters) + 1e-5) ** -0.5
+    return weights / weights.sum()
+
+
+def weighted_mean_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """This rank's part of the weighted mean over the global batch: the ranks' mean is the whole."""
+    each = F.cross_entropy(logits, labels, reduction="none") * weights[labels]
+    return each.mean() / distributed.all_mean(weights[labels].mean())
+
+
+def mend(bank: Tensor, labels: Tensor, centroids: Tensor, minimum: int) -> None:
+    """In place: dissolve clusters below `minimum`, give each half of the then largest one.
+
+    The members go to the nearest healthy centroid. With clusters * minimum <= images / 2 the
+    largest never has less than two minima, so every cluster ends with at least `minimum` images.
+    """
+    sizes = counts(labels, len(centroids))
+    small = (sizes < minimum).nonzero().flatten().tolist()
+    if not small:
+        return
+    homeless = torch.isin(labels, torch.tensor(small, device=labels.device)).nonzero().flatten()
+    nearness = bank[homeless] @ centroids.T
+    nearness[:, small] = -math.inf
+    labels[homeless] = nearness.argmax(1)
+    for cluster in small:
+        largest = int(counts(labels, len(centroids)).argmax())
+        members = (labels == largest).nonzero().flatten()
+        second = halves(bank[members], minimum)
+        labels[members[second]] = cluster
+        centroids[largest] = bank[members[~second]].mean(0)
+        centroids[cluster] = bank[members[second]].mean(0)
+
+
+def halves(features: Tensor, minimum: int) -> Tensor:
+    """bool [n]: the second half by 2-means; by its axis's median if a side would be too small."""
+    first = farthest(features, features.mean(0))
+    pair = torch.stack([first, farthest(features, first)])
+    for _ in range(ITERATIONS):
+        second = torch.cdist(features, pair).argmin(1)
+        pair = means(features, second, pair)
+    if int(counts(second, 2).min()) >= minimum:
+        return second.bool()
+    order = (features @ (pair[1] - pair[0])).argsort(stable=True)
+    return torch.zeros_like(second).index_fill_(0, order[len(order) // 2 :], 1).bool()
+
+
+def farthest(features: Tensor, point: Tensor) -> Tensor:
+    return features[(features - point).square().sum(1).argmax()]
