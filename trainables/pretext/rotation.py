@@ -1,0 +1,37 @@
+"""Rotation: which quarter turn has been made? (Gidaris et al., 2018)
+
+As in OpenSelfSup: all four turns of one crop in one batch, by transposes, so that no border tells
+the angle and BatchNorm always sees the same mix; counter-clockwise (`torch.rot90`, k = 0..3); one
+linear layer. The modality's rotation and vertical flip are left out: they would make labels wrong.
+An accuracy that stays near 1/4 says that the images have no "up" (dermoscopy), not that this broke.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.augment import Preset, View
+from trainables.pretext import Batch, Context, Task
+
+
+class Plugin(Task):
+    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+        super().__init__(backbone, params, context)
+        preset = Preset.of(context.augment, vflip=False, rotate=0.0)
+        normal = (context.mean, context.std, context.image_size)
+        self.view = View(preset, *normal, tuple(params["crop"]))
+        self.head = nn.Linear(int(backbone.width), 4)  # type: ignore[arg-type]
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        views = quarter_turns(self.view(batch.images, batch.draw))
+        logits = self.head(self.backbone(views)).float()
+        labels = torch.arange(4, device=logits.device).repeat(len(batch.index))
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        return F.cross_entropy(logits, labels), {"accuracy": accuracy}
+
+
+def quarter_turns(x: Tensor) -> Tensor:
+    """[b, c, s, s] -> [4 b, c, s, s]: each image turned 0 to 3 times, image by image."""
+    return torch.stack([torch.rot90(x, k, (2, 3)) for k in range(4)], 1).flatten(0, 1)

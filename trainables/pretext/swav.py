@@ -1,0 +1,177 @@
+"""SwAV: predict one view's cluster code from the others (Caron et al., 2020).
+
+What differs from the authors' code: prototypes and queue are sized by the data; the freeze is
+counted in epochs, the queue's start as a share of the run; the queue is one persistent buffer, the
+same on every rank, filled from the first step so that it is warm when it starts; scores and
+Sinkhorn are float32, with exp((s - 1) / epsilon), which cannot overflow; codes are those of the
+concatenated batch on any number of ranks; a loss that stays at ln(prototypes) ends the stage.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables import distributed
+from trainables.augment import Preset, View
+from trainables.errors import StageFailed, UserError
+from trainables.pretext import Batch, Context, Task
+
+DIMENSIONS = 128
+LARGE = 2  # crops whose codes are predicted
+COLLAPSED = 0.998  # of ln(prototypes)
+
+
+class Plugin(Task):
+    queue: Tensor
+    mean_loss: Tensor
+
+    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+        super().__init__(backbone, params, context)
+        width = int(backbone.width)  # type: ignore[arg-type]
+        self.head = nn.Sequential(
+            nn.Linear(width, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Linear(width, DIMENSIONS),
+        )
+        prototypes, queue = sizes(params, context)
+        self.prototypes = nn.Linear(DIMENSIONS, prototypes, bias=False)
+        self.normalise_prototypes()
+        self.register_buffer("queue", torch.zeros(LARGE, queue, DIMENSIONS))
+        self.register_buffer("mean_loss", torch.zeros(()))
+        self.freeze = round(params["freeze_epochs"] * context.epoch_steps)
+        full = queue // context.global_batch
+        self.queue_start = max(full, round(params["queue_start"] * context.steps))
+        preset, size = Preset.of(context.augment), context.image_size
+        small = max(32, round(size * 3 / 7 / 8) * 8)  # 96 of 224
+        scales = tuple(params["crop"]), tuple(params["small_crop"])
+        self.large_view = View(preset, context.mean, context.std, size, scales[0])
+        self.small_view = View(preset, context.mean, context.std, small, scales[1])
+
+    @staticmethod
+    def check(params: dict[str, Any], context: Context) -> None:
+        batch = context.global_batch
+        prototypes, queue = sizes(params, context)
+        if queue % batch or queue > context.images:
+            valid = sizes({**params, "queue": None}, context)[1]
+            raise UserError(
+                f"swav: queue of {queue} features must hold whole batches of {batch} and no more "
+                f"than the {context.images} images; try {valid} or null"
+            )
+        if not 2 <= prototypes < (batch + queue) / 4:
+            valid = sizes({**params, "prototypes": None}, context)[0]
+            raise UserError(
+                f"swav: {prototypes} prototypes; must be below a quarter of the batch and queue "
+                f"together ({batch} + {queue}); try {valid} or null"
+            )
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        embedded = self.embed(batch)
+        with torch.autocast(embedded.device.type, enabled=False):
+            embedded = F.normalize(embedded.float(), dim=2)
+            scores = embedded @ self.prototypes.weight.T
+            codes = self.codes(embedded.detach(), scores.detach(), batch.step)
+            loss = swapped_loss(scores, codes, self.params["temperature"])
+        self.enqueue(embedded.detach()[:, :LARGE])
+        shared = distributed.all_mean(loss.detach())
+        self.mean_loss.lerp_(shared, 0.1 if batch.step else 1.0)
+        return loss, {"code_entropy": entropy(distributed.all_mean(codes.mean((0, 1))))}
+
+    def embed(self, batch: Batch) -> Tensor:
+        """[b, crops, dimensions], the large crops first."""
+        features = []
+        for view, crops in (
+            (self.large_view, LARGE),
+            (self.small_view, self.params["small_crops"]),
+        ):
+            views = [view(batch.images, batch.draw) for _ in range(crops)]
+            if views:
+                encoded = self.backbone(torch.stack(views, 1).flatten(0, 1))
+                features.append(encoded.unflatten(0, (len(batch.index), crops)))
+        joined = torch.cat(features, 1)
+        return self.head(joined.flatten(0, 1)).unflatten(0, joined.shape[:2])
+
+    @torch.no_grad()
+    def codes(self, embedded: Tensor, scores: Tensor, step: int) -> Tensor:
+        """[b, large crops, prototypes]: with this rank's share of the queue, once it is in use."""
+        codes, share = [], self.queue.shape[1] // distributed.world_size()
+        first = share * distributed.rank()
+        for crop in range(LARGE):
+            rows = scores[:, crop]
+            if step >= self.queue_start:
+                mine = self.queue[crop, first : first + share]
+                rows = torch.cat([mine @ self.prototypes.weight.T, rows])
+            solved = sinkhorn(rows, self.params["epsilon"], self.params["iterations"])
+            codes.append(solved[-len(embedded) :])
+        return torch.stack(codes, 1)
+
+    @torch.no_grad()
+    def enqueue(self, embedded: Tensor) -> None:
+        """embedded: [b, large crops, dimensions]; the newest come first."""
+        fresh = distributed.all_gather(embedded).transpose(0, 1)
+        self.queue.copy_(torch.cat([fresh, self.queue[:, : -fresh.shape[1]]], 1))
+
+    def before_step(self, step: int) -> None:
+        """Prototypes are frozen by clearing the gradient, which DDP does not notice."""
+        if step < self.freeze:
+            self.prototypes.weight.grad = None
+
+    def after_step(self, step: int) -> None:
+        if step >= self.freeze:
+            self.normalise_prototypes()
+        done, every = step + 1, self.context.epoch_steps
+        if done % every == 0 and done >= max(3 * every, self.context.steps // 2):
+            self.stop_if_collapsed(done)
+
+    def stop_if_collapsed(self, done: int) -> None:
+        loss, chance = self.mean_loss.item(), math.log(self.prototypes.out_features)
+        if loss > COLLAPSED * chance:
+            raise StageFailed(
+                f"swav collapsed: loss {loss:.4f} at step {done} is that of ignoring the image "
+                f"(ln {self.prototypes.out_features} = {chance:.4f}); try epsilon 0.03, another "
+                "learning rate or a longer freeze"
+            )
+
+    @torch.no_grad()
+    def normalise_prototypes(self) -> None:
+        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight))
+
+
+def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
+    """Prototypes and queue; from the data where the parameters are null."""
+    batch = context.global_batch
+    power = 1 << max(context.images // 12, 1).bit_length() - 1
+    queue = params["queue"] or max(power // batch, 1) * batch
+    most = max(2, (batch + queue - 1) // 4)
+    return params["prototypes"] or min(300, max(context.images // 64, 16), most), queue
+
+
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """float32 [n, prototypes] of cosines -> codes: rows sum to 1, columns are equal over all ranks.
+
+    Constant factors cancel in the rows, so means over ranks do for sums.
+    """
+    codes = ((scores.float() - 1) / epsilon).exp()
+    for _ in range(iterations):
+        codes = codes / distributed.all_mean(codes.sum(0))
+        codes = codes / codes.sum(1, keepdim=True)
+    return codes
+
+
+def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of each large crop's code with every other crop's prediction, averaged.
+
+    scores: [b, crops, prototypes], large crops first; codes: [b, large crops, prototypes].
+    """
+    log_p = (scores / temperature).log_softmax(2)
+    pairs = -torch.einsum("bip,bjp->bij", codes, log_p).mean(0)
+    large, crops = pairs.shape
+    return (pairs.sum() - pairs.diagonal().sum()) / (large * (crops - 1))
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Of a distribution, as a share of the most it could be."""
+    return torch.special.entr(p).sum() / math.log(len(p))
