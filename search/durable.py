@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = ".tmp-"  # what a name begins with until the file is whole
+
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Whole or not at all, and on the disk when it returns."""
     with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}-", delete=False
+        "w", dir=path.parent, prefix=f"{TEMPORARY}{path.name}-", delete=False
     ) as file:
         json.dump(value, file, indent=1, allow_nan=False)
         file.flush()
@@ -32,9 +34,6 @@ def sync_files(folder: Path) -> dict[str, int]:
     """Flush every file to the disk; name -> bytes."""
     sizes = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name == MANIFEST or path.name.startswith(f".{MANIFEST}-"):
-            continue  # of a commit that was cut short
         sync(path)
-        sizes[name] = path.stat().st_size
+        sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
     return sizes

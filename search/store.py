@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.durable import sync, sync_files, write_json
+from search.durable import TEMPORARY, sync, sync_files, write_json
 from search.lock import Lock, flock
 from trainables.errors import UserError
 from trainables.spec import FORMAT, digest
@@ -47,6 +47,8 @@ class StageStore:
         try:
             for folder in (self._locks, self._trash):
                 folder.mkdir(parents=True, exist_ok=True)
+            if not (self.root / STAMP).exists():
+                write_json(self.root / STAMP, {"format": FORMAT})
         except OSError as error:
             raise UserError(f"store {self.root}: {error.strerror}; give another store=") from None
         self._check_format()
@@ -86,23 +88,25 @@ class StageStore:
     def commit(self, key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Finish a stage from its part directory; a finished one stays and ours is dropped.
 
-        Returns the manifest that stands, with `files` (name -> bytes) added to what came.
+        The caller holds the lock. Returns the manifest that stands, with `files` (name -> bytes)
+        added to what came.
         """
         part, final = self.path(key).with_name(key + PART), self.path(key)
-        while (standing := self.manifest(key)) is None:
+        if (standing := self.manifest(key)) is not None:
+            self._discard(part)
+            return standing
+        if final.exists():
+            self._discard(final)  # damaged: it has no readable manifest
+        for stale in (part / MANIFEST, *part.glob(f"{TEMPORARY}*")):
+            stale.unlink(missing_ok=True)  # of a commit that was cut short
+        with full_disk_explained(f"store {self.root}"):
             whole = {**manifest, "files": sync_files(part)}
             write_json(part / MANIFEST, whole)
             sync(part)
-            if final.exists():
-                self._discard(final)  # damaged: it has no readable manifest
-            try:
-                os.rename(part, final)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                    raise
-                continue  # a rival was faster: look again
+            os.rename(part, final)
             sync(self.root)
-        self._discard(part)
+        standing = self.manifest(key)
+        assert standing is not None, key
         return standing
 
     def verify(self) -> list[str]:
@@ -139,11 +143,8 @@ class StageStore:
             )
 
     def _check_format(self) -> None:
-        stamp = self.root / STAMP
-        if not stamp.exists():
-            write_json(stamp, {"format": FORMAT})
         try:
-            found = json.loads(stamp.read_bytes())["format"]
+            found = json.loads((self.root / STAMP).read_bytes())["format"]
         except (ValueError, KeyError, TypeError):
             found = "unreadable"
         if found != FORMAT:
@@ -206,7 +207,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (Path(chosen.store) / STAMP).exists():
         sys.stderr.write(f"store {chosen.store}: no {STAMP} in it, so it is no store\n")
         return 2
-    store = StageStore(chosen.store)
+    try:
+        store = StageStore(chosen.store)
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     lines = {"list": store.keys, "verify": store.verify, "prune": store.prune}[chosen.action]()
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return int(chosen.action == "verify" and bool(lines))
