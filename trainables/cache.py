@@ -13,8 +13,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,20 +21,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from trainables import fingerprint
 from trainables.data import Dataset, Table
+from trainables.decoding import Progress, decode_all, statistics
 from trainables.errors import UserError
 from trainables.plugins import load
-from trainables.spec import DataSpec
+from trainables.spec import DataSpec, digest
 from trainables.splits import Index, split
 
 FORMAT = 1  # of the folder and of how pixels are resized; part of the digest
 MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
 SPARE = 64 << 20  # bytes to leave free
 
-Progress = Callable[[int, int], None]  # images done, of how many
 log = logging.getLogger(__name__)
 
 
@@ -64,13 +62,13 @@ def prepare(
     table = data.table()
     parts = _split(spec, table)  # before anything is built: its errors are the user's
     cache_root.mkdir(parents=True, exist_ok=True)
-    digest = _digest(spec, data, table, cache_root)
-    path = cache_root / f"{spec.name}-{spec.size}px-{digest}"
+    content = _digest(spec, data, table, cache_root)
+    path = cache_root / f"{spec.name}-{spec.size}px-{content}"
     if (path / MANIFEST).is_file():
         return path
     with _locked(cache_root / f"{path.name}.lock"):
         if not (path / MANIFEST).is_file():
-            _build(spec, data, table, parts, digest, path, progress)
+            _build(spec, data, table, parts, content, path, progress)
     return path
 
 
@@ -97,17 +95,6 @@ def count(spec: DataSpec, root: Path | None) -> int:
     return len(_split(spec, _dataset(spec, root).table())["train"])
 
 
-def square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.uint8]:
-    """The centre square of [h, w] or [h, w, 3], resized to [side, side, channels], antialiased."""
-    image = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
-    short = min(image.size)
-    left, top = (image.width - short) / 2, (image.height - short) / 2
-    box = (left, top, left + short, top + short)
-    if box != (0, 0, side, side):
-        image = image.resize((side, side), Image.Resampling.BICUBIC, box)
-    return np.asarray(image).reshape(side, side, channels)
-
-
 def _dataset(spec: DataSpec, root: Path | None) -> Dataset:
     data: Dataset = load("trainables.data", spec.name)(root, spec.params)
     return data
@@ -119,10 +106,10 @@ def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
 
 def _digest(spec: DataSpec, data: Dataset, table: Table, cache_root: Path) -> str:
     sources = [data.source(i) for i in range(len(table.names))]
-    content = fingerprint.contents(sources, cache_root)
+    pixels = fingerprint.contents(sources, cache_root)
     labels = [table.classes[label] for label in table.labels]
-    rows = sorted(zip(table.names, labels, table.groups, content, strict=True))
-    return fingerprint.of([FORMAT, asdict(spec), table.classes, rows])
+    rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
+    return digest([FORMAT, asdict(spec), table.classes, rows])
 
 
 def _build(
@@ -130,7 +117,7 @@ def _build(
     data: Dataset,
     table: Table,
     parts: dict[str, Index],
-    digest: str,
+    content: str,
     path: Path,
     progress: Progress | None,
 ) -> None:
@@ -141,57 +128,15 @@ def _build(
     beside = path.parent / f"{path.name}.tmp-{uuid.uuid4().hex[:8]}"
     beside.mkdir()
     try:
-        sums = _decode_all(spec, data, len(table.names), beside / IMAGES, progress)
-        mean, std = _statistics(sums[parts["train"]], spec.size**2)
+        sums = decode_all(spec, data, len(table.names), beside / IMAGES, progress)
+        mean, std = statistics(sums[parts["train"]], spec.size**2)
         _write(beside / TABLE, _columns(table, parts))
-        manifest = {"mean": mean, "std": std, "digest": digest, "spec": asdict(spec)}
+        manifest = {"mean": mean, "std": std, "digest": content, "spec": asdict(spec)}
         _write(beside / MANIFEST, {**manifest, "demo": data.demo, "format": FORMAT})
         os.replace(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     log.info("decoded %d images into %s", len(table.names), path)
-
-
-def _decode_all(
-    spec: DataSpec, data: Dataset, n: int, file: Path, progress: Progress | None
-) -> NDArray[np.int64]:
-    """Write the images; returns [n, 2, channels]: sum and sum of squares of every image."""
-    shape = (n, spec.size, spec.size, spec.channels)
-    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    _reserve(file)
-    sums = np.zeros((n, 2, spec.channels), np.int64)
-
-    def decode(i: int) -> None:
-        images[i] = square(data.read(i, spec.size), spec.size, spec.channels)
-        flat = images[i].reshape(-1, spec.channels).astype(np.int64)
-        sums[i] = flat.sum(0), (flat**2).sum(0)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for done, _ in enumerate(pool.map(decode, range(n)), start=1):
-                if progress:
-                    progress(done, n)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    images.flush()
-    return sums
-
-
-def _reserve(file: Path) -> None:
-    """Take the disk space now: a full disk under a memory map kills the process without a word."""
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-
-
-def _statistics(
-    sums: NDArray[np.int64], pixels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, 0..1, from exact sums."""
-    total, squares = sums.sum(0) / (len(sums) * pixels)
-    std = np.sqrt(np.maximum(squares - total**2, 1.0))  # a blank set divides by 1/255, not by 0
-    return tuple((total / 255).tolist()), tuple((std / 255).tolist())
 
 
 def _columns(table: Table, parts: dict[str, Index]) -> dict[str, Any]:

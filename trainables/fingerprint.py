@@ -13,9 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from trainables.errors import UserError
-from trainables.spec import digest as of
-
-__all__ = ["contents", "of"]
 
 Known = dict[str, tuple[int, int, str]]  # path -> size, mtime_ns, digest
 

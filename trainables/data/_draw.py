@@ -4,8 +4,8 @@
     pixels, mask = picture(lesion, np.random.default_rng([0, 2]), size=96)
 
 Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density).
-Everything of the lesion is a function of its own coordinates (its border is at radius 1), so another
-view of it shows the same structures turned, shifted and scaled.
+Everything of the lesion is a function of its own coordinates (its border is at radius 1), so
+another view of it shows the same structures turned, shifted and scaled.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from trainables.data._kinds import COMMON, KINDS, Layer
+from trainables.data._patterns import CELLS, Field, Patterns, bump, step
 
-Field = NDArray[np.float32]
-CELLS = 16  # side of the tables of random numbers, in cells; patterns repeat after that
 ABSORBED = {  # density of red, green, blue at strength 1
     "melanin": (0.55, 1.0, 1.35),
     "blood": (0.15, 0.95, 0.75),
@@ -132,8 +131,8 @@ def _density(pigment: str, amount: Field) -> Field:
 
 def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Field:
     """The lesion's layers, one upon the other, on a list of pixels: [3, pixels] and [pixels]."""
-    patterns = _Patterns(lesion, x, y)
-    inside = _step((1 - edge) / lesion.soft)
+    patterns = Patterns(lesion.table, lesion.frequency, x, y)
+    inside = step((1 - edge) / lesion.soft)
     for layer, strength in lesion.layers:
         amount = patterns.get(layer.pattern) * _place(layer.place, lesion, x, y, edge, inside)
         amount = amount * np.float32(strength)
@@ -150,83 +149,16 @@ def _place(name: str, lesion: Lesion, x: Field, y: Field, edge: Field, inside: F
     """0..1: how much of a layer there is at each pixel."""
     px, py = lesion.spot
     if name == "rim":
-        return inside * _bump((edge - 0.82) / 0.2)
+        return inside * bump((edge - 0.82) / 0.2)
     if name == "centre":
-        return inside * _bump(edge / 0.5)
+        return inside * bump(edge / 0.5)
     if name == "side":
-        return inside * _step((x * px + y * py) / (np.hypot(px, py) * 0.35))
+        return inside * step((x * px + y * py) / (np.hypot(px, py) * 0.35))
     if name == "spot":
-        return inside * _bump(np.hypot(x - px, y - py) / 0.45)
+        return inside * bump(np.hypot(x - px, y - py) / 0.45)
     if name == "halo":
-        return (1 - inside) * _bump((edge - 1) / 0.35)
+        return (1 - inside) * bump((edge - 1) / 0.35)
     return inside
-
-
-class _Patterns:
-    """Patterns of one view, 0..1 a pixel, each computed when first asked for."""
-
-    def __init__(self, lesion: Lesion, x: Field, y: Field) -> None:
-        self.lesion, self.x, self.y = lesion, x, y
-        self.cells: tuple[Field, Field, Field] | None = None
-
-    def get(self, name: str) -> Field | float:
-        if name == "flat":
-            return 1.0
-        if name == "blotch":
-            return _step(self._wave(1.7) * 3)
-        if name == "ridges":
-            return _bump(self._wave(2.6) / 0.16)
-        if name == "vessels":
-            return _bump(self._wave(1.4) / 0.07) * _step(self._wave(2.3) * 4 + 1)
-        return self._cellular(name)
-
-    def _cellular(self, name: str) -> Field:
-        if self.cells is None:
-            self.cells = _cells(self.lesion.table, self.x, self.y, self.lesion.frequency)
-        near, second, value = self.cells
-        if name == "network":
-            return _bump((second - near) / 0.22)
-        if name == "globules":
-            return _step((0.3 - near) * 10) * (value < 0.65)
-        if name == "dots":
-            return _step((0.22 - near) * 14) * (value > 0.68)
-        assert name == "lacunae", name
-        return _step((second - near - 0.22) * 8)
-
-    def _wave(self, frequency: float) -> Field:
-        """Smooth noise about 0 in the lesion's coordinates, from its table."""
-        return _smooth(self.lesion.table[2], self.x * frequency + 3, self.y * frequency + 5) - 0.5
-
-
-def _cells(table: Field, x: Field, y: Field, frequency: float) -> tuple[Field, Field, Field]:
-    """Distance to the nearest and the second point of a jittered grid, and the nearest's value."""
-    x, y = x * np.float32(frequency), y * np.float32(frequency)
-    left, top = np.floor(x), np.floor(y)
-    x, y = x - left, y - top
-    column, row = left.astype(np.int32), top.astype(np.int32)
-    near = second = np.full(x.shape, 9, np.float32)
-    value = np.zeros_like(x)
-    across, down, values = table.reshape(3, -1)
-    for dx in (-1, 0, 1):
-        for dy in (-1, 0, 1):
-            at = (column + dx) % CELLS * CELLS + (row + dy) % CELLS
-            distance = (across[at] + (dx - x)) ** 2 + (down[at] + (dy - y)) ** 2
-            value = np.where(distance < near, values[at], value)
-            second = np.minimum(second, np.maximum(near, distance))
-            near = np.minimum(near, distance)
-    return np.sqrt(near), np.sqrt(second), value
-
-
-def _smooth(table: Field, x: Field, y: Field) -> Field:
-    """The table's values, interpolated with a smooth step; it repeats at its borders."""
-    left, top = np.floor(x), np.floor(y)
-    fx, fy = x - left, y - top
-    fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
-    x0, y0 = left.astype(np.int32) % CELLS, top.astype(np.int32) % CELLS
-    x1, y1 = (x0 + 1) % CELLS, (y0 + 1) % CELLS
-    upper = table[x0, y0] * (1 - fx) + table[x1, y0] * fx
-    lower = table[x0, y1] * (1 - fx) + table[x1, y1] * fx
-    return upper * (1 - fy) + lower * fy
 
 
 def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
@@ -256,12 +188,3 @@ def _lit(colour: Field, rng: np.random.Generator, u: Field, v: Field) -> Field:
     lit = np.clip(colour * balance * light, 0, 1.1) ** np.float32(rng.uniform(0.7, 1.4))
     grain = rng.standard_normal(lit.shape, np.float32)
     return lit + grain * np.float32(rng.uniform(0.005, 0.03))
-
-
-def _step(values: Field) -> Field:
-    """Smooth step from 0 to 1 around 0, steepest slope 1/2."""
-    return np.float32(0.5) + np.float32(0.5) * np.tanh(values)
-
-
-def _bump(values: Field) -> Field:
-    return np.exp(-values * values)

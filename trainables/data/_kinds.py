@@ -1,7 +1,7 @@
 """What the drawn lesions of `demo` look like: one `Kind` a class, after dermatologists' signs.
 
-A kind is an outline and layers. A layer puts a pigment, in a pattern, at a place of the lesion, with
-a strength drawn from a range, in a share of the lesions only: hardly a lesion shows all signs.
+A kind is an outline and layers. A layer puts a pigment, in a pattern, at a place of the lesion,
+with a strength drawn from a range, in a share of the lesions only: few lesions show all signs.
 """
 
 from dataclasses import dataclass

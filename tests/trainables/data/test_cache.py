@@ -1,0 +1,156 @@
+"""The decoded cache: what is in it, what decides its name, and two processes at once."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainables import cache, decoding
+from trainables.cache import count, open_cache, prepare
+from trainables.data.isic2019 import IMAGES, TRUTH
+from trainables.errors import UserError
+from trainables.plugins import load
+
+SMALL = {"n": 160, "size": 32}
+
+
+def test_content(spec, tmp_path):
+    demo = spec(params=SMALL)
+    seen = []
+    data = open_cache(prepare(demo, None, tmp_path, lambda done, n: seen.append((done, n))))
+    plugin = load("trainables.data", "demo")(None, SMALL)
+    assert seen[-1] == (160, 160)
+    assert data.images.shape == (160, 32, 32, 3)
+    assert np.array_equal(data.images[7], plugin.read(7))
+    assert (data.name, data.demo, len(data.names)) == ("demo", True, 160)
+    assert not data.images.flags.writeable
+    train = np.asarray(data.images[data.split["train"]], float) / 255
+    assert np.allclose(data.mean, train.mean((0, 1, 2)))
+    assert np.allclose(data.std, train.std((0, 1, 2)))
+    assert count(demo, None) == len(data.split["train"])
+
+
+def test_real_images(spec, mini, tmp_path):
+    params = {"exclude_classes": ["NV", "MEL", "BKL", "BCC"]}
+    data = open_cache(prepare(spec("isic2019", params=params, size=96), mini, tmp_path))
+    assert data.images.shape == (468, 96, 96, 3)
+    assert data.classes == ("AK", "DF", "VASC", "SCC")
+    with Image.open(mini / IMAGES / f"{data.names[5]}.jpg") as image:
+        centre = image.resize((96, 96), Image.Resampling.BICUBIC, (25, 0, 175, 150))
+    assert np.array_equal(data.images[5], np.asarray(centre))
+
+
+def test_one_channel(spec, folders, tmp_path):
+    data = open_cache(prepare(spec("folder", channels=1, size=16), folders, tmp_path / "cache"))
+    assert data.images.shape == (10, 16, 16, 1)
+    assert len(data.mean) == len(data.std) == 1
+
+
+def test_grey_to_three_channels(spec, folders, tmp_path):
+    data = open_cache(prepare(spec("folder", size=16), folders, tmp_path / "cache"))
+    assert (data.images[9, ..., 0] == data.images[9, ..., 2]).all()
+
+
+def test_second_start_reads_no_image(spec, isic, tmp_path, monkeypatch):
+    first = prepare(spec("isic2019"), isic, tmp_path / "cache")
+    monkeypatch.setattr(cache, "_build", None)
+    monkeypatch.setattr("pathlib.Path.read_bytes", None)
+    assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
+
+
+def test_damaged_memory_of_digests(spec, isic, tmp_path):
+    first = prepare(spec("isic2019"), isic, tmp_path / "cache")
+    (memory,) = (tmp_path / "cache").glob("digests-*.json")
+    memory.write_text(memory.read_text()[:50])
+    assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
+
+
+def test_moved_folder_has_the_same_digest(spec, isic, tmp_path):
+    first = prepare(spec("isic2019"), isic, tmp_path / "cache")
+    moved = shutil.move(isic, tmp_path / "moved")
+    assert prepare(spec("isic2019"), moved, tmp_path / "other").name == first.name
+
+
+def test_digest_follows_content_and_spec(spec, isic, tmp_path, change):
+    root = tmp_path / "cache"
+    paths = {prepare(spec("isic2019", **other), isic, root) for other in ({}, {"seed": 1})}
+    shutil.copy(isic / IMAGES / "ISIC_0000001.jpg", isic / IMAGES / "ISIC_0000002.jpg")
+    paths.add(prepare(spec("isic2019"), isic, root))
+    change(isic / TRUTH, "ISIC_0000004,0.0,1.0", "ISIC_0000004,1.0,0.0")
+    paths.add(prepare(spec("isic2019"), isic, root))
+    assert len(paths) == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_unreadable_image(spec, isic, tmp_path, content):
+    path = isic / IMAGES / "ISIC_0000006.jpg"
+    path.write_bytes(path.read_bytes()[:-500] if content is None else content)
+    with pytest.raises(UserError, match=r"ISIC_0000006.jpg: not a readable image"):
+        prepare(spec("isic2019"), isic, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*tmp*"))
+
+
+def test_full_disk(spec, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
+    with pytest.raises(UserError, match=r"takes 0\.1 GB and 0\.0 GB are free"):
+        prepare(spec(params=SMALL), None, tmp_path)
+
+
+def test_bad_split_before_any_work(spec, tmp_path):
+    with pytest.raises(UserError, match="both must be > 0"):
+        prepare(spec(params=SMALL, val=0.0), None, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_unknown_data_set(spec, tmp_path):
+    with pytest.raises(UserError, match="did you mean 'isic2019'"):
+        prepare(spec("isic2018"), None, tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed(spec, tmp_path):
+    first = prepare(spec(params=SMALL), None, tmp_path)
+    shutil.copytree(first, tmp_path / f"{first.name}.tmp-dead")
+    shutil.rmtree(first)
+    assert prepare(spec(params=SMALL), None, tmp_path) == first
+    assert not list(tmp_path.glob("*tmp*"))
+
+
+def test_two_processes_at_once(spec, tmp_path):
+    demo = spec(params=SMALL)
+    code = (
+        "import sys; from pathlib import Path; from trainables.cache import prepare\n"
+        "from trainables.spec import DataSpec\n"
+        f"p = prepare({demo!r}, None, Path(sys.argv[1]), lambda *a: print('decoded', *a))\n"
+        "print(p)"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    both = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    lines = [process.communicate()[0].splitlines() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert lines[0][-1] == lines[1][-1]
+    assert sorted(len(out) for out in lines) == [1, 161]  # one built, one waited
+    assert len(open_cache(tmp_path / os.path.basename(lines[0][-1])).names) == 160
+
+
+def test_everything_is_readable_without_pickle(spec, tmp_path):
+    path = prepare(spec(params=SMALL), None, tmp_path)
+    assert {p.suffix for p in path.iterdir()} == {".npy", ".json"}
+    assert json.loads((path / "manifest.json").read_text())["demo"] is True
+
+
+def test_search_side_imports_no_torch():
+    code = "import sys, trainables.cache, trainables.data.isic2019; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_blank_images_have_no_zero_deviation():
+    _, std = decoding.statistics(np.zeros((3, 2, 1), np.int64), 16)
+    assert std == (1 / 255,)
