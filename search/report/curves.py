@@ -8,14 +8,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from search.chain import BASELINES, Chain, name, prefixes
-from search.plan import Plan
+from search.chain import BASELINES, name
 from search.report import stored, style
 from search.report.stored import Predictions, Store
 from search.report.table import Row, Table, number
 from trainables.downstream.metrics import confusion
 
 MAX_ROWS = 40  # of the forest plot: the best ones
+FINE_TUNING = "fine-tuning"
 TITLES = {"scratch": "scratch", "imagenet": "ImageNet"}
 
 
@@ -28,7 +28,8 @@ def intervals(table: Table) -> Figure:
         _interval(axes, y, row, row == table.best)
     for row in table.scored:
         if row.is_baseline:
-            axes.axvline(row.balanced_accuracy or 0, color=style.MUTED, linewidth=1, dashes=(4, 3))
+            place = row.balanced_accuracy or 0
+            axes.axvline(place, color=style.MUTED, linewidth=1, dashes=(4, 3), zorder=1)
     axes.set(
         yticks=range(len(rows)), yticklabels=[_named(row) for row in rows],
         ylim=(len(rows) - 0.4, -0.6), xlabel="balanced accuracy on validation, %, 95 % interval",
@@ -48,7 +49,9 @@ def _named(row: Row) -> str:
 
 def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
     colour = style.WINNER if best else style.MUTED if row.is_baseline else style.BLUE
-    axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, alpha=0.75)
+    assert row.balanced_accuracy is not None
+    if row.ci_low is not None and row.ci_high is not None:
+        axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, alpha=0.75)
     marker = "D" if row.is_baseline else "o"
     axes.plot([row.balanced_accuracy], [y], marker, color=colour, markersize=8 if best else 6)
 
@@ -62,9 +65,9 @@ def _value_column(axes: Axes, rows: list[Row]) -> None:
         )  # fmt: skip
 
 
-def lr_ranges(table: Table, plan: Plan, store: Store) -> Figure | None:
+def lr_ranges(table: Table, store: Store) -> Figure | None:
     """Score against learning rate: a panel a task and one for fine-tuning, a line a stage."""
-    panels = _lr_panels(table, plan, store)
+    panels = _lr_panels(table, store)
     if not panels:
         return None
     columns = min(len(panels), 2)
@@ -79,28 +82,24 @@ def lr_ranges(table: Table, plan: Plan, store: Store) -> Figure | None:
     return figure
 
 
-def _lr_panels(table: Table, plan: Plan, store: Store) -> dict[str, dict[str, bool]]:
-    """Panel title -> key of a stage -> whether it is the winner's; the winner's drawn last."""
-    winner = table.best.tasks if table.best else ()
+def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, bool]]:
+    """Task -> key of a stage -> whether it led to the winner; the winner's drawn last."""
     found: dict[str, dict[str, bool]] = {}
-    tried = {prefix for row in table.scored for prefix in prefixes(row.tasks)}
-    for tasks in sorted(tried, key=lambda tasks: (winner[: len(tasks)] == tasks, tasks)):
-        _add(found, store, f"stage {tasks[-1]}", plan.stage(tasks).key(), _leads(tasks, winner))
     for row in reversed(table.scored):
-        _add(found, store, "fine-tuning", row.downstream_key, row == table.best)
-    order = [f"stage {task}" for task in plan.space.tasks] + ["fine-tuning"]
-    return {title: found[title] for title in order if title in found}
-
-
-def _leads(tasks: Chain, winner: Chain) -> bool:
-    return winner[: len(tasks)] == tasks
+        for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
+            _add(found, store, task, key, row == table.best)
+    for row in reversed(table.scored):
+        _add(found, store, FINE_TUNING, row.downstream_key, row == table.best)
+    return found
 
 
 def _add(
     found: dict[str, dict[str, bool]], store: Store, title: str, key: str | None, mine: bool
 ) -> None:
     if key and stored.history(store, key)["lr_range"]:
-        found.setdefault(title, {})[key] = mine
+        panel = found.setdefault(title, {})
+        mine = panel.pop(key, False) or mine
+        panel[key] = mine
 
 
 def _lr_panel(axes: Axes, title: str, keys: dict[str, bool], store: Store) -> None:
@@ -113,15 +112,13 @@ def _lr_panel(axes: Axes, title: str, keys: dict[str, bool], store: Store) -> No
     axes.xaxis.set_major_locator(FixedLocator(sorted(rates)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-    unit = "balanced accuracy, %" if title == "fine-tuning" else "the task's score"
+    unit = "balanced accuracy, %" if title == FINE_TUNING else "the task's score"
     axes.set(xlabel="learning rate", ylabel=unit)
-    axes.set_title(title.removeprefix("stage "), parse_math=False)
+    axes.set_title(title, parse_math=False)
     axes.margins(x=0.08, y=0.15)
 
 
-def _lr_line(
-    axes: Axes, trials: list[dict[str, Any]], result: dict[str, Any], mine: bool
-) -> None:
+def _lr_line(axes: Axes, trials: list[dict[str, Any]], result: dict[str, Any], mine: bool) -> None:
     colour = style.WINNER if mine else style.BLUE
     front, alpha = (4, 1.0) if mine else (2, 0.4)
     good = [(t["lr"], t["score"]) for t in trials if t["score"] is not None]
@@ -143,15 +140,15 @@ def _lr_line(
 def _lr_legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
 
-    def mark(marker: str, colour: str, label: str, line: str = "none") -> Line2D:
-        return Line2D([], [], marker=marker, color=colour, linestyle=line, label=label)
+    def mark(marker: str, colour: str, label: str) -> Line2D:
+        return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label)
 
     figure.legend(
         handles=[
             mark("o", style.BLUE, "chosen rate"),
             mark("^", style.BLUE, "chosen, on the edge of the range"),
             mark("x", style.MUTED, "diverged"),
-            mark("", style.WINNER, "on the best chain", "-"),
+            Line2D([], [], color=style.WINNER, label="on the best chain"),
         ],
         loc="outside lower center", ncols=4, fontsize=9,
     )  # fmt: skip
@@ -163,7 +160,7 @@ def confusions(shown: Predictions) -> Figure:
     totals = counts.sum(1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     size = len(shown.classes)
-    figure = Figure(figsize=(style.WIDTH, min(max(0.62 * size + 1.4, 3.2), style.WIDTH)))
+    figure = Figure(figsize=(style.WIDTH, min(max(0.52 * size + 1.2, 3.2), style.WIDTH)))
     axes = figure.subplots()
     colours, norm = style.score_colours(), Normalize(0, 1)
     axes.imshow(shares, cmap=colours, norm=norm, aspect="auto")
@@ -211,9 +208,7 @@ def finetuning(table: Table, store: Store) -> Figure | None:
     return figure
 
 
-def _epochs(
-    axes: Axes, row: Row, table: Table, epochs: list[dict[str, Any]], column: str
-) -> None:
+def _epochs(axes: Axes, row: Row, table: Table, epochs: list[dict[str, Any]], column: str) -> None:
     points = [(one["epoch"], one[column]) for one in epochs if column in one]
     if not points:
         return
@@ -224,5 +219,3 @@ def _epochs(
         line = "--" if row.chain == BASELINES[0] else ":"
         colour, width, label = style.INK, 1.8, TITLES[row.chain]
     axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, label=label, ls=line)
-
-

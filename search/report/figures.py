@@ -1,6 +1,6 @@
 """Every figure of the report, as PNG files.
 
-    draw(table, plan, store, out / "report")   -> {"tree": out/report/tree.png, ...}
+    draw(table, store, out / "report")   -> {"tree": out/report/tree.png, ...}
 
 A figure is left out when there is nothing to draw. Importing this costs matplotlib's second.
 """
@@ -10,13 +10,12 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from search.plan import Plan
 from search.report import curves, stored, style, tree
 from search.report.stored import Store
 from search.report.table import Table
 
 
-def draw(table: Table, plan: Plan, store: Store, folder: Path) -> dict[str, Path]:
+def draw(table: Table, store: Store, folder: Path) -> dict[str, Path]:
     """Draw and write; name -> file, in the order of the page."""
     with matplotlib.rc_context(style.RC):
         figures = {
@@ -24,7 +23,7 @@ def draw(table: Table, plan: Plan, store: Store, folder: Path) -> dict[str, Path
             "intervals": curves.intervals(table) if table.scored else None,
             "confusion": _confusion(table, store),
             "finetuning": curves.finetuning(table, store),
-            "lr_ranges": curves.lr_ranges(table, plan, store),
+            "lr_ranges": curves.lr_ranges(table, store),
         }
         return {name: _write(f, folder / f"{name}.png") for name, f in figures.items() if f}
 

@@ -1,6 +1,6 @@
 """What the report reads of the stage store: results, histories, predictions. Reads, never writes.
 
-    predictions(store, row.downstream_key, "val").predicted
+predictions(store, row.downstream_key, "val").predicted
 """
 
 import json
@@ -37,6 +37,15 @@ def result(store: Store, key: str | None) -> dict[str, Any]:
     return manifest["result"] if manifest else {}
 
 
+def lineage(store: Store, key: str | None) -> tuple[str, ...]:
+    """The finished stages that lead to a stage, first to last, itself included."""
+    keys: list[str] = []
+    while key and (manifest := store.manifest(key)):
+        keys.append(key)
+        key = manifest["spec"]["parent"]
+    return tuple(reversed(keys))
+
+
 def history(store: Store, key: str | None) -> dict[str, Any]:
     """`lr_range` and `train` of a finished stage or score; both empty if there is none."""
     return _json(store, key, "history.json") or {"lr_range": [], "train": []}
@@ -47,9 +56,7 @@ def meta(store: Store, key: str | None) -> dict[str, Any]:
     return _json(store, key, "meta.json") or {}
 
 
-def predictions(
-    store: Store, key: str | None, split: Literal["val", "test"]
-) -> Predictions | None:
+def predictions(store: Store, key: str | None, split: Literal["val", "test"]) -> Predictions | None:
     """What a score's classifier said on a split; None if nothing was written."""
     path = store.path(key) / f"{split}.parquet" if key else None
     if path is None or not path.exists():

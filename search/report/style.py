@@ -1,8 +1,10 @@
-"""How the figures look: one palette, safe for colour-blind readers, and labels readable at page width.
+"""How the figures look: one palette, safe for colour-blind readers, labels readable in the page.
 
 Blue carries the score, by lightness; orange marks the one thing to look at (the winner, a flagged
 rate); grey is everything else.
 """
+
+from typing import Any
 
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 
@@ -11,7 +13,7 @@ WINNER, BLUE, PALE = "#c8500a", "#2f6f9f", "#a9c4d9"
 DPI = 150
 WIDTH = 9.0  # inches, of every figure
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,

@@ -1,6 +1,6 @@
 """The one table that CSV, page, terminal, figures and tracker are made from.
 
-    table = build(plan, results, store)
+    table = build(results, store)
     table.write_csv(out / "chains.csv"); console.print(terminal(table))
 
 Best first with the baselines in their place; what has no score follows, pruned chains last.
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from search import chain as chains
 from search.chain import BASELINES, IMAGENET, SCRATCH, Chain
-from search.plan import Plan
 from search.report import stored
 from search.report.stored import Store
 from search.results import ChainResult
@@ -94,11 +93,11 @@ class Table:
                 writer.writerow(_cell(value) for value in asdict(row).values())
 
 
-def build(plan: Plan, results: Sequence[ChainResult], store: Store) -> Table:
+def build(results: Sequence[ChainResult], store: Store) -> Table:
     """Every result as a row, labels and deltas from the singles' accuracies."""
     accuracies = {r.chain: r.score.balanced_accuracy for r in results if r.score}
     singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
-    rows = [_row(plan, result, store, accuracies, singles) for result in results]
+    rows = [_row(result, store, accuracies, singles) for result in results]
     return Table(tuple(sorted(rows, key=_order)))
 
 
@@ -108,12 +107,13 @@ def terminal(table: Table) -> "RichTable":
     from rich.text import Text
 
     pruned = sum(row.status == "pruned" for row in table.rows)
-    caption = f"{pruned} pruned, never trained" if pruned else None
+    caption = "rates: of the stages, then of fine-tuning; * on the edge of the range"
+    caption += f"\n{pruned} chains pruned, never trained" if pruned else ""
     shown = RichTable(caption=caption, caption_justify="left", header_style="bold", pad_edge=False)
     shown.add_column("chain", overflow="fold")
-    for column in ("label", "balanced acc.", "95 % interval", "delta", "> scratch", "> ImageNet"):
+    for column in ("label", "score", "95 % interval", "delta", "> scratch", "> ImageNet"):
         shown.add_column(column, justify="right")
-    shown.add_column("learning rates", overflow="fold")
+    shown.add_column("rates", overflow="fold")
     for row in table.rows:
         if row.status != "pruned":
             cells = [Text(cell) for cell in _terminal_cells(row)]
@@ -133,7 +133,6 @@ def yes_no(value: bool | None) -> str:
 
 
 def _row(
-    plan: Plan,
     result: ChainResult,
     store: Store,
     accuracies: Mapping[Chain, float],
@@ -144,7 +143,10 @@ def _row(
     own = score.balanced_accuracy if score else None
     measured = stored.result(store, result.downstream_key)
     extras = measured | (score.extras if score else {})
-    stages = [stored.result(store, plan.stage(p).key()) for p in chains.prefixes(tasks)]
+    stages = {
+        task: stored.result(store, key)
+        for task, key in zip(tasks, stored.lineage(store, result.stage_key), strict=False)
+    }
     return Row(
         chain=chains.name(result.chain),
         length=len(tasks),
@@ -157,11 +159,11 @@ def _row(
         better_than_imagenet=_above(own, accuracies.get((IMAGENET,)), result.chain == (IMAGENET,)),
         linear=extras.get("linear") if score else None,
         knn=extras.get("knn") if score else None,
-        lrs=", ".join(f"{t} {_rate(s)}" for t, s in zip(tasks, stages, strict=True) if s),
+        lrs=", ".join(f"{task} {_rate(stage)}" for task, stage in stages.items()),
         downstream_lr=_rate(measured) if score else "",
         status=result.status,
         reason=result.reason,
-        train_seconds=_seconds([*stages, measured]) if score else None,
+        train_seconds=_seconds([*stages.values(), measured]) if score else None,
         stage_key=result.stage_key,
         downstream_key=result.downstream_key,
     )
@@ -205,7 +207,7 @@ def _style(row: Row, table: Table) -> str:
 def _terminal_cells(row: Row) -> list[str]:
     if row.balanced_accuracy is None:
         return [row.chain, row.label, row.status, *[""] * 4, row.reason]
-    rates = ", ".join(filter(None, (row.lrs, f"fine-tuning {row.downstream_lr}")))
+    rates = [rate.split()[-1] for rate in row.lrs.split(", ") if rate]
     return [
         row.chain,
         row.label,
@@ -214,5 +216,5 @@ def _terminal_cells(row: Row) -> list[str]:
         number(row.delta, signed=True),
         yes_no(row.better_than_scratch),
         yes_no(row.better_than_imagenet),
-        rates,
+        " ".join([*rates, "|", row.downstream_lr]).removeprefix("| "),
     ]

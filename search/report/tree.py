@@ -1,6 +1,6 @@
 """The chain tree as a picture: every chain a path from the root, coloured by its score.
 
-A node is a chain; its text is the last task and the score of the chain up to there. Best branch on top.
+A node is a chain; its text is the last task and the chain's score. The best branch is on top.
 """
 
 from dataclasses import dataclass, field
@@ -68,7 +68,7 @@ def draw(table: Table) -> Figure:
 
 def build(table: Table, pruned: bool) -> Node:
     """The prefix tree of the table's chains, scratch at its root, best branch first."""
-    nodes = {(): Node((), table.row(SCRATCH))}
+    nodes: dict[Chain, Node] = {(): Node((), table.row(SCRATCH))}
     rows = [r for r in table.rows if not r.is_baseline and (pruned or r.status != "pruned")]
     for row in sorted(rows, key=lambda row: row.length):
         for prefix in prefixes(row.tasks):
@@ -81,7 +81,7 @@ def build(table: Table, pruned: bool) -> Node:
 
 
 def _place(node: Node, top: float) -> float:
-    """Leaves one below the other, a parent level with its first child; returns the next free line."""
+    """Leaves one below the other, a parent level with its first child. Returns the next line."""
     node.y = top
     for child in node.children:
         top = _place(child, top)
@@ -89,9 +89,11 @@ def _place(node: Node, top: float) -> float:
 
 
 def _colouring(table: Table) -> tuple[Colormap, Normalize]:
-    scores = [row.balanced_accuracy for row in table.scored if row.balanced_accuracy is not None]
+    """The scale spans the chains; a baseline below them must not use it up."""
+    chains = [row for row in table.scored if not row.is_baseline] or list(table.scored)
+    scores = [row.balanced_accuracy for row in chains if row.balanced_accuracy is not None]
     low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
-    return style.score_colours(), Normalize(low, max(high, low + 1))
+    return style.score_colours(), Normalize(low, max(high, low + 1), clip=True)
 
 
 def _draw_edges(axes: Axes, node: Node, winner: Chain) -> None:

@@ -1,0 +1,117 @@
+"""`out/best/`: the winner's pretrained backbone, its model card and a snippet that loads it.
+
+    python out/best/load.py
+
+The weights are the last pretext stage's, before fine-tuning, under torchvision's key names.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from search.plan import Plan
+from search.report import stored
+from search.report.stored import Store
+from search.report.table import Row, number
+from search.results import RunInfo
+
+TEMPLATES = Path(__file__).parent
+BACKBONE, CARD, SNIPPET = "backbone.safetensors", "model_card.md", "load.py"
+# Name -> torchvision's block and layers; the report must not import torch to know them.
+ARCHITECTURES = {
+    "resnet10": ("BasicBlock", [1, 1, 1, 1]),
+    "resnet18": ("BasicBlock", [2, 2, 2, 2]),
+    "resnet34": ("BasicBlock", [3, 4, 6, 3]),
+    "resnet50": ("Bottleneck", [3, 4, 6, 3]),
+}
+
+
+def write(
+    winner: Row, plan: Plan, info: RunInfo, store: Store, summary: Mapping[str, Any], folder: Path
+) -> None:
+    """The three files; the weights first, so that the card never describes what is not there."""
+    assert winner.stage_key, winner
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(store.path(winner.stage_key) / BACKBONE, folder / BACKBONE)
+    meta = stored.meta(store, winner.downstream_key)
+    (folder / SNIPPET).write_text(snippet(plan, winner.chain, meta))
+    (folder / CARD).write_text(card(winner, plan, info, summary, meta))
+
+
+def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
+    """The loading code; builds the architecture, loads strictly, prepares images."""
+    profile = plan.space.profile
+    block, layers = ARCHITECTURES[profile.backbone]
+    channels = plan.space.data.channels
+    return Template((TEMPLATES / "load.py.txt").read_text()).substitute(
+        chain=chain,
+        backbone=profile.backbone,
+        block=block,
+        layers=layers,
+        channels=channels,
+        size=profile.image_size,
+        mean=_numbers(meta.get("mean", [0.5] * channels)),
+        std=_numbers(meta.get("std", [0.25] * channels)),
+    )
+
+
+def card(
+    winner: Row, plan: Plan, info: RunInfo, summary: Mapping[str, Any], meta: Mapping[str, Any]
+) -> str:
+    """Model card in Markdown."""
+    space, profile = plan.space, plan.space.profile
+    return Template((TEMPLATES / "model_card.md.txt").read_text()).substitute(
+        warning=DEMO_WARNING if info.demo else "",
+        chain=winner.chain,
+        space=info.space,
+        data=info.data,
+        digest=plan.data_digest,
+        held=f"{space.data.val:.0%} of the groups for validation, {space.data.test:.0%} for test",
+        seed=space.seed,
+        backbone=profile.backbone,
+        channels=space.data.channels,
+        size=profile.image_size,
+        epochs=f"{profile.epochs:g}",
+        batch=profile.batch,
+        precision=profile.precision,
+        rates=winner.lrs,
+        downstream_rate=winner.downstream_lr,
+        scores=_scores(winner, summary),
+        labels=f"{profile.label_fraction:.0%}",
+        mean=_numbers(meta["mean"]) if "mean" in meta else "not recorded",
+        std=_numbers(meta["std"]) if "std" in meta else "not recorded",
+        classes=", ".join(map(str, meta.get("classes", []))) or "not recorded",
+        stage=winner.stage_key,
+    )
+
+
+DEMO_WARNING = (
+    "> **Trained on the built-in demonstration images.** They are drawn by a program; these "
+    "weights say nothing about real images and are of no use on them.\n"
+)
+
+
+def _scores(winner: Row, summary: Mapping[str, Any]) -> str:
+    lines = [
+        "| | validation (selected on) | test (held out) |",
+        "| --- | --- | --- |",
+        f"| **{winner.chain}** | {number(winner.balanced_accuracy)} "
+        f"({number(winner.ci_low)} – {number(winner.ci_high)}) | {_test(summary, winner.chain)} |",
+    ]
+    for name in ("scratch", "imagenet"):
+        value = "not run" if summary[name] is None else number(summary[name])
+        lines.append(f"| {name} | {value} | {_test(summary, name)} |")
+    return "\n".join(lines)
+
+
+def _test(summary: Mapping[str, Any], chain: str) -> str:
+    found = summary["test"].get(chain)
+    if not found:
+        return "–"
+    return f"{number(found['value'])} ({number(found['low'])} – {number(found['high'])})"
+
+
+def _numbers(values: Any) -> str:
+    return "[" + ", ".join(f"{float(value):.6g}" for value in values) + "]"

@@ -1,0 +1,248 @@
+"""A finished search as files: the published ISIC-2019 table, with predictions and histories made up.
+
+Real files in a real folder; only the training is missing.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save_file
+
+from search.chain import Chain, parse
+from search.plan import Plan
+from search.proposal import Proposal
+from search.results import ChainResult, RunInfo
+from search.space import (
+    Baselines,
+    Data,
+    Downstream,
+    Policy,
+    Profile,
+    RuntimeChoice,
+    Space,
+    TaskChoice,
+)
+from trainables.spec import DownstreamSpec, Score, StageSpec
+
+PUBLISHED = {
+    "relative_location": 69.52,
+    "relative_location>odc": 70.68,
+    "relative_location>odc>moco": 75.00,
+    "relative_location>moco": 74.10,
+    "relative_location>moco>odc": 74.38,
+    "moco": 72.74,
+    "moco>odc": 72.72,
+    "moco>odc>relative_location": 67.00,
+    "moco>relative_location": 66.72,
+    "moco>relative_location>odc": 69.80,
+    "odc": 63.52,
+    "odc>relative_location": 68.23,
+    "odc>relative_location>moco": 73.36,
+    "odc>moco": 75.44,
+    "odc>moco>relative_location": 65.73,
+    "imagenet": 73.76,
+    "scratch": 49.27,
+}
+CLASSES = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC"]
+RATES = (0.003, 0.01, 0.03, 0.1)
+EPOCHS = 12
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """The two methods of StageStore that the report uses."""
+
+    root: Path
+
+    def path(self, key: str) -> Path:
+        return self.root / key
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        path = self.path(key) / "manifest.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything the report is made from."""
+
+    plan: Plan
+    results: list[ChainResult]
+    info: RunInfo
+    store: FolderStore
+
+    def without(self, status: str, reason: str, *names: str) -> "Search":
+        """The same search with these chains failed, pruned or not run."""
+        changed = [
+            replace(r, status=status, reason=reason, score=None)
+            if ">".join(r.chain) in names
+            else r
+            for r in self.results
+        ]
+        return replace(self, results=changed)
+
+
+@pytest.fixture(scope="session")
+def make_search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Search]:
+    def make(classes: list[str] | None = None, **changes: object) -> Search:
+        store = FolderStore(tmp_path_factory.mktemp("store"))
+        plan = Plan(_space(), "d" * 16, "i" * 16)
+        results = [
+            _finished(store, plan, parse(name), score, classes or CLASSES)
+            for name, score in PUBLISHED.items()
+        ]
+        return Search(plan, results, replace(_info(), **changes), store)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def search(make_search: Callable[..., Search]) -> Search:
+    return make_search()
+
+
+def _info() -> RunInfo:
+    return RunInfo(
+        space="isic3", data="isic2019 at /data/isic", demo=False, policy="exhaustive",
+        profile="cpu", device="CPU, 2 cores", stages_trained=15, stages_reused=0,
+        stages_pruned=0, stages_naive=33, wall_seconds=3725.0, interrupted=False,
+        started="2026-01-31T09:30:00+00:00",
+    )  # fmt: skip
+
+
+def _space() -> Space:
+    tasks = {
+        name: TaskChoice(name, "1", {}, RATES, "sgd", 1e-4)
+        for name in ("relative_location", "moco", "odc")
+    }
+    return Space(
+        name="isic3",
+        tasks=tasks,
+        max_length=3,
+        seed=0,
+        budget=None,
+        store="runs/store",
+        cache="runs/cache",
+        data=Data("isic2019", "/data/isic", {}, 3, 0.15, 0.15, {}),
+        downstream=Downstream("1", (0.003, 0.01, 0.03), "sgd", 1e-4, True, True),
+        profile=Profile(
+            name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
+            bn_groups=4, batch=64, epochs=6, lr_epochs=1, warmup=0.05, downstream_batch=64,
+            downstream_epochs=EPOCHS, downstream_lr_epochs=2, label_fraction=0.3,
+            images_per_second=160,
+        ),
+        policy=Policy("exhaustive", {}),
+        runtime=RuntimeChoice(1, None, None, 10, 20.0, 2),
+        baselines=Baselines("resnet.safetensors"),
+    )  # fmt: skip
+
+
+def _finished(
+    store: FolderStore, plan: Plan, chain: Chain, score: float, classes: list[str]
+) -> ChainResult:
+    stages, downstream = plan.stages(Proposal(chain)), plan.downstream(Proposal(chain))
+    rng = np.random.default_rng(round(100 * score))
+    if stages:
+        _write_stage(store, stages[-1], rng)
+    _write_score(store, downstream, score, rng, classes)
+    extras = {"linear": score - 9, "knn": score - 12}
+    return ChainResult(
+        chain, "done", Score(score, score - 1.9, score + 1.8, extras),
+        stage_key=stages[-1].key() if stages else None, downstream_key=downstream.key(),
+    )  # fmt: skip
+
+
+def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) -> None:
+    """A stage whose rate 0.03 wins; 0.1, on the edge, for moco."""
+    best = 3 if spec.pretext == "moco" else 2
+    rows = [
+        {
+            "step": step, "epoch": step / 20, "lr": RATES[best], "images_per_second": 160.0,
+            "loss": 1 + 3 * math.exp(-step / 30) + rng.normal(0, 0.03),
+        }
+        for step in range(10, 121, 10)
+    ]  # fmt: skip
+    diverges = spec.pretext == "odc"
+    trials = [_trial(rate, index, best, diverges, rng) for index, rate in enumerate(RATES)]
+    result = {
+        "loss": rows[-1]["loss"], "lr": RATES[best], "lr_index": best, "lr_at_edge": best == 3,
+        "images_per_second": 160.0, "seconds": 100.0, "lr_seconds": 20.0, "steps": 120,
+    }  # fmt: skip
+    folder = _commit(store, spec, result, {"lr_range": trials, "train": rows})
+    weights = {"conv1.weight": rng.normal(0, 0.1, (64, 3, 7, 7)).astype(np.float32)}
+    save_file(weights, folder / "backbone.safetensors")
+
+
+def _trial(
+    rate: float, index: int, best: int, diverges: bool, rng: np.random.Generator
+) -> dict[str, Any]:
+    diverged = diverges and index == 3
+    score = None if diverged else 0.62 - 0.08 * abs(index - best) + rng.normal(0, 0.02)
+    return {"lr": rate, "score": score, "diverged": diverged, "loss": [2.0, 1.5], "reason": ""}
+
+
+def _write_score(
+    store: FolderStore,
+    spec: DownstreamSpec,
+    score: float,
+    rng: np.random.Generator,
+    classes: list[str],
+) -> None:
+    rows = [
+        {
+            "epoch": epoch, "loss": 0.4 + 1.6 * math.exp(-epoch / 4), "lr": 0.01,
+            "balanced_accuracy": score - 30 * math.exp(-epoch / 3) + rng.normal(0, 0.4),
+        }
+        for epoch in range(1, EPOCHS + 1)
+    ]  # fmt: skip
+    trials = [
+        {"lr": r, "score": s, "diverged": False, "loss": []}
+        for r, s in ((0.003, score - 6), (0.01, score - 3), (0.03, score - 4))
+    ]
+    result = {
+        "balanced_accuracy": score, "ci_low": score - 1.9, "ci_high": score + 1.8,
+        "linear": score - 9, "knn": score - 12, "best_epoch": EPOCHS, "lr": 0.01,
+        "lr_at_edge": False, "seconds": 50.0,
+    }  # fmt: skip
+    folder = _commit(store, spec, result, {"lr_range": trials, "train": rows})
+    (folder / "meta.json").write_text(json.dumps({"classes": classes}))
+    for split, count in (("val", 400), ("test", 300)):
+        _write_predictions(folder / f"{split}.parquet", score / 100, count, rng, len(classes))
+
+
+def _write_predictions(
+    path: Path, recall: float, count: int, rng: np.random.Generator, classes: int
+) -> None:
+    order = np.random.default_rng(0)  # the images are the same whatever the chain
+    shares = 1 / np.arange(1, classes + 1)
+    labels = order.choice(classes, count, p=shares / shares.sum())
+    right = rng.random(count) < recall
+    shown = np.where(right, labels, (labels + rng.integers(1, classes, count)) % classes)
+    scores = np.full((count, classes), 0.01)
+    scores[np.arange(count), shown] = 0.9
+    columns: dict[str, Any] = {"image": [f"image{i}" for i in range(count)]}
+    columns |= {"group": [f"lesion{i // 2}" for i in range(count)], "label": labels}
+    columns |= {f"p{k}": scores[:, k] for k in range(classes)}
+    pq.write_table(pa.table(columns), path)
+
+
+def _commit(
+    store: FolderStore,
+    spec: StageSpec | DownstreamSpec,
+    result: dict[str, Any],
+    history: dict[str, Any],
+) -> Path:
+    folder = store.path(spec.key())
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = {"key": spec.key(), "spec": asdict(spec), "result": result, "seconds": 100.0}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "history.json").write_text(json.dumps(history))
+    return folder
