@@ -82,6 +82,16 @@ def dropout(x: Tensor, p: float, draw: Draw) -> Tensor:
     return x * kept / (1 - p)
 
 
+def own_group(
+    groups: list[dict[str, Any]], module: nn.Module, **options: Any
+) -> list[dict[str, Any]]:
+    """Parameter groups with those of `module` taken out into one of their own."""
+    taken = list(module.parameters())
+    names = {id(p) for p in taken}
+    rest = [{**g, "params": [p for p in g["params"] if id(p) not in names]} for g in groups]
+    return [*rest, {"params": taken, **options}]
+
+
 @dataclass(frozen=True)
 class Batch:
     """This rank's slice of one global batch, on the device."""

@@ -26,7 +26,7 @@ from trainables import distributed
 from trainables.augment import FullView, Preset, View
 from trainables.backbone import average_statistics
 from trainables.errors import UserError
-from trainables.pretext import Batch, Context, ImageSource, Task, dropout
+from trainables.pretext import Batch, Context, ImageSource, Task, dropout, own_group
 
 ITERATIONS = 20  # of k-means, at the start and in a split
 
@@ -102,11 +102,7 @@ class Plugin(Task):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The head without momentum: its labels move."""
-        head = {id(p) for p in self.head.parameters()}
-        groups = super().parameter_groups()
-        for group in groups:
-            group["params"] = [p for p in group["params"] if id(p) not in head]
-        return [*groups, {"params": list(self.head.parameters()), "momentum": 0.0}]
+        return own_group(super().parameter_groups(), self.head, momentum=0.0)
 
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trainables import distributed
 from trainables.augment import Preset, View
 from trainables.errors import StageFailed, UserError
-from trainables.pretext import Batch, Context, Task
+from trainables.pretext import Batch, Context, Task, own_group
 
 DIMENSIONS = 128
 LARGE = 2  # crops whose codes are predicted
@@ -113,6 +113,10 @@ class Plugin(Task):
         """embedded: [b, large crops, dimensions]; the newest come first."""
         fresh = distributed.all_gather(embedded).transpose(0, 1)
         self.queue.copy_(torch.cat([fresh, self.queue[:, : -fresh.shape[1]]], 1))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Prototypes apart: fused SGD wants momentum for all or for none of a group."""
+        return own_group(super().parameter_groups(), self.prototypes)
 
     def before_step(self, step: int) -> None:
         """Prototypes are frozen by clearing the gradient, which DDP does not notice."""
