@@ -5,6 +5,7 @@ only the lower rates of odc. Written `odc[low]>moco`. The window decides the rat
 specification, so stages are shared along equal prefixes with equal windows, and only those. Pure.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,15 +37,11 @@ class Proposal:
     @classmethod
     def parse(cls, text: str) -> "Proposal":
         """The inverse of `str`."""
-        tasks, windows = [], {}
-        for part in text.split(">"):
-            task, bracket, window = part.partition("[")
-            tasks.append(task)
-            if bracket:
-                windows[task] = window.removesuffix("]")
-        if not all(tasks) or len(set(tasks)) < len(tasks) or set(windows.values()) - set(WINDOWS):
+        parts = [re.fullmatch(r"([^\[\]>]+)(?:\[(\w+)\])?", part) for part in text.split(">")]
+        windows = {part[1]: part[2] or FULL for part in parts if part}
+        if len(windows) < len(parts) or not set(windows.values()) <= set(WINDOWS):
             raise UserError(f"chain {text!r}: want distinct tasks as in odc>moco or odc[low]>moco")
-        return cls.of(tuple(tasks), windows)
+        return cls.of(tuple(windows), windows)
 
     def __str__(self) -> str:
         marks = {task: f"[{window}]" for task, window in self.windows}

@@ -1,0 +1,227 @@
+"""One contract over all policies: whatever is asked in whatever order, these things hold."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search.chain import enumerate_chains
+from search.policies import Policy
+from search.proposal import Proposal
+from trainables.plugins import available, load
+from trainables.spec import Score
+
+ROOT = Path(__file__).resolve().parents[3]
+TASKS = ("rotation", "moco", "odc", "swav")
+NAMES = available("search.policies")
+Outcome = Callable[[Proposal], Score | None]
+every_policy = pytest.mark.parametrize("name", NAMES)
+
+
+def make(name: str, budget: int | None = None, seed: int = 0, **options: Any) -> Policy:
+    path = ROOT / "spaces" / "policy" / f"{name}.yaml"
+    params = {**yaml.safe_load(path.read_text())["params"], **options.pop("params", {})}
+    tasks, length = options.pop("tasks", TASKS), options.pop("max_length", 3)
+    return load("search.policies", name)(tasks, length, budget, seed, params, **options)
+
+
+def accuracy(proposal: Proposal) -> Score:
+    """Some number for every proposal, the same in every process; singles differ."""
+    value = random.Random(str(proposal)).uniform(40, 60)
+    return Score(value, value - 1, value + 1)
+
+
+def no_moco_first(proposal: Proposal) -> Score | None:
+    return None if proposal.chain[:2] == ("odc", "moco") else accuracy(proposal)
+
+
+def run(policy: Policy, outcome: Outcome = accuracy, in_flight: int = 1, seed: int = 0) -> Any:
+    """Drive it to the end; what was asked, in order. Checks what holds at every single step."""
+    shuffle, running = random.Random(seed), list(policy.in_flight())
+    asked: list[Proposal] = []
+    told: dict[Proposal, Score | None] = {}
+    while not (policy.finished() and not running):
+        while len(running) < in_flight and (proposal := policy.ask()) is not None:
+            check(proposal, asked, told, policy)
+            asked.append(proposal)
+            running.append(proposal)
+        assert running, "finished() is false, yet nothing is asked and nothing is in flight"
+        done = running.pop(shuffle.randrange(len(running)))
+        told[done] = outcome(done)
+        policy.tell(done, told[done])
+    assert policy.ask() is None
+    return asked
+
+
+def check(proposal: Proposal, asked: list, told: Mapping, policy: Policy) -> None:
+    assert proposal not in asked
+    assert len(proposal.chain) <= policy.max_length
+    assert set(proposal.chain) <= set(policy.tasks)
+    parent = proposal.parent()
+    known = told if parent in told else {parent: policy.value(parent)} if parent else {}
+    assert parent is None or known[parent] is not None
+
+
+@every_policy
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_runs_to_its_end_and_accounts_for_every_chain(name: str, in_flight: int) -> None:
+    policy = make(name)
+    planned = policy.planned()
+    asked = run(policy, in_flight=in_flight)
+    assert planned.minimum <= len(asked) <= planned.maximum
+    assert planned.proposals is None or set(planned.proposals) == set(asked)
+    tried, pruned = {proposal.chain for proposal in asked}, policy.pruned()
+    assert tried | set(pruned) == set(enumerate_chains(TASKS, 3))
+    assert not tried & set(pruned)
+    assert all(pruned.values())
+
+
+@every_policy
+@pytest.mark.parametrize("budget", [1, 3, 7])
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_keeps_to_the_budget(name: str, budget: int, in_flight: int) -> None:
+    policy = make(name, budget)
+    assert policy.planned().maximum <= budget
+    asked = run(policy, in_flight=in_flight)
+    assert len(asked) == min(budget, policy.planned().maximum)
+    assert set(policy.pruned()) | {p.chain for p in asked} == set(enumerate_chains(TASKS, 3))
+
+
+@every_policy
+def test_a_spent_budget_is_the_end_whatever_is_in_flight(name: str) -> None:
+    policy = make(name, 2)
+    first, second = policy.ask(), policy.ask()
+    assert first != second
+    assert policy.finished()
+    assert policy.ask() is None
+    assert policy.in_flight() == (first, second)
+
+
+@every_policy
+def test_waits_while_the_only_single_is_in_flight(name: str) -> None:
+    policy = make(name, tasks=("odc",), max_length=1)
+    proposal = policy.ask()
+    assert policy.ask() is None
+    assert policy.finished() == (name == "tpe")  # its budget is then one
+    assert proposal is not None
+    policy.tell(proposal, accuracy(proposal))
+    assert policy.finished()
+
+
+@every_policy
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_descendants_of_a_failed_chain_are_never_asked(name: str, in_flight: int) -> None:
+    policy = make(name)
+    asked = run(policy, no_moco_first, in_flight)
+    failed = [p for p in asked if no_moco_first(p) is None]
+    assert all(len(proposal.chain) == 2 for proposal in failed)
+    if failed and not policy.pruned().get(("odc", "moco", "swav"), "").startswith("the budget"):
+        assert policy.pruned()["odc", "moco", "swav"] == "odc>moco failed"
+
+
+@every_policy
+@pytest.mark.parametrize("bad", [None, Score(math.nan, 0, 0), Score(math.inf, 0, 0)])
+def test_a_score_that_is_no_number_has_failed(name: str, bad: Score | None) -> None:
+    policy = make(name)
+    asked = run(policy, lambda p: bad if p.chain[0] == "odc" else accuracy(p))
+    assert {p.chain for p in asked if p.chain[0] == "odc"} == {("odc",)}
+    assert policy.pruned()["odc", "moco"].endswith("odc failed")
+
+
+@every_policy
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_all_singles_failing_ends_the_search(name: str, in_flight: int) -> None:
+    policy = make(name)
+    assert all(len(p.chain) == 1 for p in run(policy, lambda _: None, in_flight))
+    assert len(policy.pruned()) == 40 - len(TASKS)
+
+
+@every_policy
+def test_only_what_can_be_tried_is_tried(name: str) -> None:
+    only = {("moco",), ("odc",), ("odc", "moco"), ("moco", "odc"), ("rotation", "odc")}
+    policy = make(name, only=only)
+    assert {p.chain for p in run(policy)} <= only - {("rotation", "odc")}
+    assert policy.pruned()["rotation", "odc"]
+    assert policy.planned().maximum <= 4
+
+
+@every_policy
+def test_equal_accuracies_are_no_trouble(name: str) -> None:
+    policy = make(name)
+    assert len(run(policy, lambda _: Score(50.0, 50.0, 50.0))) >= policy.planned().minimum
+
+
+ASK = """
+import json, sys
+sys.path.insert(0, ".")
+from tests.search.policies.test_contract import make, run
+print(json.dumps([str(p) for p in run(make(sys.argv[1], 12, seed=int(sys.argv[2])))]))
+"""
+
+
+@every_policy
+def test_the_same_seed_asks_the_same_in_another_process(name: str) -> None:
+    command = [sys.executable, "-c", ASK, name, "5"]
+    other = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(other.stdout) == [str(p) for p in run(make(name, 12, seed=5))]
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_another_seed_asks_in_another_order(name: str) -> None:
+    assert len({tuple(run(make(name, 10, seed=seed))) for seed in range(4)}) > 1
+
+
+@every_policy
+@pytest.mark.parametrize("budget", [None, 9])
+@pytest.mark.parametrize("outcome", [accuracy, no_moco_first])
+def test_resumed_at_every_cut_it_goes_on_as_if_never_stopped(
+    name: str, budget: int | None, outcome: Outcome
+) -> None:
+    whole = run(make(name, budget, max_length=2), outcome)
+    for cut in range(len(whole) + 1):
+        policy = make(name, budget, max_length=2)
+        policy.resume(whole[:cut], {p: outcome(p) for p in whole[:cut]})
+        assert whole[:cut] + run(policy, outcome) == whole
+
+
+@every_policy
+def test_resumed_with_results_outstanding_it_asks_nothing_twice(name: str) -> None:
+    whole = run(make(name, max_length=2), in_flight=3)
+    for cut in range(1, len(whole) + 1):
+        untold = [p for p in whole[:cut][-2:] if not any(q.parent() == p for q in whole[:cut])]
+        policy = make(name, max_length=2)
+        policy.resume(whole[:cut], {p: accuracy(p) for p in whole[:cut] if p not in untold})
+        assert set(policy.in_flight()) == set(untold)
+        rest = run(policy, in_flight=3)
+        assert not set(rest) & set(whole[:cut])
+        assert len(whole[:cut]) + len(rest) == len(whole)
+
+
+@every_policy
+def test_telling_the_wrong_thing_is_our_own_error(name: str) -> None:
+    policy = make(name)
+    proposal = policy.ask()
+    assert proposal is not None
+    with pytest.raises(AssertionError, match="never asked"):
+        policy.tell(proposal.child("swav" if proposal.chain[0] != "swav" else "odc"), None)
+    policy.tell(proposal, None)
+    with pytest.raises(AssertionError, match="told before"):
+        policy.tell(proposal, None)
+
+
+@every_policy
+def test_its_yaml_names_it(name: str) -> None:
+    settings = yaml.safe_load((ROOT / "spaces" / "policy" / f"{name}.yaml").read_text())
+    assert settings["name"] == name
+    assert set(settings) == {"name", "params"}
+
+
+def test_every_yaml_has_its_policy() -> None:
+    assert {path.stem for path in (ROOT / "spaces" / "policy").glob("*.yaml")} == set(NAMES)
