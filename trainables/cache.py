@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from trainables import fingerprint
 from trainables.data import Dataset, Table
+from trainables.data._files import some
 from trainables.decoding import Progress, decode_all, statistics
 from trainables.errors import UserError
 from trainables.plugins import load
@@ -61,13 +62,15 @@ def prepare(
     data = _dataset(spec, root)
     table = data.table()
     parts = _split(spec, table)  # before anything is built: its errors are the user's
-    cache_root.mkdir(parents=True, exist_ok=True)
-    content = _digest(spec, data, table, cache_root)
+    _make(cache_root)
+    pixels = fingerprint.contents([data.source(i) for i in range(len(table.names))], cache_root)
+    content = _digest(spec, table, pixels)
     path = cache_root / f"{spec.name}-{spec.size}px-{content}"
     if (path / MANIFEST).is_file():
         return path
     with _locked(cache_root / f"{path.name}.lock"):
         if not (path / MANIFEST).is_file():
+            _warn_of_copies(table, parts, pixels)
             _build(spec, data, table, parts, content, path, progress)
     return path
 
@@ -104,12 +107,25 @@ def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
     return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
 
-def _digest(spec: DataSpec, data: Dataset, table: Table, cache_root: Path) -> str:
-    sources = [data.source(i) for i in range(len(table.names))]
-    pixels = fingerprint.contents(sources, cache_root)
+def _digest(spec: DataSpec, table: Table, pixels: list[str]) -> str:
     labels = [table.classes[label] for label in table.labels]
     rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
     return digest([FORMAT, asdict(spec), table.classes, rows])
+
+
+def _warn_of_copies(table: Table, parts: dict[str, Index], pixels: list[str]) -> None:
+    """Files that are equal byte for byte, in different groups, on different sides of the split."""
+    train = {pixels[i]: int(i) for i in parts["train"]}
+    held_out = (int(i) for part, index in parts.items() if part != "train" for i in index)
+    seen = {i: train[pixels[i]] for i in held_out if pixels[i] in train}
+    if seen:
+        pairs = [f"{table.names[a]} = {table.names[b]}" for a, b in seen.items()]
+        log.warning(
+            "%d validation and test images are copies of training images (%s); give both the same "
+            "group, or remove one",
+            len(pairs),
+            some(pairs),
+        )
 
 
 def _build(
@@ -146,6 +162,15 @@ def _columns(table: Table, parts: dict[str, Index]) -> dict[str, Any]:
 
 def _write(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, allow_nan=False))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: no folder for the cache ({error.strerror}); choose one you may write to"
+        ) from error
 
 
 def _check_space(spec: DataSpec, n: int, folder: Path) -> None:

@@ -102,7 +102,7 @@ class Dataset:
         return kept, tuple(label for label in classes if label in present)
 
     def _excluded(self, classes: tuple[str, ...]) -> set[str]:
-        excluded = self.params["exclude_classes"]
+        excluded = self.params["exclude_classes"] or ()
         if isinstance(excluded, str):
             excluded = [excluded]
         for label in excluded:

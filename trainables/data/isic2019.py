@@ -47,18 +47,17 @@ class Plugin(Dataset):
             )
         if not self.root.is_dir():
             raise UserError(f"{self.root}: no such folder; it must hold {IMAGES}/ and {TRUTH}")
-        inside = sorted(p for p in self.root.iterdir() if p.is_dir() and p.name != IMAGES)
-        for base in (self.root, self.root.absolute().parent, *inside):
-            if (base / IMAGES).is_dir() and (base != self.root.parent or _is_input(self.root)):
-                return base
+        root = self.root.absolute()
+        inside = sorted(folder for folder in root.iterdir() if folder.is_dir())
+        around = [root.parent] if root.name == IMAGES else []
+        for wanted in ((IMAGES, TRUTH), (IMAGES,)):
+            for base in (root, *around, *inside):
+                if all((base / name).exists() for name in wanted):
+                    return base
         raise UserError(
             f"{self.root}: no folder {IMAGES} in it{_advice(inside)}; give the folder that holds "
             f"{IMAGES}/, {TRUTH} and {METADATA}"
         )
-
-
-def _is_input(root: Path) -> bool:
-    return root.absolute().name == IMAGES
 
 
 def _advice(folders: list[Path]) -> str:

@@ -71,6 +71,15 @@ def test_damaged_memory_of_digests(spec, isic, tmp_path):
     assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
 
 
+def test_copies_across_the_split_are_reported(spec, isic, tmp_path, caplog):
+    one, *others = sorted((isic / IMAGES).iterdir())
+    for other in others:
+        shutil.copy(one, other)
+    path = prepare(spec("isic2019"), isic, tmp_path / "cache")
+    held_out = len(open_cache(path).names) - count(spec("isic2019"), isic)
+    assert f"{held_out} validation and test images are copies" in caplog.text
+
+
 def test_moved_folder_has_the_same_digest(spec, isic, tmp_path):
     first = prepare(spec("isic2019"), isic, tmp_path / "cache")
     moved = shutil.move(isic, tmp_path / "moved")
@@ -107,6 +116,12 @@ def test_bad_split_before_any_work(spec, tmp_path):
     with pytest.raises(UserError, match="both must be > 0"):
         prepare(spec(params=SMALL, val=0.0), None, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_cache_root_is_a_file(spec, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: no folder for the cache"):
+        prepare(spec(params=SMALL), None, tmp_path / "file")
 
 
 def test_unknown_data_set(spec, tmp_path):
