@@ -20,8 +20,8 @@ CAPTIONS = {
     "tree": (
         "The tree of chains",
         "Every box is a chain: the path from the left up to it. Its number is the balanced "
-        "accuracy after fine-tuning from there; the darker, the better. The orange path leads to the best "
-        "chain. Dashed boxes have no number: pruned, failed or not run.",
+        "accuracy after fine-tuning from there; the darker, the better. The orange path leads to "
+        "the best chain. Dashed boxes have no number: pruned, failed or not run.",
     ),
     "intervals": (
         "How sure the order is",
@@ -90,8 +90,7 @@ def _lead(table: Table, info: RunInfo, summary: Mapping[str, Any]) -> str:
     said = [
         f"It scores {number(best.balanced_accuracy)} % balanced accuracy on validation "
         f"(95 % interval {number(best.ci_low)} to {number(best.ci_high)}).",
-        _compared(summary, "scratch", "no pretraining"),
-        _compared(summary, "imagenet", "ImageNet weights"),
+        _compared(summary),
         _tested(best, summary),
         "The search was interrupted: chains that were not tried may be better."
         if info.interrupted
@@ -100,16 +99,26 @@ def _lead(table: Table, info: RunInfo, summary: Mapping[str, Any]) -> str:
     return _text(" ".join(filter(None, said)))
 
 
-def _compared(summary: Mapping[str, Any], baseline: str, words: str) -> str:
-    score = summary[baseline]
-    if score is None:
-        return f"A comparison with {words} was not run." if baseline == "imagenet" else ""
-    gain = summary["best_score"] - score
-    if gain <= 0:
-        return f"This is not above {words} ({number(score)} %): pretraining did not pay off here."
+def _compared(summary: Mapping[str, Any]) -> str:
+    words = {"scratch": "no pretraining", "imagenet": "ImageNet weights"}
+    run = [name for name in words if summary[name] is not None]
+    said = [f"{_clause(summary, name)} {words[name]}{_doubt(summary, name)}" for name in run]
+    text = f"That is {' and '.join(said)}." if said else ""
+    if "scratch" in run and summary["best_score"] <= summary["scratch"]:
+        text += " So pretraining did not pay off here."
+    return text if "imagenet" in run else f"{text} A comparison with ImageNet weights was not run."
+
+
+def _clause(summary: Mapping[str, Any], baseline: str) -> str:
+    gain = summary["best_score"] - summary[baseline]
+    if gain == 0:
+        return "level with"
+    return f"{number(abs(gain))} points {'above' if gain > 0 else 'below'}"
+
+
+def _doubt(summary: Mapping[str, Any], baseline: str) -> str:
     paired = summary[f"gain_over_{baseline}"]["val"]
-    doubt = " (a difference that chance can explain)" if paired and paired["low"] <= 0 else ""
-    return f"That is {number(gain)} points above {words}{doubt}."
+    return " (which chance can explain)" if paired and paired["low"] <= 0 < paired["high"] else ""
 
 
 def _tested(best: Row, summary: Mapping[str, Any]) -> str:
@@ -169,7 +178,7 @@ def _row(row: Row, table: Table) -> str:
         yes_no(row.better_than_imagenet),
         number(row.linear),
         number(row.knn),
-        _text(row.lrs or "–"),
+        _text(" ".join(rate.split()[-1] for rate in row.lrs.split(", ") if rate) or "–"),
         _text(row.downstream_lr or "–"),
         clock(row.train_seconds) if row.train_seconds is not None else "–",
     ]

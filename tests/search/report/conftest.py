@@ -1,4 +1,4 @@
-"""A finished search as files: the published ISIC-2019 table, with predictions and histories made up.
+"""A finished search as files: the published ISIC-2019 table, with the rest made up.
 
 Real files in a real folder; only the training is missing.
 """

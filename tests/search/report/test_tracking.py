@@ -1,0 +1,171 @@
+"""The MLflow mirror, against SQLite and against a real server on loopback."""
+
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from search import report
+from search.tracking import Tracker
+from trainables.errors import UserError
+
+CHILDREN = 17  # 15 chains and two baselines
+
+
+@pytest.fixture(scope="module")
+def written(search: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("run")
+    return out, report.write(search.plan, search.results, search.info, search.store, out)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        _wait(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the server ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the server did not come up")
+
+
+def _mirror(uri: str | None, search: Any, written: tuple[Path, dict[str, Any]]) -> Tracker:
+    out, summary = written
+    tracker = Tracker(uri, "isic3", out)
+    tracker.connect()
+    tracker.mirror(search.plan, search.results, search.info, summary, search.store, out)
+    assert not tracker.lost
+    return tracker
+
+
+def _runs(uri: str) -> tuple[Any, list[Any]]:
+    client = MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name("isic3")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    return parents[0], [run for run in runs if run is not parents[0]]
+
+
+def _check(uri: str) -> None:
+    parent, children = _runs(uri)
+    client = MlflowClient(uri, uri)
+    assert len(children) == CHILDREN
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert parent.data.metrics["best_score"] == 75.44
+    winner = next(run for run in children if run.info.run_name == "odc>moco")
+    assert winner.data.metrics["delta"] == pytest.approx(11.92)
+    assert winner.data.params["label"] == "C"
+    assert winner.data.params["lr_2"] == "0.1*"
+    curve = client.get_metric_history(winner.info.run_id, "finetune_balanced_accuracy")
+    assert [point.step for point in curve] == list(range(1, 13))
+    assert len(client.get_metric_history(winner.info.run_id, "stage_2_moco_loss")) == 12
+    artifacts = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/index.html", "report/chains.csv", "report/tree.png"} <= artifacts
+    assert client.get_model_version_by_alias("isic3-backbone", "best").tags["chain"] == "odc>moco"
+
+
+def test_sqlite_by_default_in_this_directory(
+    search: Any, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = _mirror(None, search, written)
+    assert tracker.command == "mlflow ui"
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    _check(uri)
+    assert (tmp_path / "mlruns").is_dir()
+    before = sorted(run.info.run_id for run in _runs(uri)[1])
+    _mirror(None, search, written)
+    assert sorted(run.info.run_id for run in _runs(uri)[1]) == before
+    assert len(MlflowClient(uri, uri).search_model_versions("name = 'isic3-backbone'")) == 1
+
+
+def test_server(search: Any, written: Any, server: str, tmp_path: Path) -> None:
+    _mirror(server, search, written)
+    _check(server)
+    from mlflow.artifacts import download_artifacts
+
+    client = MlflowClient(server, server)
+    version = client.get_model_version_by_alias("isic3-backbone", "best")
+    source = client.get_model_version_download_uri(version.name, version.version)
+    got = Path(download_artifacts(artifact_uri=source, dst_path=str(tmp_path), tracking_uri=server))
+    own = written[0] / "best" / "backbone.safetensors"
+    assert next(got.rglob("backbone.safetensors")).read_bytes() == own.read_bytes()
+
+
+def test_failed_and_pruned_chains(
+    make_search: Callable[..., Any], written: Any, tmp_path: Path
+) -> None:
+    search = make_search()
+    search = search.without("failed", "loss is NaN at step 3", "moco>odc")
+    search = search.without("pruned", "falls", "moco>relative_location")
+    search = search.without("not run", "no weights", "imagenet")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracker = Tracker(uri, "isic3", tmp_path)
+    tracker.connect()
+    tracker.mirror(search.plan, search.results, search.info, written[1], search.store, written[0])
+    _, children = _runs(uri)
+    failed = next(run for run in children if run.info.run_name == "moco>odc")
+    assert (failed.info.status, failed.data.tags["reason"]) == ("FAILED", "loss is NaN at step 3")
+    assert {"moco>relative_location", "imagenet"}.isdisjoint(r.info.run_name for r in children)
+
+
+def test_unreachable_server_is_bad_input_soon() -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match="tracking-uri http://127.0.0.1:9: no answer"):
+        Tracker("http://127.0.0.1:9", "isic3", Path("out")).connect()
+    assert time.monotonic() - began < 5
+
+
+def test_unusable_uri_is_bad_input() -> None:
+    with pytest.raises(UserError, match="tracking-uri nonsense://x"):
+        Tracker("nonsense://x", "isic3", Path("out")).connect()
+
+
+def test_lost_tracker_warns_once_and_goes_on(
+    search: Any, written: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, summary = written
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "isic3", out)
+    tracker.connect()
+
+    class Gone:
+        def __getattr__(self, name: str) -> Any:
+            raise ConnectionError("the server went away")
+
+    tracker._client = Gone()  # type: ignore[assignment]
+    with caplog.at_level(logging.WARNING):
+        tracker.mirror(search.plan, search.results, search.info, summary, search.store, out)
+    assert tracker.lost
+    assert [record.getMessage() for record in caplog.records] == [
+        f"tracking at {tracker.uri} stopped: the server went away; no result is lost"
+    ]
