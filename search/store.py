@@ -12,7 +12,8 @@
     ROOT/.locks/KEY            flock of whoever trains it; the kernel lets go on SIGKILL
     ROOT/.trash/               on its way out
 
-ROOT is a local or shared (NFS) path. By hand: python -m search.store list|verify|prune --store ROOT
+ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd), optionally file://.
+By hand: python -m search.store list|verify|prune --store ROOT
 """
 
 import argparse
@@ -42,7 +43,13 @@ class StageStore:
     """Finished stages by key, work in progress beside them. Safe against SIGKILL and rivals."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).absolute()
+        place = str(root).removeprefix("file://")
+        if "://" in place:
+            raise UserError(
+                f"store {root}: stages are trained and read in place, so a store is a folder on a "
+                "local or shared disk; mount the bucket and give its path as store="
+            )
+        self.root = Path(place).absolute()
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
         try:
             for folder in (self._locks, self._trash):

@@ -114,10 +114,15 @@ class Policy:
     def pruned(self) -> dict[Chain, str]:
         """Chains that will not be tried, with the reason, as far as is known now."""
         tried = {proposal.chain for proposal in self._asked}
-        alive = {p.chain for p in (*self._open, *self._asked) if not self.failed(p)}
-        untried = (c for c in enumerate_chains(self.tasks, self.max_length) if c not in tried)
-        reasons = {chain: self._reason(chain, tried - alive) for chain in untried}
-        return {chain: reason for chain, reason in reasons.items() if reason}
+        failed = tried - {p.chain for p in (*self._open, *self._asked) if not self.failed(p)}
+        reasons: dict[Chain, str] = {}
+        for chain in enumerate_chains(self.tasks, self.max_length):
+            if chain not in tried:
+                parent = chain[:-1]
+                broken = f"{name(parent)} failed" if parent in failed else reasons.get(parent)
+                if reason := broken or self._reason(chain):
+                    reasons[chain] = reason
+        return reasons
 
     def resume(self, asked: Iterable[Proposal], told: Mapping[Proposal, Score | None]) -> None:
         """Replay a journal; what was asked and not told is in flight and for the caller to run."""
@@ -175,12 +180,8 @@ class Policy:
     def _within_budget(self, count: int) -> int:
         return count if self.budget is None else min(count, self.budget)
 
-    def _reason(self, chain: Chain, failed: Collection[Chain]) -> str:
+    def _reason(self, chain: Chain) -> str:
         if not self._possible(chain):
             return "not among the chains that can be tried"
-        for prefix in prefixes(chain):
-            if prefix in failed:
-                return f"{name(prefix)} failed"
-            if reason := self.excluded(prefix):
-                return reason
-        return f"the budget of {self.budget} stages is spent" if self._spent() else ""
+        spent = f"the budget of {self.budget} stages is spent" if self._spent() else ""
+        return self.excluded(chain) or spent

@@ -51,9 +51,6 @@ class Plugin(Policy):
 
     def _promise(self, chain: Chain, singles: dict[str, float]) -> tuple[int, list[float]]:
         """Length and accuracies, the last first, of the best rising chain that begins so."""
-        above = sorted(value for value in singles.values() if value > singles[chain[-1]])
-        more = sorted(set(above))[-(self.max_length - len(chain)) :]
-        if len(chain) == self.max_length:
-            more = []
-        whole = [singles[task] for task in chain] + more
-        return len(whole), whole[::-1]
+        above = {value for value in singles.values() if value > singles[chain[-1]]}
+        more = sorted(above, reverse=True)[: self.max_length - len(chain)]
+        return len(chain) + len(more), more + [singles[task] for task in reversed(chain)]

@@ -125,6 +125,12 @@ def test_a_root_that_cannot_be_is_one_line(tmp_path: Path) -> None:
         StageStore(tmp_path / "file" / "store")
 
 
+def test_a_root_is_a_path_or_a_file_uri(tmp_path: Path) -> None:
+    assert StageStore(tmp_path.as_uri()).root == tmp_path
+    with pytest.raises(UserError, match="mount the bucket"):
+        StageStore("s3://bucket/store")
+
+
 @pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "a.part"])
 def test_a_key_is_one_plain_name(store: StageStore, key: str) -> None:
     with pytest.raises(AssertionError):
