@@ -72,8 +72,8 @@ class Broker:
 
     # -- asked by trials -------------------------------------------------------------------------
 
-    async def score(self, proposal: Proposal) -> dict[str, Any]:
-        """Train what is missing of the chain, score it: {"result": ...} or {"reason": why not}."""
+    async def score(self, proposal: Proposal) -> tuple[float, str]:
+        """Train what is missing of the chain and score it: the accuracy, or NaN and why."""
         label = str(proposal)
         self.states[label] = {"state": "waiting"}
         try:
@@ -82,12 +82,12 @@ class Broker:
             manifest = await self._ensure(self.plan.downstream(proposal), label)
         except StageFailed as failed:
             self.states[label] = {"state": "failed", "reason": str(failed)}
-            return {"reason": str(failed)}
+            return float("nan"), str(failed)
         result = manifest["result"]
         interval = [result["ci_low"], result["ci_high"]]
         score = result["balanced_accuracy"]
         self.states[label] = {"state": "done", "score": score, "ci": interval}
-        return {"result": result}
+        return score, ""
 
     async def _ensure(self, spec: StageSpec | DownstreamSpec, label: str) -> dict[str, Any]:
         """The manifest of a finished job; waits for it, and starts it if nobody has."""

@@ -1,6 +1,6 @@
 """What to train next: the policy's choices less what is known already, with the journal kept.
 
-    while (proposal := questions.next()) is not None: questions.answer(proposal, train(proposal))
+    while (proposal := questions.next()) is not None: train(proposal); questions.answer(proposal)
 """
 
 from collections import deque
@@ -33,29 +33,32 @@ class Questions:
         self.first: deque[Proposal] = deque((*plan.baselines(), *policy.in_flight()))
         self.scores: dict[Proposal, Score] = {}
         self.reasons: dict[Proposal, str] = {}
-        self.new = 0
 
     def next(self) -> Proposal | None:
         """What has to be trained next; None: nothing now (see `finished`)."""
         while (proposal := self._candidate()) is not None:
-            manifest = self.store.manifest(self.plan.downstream(proposal).key())
-            if manifest is None:
+            if self._known(proposal) is None:
                 return proposal
-            self.answer(proposal, {"result": manifest["result"]})
+            self.answer(proposal)
         return None
 
-    def answer(self, proposal: Proposal, answer: dict[str, Any]) -> None:
-        score = score_of(answer["result"]) if "result" in answer else None
+    def answer(self, proposal: Proposal, reason: str = "its trial was lost") -> None:
+        """The proposal's trial is over: its score is in the store, or it failed for the reason."""
+        manifest = self._known(proposal)
+        score = score_of(manifest["result"]) if manifest else None
         if score is not None:
             self.scores[proposal] = score
         else:
-            self.reasons[proposal] = answer.get("reason", "its trial was lost")
+            self.reasons[proposal] = reason
         if proposal not in self.plan.baselines():
             self.journal.told(proposal, score)
             self.policy.tell(proposal, score)
 
     def finished(self) -> bool:
         return not self.first and self.policy.finished()
+
+    def _known(self, proposal: Proposal) -> dict[str, Any] | None:
+        return self.store.manifest(self.plan.downstream(proposal).key())
 
     def _candidate(self) -> Proposal | None:
         if self.first:

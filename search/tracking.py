@@ -11,11 +11,10 @@ What is logged twice is logged once: a run is found again by the keys in its tag
 import logging
 import os
 import socket
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias
 from urllib.parse import urlsplit
 
 from search.plan import Plan
@@ -27,7 +26,7 @@ from search.results import ChainResult, RunInfo
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 log = logging.getLogger(__name__)
@@ -36,12 +35,19 @@ REACH_SECONDS = 4.0
 BATCH = 500  # metrics a request; the server's limit is 1000
 PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
 ALIAS = "best"
+ENVIRONMENT = {  # read by mlflow when it is imported
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about anyone's data leaves the machine
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
 METRICS = ("balanced_accuracy", "ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")
 SUMMARY_METRICS = (
     "best_score", "scratch", "imagenet", "stages_trained", "stages_reused", "stages_pruned",
     "stages_naive", "wall_seconds",
 )  # fmt: skip
 Arguments = ParamSpec("Arguments")
+Point: TypeAlias = tuple[str, float, int]  # a metric's name, value and step
 
 
 def _optional(
@@ -72,6 +78,7 @@ class Tracker:
         self.lost = False
         self._client: MlflowClient | None = None
         self._parent: Run | None = None
+        self._children: list[Run] = []
 
     @property
     def command(self) -> str:
@@ -83,9 +90,8 @@ class Tracker:
     def connect(self) -> None:
         """Reach the server, create the schema and the experiment; UserError if that fails."""
         _check_reachable(self.uri)
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
@@ -118,12 +124,14 @@ class Tracker:
 
     @_optional
     def start(self, plan: Plan, info: RunInfo) -> None:
-        """The parent run, found again if this search was mirrored before."""
-        search = search_key(plan, info)
-        self._parent = self._find(SEARCH_KEY, search) or self._new(
-            f"{info.space} on {info.data}", {SEARCH_KEY: search}
+        """The parent run and its children, found again if this search was mirrored before."""
+        key = search_key(plan, info)
+        found = self._runs(SEARCH_KEY, key)
+        self._parent = (
+            found[0] if found else self._new(f"{info.space} on {info.data}", {SEARCH_KEY: key})
         )
-        self._log_params(self._parent, _search_params(plan, info))
+        self._children = self._runs(PARENT, self._parent.info.run_id)
+        self._log(self._parent, _search_params(plan, info), [])
         self._open.set_tag(self._parent.info.run_id, "mlflow.note.content", _note(info))
 
     @_optional
@@ -132,17 +140,18 @@ class Tracker:
         if result.status not in ("done", "failed") or self._parent is None:
             return
         key = result.downstream_key or row.chain
-        run = self._find(CHAIN_KEY, key, self._parent.info.run_id)
-        if run is not None and run.info.status == "FINISHED":
-            return
-        tags = {CHAIN_KEY: key, PARENT: self._parent.info.run_id, "status": result.status}
-        run = run or self._new(row.chain, tags)
-        self._log_params(run, _chain_params(row))
-        self._log_metrics(run, [*_chain_metrics(row), *_curves(row, store)])
-        if result.reason:
-            self._open.set_tag(run.info.run_id, "reason", result.reason)
-        done = "FINISHED" if result.status == "done" else "FAILED"
-        self._open.set_terminated(run.info.run_id, done)
+        run = self._child(row.chain, key)
+        metrics = [*_chain_metrics(row), *_curves(row, store)]
+        if run and run.info.status == "FINISHED":
+            metrics = [metric for metric in metrics if metric[0] not in run.data.metrics]
+        run = run or self._new(row.chain, {PARENT: self._parent.info.run_id})
+        self._log(run, _chain_params(row), metrics)
+        for tag, value in ((CHAIN_KEY, key), ("state", result.status), ("reason", result.reason)):
+            if run.data.tags.get(tag, "") != value:
+                self._open.set_tag(run.info.run_id, tag, value)
+        ended = "FINISHED" if result.status == "done" else "FAILED"
+        if run.info.status != ended:
+            self._open.set_terminated(run.info.run_id, ended)
 
     @_optional
     def finish(
@@ -152,7 +161,7 @@ class Tracker:
         if self._parent is None:
             return
         run_id = self._parent.info.run_id
-        self._log_metrics(self._parent, _summary_metrics(summary))
+        self._log(self._parent, {}, list(_summary_metrics(summary)))
         self._open.log_artifacts(run_id, str(report_dir), "report")
         if table.best:
             self._open.set_tag(run_id, "best_chain", table.best.chain)
@@ -171,28 +180,33 @@ class Tracker:
         where = (Path.cwd() / ARTIFACTS).as_uri() if self.local else None
         return self._open.create_experiment(self.experiment, artifact_location=where)
 
-    def _find(self, tag: str, value: str, parent: str | None = None) -> "Run | None":
+    def _runs(self, tag: str, value: str) -> "list[Run]":
         query = f"tags.`{tag}` = '{value}'"
-        query += f" and tags.`{PARENT}` = '{parent}'" if parent else ""
-        found = self._open.search_runs([self._experiment_id], query, max_results=1)
-        return found[0] if found else None
+        return self._open.search_runs([self._experiment_id], query, max_results=10_000)
+
+    def _child(self, chain: str, key: str) -> "Run | None":
+        """The chain's run of an earlier mirror; a failed one is taken up by its success."""
+        for run in self._children:
+            failed = run.info.run_name == chain and run.info.status == "FAILED"
+            if failed or run.data.tags.get(CHAIN_KEY) == key:
+                return run
+        return None
 
     def _new(self, name: str, tags: Mapping[str, str]) -> "Run":
         return self._open.create_run(self._experiment_id, run_name=name, tags=dict(tags))
 
-    def _log_params(self, run: "Run", params: Mapping[str, Any]) -> None:
-        """Those that are not there yet: MLflow refuses to change a parameter."""
-        from mlflow.entities import Param
+    def _log(self, run: "Run", params: Mapping[str, Any], points: Sequence[Point]) -> None:
+        """Parameters that are not there yet (MLflow refuses to change one) and all points.
 
-        fresh = {key: value for key, value in params.items() if key not in run.data.params}
-        self._open.log_batch(
-            run.info.run_id, params=[Param(key, str(value)[:500]) for key, value in fresh.items()]
-        )
+        Their time is the run's start, so that a point that is sent twice stays one point.
+        """
+        from mlflow.entities import Metric, Param
 
-    def _log_metrics(self, run: "Run", metrics: Iterable["Metric"]) -> None:
-        every = list(metrics)
-        for first in range(0, len(every), BATCH):
-            self._open.log_batch(run.info.run_id, metrics=every[first : first + BATCH])
+        fresh = [Param(k, str(v)[:500]) for k, v in params.items() if k not in run.data.params]
+        metrics = [Metric(key, value, run.info.start_time, at) for key, value, at in points]
+        self._open.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
+        for first in range(BATCH, len(metrics), BATCH):
+            self._open.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
 
     def _register(self, best: Row, best_dir: Path) -> None:
         """The best chain's backbone as a version of the experiment's model, alias `best`."""
@@ -265,37 +279,33 @@ def _note(info: RunInfo) -> str:
 
 
 def _chain_params(row: Row) -> dict[str, Any]:
-    params: dict[str, Any] = {"chain": row.chain, "length": row.length, "label": row.label}
+    params: dict[str, Any] = {"chain": row.chain, "length": row.length}
+    params |= {"label": row.label} if row.label else {}  # known once the singles are
     for place, task in enumerate(row.tasks, 1):
         params[f"task_{place}"] = task
     for place, rate in enumerate(filter(None, row.lrs.split(", ")), 1):
         params[f"lr_{place}"] = rate.split()[-1]
-    return params | {"downstream_lr": row.downstream_lr, "last_task": (row.tasks or ("",))[-1]}
+    params |= {"last_task": row.tasks[-1]} if row.tasks else {}
+    return params | ({"downstream_lr": row.downstream_lr} if row.downstream_lr else {})
 
 
-def _chain_metrics(row: Row) -> "Iterator[Metric]":
+def _chain_metrics(row: Row) -> Iterator[Point]:
     values = asdict(row)
-    yield from (_metric(name, values[name]) for name in METRICS if values[name] is not None)
+    yield from ((name, float(values[name]), 0) for name in METRICS if values[name] is not None)
 
 
-def _summary_metrics(summary: Mapping[str, Any]) -> "Iterator[Metric]":
+def _summary_metrics(summary: Mapping[str, Any]) -> Iterator[Point]:
     known = (name for name in SUMMARY_METRICS if summary[name] is not None)
-    yield from (_metric(name, summary[name]) for name in known)
+    yield from ((name, float(summary[name]), 0) for name in known)
 
 
-def _curves(row: Row, store: Store) -> "Iterator[Metric]":
+def _curves(row: Row, store: Store) -> Iterator[Point]:
     """The loss of each stage by step; loss and validation accuracy of fine-tuning by epoch."""
     keys = stored.lineage(store, row.stage_key)
     for place, (task, key) in enumerate(zip(row.tasks, keys, strict=False), 1):
         for point in stored.history(store, key)["train"]:
-            yield _metric(f"stage_{place}_{task}_loss", point["loss"], round(point["step"]))
+            yield f"stage_{place}_{task}_loss", point["loss"], round(point["step"])
     for point in stored.history(store, row.downstream_key)["train"]:
         for name in ("loss", "balanced_accuracy"):
             if name in point:
-                yield _metric(f"finetune_{name}", point[name], round(point["epoch"]))
-
-
-def _metric(name: str, value: float, step: int = 0) -> "Metric":
-    from mlflow.entities import Metric
-
-    return Metric(name, float(value), int(time.time() * 1000), step)
+                yield f"finetune_{name}", point[name], round(point["epoch"])

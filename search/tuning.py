@@ -45,9 +45,8 @@ class ChainTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        answer = ray.get(self.broker.score.remote(self.proposal))
-        result = answer.get("result", {})
-        return {**answer, METRIC: result.get(METRIC, float("nan")), "done": True}
+        accuracy, reason = ray.get(self.broker.score.remote(self.proposal))
+        return {METRIC: accuracy, "reason": reason, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002
         return {}  # the stage store has it all
@@ -75,7 +74,8 @@ class PolicySearch(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         if (proposal := self.trials.pop(trial_id, None)) is not None:
-            self.questions.answer(proposal, {} if error or not result else result)
+            reason = (result or {}).get("reason")
+            self.questions.answer(proposal, reason or "its trial was lost")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and the store are the search's state."""
