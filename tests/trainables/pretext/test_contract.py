@@ -1,0 +1,111 @@
+"""What every pretext task must do, whoever wrote it: a new file in the folder is tested too."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from pretext_harness import ROOT, batch_at, build, optimiser, recipe, started, train
+
+from trainables.plugins import available, load
+
+FIELDS = ("name", "version", "params", "lr_range", "optimizer", "weight_decay")
+TASKS = available("trainables.pretext")
+each_task = pytest.mark.parametrize("name", TASKS)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@each_task
+def test_recipe_is_complete(name):
+    given = recipe(name)
+    assert set(given) == {*FIELDS}
+    assert (given["name"], given["version"]) == (name, load("trainables.pretext", name).version)
+    rates = given["lr_range"]
+    assert len(rates) == 3
+    assert rates[0] < rates[1] < rates[2]
+    assert math.isclose(rates[1] / rates[0], rates[2] / rates[1], rel_tol=0.2)
+
+
+def test_every_recipe_has_a_task():
+    assert tuple(sorted(p.stem for p in (ROOT / "spaces" / "task").glob("*.yaml"))) == TASKS
+
+
+@each_task
+def test_same_seed_same_losses_and_they_are_finite(name):
+    first, second = ([*_losses(name)] for _ in range(2))
+    assert first == second
+    assert all(math.isfinite(value) for row in first for value in row.values())
+
+
+def _losses(name):
+    task = started(name)
+    return train(task, optimiser(name, task), range(2))
+
+
+@each_task
+def test_resumed_in_the_middle_the_losses_are_bit_equal(name):
+    task = started(name)
+    optimizer = optimiser(name, task)
+    train(task, optimizer, range(3))
+    state = {key: value.clone() for key, value in task.state_dict().items()}
+    slots = {k: {n: v.clone() for n, v in s.items() if v is not None}
+             for k, s in optimizer.state_dict()["state"].items()}  # fmt: skip
+    expected = train(task, optimizer, range(3, 6))
+    again = build(name)
+    again.load_state_dict(state)
+    resumed = optimiser(name, again)
+    groups = resumed.state_dict()["param_groups"]
+    resumed.load_state_dict({"state": slots, "param_groups": groups})
+    assert train(again, resumed, range(3, 6)) == expected
+
+
+@each_task
+def test_global_generators_are_left_alone(name):
+    task = build(name)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    images = batch_at(0, task.context).images
+    task.start(lambda index: images[index % len(images)])
+    train(task, optimiser(name, task), range(1))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+@each_task
+def test_runs_under_bfloat16_autocast(name):
+    task = started(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = task(batch_at(0, task.context))
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
+
+
+@each_task
+def test_single_channel_images(name):
+    task = started(name, channels=1, mean=(0.5,), std=(0.2,))
+    assert math.isfinite(train(task, optimiser(name, task), range(1))[0]["loss"])
+
+
+@each_task
+def test_all_that_is_trained_is_in_one_parameter_group(name):
+    task = build(name)
+    grouped = [id(p) for group in task.parameter_groups() for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in task.parameters() if p.requires_grad)
+
+
+@each_task
+def test_score_prefers_the_run_that_learnt_and_refuses_the_one_that_broke(name):
+    task = started(name)
+    row = train(task, optimiser(name, task), range(1))[0]
+    losses = [k for k in row if k.endswith("loss")]
+    worse, better, broken = (
+        [{**row, **{k: row[k] * factor for k in losses}}] * 4 for factor in (1, 0.5, math.nan)
+    )
+    assert task.score(better) > task.score(worse) > task.score(broken) == -math.inf

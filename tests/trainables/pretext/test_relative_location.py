@@ -1,0 +1,81 @@
+"""Relative Location: the centre's features are reused, patches lie where their label says."""
+
+import pytest
+import torch
+from pretext_harness import batch_at, build, started
+from torch.nn.functional import cross_entropy
+
+from trainables.pretext import Draw
+from trainables.pretext.relative_location import CENTRE, pair, patch_grid
+
+LABELS = torch.arange(8).repeat(2)
+
+
+@pytest.mark.parametrize(("training", "copies"), [(False, 1), (True, 8)])
+def test_centre_reuse_equals_encoding_it_for_every_pair(training, copies):
+    """Values and gradients, in float64.
+
+    Reference: both patches of every pair are encoded for it alone. In training mode all 9 patches
+    are encoded again for each pair, which leaves BatchNorm's statistics as they are.
+    """
+    task = build("relative_location").double().train(training)
+    patches = torch.rand(2, 9, 3, 32, 32, dtype=torch.float64)
+    features = task.backbone(patches.flatten(0, 1)).unflatten(0, (2, 9))
+    loss = cross_entropy(task.head(task.neck(pair(features).flatten(0, 1))), LABELS)
+    grads = torch.autograd.grad(loss, list(task.parameters()))
+    again = sixteen_forwards(task, patches) if copies == 1 else encoded_for_each(task, patches)
+    expected = cross_entropy(task.head(task.neck(again.flatten(0, 1))), LABELS)
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
+    for ours, theirs in zip(
+        grads, torch.autograd.grad(expected, list(task.parameters())), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+def sixteen_forwards(task, patches):
+    neighbours = patches[:, [k for k in range(9) if k != CENTRE]]
+    centres = patches[:, CENTRE:][:, :1].expand_as(neighbours)
+    return torch.cat(
+        [task.backbone(p.flatten(0, 1)).view(2, 8, -1) for p in (neighbours, centres)], 2
+    )
+
+
+def encoded_for_each(task, patches):
+    features = task.backbone(patches.repeat(8, 1, 1, 1, 1).flatten(0, 1)).view(8, 2, 9, -1)
+    cells = [k for k in range(9) if k != CENTRE]
+    pairs = [torch.cat([f[:, k], f[:, CENTRE]], 1) for f, k in zip(features, cells, strict=True)]
+    return torch.stack(pairs, 1)
+
+
+def test_patches_lie_in_their_cells_inside_the_border():
+    border, crop, share, px = 0.1, 0.6, 0.75, 32
+    grid = (patch_grid(Draw(0, 0, 50, "cpu"), border, crop, share, px) + 1) / 2
+    assert grid.min() > border
+    assert grid.max() < 1 - border
+    low, high = grid.amin((2, 3)), grid.amax((2, 3))  # [b, 9, (x, y)]
+    torch.testing.assert_close(high - low, torch.full_like(low, crop / 3 * share * (1 - 1 / px)))
+    by_row = low.view(50, 3, 3, 2), high.view(50, 3, 3, 2)
+    assert (by_row[0][:, :, 1:, 0] > by_row[1][:, :, :-1, 0]).all()  # columns don't touch
+    assert (by_row[0][:, 1:, :, 1] > by_row[1][:, :-1, :, 1]).all()  # rows don't touch
+    assert low.std(0).min() > 0.01  # and jitter
+
+
+def test_the_label_says_where_the_patch_was():
+    task = started("relative_location", {"grayscale": 0.0})
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    images = torch.stack([x, y, x * 0]).byte()[None].expand(8, -1, -1, -1)
+    places = task.patches(images, Draw(0, 0, 8, "cpu")).mean((3, 4))
+    neighbours, centre = pair(places).chunk(2, 2)
+    offset = (neighbours - centre)[..., :2]
+    for label, (right, down) in enumerate(
+        [(-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1)]
+    ):
+        for axis, expected in enumerate((right, down)):
+            step = offset[:, label, axis].mean() / offset[:, :, axis].abs().max()
+            assert abs(step - expected * 0.8) < 0.3, (label, axis)
+
+
+def test_confusion_counts_every_pair_once():
+    task = started("relative_location")
+    confusion = task.confusion(batch_at(0, task.context))
+    assert confusion.sum(1).tolist() == [8] * 8
