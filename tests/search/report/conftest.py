@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from search import report
 from search.chain import Chain, parse
 from search.plan import Plan
 from search.proposal import Proposal
@@ -89,6 +90,10 @@ class Search:
         ]
         return replace(self, results=changed)
 
+    def only(self, *names: str) -> "Search":
+        """A smaller search of these chains."""
+        return replace(self, results=[r for r in self.results if ">".join(r.chain) in names])
+
 
 @pytest.fixture(scope="session")
 def make_search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Search]:
@@ -107,6 +112,15 @@ def make_search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Searc
 @pytest.fixture(scope="session")
 def search(make_search: Callable[..., Search]) -> Search:
     return make_search()
+
+
+@pytest.fixture(scope="session")
+def written(
+    search: Search, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """The whole report of the search: its folder and the summary."""
+    out = tmp_path_factory.mktemp("run")
+    return out, report.write(search.plan, search.results, search.info, search.store, out)
 
 
 def _info() -> RunInfo:

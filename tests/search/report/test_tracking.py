@@ -1,18 +1,20 @@
 """The MLflow mirror, against SQLite and against a real server on loopback."""
 
 import logging
+import os
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
-from search import report
 from search.tracking import Tracker
 from trainables.errors import UserError
 
@@ -20,9 +22,8 @@ CHILDREN = 17  # 15 chains and two baselines
 
 
 @pytest.fixture(scope="module")
-def written(search: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    out = tmp_path_factory.mktemp("run")
-    return out, report.write(search.plan, search.results, search.info, search.store, out)
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('database')}/mlflow.db"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     log = (folder / "log").open("w")
-    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    quiet = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=quiet)
     try:
         _wait(port, process)
         yield f"http://127.0.0.1:{port}"
@@ -110,11 +115,11 @@ def test_sqlite_by_default_in_this_directory(
 
 
 def test_server(search: Any, written: Any, server: str, tmp_path: Path) -> None:
-    _mirror(server, search, written)
-    _check(server)
-    from mlflow.artifacts import download_artifacts
-
+    _mirror(server, search.only("odc", "odc>moco", "moco", "scratch"), written)
+    parent, children = _runs(server)
+    assert {run.info.run_name for run in children} == {"odc", "odc>moco", "moco", "scratch"}
     client = MlflowClient(server, server)
+    assert client.list_artifacts(parent.info.run_id, "report")
     version = client.get_model_version_by_alias("isic3-backbone", "best")
     source = client.get_model_version_download_uri(version.name, version.version)
     got = Path(download_artifacts(artifact_uri=source, dst_path=str(tmp_path), tracking_uri=server))
@@ -122,26 +127,24 @@ def test_server(search: Any, written: Any, server: str, tmp_path: Path) -> None:
     assert next(got.rglob("backbone.safetensors")).read_bytes() == own.read_bytes()
 
 
-def test_failed_and_pruned_chains(
-    make_search: Callable[..., Any], written: Any, tmp_path: Path
-) -> None:
-    search = make_search()
-    search = search.without("failed", "loss is NaN at step 3", "moco>odc")
-    search = search.without("pruned", "falls", "moco>relative_location")
-    search = search.without("not run", "no weights", "imagenet")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tracker = Tracker(uri, "isic3", tmp_path)
-    tracker.connect()
-    tracker.mirror(search.plan, search.results, search.info, written[1], search.store, written[0])
-    _, children = _runs(uri)
+def test_failed_and_pruned_chains(search: Any, written: Any, database: str) -> None:
+    small = search.only("moco", "odc", "moco>odc", "moco>relative_location", "imagenet")
+    broken = small.without("failed", "loss is NaN at step 3", "moco>odc")
+    broken = broken.without("pruned", "falls", "moco>relative_location")
+    broken = broken.without("not run", "no weights", "imagenet")
+    _mirror(database, broken, written)
+    _, children = _runs(database)
     failed = next(run for run in children if run.info.run_name == "moco>odc")
     assert (failed.info.status, failed.data.tags["reason"]) == ("FAILED", "loss is NaN at step 3")
-    assert {"moco>relative_location", "imagenet"}.isdisjoint(r.info.run_name for r in children)
+    assert {run.info.run_name for run in children} == {"moco", "odc", "moco>odc"}
+    _mirror(database, small, written)
+    mended = MlflowClient(database, database).get_run(failed.info.run_id)
+    assert (mended.info.status, mended.data.metrics["balanced_accuracy"]) == ("FINISHED", 72.72)
 
 
 def test_unreachable_server_is_bad_input_soon() -> None:
     began = time.monotonic()
-    with pytest.raises(UserError, match="tracking-uri http://127.0.0.1:9: no answer"):
+    with pytest.raises(UserError, match=re.escape("http://127.0.0.1:9: no answer")):
         Tracker("http://127.0.0.1:9", "isic3", Path("out")).connect()
     assert time.monotonic() - began < 5
 
@@ -152,10 +155,10 @@ def test_unusable_uri_is_bad_input() -> None:
 
 
 def test_lost_tracker_warns_once_and_goes_on(
-    search: Any, written: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    search: Any, written: Any, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     out, summary = written
-    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "isic3", out)
+    tracker = Tracker(database, "other", out)
     tracker.connect()
 
     class Gone:
