@@ -12,7 +12,7 @@ import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from search.plan import Plan
 from search.proposal import Proposal
@@ -21,10 +21,11 @@ from trainables.errors import StageFailed
 from trainables.job import Job, Lease
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
 
-
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
 IDLE_SECONDS = 30.0  # a group without work asks again
 LOCK_SECONDS = 1.0  # between looks at a stage that another search is training
+Spec: TypeAlias = StageSpec | DownstreamSpec
+Manifest: TypeAlias = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
@@ -52,14 +53,14 @@ class Held:
 
 
 class Broker:
-    """Runs as a Ray actor (`ray.remote(Broker)`, concurrent methods); itself knows nothing of Ray."""
+    """Runs as a Ray actor with concurrent methods; itself knows nothing of Ray."""
 
     def __init__(self, plan: Plan, settings: Settings) -> None:
         self.plan, self.settings = plan, settings
         self.store = StageStore(settings.store)
         self.queue: deque[Job] = deque()
         self.arrived = asyncio.Condition()
-        self.futures: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self.futures: dict[str, asyncio.Task[Manifest]] = {}
         self.answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self.held: dict[str, Held] = {}
         self.attempts: dict[str, int] = {}
@@ -89,14 +90,14 @@ class Broker:
         self.states[label] = {"state": "done", "score": score, "ci": interval}
         return score, ""
 
-    async def _ensure(self, spec: StageSpec | DownstreamSpec, label: str) -> dict[str, Any]:
+    async def _ensure(self, spec: Spec, label: str) -> Manifest:
         """The manifest of a finished job; waits for it, and starts it if nobody has."""
         key = spec.key()
         if key not in self.futures:
             self.futures[key] = asyncio.ensure_future(self._obtain(key, spec, label))
         return await asyncio.shield(self.futures[key])
 
-    async def _obtain(self, key: str, spec: StageSpec | DownstreamSpec, label: str) -> dict[str, Any]:
+    async def _obtain(self, key: str, spec: Spec, label: str) -> Manifest:
         while (manifest := self.store.manifest(key)) is None:
             lock = self.store.lock(key)
             if lock is None:
@@ -110,7 +111,7 @@ class Broker:
             self.reused.add(key)
         return manifest
 
-    async def _train(self, key: str, spec: StageSpec | DownstreamSpec, label: str) -> dict[str, Any]:
+    async def _train(self, key: str, spec: Spec, label: str) -> Manifest:
         settings = self.settings
         job = Job(
             key=key,
@@ -131,9 +132,7 @@ class Broker:
             self.trained.add(key)
         return manifest
 
-    def _commit(
-        self, key: str, spec: StageSpec | DownstreamSpec, result: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _commit(self, key: str, spec: Spec, result: dict[str, Any]) -> Manifest:
         manifest = {
             "key": key,
             "spec": asdict(spec),
@@ -225,7 +224,7 @@ class Broker:
             now = time.monotonic()
             for group, held in list(self.held.items()):
                 if now - held.beat > LEASE_SECONDS:
-                    await self._lost(group, f"its worker group fell silent for {LEASE_SECONDS:.0f} s")
+                    await self._lost(group, f"its group was silent for {LEASE_SECONDS:.0f} s")
 
     async def stop(self) -> None:
         async with self.arrived:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from search.space import Space
 
@@ -33,7 +34,7 @@ def resolve(space: Space, cluster_gpus: int) -> Space:
     if space.profile.precision != "auto":
         return space
     fast = cluster_gpus > 0 or _cpu_has_bfloat16()
-    precision = "bfloat16" if fast else "float32"
+    precision: Literal["bfloat16", "float32"] = "bfloat16" if fast else "float32"
     return replace(space, profile=replace(space.profile, precision=precision))
 
 

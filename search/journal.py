@@ -1,9 +1,12 @@
-"""What a search asked and was told, a line each, so that an interrupted one goes on as if it had not.
+"""What a search asked and was told, a line each: an interrupted one goes on as if it never was.
 
-    journal = Journal(out, plan); policy.resume(*journal.replay()); journal.asked(p); journal.told(p, s)
+    journal = Journal(out, plan.identity())
+    policy.resume(*journal.replay())
+    journal.asked(proposal)
+    journal.told(proposal, score)
 
-Results live in the stage store; the journal only keeps the order of a policy's decisions. It is named by
-what is searched, so another space in the same folder starts its own.
+Results live in the stage store; the journal keeps the order of a policy's decisions. It is named
+by what is searched, so another space in the same folder starts its own.
 """
 
 import json
@@ -23,7 +26,7 @@ class Journal:
         out.mkdir(parents=True, exist_ok=True)
 
     def replay(self) -> tuple[list[Proposal], dict[Proposal, Score | None]]:
-        """All that was asked, and what was told of it. Failures are forgotten: they are tried again."""
+        """All that was asked, and what was told of it; failures are forgotten and tried again."""
         asked: dict[Proposal, None] = {}
         told: dict[Proposal, Score | None] = {}
         for event in self._events():

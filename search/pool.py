@@ -1,7 +1,7 @@
-"""The pool of long-lived Train worker groups: as many as the cluster holds, coming and going with it.
+"""The pool of long-lived Train worker groups: as many as the cluster holds, growing with it.
 
-Each group is one TorchTrainer whose train loop leases jobs from the broker (trainables/worker.py). Ray
-restarts a group that lost a worker; the broker hands its job out again.
+Each group is one TorchTrainer whose train loop leases jobs from the broker (trainables/worker.py).
+Ray restarts a group that lost a worker; the broker hands its job out again.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """What to train next: the policy's choices less what is known already, with the journal kept.
 
-    while (proposal := questions.next()) is not None: train(proposal); questions.answer(proposal)
+while (proposal := questions.next()) is not None: train(proposal); questions.answer(proposal)
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ METRIC = "balanced_accuracy"
 
 
 def score_of(result: dict[str, Any]) -> Score:
-    extras = {key: result[key] for key in ("knn", "linear") if key in result}
+    extras: dict[str, float] = {k: result[k] for k in ("knn", "linear") if k in result}
     return Score(result[METRIC], result["ci_low"], result["ci_high"], extras)
 
 
@@ -29,9 +29,10 @@ class Questions:
 
     def __init__(self, plan: Plan, policy: Policy, journal: Journal, store: StageStore) -> None:
         self.plan, self.policy, self.journal, self.store = plan, policy, journal, store
-        policy.resume(*journal.replay())
+        asked, told = journal.replay()
+        policy.resume(asked, told)
         self.first: deque[Proposal] = deque((*plan.baselines(), *policy.in_flight()))
-        self.scores: dict[Proposal, Score] = {}
+        self.scores: dict[Proposal, Score] = {p: score for p, score in told.items() if score}
         self.reasons: dict[Proposal, str] = {}
 
     def next(self) -> Proposal | None:

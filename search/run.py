@@ -1,8 +1,8 @@
 """Search the chains of a space: the command. Wiring only.
 
-    python search/run.py --space isic3                    # built-in demonstration images
-    python search/run.py --space isic3 --data PATH        # your images
-    python search/run.py --space isic3 --dry-run          # the plan, nothing trained
+python search/run.py --space isic3                    # built-in demonstration images
+python search/run.py --space isic3 --data PATH        # your images
+python search/run.py --space isic3 --dry-run          # the plan, nothing trained
 """
 
 import argparse
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from search.session import Session
+    pass
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -110,8 +110,9 @@ class Session:
         span = str(planned.maximum)
         if planned.minimum != planned.maximum:
             span = f"{planned.minimum} to {planned.maximum}"
+        naive, shared = stages_naive(chains), stages_shared(chains)
         self._say(
-            f"stages    {stages_naive(chains)} naive, {stages_shared(chains)} with shared prefixes, "
+            f"stages    {naive} naive, {shared} with shared prefixes, "
             f"{span} under the policy {space.policy.name}"
         )
         total = planned.maximum * (cost.stage + cost.score) + cost.score
@@ -152,7 +153,7 @@ class Session:
         plan = Plan(self.space, self._prepare(), self._weights())
         with full_disk_explained(self.space.store):
             questions = Questions(plan, self.policy, Journal(self.out, plan.identity()), store)
-            status = self._train(questions, store)
+            status = self._train(questions)
             results = self._results(plan, questions)
             info = self._info(began, questions, status)
             summary = report.write(plan, results, info, store, self.out)
@@ -184,7 +185,7 @@ class Session:
         path = self.space.baselines.imagenet
         return file_digest(path) if path else None
 
-    def _train(self, questions: Questions, store: Any) -> dict[str, Any]:
+    def _train(self, questions: Questions) -> dict[str, Any]:
         """Everything that is not in the store; no Ray at all when there is nothing to train."""
         ready = questions.next()
         if ready is None:
@@ -307,7 +308,18 @@ class _Progress:
         done = len(self.questions.scores) + len(self.questions.reasons)
         elapsed = time.monotonic() - self.started
         eta = elapsed / done * (total - done) if done else None
+        status["chains"] = self._known() | status["chains"]
         self.view.update(status | {"elapsed": elapsed, "done": done, "total": total, "eta": eta})
+
+    def _known(self) -> dict[str, Any]:
+        return {
+            str(proposal): {
+                "state": "done",
+                "score": score.balanced_accuracy,
+                "ci": [score.ci_low, score.ci_high],
+            }
+            for proposal, score in list(self.questions.scores.items())
+        }
 
 
 def _clock(seconds: float) -> str:

@@ -10,15 +10,16 @@ What is logged twice is logged once: a run is found again by the keys in its tag
 
 import logging
 import os
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from search.plan import Plan
-from search.report import stored
+from search.report import points
 from search.report import table as tables
 from search.report.stored import Store
 from search.report.table import Row, Table
@@ -41,13 +42,7 @@ ENVIRONMENT = {  # read by mlflow when it is imported
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-METRICS = ("balanced_accuracy", "ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")
-SUMMARY_METRICS = (
-    "best_score", "scratch", "imagenet", "stages_trained", "stages_reused", "stages_pruned",
-    "stages_naive", "wall_seconds",
-)  # fmt: skip
 Arguments = ParamSpec("Arguments")
-Point: TypeAlias = tuple[str, float, int]  # a metric's name, value and step
 
 
 def _optional(
@@ -130,9 +125,10 @@ class Tracker:
         self._parent = (
             found[0] if found else self._new(f"{info.space} on {info.data}", {SEARCH_KEY: key})
         )
+        self._open.set_tag(self._parent.info.run_id, "out", str(self.out))
         self._children = self._runs(PARENT, self._parent.info.run_id)
-        self._log(self._parent, _search_params(plan, info), [])
-        self._open.set_tag(self._parent.info.run_id, "mlflow.note.content", _note(info))
+        self._log(self._parent, points.search_params(plan, info), [])
+        self._open.set_tag(self._parent.info.run_id, "mlflow.note.content", points.note(info))
 
     @_optional
     def log_chain(self, result: ChainResult, row: Row, store: Store) -> None:
@@ -141,11 +137,11 @@ class Tracker:
             return
         key = result.downstream_key or row.chain
         run = self._child(row.chain, key)
-        metrics = [*_chain_metrics(row), *_curves(row, store)]
+        metrics = [*points.chain_metrics(row), *points.curves(row, store)]
         if run and run.info.status == "FINISHED":
             metrics = [metric for metric in metrics if metric[0] not in run.data.metrics]
         run = run or self._new(row.chain, {PARENT: self._parent.info.run_id})
-        self._log(run, _chain_params(row), metrics)
+        self._log(run, points.chain_params(row), metrics)
         for tag, value in ((CHAIN_KEY, key), ("state", result.status), ("reason", result.reason)):
             if run.data.tags.get(tag, "") != value:
                 self._open.set_tag(run.info.run_id, tag, value)
@@ -161,7 +157,7 @@ class Tracker:
         if self._parent is None:
             return
         run_id = self._parent.info.run_id
-        self._log(self._parent, {}, list(_summary_metrics(summary)))
+        self._log(self._parent, {}, list(points.summary_metrics(summary)))
         self._open.log_artifacts(run_id, str(report_dir), "report")
         if table.best:
             self._open.set_tag(run_id, "best_chain", table.best.chain)
@@ -195,15 +191,15 @@ class Tracker:
     def _new(self, name: str, tags: Mapping[str, str]) -> "Run":
         return self._open.create_run(self._experiment_id, run_name=name, tags=dict(tags))
 
-    def _log(self, run: "Run", params: Mapping[str, Any], points: Sequence[Point]) -> None:
-        """Parameters that are not there yet (MLflow refuses to change one) and all points.
+    def _log(self, run: "Run", params: Mapping[str, Any], measured: Sequence[points.Point]) -> None:
+        """Parameters that are not there yet (MLflow refuses to change one) and everything measured.
 
         Their time is the run's start, so that a point that is sent twice stays one point.
         """
         from mlflow.entities import Metric, Param
 
         fresh = [Param(k, str(v)[:500]) for k, v in params.items() if k not in run.data.params]
-        metrics = [Metric(key, value, run.info.start_time, at) for key, value, at in points]
+        metrics = [Metric(key, value, run.info.start_time, at) for key, value, at in measured]
         self._open.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
         for first in range(BATCH, len(metrics), BATCH):
             self._open.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
@@ -242,70 +238,21 @@ def search_key(plan: Plan, info: RunInfo) -> str:
 
 
 def _check_reachable(uri: str) -> None:
+    """Ask before mlflow does: its own retries take minutes."""
     parts = urlsplit(uri)
+    if parts.scheme == "sqlite":
+        folder = Path(parts.path.removeprefix("/")).parent
+        if not folder.is_dir():
+            raise UserError(f"--tracking-uri {uri}: there is no folder {folder}")
     if parts.scheme not in ("http", "https"):
         return
-    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     try:
-        socket.create_connection(address, REACH_SECONDS).close()
-    except OSError as error:
+        urlopen(f"{uri.rstrip('/')}/health", timeout=REACH_SECONDS).close()
+    except HTTPError:
+        return  # it answers; what it refuses, the client says better
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"--tracking-uri {uri}: no answer within {REACH_SECONDS:g} s "
-            f"({error.strerror or error}); start the server (mlflow/README.md) or leave it out"
+            f"--tracking-uri {uri}: no answer within {REACH_SECONDS:g} s ({reason}); "
+            "start the server (mlflow/README.md) or leave it out"
         ) from None
-
-
-def _search_params(plan: Plan, info: RunInfo) -> dict[str, Any]:
-    space, profile = plan.space, plan.space.profile
-    return {
-        "space": info.space,
-        "data": info.data,
-        "data_digest": plan.data_digest,
-        "demo": info.demo,
-        "policy": info.policy,
-        "profile": info.profile,
-        "backbone": profile.backbone,
-        "image_size": profile.image_size,
-        "epochs": profile.epochs,
-        "max_length": space.max_length,
-        "seed": space.seed,
-        **{f"lr_range.{task.name}": task.lr_range for task in space.tasks.values()},
-        "lr_range.fine-tuning": space.downstream.lr_range,
-    }
-
-
-def _note(info: RunInfo) -> str:
-    return "Built-in demonstration images: says nothing about your data." if info.demo else ""
-
-
-def _chain_params(row: Row) -> dict[str, Any]:
-    params: dict[str, Any] = {"chain": row.chain, "length": row.length}
-    params |= {"label": row.label} if row.label else {}  # known once the singles are
-    for place, task in enumerate(row.tasks, 1):
-        params[f"task_{place}"] = task
-    for place, rate in enumerate(filter(None, row.lrs.split(", ")), 1):
-        params[f"lr_{place}"] = rate.split()[-1]
-    params |= {"last_task": row.tasks[-1]} if row.tasks else {}
-    return params | ({"downstream_lr": row.downstream_lr} if row.downstream_lr else {})
-
-
-def _chain_metrics(row: Row) -> Iterator[Point]:
-    values = asdict(row)
-    yield from ((name, float(values[name]), 0) for name in METRICS if values[name] is not None)
-
-
-def _summary_metrics(summary: Mapping[str, Any]) -> Iterator[Point]:
-    known = (name for name in SUMMARY_METRICS if summary[name] is not None)
-    yield from ((name, float(summary[name]), 0) for name in known)
-
-
-def _curves(row: Row, store: Store) -> Iterator[Point]:
-    """The loss of each stage by step; loss and validation accuracy of fine-tuning by epoch."""
-    keys = stored.lineage(store, row.stage_key)
-    for place, (task, key) in enumerate(zip(row.tasks, keys, strict=False), 1):
-        for point in stored.history(store, key)["train"]:
-            yield f"stage_{place}_{task}_loss", point["loss"], round(point["step"])
-    for point in stored.history(store, row.downstream_key)["train"]:
-        for name in ("loss", "balanced_accuracy"):
-            if name in point:
-                yield f"finetune_{name}", point[name], round(point["epoch"])

@@ -30,7 +30,7 @@ from trainables.errors import UserError
 
 BROKER = "broker"
 POLL_SECONDS = 0.5
-SLOTS = {"driver_slot": 1}
+SLOTS = {"driver_slot": 1.0}
 
 
 class ChainTrial(tune.Trainable):
@@ -45,8 +45,8 @@ class ChainTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        accuracy, reason = ray.get(self.broker.score.remote(self.proposal))
-        return {METRIC: accuracy, "reason": reason, "done": True}
+        answer: Any = ray.get(self.broker.score.remote(self.proposal))
+        return {METRIC: answer[0], "reason": answer[1], "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002
         return {}  # the stage store has it all
@@ -63,7 +63,7 @@ class PolicySearch(Searcher):
         self.questions, self.ready, self.namespace = questions, [ready], namespace
         self.trials: dict[str, Proposal] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         proposal = self.ready.pop() if self.ready else self.questions.next()
         if proposal is None:
             return Searcher.FINISHED if self.questions.finished() else None
@@ -71,7 +71,10 @@ class PolicySearch(Searcher):
         return {"proposal": str(proposal), "namespace": self.namespace}
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: ARG002
     ) -> None:
         if (proposal := self.trials.pop(trial_id, None)) is not None:
             reason = (result or {}).get("reason")
@@ -109,7 +112,7 @@ class Cluster:
 
     def _start(self, common: dict[str, Any]) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        slots = {"driver_slot": 2 * hardware.cpus() + 2}
+        slots = {"driver_slot": 2.0 * hardware.cpus() + 2}
         ray.init(num_cpus=hardware.cpus(), resources=slots, include_dashboard=False, **common)
 
     def _join(self, address: str, common: dict[str, Any]) -> None:
@@ -165,7 +168,7 @@ def run(
     show: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Search until the policy has no more questions; returns the broker's last status."""
-    actor = ray.remote(Broker).options(name=BROKER, num_cpus=0, max_concurrency=1000)
+    actor: Any = ray.remote(Broker).options(name=BROKER, num_cpus=0, max_concurrency=1000)
     broker = actor.remote(questions.plan, settings)
     broker.watch.remote()
     pool = Pool(crew.shape, crew.limit, BROKER, namespace, scratch)

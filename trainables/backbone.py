@@ -1,8 +1,8 @@
 """Backbones: torchvision's ResNets without classifier, so that weights load anywhere.
 
 State-dict keys are torchvision's and timm's (minus `fc`). `group_batch_norm` makes BatchNorm
-statistics those of fixed groups of the global batch, whatever the number of ranks: one rank with four
-groups and four ranks with one group each compute the same.
+statistics those of fixed groups of the global batch, whatever the number of ranks: one rank with
+four groups and four ranks with one group each compute the same.
 """
 
 import torch
@@ -100,4 +100,3 @@ def average_statistics(module: nn.Module) -> None:
                 assert buffer is not None
                 dist.all_reduce(buffer)
                 buffer.div_(distributed.world_size())
-

@@ -36,7 +36,7 @@ class Progress:
         self.history, self.rows, self.best, self.tensors = [], [], None, {}
 
     def save(self, folder: Path) -> None:
-        plain = {k: v for k, v in asdict_without_tensors(self).items()}
+        plain = asdict_without_tensors(self)
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}
         beside = folder / f"{NAME}.tmp"
         save_file(tensors, beside, metadata={"progress": json.dumps(plain)})
@@ -49,7 +49,7 @@ class Progress:
             return cls()
         with safe_open(folder / NAME, framework="pt") as file:
             plain: dict[str, Any] = json.loads(file.metadata()["progress"])
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
         plain["trials"] = [Trial(**trial) for trial in plain["trials"]]
         return cls(**plain, tensors=tensors)
 

@@ -2,8 +2,8 @@
 
     outcome = Loop(...).train()
 
-Pretext stages (`stage.py`) and fine-tuning (`downstream/finetune.py`) both run it. All ranks see the
-same numbers (means over ranks), so they take the same decisions without talking about them.
+Pretext stages (`stage.py`) and fine-tuning (`downstream/finetune.py`) both run it. All ranks see
+the same numbers (means over ranks), so they take the same decisions without talking about them.
 """
 
 import contextlib
@@ -132,7 +132,7 @@ class Loop:
         context = self._context(steps)
         task = self.make(context)
         group_batch_norm(task, self.training.bn_groups // distributed.world_size())
-        task.to(self.device, memory_format=torch.channels_last)
+        task.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = task.parameter_groups()
         optimizer = optim.build(self.training.optimizer, groups, rate, self.training.weight_decay)
         if self.progress.step:

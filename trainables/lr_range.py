@@ -1,7 +1,7 @@
-"""The LR policy: every rate of the range trains briefly from one start and seed; the best score wins.
+"""The LR policy: every rate trains briefly from one start and seed; the best score wins.
 
-A rate that diverged loses. A winner on the edge of the range is flagged, since the best rate may lie
-outside it.
+A rate that diverged loses. A winner on the edge of the range is flagged, since the best rate may
+lie outside it.
 """
 
 import math

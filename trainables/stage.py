@@ -1,6 +1,6 @@
 """One stage: one pretext task from the parent's backbone to its own. Runs without Ray.
 
-    train_stage(spec, Runtime(), open_cache(folder), parent_dir=None, out_dir=Path("out"), report=print)
+train_stage(spec, Runtime(), open_cache(folder), None, Path("out"), report=print)
 """
 
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from trainables import distributed, plugins
 from trainables.backbone import Backbone
@@ -30,8 +31,8 @@ def train_stage(
 ) -> dict[str, Any]:
     """Train the stage to its end, going on from a checkpoint in `out_dir` if there is one.
 
-    Writes backbone.safetensors (torchvision's keys) and history.json to `out_dir`; returns the result:
-    loss, lr, lr_at_edge, images_per_second, seconds, ... Raises StageFailed with the reason.
+    Writes backbone.safetensors (torchvision's keys) and history.json to `out_dir`; returns the
+    result: loss, lr, lr_at_edge, images_per_second, seconds, ... StageFailed carries the reason.
     """
     kind = plugins.load("trainables.pretext", spec.pretext)
 
@@ -46,7 +47,7 @@ def train_stage(
     )  # fmt: skip
     outcome = loop.train()
     if distributed.rank() == 0:
-        save_backbone(outcome.task.backbone, out_dir)
+        save(outcome.task.backbone, out_dir / BACKBONE)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
     return outcome.result
 
@@ -60,6 +61,6 @@ def load_backbone(backbone: Backbone, folder: Path | None) -> None:
     backbone.load_state_dict(load_file(folder / BACKBONE))
 
 
-def save_backbone(backbone: Any, folder: Path) -> None:
-    state = {key: value.detach().cpu().contiguous() for key, value in backbone.state_dict().items()}
-    save_file(state, folder / BACKBONE)
+def save(module: nn.Module, path: Path) -> None:
+    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    save_file(state, path)

@@ -1,8 +1,8 @@
-"""A Ray Train worker group that leases stages and scores, one after another, for as long as it lives.
+"""A Ray Train worker group that leases stages and scores, one after another, while it lives.
 
-Starting a TorchTrainer costs 15 s on two cores, a next stage in a warm group 0.02 s. Rank 0 talks to the
-broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `fail`); the other ranks get
-each lease by broadcast. The only importer of ray in `trainables`.
+Starting a TorchTrainer costs 15 s on two cores, a next stage in a warm group 0.02 s. Rank 0 talks
+to the broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `fail`); the
+other ranks get each lease by broadcast. The only importer of ray in `trainables`.
 """
 
 import threading
@@ -38,7 +38,7 @@ def serve(config: dict[str, Any]) -> None:
 
 
 def _next(broker: Any, group: str) -> Lease | str | None:
-    """Rank 0 asks; all ranks get the answer. None: nothing to do yet (so that no rank times out)."""
+    """Rank 0 asks, all ranks get the answer; None: nothing yet (so that no rank times out)."""
     box = [ray.get(broker.lease.remote(group)) if distributed.rank() == 0 else None]
     if distributed.world_size() > 1:
         dist.broadcast_object_list(box, src=0)

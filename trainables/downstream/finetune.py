@@ -2,8 +2,8 @@
 
     result = finetune(spec, Runtime(), open_cache(folder), parent_dir, Path("out"), report=print)
 
-The best epoch on validation is kept. Predictions on validation and on test are written; the test file is
-for the report's one look, nothing here or in a policy reads it.
+The best epoch on validation is kept. Predictions on validation and on test are written; the test
+file is for the report's one look, nothing here or in a policy reads it.
 """
 
 import json
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainables import distributed
@@ -30,17 +30,19 @@ from trainables.loop import SCORE, Loop, Report, evaluating
 from trainables.pretext import Batch, Context, Task
 from trainables.spec import DownstreamSpec, Runtime
 from trainables.splits import subset
-from trainables.stage import HISTORY, load_backbone, save_backbone
+from trainables.stage import BACKBONE, HISTORY, load_backbone, save
 
 EVALUATION_BATCH = 256
 HEAD, META = "classifier.safetensors", "meta.json"
 
 
 class Classifier(Task):
-    """A linear layer on the backbone's pooled features; cross-entropy, class-balanced on request."""
+    """A linear layer on pooled features; cross-entropy, class-balanced on request."""
 
     def __init__(self, backbone: nn.Module, context: Context, labels: Tensor, classes: int) -> None:
         super().__init__(backbone, {}, context)
+        self.labels: Tensor
+        self.weight: Tensor
         self.head = nn.Linear(backbone.width, classes)  # type: ignore[arg-type]
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -97,8 +99,9 @@ def finetune(
         return {SCORE: metrics.balanced_accuracy(data.labels[val], predicted, len(data.classes))}
 
     loop = Loop(
-        make, spec.training, data, index, spec.augment, spec.seed, runtime, out_dir, report, evaluate
-    )
+        make, spec.training, data, index, spec.augment, spec.seed, runtime, out_dir, report,
+        evaluate,
+    )  # fmt: skip
     outcome = loop.train()
     best = loop.progress.best
     assert best is not None
@@ -108,8 +111,8 @@ def finetune(
         report({"phase": "probes"})
         result |= _probe(make(outcome.task.context), data, index, runtime)
     if distributed.rank() == 0:
-        save_backbone(outcome.task.backbone, out_dir)
-        save_file({k: v.contiguous() for k, v in outcome.task.head.state_dict().items()}, out_dir / HEAD)
+        save(outcome.task.backbone, out_dir / BACKBONE)
+        save(outcome.task.get_submodule("head"), out_dir / HEAD)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
         (out_dir / META).write_text(json.dumps({"classes": list(data.classes)}))
     return result
@@ -128,7 +131,7 @@ def start(
 
 
 def load_weights(backbone: Backbone, path: Path) -> None:
-    """A torchvision or timm ResNet's file (.safetensors, or .pth read with weights_only); no `fc`."""
+    """A torchvision or timm ResNet's file, .safetensors or .pth; its `fc` is left out."""
     if path.suffix == ".safetensors":
         state = load_file(path)
     else:
@@ -138,9 +141,9 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
     if wrong or len(state) != len(own):
         raise UserError(
-            f"baselines.imagenet: {path.name} does not fit the backbone ({len(wrong)} of {len(own)} "
-            f"tensors differ, first {(wrong or sorted(set(state) - set(own)))[0]}); give the weights "
-            "of profile.backbone"
+            f"baselines.imagenet: {path.name} does not fit the backbone ({len(wrong)} of "
+            f"{len(own)} tensors differ, first {(wrong or sorted(set(state) - set(own)))[0]}); "
+            "give the weights of profile.backbone"
         )
     backbone.load_state_dict(state)
 

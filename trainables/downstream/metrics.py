@@ -1,7 +1,7 @@
 """Balanced accuracy and its interval. numpy only, so that the search side may import it.
 
-Balanced accuracy is the mean recall over the classes that are present (ISIC-2019's metric), in percent.
-Its interval resamples groups (lesions, patients), not images: images of one group are not independent.
+Balanced accuracy is the mean recall over the classes that are present (ISIC-2019's metric), in
+percent. Its interval resamples groups (lesions, patients): images of one group are not independent.
 """
 
 import numpy as np

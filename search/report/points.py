@@ -1,0 +1,77 @@
+"""What a tracker is told of a search and its chains: parameters, measured points, curves.
+
+A point is (name, value, step). Plain values, so that another tracker could be told the same.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+from search.plan import Plan
+from search.report import stored
+from search.report.stored import Store
+from search.report.table import Row
+from search.results import RunInfo
+
+Point: TypeAlias = tuple[str, float, int]
+METRICS = ("balanced_accuracy", "ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")
+SUMMARY_METRICS = (
+    "best_score", "scratch", "imagenet", "stages_trained", "stages_reused", "stages_pruned",
+    "stages_naive", "wall_seconds",
+)  # fmt: skip
+
+
+def search_params(plan: Plan, info: RunInfo) -> dict[str, Any]:
+    space, profile = plan.space, plan.space.profile
+    return {
+        "space": info.space,
+        "data": info.data,
+        "data_digest": plan.data_digest,
+        "demo": info.demo,
+        "policy": info.policy,
+        "profile": info.profile,
+        "backbone": profile.backbone,
+        "image_size": profile.image_size,
+        "epochs": profile.epochs,
+        "max_length": space.max_length,
+        "seed": space.seed,
+        **{f"lr_range.{task.name}": task.lr_range for task in space.tasks.values()},
+        "lr_range.fine-tuning": space.downstream.lr_range,
+    }
+
+
+def note(info: RunInfo) -> str:
+    return "Built-in demonstration images: says nothing about your data." if info.demo else ""
+
+
+def chain_params(row: Row) -> dict[str, Any]:
+    params: dict[str, Any] = {"chain": row.chain, "length": row.length}
+    params |= {"label": row.label} if row.label else {}  # known once the singles are
+    for place, task in enumerate(row.tasks, 1):
+        params[f"task_{place}"] = task
+    for place, rate in enumerate(filter(None, row.lrs.split(", ")), 1):
+        params[f"lr_{place}"] = rate.split()[-1]
+    params |= {"last_task": row.tasks[-1]} if row.tasks else {}
+    return params | ({"downstream_lr": row.downstream_lr} if row.downstream_lr else {})
+
+
+def chain_metrics(row: Row) -> Iterator[Point]:
+    values = asdict(row)
+    yield from ((name, float(values[name]), 0) for name in METRICS if values[name] is not None)
+
+
+def summary_metrics(summary: Mapping[str, Any]) -> Iterator[Point]:
+    known = (name for name in SUMMARY_METRICS if summary[name] is not None)
+    yield from ((name, float(summary[name]), 0) for name in known)
+
+
+def curves(row: Row, store: Store) -> Iterator[Point]:
+    """The loss of each stage by step; loss and validation accuracy of fine-tuning by epoch."""
+    keys = stored.lineage(store, row.stage_key)
+    for place, (task, key) in enumerate(zip(row.tasks, keys, strict=False), 1):
+        for point in stored.history(store, key)["train"]:
+            yield f"stage_{place}_{task}_loss", point["loss"], round(point["step"])
+    for point in stored.history(store, row.downstream_key)["train"]:
+        for name in ("loss", "balanced_accuracy"):
+            if name in point:
+                yield f"finetune_{name}", point[name], round(point["epoch"])
