@@ -149,6 +149,21 @@ def test_unreachable_server_is_bad_input_soon() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_silent_server_is_bad_input_soon() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        began = time.monotonic()
+        with pytest.raises(UserError, match="no answer within 4 s"):
+            Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", "x", Path("out")).connect()
+    assert time.monotonic() - began < 6
+
+
+def test_missing_folder_is_bad_input() -> None:
+    with pytest.raises(UserError, match="there is no folder /no/such"):
+        Tracker("sqlite:////no/such/mlflow.db", "isic3", Path("out")).connect()
+
+
 def test_unusable_uri_is_bad_input() -> None:
     with pytest.raises(UserError, match="tracking-uri nonsense://x"):
         Tracker("nonsense://x", "isic3", Path("out")).connect()
