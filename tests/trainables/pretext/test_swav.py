@@ -1,0 +1,160 @@
+"""SwAV: Sinkhorn and the loss against slow oracles, the freeze, the queue, the alarm."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pretext_harness import BATCH, batch_at, build, context, optimiser, started, train
+
+from trainables import distributed
+from trainables.errors import StageFailed, UserError
+from trainables.plugins import load
+from trainables.pretext import swav
+from trainables.pretext.swav import entropy, sinkhorn, sizes, swapped_loss
+
+NULL = {"prototypes": None, "queue": None}
+
+
+def cosines(n, k, seed=0):
+    return torch.rand(n, k, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "prototypes", "queue"),
+    [(20_264, 256, 300, 1024), (6_334, 256, 98, 512), (1_024, 64, 16, 64), (32, 8, 3, 8)],
+)
+def test_prototypes_and_queue_follow_the_data(images, batch, prototypes, queue):
+    ctx = context(images=images, global_batch=batch)
+    assert sizes(NULL, ctx) == (prototypes, queue)
+    load("trainables.pretext", "swav").check(NULL, ctx)
+
+
+@pytest.mark.parametrize("given", [{"prototypes": 4}, {"queue": 12}, {"queue": 800}])
+def test_sizes_that_do_not_fit_are_refused_with_some_that_do(given):
+    with pytest.raises(UserError, match=r"try (3|8) or null"):
+        load("trainables.pretext", "swav").check({**NULL, **given}, context())
+
+
+def test_sinkhorn_equals_a_slow_oracle():
+    scores = cosines(7, 4)
+    q = np.exp(scores.double().numpy() / 0.05).T
+    q /= q.sum()
+    for _ in range(3):
+        for k in range(4):
+            q[k] /= q[k].sum() * 4
+        for i in range(7):
+            q[:, i] /= q[:, i].sum() * 7
+    np.testing.assert_allclose(sinkhorn(scores, 0.05, 3), q.T * 7, rtol=1e-4, atol=1e-7)
+
+
+def test_sinkhorn_balances_the_prototypes_and_never_overflows():
+    codes = sinkhorn(torch.tensor([[1.0, -1.0], [1.0, -1.0], [0.99, -1.0]]), 0.03, 50)
+    assert codes.isfinite().all()
+    torch.testing.assert_close(codes.sum(0), torch.tensor([1.5, 1.5]), rtol=1e-3, atol=0)
+    torch.testing.assert_close(codes.sum(1), torch.ones(3))
+
+
+def test_codes_on_ranks_are_those_of_the_concatenated_batch(monkeypatch):
+    """Two ranks in step, simulated: what one asks to be averaged, the other has computed too."""
+    scores = cosines(10, 4)
+    whole, halves = sinkhorn(scores, 0.05, 3), [scores[:5], scores[5:]]
+    sums: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        distributed, "all_mean", lambda x: sums[len(asked)] if asked.append(x) else x
+    )
+    for iteration in range(3):
+        partial = []
+        for half in halves:
+            asked: list[torch.Tensor] = []
+
+            def all_mean(x, asked=asked):
+                asked.append(x)
+                return sums[len(asked) - 1] if len(asked) <= len(sums) else x
+
+            monkeypatch.setattr(distributed, "all_mean", all_mean)
+            sinkhorn(half, 0.05, iteration + 1)
+            partial.append(asked[iteration])
+        sums.append((partial[0] + partial[1]) / 2)
+    for half, expected in zip(halves, whole.chunk(2), strict=True):
+        asked = []
+        monkeypatch.setattr(
+            distributed,
+            "all_mean",
+            lambda x, asked=asked: (asked.append(x), sums[len(asked) - 1])[1],
+        )
+        torch.testing.assert_close(sinkhorn(half, 0.05, 3), expected)
+
+
+def test_loss_equals_a_slow_oracle():
+    scores, codes = cosines(3 * 5, 4).view(3, 5, 4), cosines(6, 4).softmax(1).view(3, 2, 4)
+    total, count = 0.0, 0
+    for image in range(3):
+        for large in range(2):
+            for crop in range(5):
+                if crop != large:
+                    prediction = (scores[image, crop] / 0.1).softmax(0).log()
+                    total -= float(codes[image, large] @ prediction)
+                    count += 1
+    assert float(swapped_loss(scores, codes, 0.1)) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_prototypes_are_frozen_for_exactly_an_epoch_and_of_unit_norm():
+    task = started("swav")
+    optimizer, first = optimiser("swav", task), task.prototypes.weight.detach().clone()
+    epoch = task.context.epoch_steps
+    train(task, optimizer, range(epoch))
+    assert torch.equal(task.prototypes.weight, first)
+    train(task, optimizer, range(epoch, epoch + 1))
+    assert not torch.equal(task.prototypes.weight, first)
+    torch.testing.assert_close(task.prototypes.weight.norm(dim=1), torch.ones(len(first)))
+    assert task.prototypes.bias is None
+
+
+def test_queue_holds_the_newest_large_crops_and_joins_once_full():
+    task = started("swav", {"queue": 2 * BATCH})
+    assert task.queue_start == 2
+    seen = []
+    codes = swav.sinkhorn
+    try:
+        swav.sinkhorn = lambda scores, *rest: (seen.append(len(scores)), codes(scores, *rest))[1]
+        optimizer = optimiser("swav", task)
+        train(task, optimizer, range(1))
+        newest = task.queue[:, :BATCH].clone()
+        train(task, optimizer, range(1, 3))
+    finally:
+        swav.sinkhorn = codes
+    assert seen == [BATCH] * 4 + [3 * BATCH] * 2
+    assert not torch.equal(task.queue[:, :BATCH], newest)
+    torch.testing.assert_close(task.queue.norm(dim=2), torch.ones(2, 2 * BATCH))
+
+
+def test_embeddings_are_image_by_image_large_crops_first():
+    task = started("swav").eval()
+    batch = batch_at(0, task.context)
+    embedded = task.embed(batch)
+    again = batch_at(0, task.context)
+    crop = task.large_view(again.images, again.draw)
+    torch.testing.assert_close(embedded[:, 0], task.head(task.backbone(crop)), rtol=1e-3, atol=1e-4)
+    assert embedded.shape[:2] == (BATCH, 6)
+
+
+def test_a_collapsed_run_ends_with_the_reason():
+    task = started("swav")
+    task.mean_loss.fill_(math.log(task.prototypes.out_features))
+    task.after_step(10)
+    with pytest.raises(StageFailed, match=r"collapsed: loss 1.0986 at step 12.*epsilon 0.03"):
+        task.after_step(11)
+    task.mean_loss.fill_(0.9)
+    task.after_step(11)
+
+
+def test_state_survives_saving():
+    task = started("swav")
+    train(task, optimiser("swav", task), range(2))
+    again = build("swav")
+    again.load_state_dict(task.state_dict())
+    assert torch.equal(again.queue, task.queue)
+    assert torch.equal(again.mean_loss, task.mean_loss)
+    assert float(entropy(F.normalize(torch.ones(1, 4), p=1)[0])) == pytest.approx(1)
