@@ -36,6 +36,7 @@ REACH_SECONDS = 4.0
 BATCH = 500  # metrics a request; the server's limit is 1000
 PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
 ALIAS = "best"
+HTTP = ("http://", "https://")
 ENVIRONMENT = {  # read by mlflow when it is imported
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about anyone's data leaves the machine
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -78,7 +79,7 @@ class Tracker:
     @property
     def command(self) -> str:
         """What shows this tracker in a browser."""
-        if self.uri.startswith(("http://", "https://")):
+        if self.uri.startswith(HTTP):
             return f"open {self.uri}"
         return "mlflow ui" if self.local else f"mlflow ui --backend-store-uri {self.uri}"
 
@@ -172,8 +173,9 @@ class Tracker:
         return self._client
 
     def _create(self) -> str:
-        """Local artifacts by absolute path: Ray and others change the directory."""
-        where = (Path.cwd() / ARTIFACTS).as_uri() if self.local else None
+        """Artifacts of a local database lie beside it, by absolute path; a server knows its own."""
+        folder = _database_folder(self.uri)
+        where = (folder / ARTIFACTS).as_uri() if folder else None
         return self._open.create_experiment(self.experiment, artifact_location=where)
 
     def _runs(self, tag: str, value: str) -> "list[Run]":
@@ -237,14 +239,20 @@ def search_key(plan: Plan, info: RunInfo) -> str:
     return f"{info.space}-{digest(plan.identity())}"
 
 
+def _database_folder(uri: str) -> Path | None:
+    """Where a SQLite file lies: `sqlite:///relative` or `sqlite:////absolute`; None: elsewhere."""
+    parts = urlsplit(uri)
+    if parts.scheme != "sqlite":
+        return None
+    return Path(parts.path.removeprefix("/")).absolute().parent
+
+
 def _check_reachable(uri: str) -> None:
     """Ask before mlflow does: its own retries take minutes."""
-    parts = urlsplit(uri)
-    if parts.scheme == "sqlite":
-        folder = Path(parts.path.removeprefix("/")).parent
-        if not folder.is_dir():
-            raise UserError(f"--tracking-uri {uri}: there is no folder {folder}")
-    if parts.scheme not in ("http", "https"):
+    folder = _database_folder(uri)
+    if folder and not folder.is_dir():
+        raise UserError(f"--tracking-uri {uri}: there is no folder {folder}")
+    if not uri.startswith(HTTP):
         return
     try:
         urlopen(f"{uri.rstrip('/')}/health", timeout=REACH_SECONDS).close()

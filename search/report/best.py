@@ -52,8 +52,9 @@ def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
         layers=layers,
         channels=channels,
         size=profile.image_size,
-        mean=_numbers(meta.get("mean", [0.5] * channels)),
-        std=_numbers(meta.get("std", [0.25] * channels)),
+        mean=_numbers(meta.get("mean", [0.0] * channels)),
+        std=_numbers(meta.get("std", [1.0] * channels)),
+        recorded="of the training split" if "mean" in meta else "NOT RECORDED: put in your own",
     )
 
 

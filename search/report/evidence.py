@@ -1,11 +1,13 @@
-"""How far the winner can be believed: test images, and paired differences to the baselines.
+"""How far the result can be believed: test images, paired differences, what explains the scores.
 
 The winner was selected on validation, so its validation score is a little too good. The test
 images are looked at here only, for the winner and the baselines. Differences are paired: both
 chains are scored on the same resampled groups.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from search.report import stored
@@ -46,6 +48,27 @@ def gain(table: Table, store: Store, baseline: str, split: Split) -> Estimate | 
         return None
     value = _accuracy(ours) - _accuracy(theirs)
     return Estimate(value, *_interval(_resampled(ours) - _resampled(theirs)))
+
+
+def explained(table: Table) -> dict[str, float] | None:
+    """Share of the variance of the longer chains' scores, in percent, by last task and by label.
+
+    Eta squared of each factor alone. None with fewer chains than would make it more than a tally.
+    """
+    rows = [row for row in table.scored if row.length > 1]
+    scores = [row.balanced_accuracy for row in rows if row.balanced_accuracy is not None]
+    lasts, labels = [row.tasks[-1] for row in rows], [row.label for row in rows]
+    few = 2 * max(len(set(lasts)), len(set(labels)))
+    if len(rows) < few or len(set(scores)) < 2 or not all(labels):
+        return None
+    return {"last_task": _eta_squared(scores, lasts), "label": _eta_squared(scores, labels)}
+
+
+def _eta_squared(values: Sequence[float], groups: Sequence[str]) -> float:
+    mean = fmean(values)
+    total = sum((value - mean) ** 2 for value in values)
+    members = [[v for v, g in zip(values, groups, strict=True) if g == one] for one in set(groups)]
+    return 100 * sum(len(some) * (fmean(some) - mean) ** 2 for some in members) / total
 
 
 def _score(store: Store, row: Row) -> Estimate | None:

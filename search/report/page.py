@@ -60,6 +60,7 @@ def render(
         banner=_banner(info),
         cards=_cards(table, info, summary),
         rows="\n".join(_row(row, table) for row in table.rows if row.status != "pruned"),
+        explained=_explained(summary),
         figures="\n".join(_figure(name, path) for name, path in figures.items()),
         setup=_definitions(_setup(plan, info)),
         without=_without(table),
@@ -202,6 +203,18 @@ def _interval(row: Row, table: Table) -> str:
         '<svg viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect x="{left:.1f}" y="2" width="{right - left:.1f}" height="2"/>'
         f'<rect x="{dot - 1:.1f}" y="0" width="2" height="6"/></svg>'
+    )
+
+
+def _explained(summary: Mapping[str, Any]) -> str:
+    """What the score goes with, the last task or the label; both, so that neither is assumed."""
+    shares = summary["explained"]
+    if not shares:
+        return ""
+    return (
+        '<p class="note"><b>What decides?</b> Among the scored chains of two or more tasks, the '
+        f"last task alone explains {shares['last_task']:.0f} % of the variance of the score, the "
+        f"label (C, AC, MC) alone {shares['label']:.0f} %. The two are not independent.</p>"
     )
 
 

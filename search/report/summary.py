@@ -24,6 +24,7 @@ def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:
         "gain_over_scratch": _gain(table, store, SCRATCH),
         "gain_over_imagenet": _gain(table, store, IMAGENET),
         "test": {c: asdict(found) for c, found in evidence.held_out(table, store).items()},
+        "explained": evidence.explained(table),
         **asdict(info),
         "failed": _reasons(table, "failed"),
         "pruned": _reasons(table, "pruned"),

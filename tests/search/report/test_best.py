@@ -1,0 +1,102 @@
+"""The winner's folder: the snippet loads the weights, the card says what they are."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from search import report
+from search.report import best
+from trainables.backbone import LAYERS, Backbone
+
+
+def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) -> Backbone:
+    """A report whose winner has real weights of this architecture."""
+    backbone = Backbone(name, channels)
+    winner = next(r for r in search.results if r.chain == ("odc", "moco"))
+    save_file(backbone.state_dict(), search.store.path(winner.stage_key) / best.BACKBONE)
+    space = search.plan.space
+    plan = replace(
+        search.plan,
+        space=replace(
+            space,
+            profile=replace(space.profile, backbone=name),
+            data=replace(space.data, channels=channels),
+        ),
+    )
+    meta = search.store.path(winner.downstream_key) / "meta.json"
+    statistics = {"mean": [0.4, 0.5, 0.6][:channels], "std": [0.1, 0.2, 0.3][:channels]}
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | statistics))
+    report.write(plan, search.results, search.info, search.store, out)
+    return backbone
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("load_best", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_architectures_are_the_backbones() -> None:
+    known = {name: (block.__name__, layers) for name, (block, layers) in LAYERS.items()}
+    assert best.ARCHITECTURES == known
+
+
+@pytest.mark.parametrize(("name", "channels"), [("resnet10", 3), ("resnet50", 1)])
+def test_snippet_gives_the_same_features(
+    make_search: Callable[..., Any], tmp_path: Path, name: str, channels: int
+) -> None:
+    ours = _written(make_search(), tmp_path, name, channels).eval()
+    module = _load(tmp_path / "best" / best.SNIPPET)
+    theirs = module.backbone().eval()
+    images = torch.randint(0, 256, (2, channels, 64, 64), dtype=torch.uint8)
+    ready = module.preprocess(images)
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (module.MEAN, module.STD))
+    assert torch.allclose(ready, (images / 255 - mean) / std)
+    with torch.inference_mode():
+        assert torch.allclose(theirs(ready), ours(ready), atol=1e-5)
+
+
+def test_snippet_runs_as_a_command(make_search: Callable[..., Any], tmp_path: Path) -> None:
+    _written(make_search(), tmp_path)
+    script = str(tmp_path / "best" / best.SNIPPET)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout == "resnet10 loaded: 512 features an image\n"
+
+
+def test_card(written: tuple[Path, dict[str, Any]]) -> None:
+    text = (written[0] / "best" / best.CARD).read_text()
+    for said in (
+        "# resnet10 pretrained by `odc>moco`",
+        "| **odc>moco** | 75.44 (73.54 – 77.24) |",
+        "odc 0.03, moco 0.1*",
+        "mean not recorded",
+        "Not a medical device",
+    ):
+        assert said in text
+    assert "$" not in text
+    assert "demonstration" not in text
+
+
+def test_demo_card_warns(search: Any, tmp_path: Path) -> None:
+    info = replace(search.info, demo=True, data="demo")
+    report.write(search.plan, search.results, info, search.store, tmp_path)
+    assert "say nothing about real images" in (tmp_path / "best" / best.CARD).read_text()
+
+
+def test_no_winner_no_folder(search: Any, tmp_path: Path) -> None:
+    baselines = search.only("scratch", "imagenet")
+    made = report.write(search.plan, baselines.results, search.info, search.store, tmp_path)
+    assert (made["best_chain"], made["best_score"]) == (None, None)
+    assert not (tmp_path / "best").exists()

@@ -1,0 +1,103 @@
+"""Figures: what is drawn, not how it looks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from search.report import curves, figures, stored, tree
+from search.report import table as tables
+from search.report.table import Row, Table
+
+
+def _texts(figure: Any) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_confusion_counts_are_sklearns(search: Any) -> None:
+    best = tables.build(search.results, search.store).best
+    assert best is not None
+    shown = stored.predictions(search.store, best.downstream_key, "val")
+    assert shown is not None
+    counts = confusion_matrix(shown.labels, shown.predicted)
+    shares = counts / counts.sum(1, keepdims=True)
+    drawn = curves.confusions(shown).axes[0]
+    assert np.allclose(drawn.images[0].get_array(), shares)
+    cells = {
+        (int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in drawn.texts
+    }
+    for row, column in np.argwhere(counts):
+        expected = f"{100 * shares[row, column]:.0f} %\n{counts[row, column]}"
+        assert cells.pop((row, column)) == expected
+    assert not cells, "only pairs that occur are written"
+
+
+def test_tree_has_every_chain_once_and_its_score(search: Any) -> None:
+    texts = _texts(tree.draw(tables.build(search.results, search.store)))
+    boxes = [text for text in texts if "\n" in text]
+    assert len(boxes) == 15 + 2
+    assert "moco\n75.44" in boxes
+    assert "ImageNet\n73.76" in boxes
+
+
+def test_tree_says_pruned_and_not_run(search: Any) -> None:
+    partial = search.without("pruned", "falls", "moco>odc").without("not run", "", "imagenet")
+    texts = _texts(tree.draw(tables.build(partial.results, partial.store)))
+    assert "odc\npruned" in texts
+    assert "ImageNet\nnot run" in texts
+
+
+def test_best_branch_is_on_top(search: Any) -> None:
+    root = tree.build(tables.build(search.results, search.store), pruned=True)
+    assert [child.chain[0] for child in root.children] == ["odc", "relative_location", "moco"]
+    assert root.leaves == 6
+
+
+def test_large_trees_leave_out_the_pruned() -> None:
+    names = [f"t{i}>t{j}" for i in range(9) for j in range(9) if i != j]
+    singles = [_row(f"t{i}", 40.0 + i) for i in range(9)]
+    table = Table((*singles, *(_row(name, None) for name in names)))
+    texts = _texts(tree.draw(table))
+    assert sum("\n" in text for text in texts) == 9 + 1
+
+
+def _row(chain: str, score: float | None) -> Row:
+    return Row(
+        chain=chain, length=chain.count(">") + 1, label="", balanced_accuracy=score, ci_low=score,
+        ci_high=score, delta=None, better_than_scratch=None, better_than_imagenet=None, linear=None,
+        knn=None, lrs="", downstream_lr="", status="pruned" if score is None else "done", reason="",
+        train_seconds=None, stage_key=None, downstream_key=None,
+    )  # fmt: skip
+
+
+def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
+    figure = curves.lr_ranges(tables.build(search.results, search.store), search.store)
+    assert figure is not None
+    titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
+    assert sorted(titles) == ["fine-tuning", "moco", "odc", "relative_location"]
+    moco = figure.axes[titles.index("moco")]
+    assert sum(line.get_marker() == "^" for line in moco.lines) == 5, "every moco is on the edge"
+    odc = figure.axes[titles.index("odc")]
+    assert sum(line.get_marker() == "x" for line in odc.lines) == 5, "every odc diverges at 0.1"
+
+
+def test_nothing_scored_still_draws_the_tree(tmp_path: Path) -> None:
+    drawn = figures.draw(Table((_row("moco", None),)), _NoStore(), tmp_path)
+    assert list(drawn) == ["tree"]
+    assert drawn["tree"].read_bytes()[:4] == b"\x89PNG"
+
+
+def test_same_picture_from_same_numbers(search: Any, tmp_path: Path) -> None:
+    table = tables.build(search.only("odc", "scratch").results, search.store)
+    first = figures.draw(table, search.store, tmp_path)["tree"].read_bytes()
+    assert figures.draw(table, search.store, tmp_path)["tree"].read_bytes() == first
+
+
+class _NoStore:
+    def path(self, key: str) -> Path:
+        pytest.fail(f"asked for {key}")
+
+    def manifest(self, key: str) -> None:
+        pytest.fail(f"asked for {key}")

@@ -1,0 +1,134 @@
+"""The one table, on the published ISIC-2019 results."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.report import table as tables
+from search.report.table import Table
+
+LABELS = {
+    "relative_location>odc": "AC", "relative_location>odc>moco": "MC",
+    "relative_location>moco": "C", "relative_location>moco>odc": "MC", "moco>odc": "AC",
+    "moco>odc>relative_location": "MC", "moco>relative_location": "AC",
+    "moco>relative_location>odc": "AC", "odc>relative_location": "C",
+    "odc>relative_location>moco": "C", "odc>moco": "C", "odc>moco>relative_location": "MC",
+    "moco": "", "odc": "", "relative_location": "", "scratch": "baseline", "imagenet": "baseline",
+}  # fmt: skip
+ABOVE_IMAGENET = {
+    "odc>moco", "relative_location>odc>moco", "relative_location>moco>odc",
+    "relative_location>moco",
+}  # fmt: skip
+FIRST_COLUMNS = ["chain", "length", "label", "balanced_accuracy", "ci_low", "ci_high", "delta"]
+
+
+@pytest.fixture(scope="module")
+def table(search: Any) -> Table:
+    return tables.build(search.results, search.store)
+
+
+@pytest.fixture(scope="module")
+def partial(search: Any) -> Table:
+    """Some chains pruned, one failed, no ImageNet weights."""
+    search = search.without("pruned", "its accuracies fall", "moco>odc", "moco>relative_location")
+    search = search.without("failed", "loss is NaN", "odc>moco>relative_location")
+    search = search.without("not run", "no weights", "imagenet")
+    return tables.build(search.results, search.store)
+
+
+def _read(table: Table, folder: Path) -> list[dict[str, str]]:
+    table.write_csv(folder / "chains.csv")
+    with (folder / "chains.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_labels_are_the_published_ones(table: Table) -> None:
+    assert {row.chain: row.label for row in table.rows} == LABELS
+
+
+def test_flags_are_the_published_ones(table: Table) -> None:
+    assert {row.chain for row in table.rows if row.better_than_imagenet} == ABOVE_IMAGENET
+    assert all(row.better_than_scratch for row in table.rows if row.chain != "scratch")
+    scratch, imagenet = table.row("scratch"), table.row("imagenet")
+    assert scratch is not None
+    assert imagenet is not None
+    assert (scratch.better_than_scratch, scratch.better_than_imagenet) == (None, False)
+    assert imagenet.better_than_imagenet is None
+
+
+def test_delta_is_to_the_first_task_alone(table: Table) -> None:
+    deltas = {row.chain: row.delta for row in table.rows}
+    assert deltas["odc>moco"] == pytest.approx(11.92)
+    assert deltas["moco>relative_location>odc"] == pytest.approx(-2.94)
+    assert deltas["moco"] is None
+    assert deltas["imagenet"] is None
+
+
+def test_best_first_with_baselines_in_place(table: Table) -> None:
+    scores = [row.balanced_accuracy or 0 for row in table.rows]
+    assert scores == sorted(scores, reverse=True)
+    assert table.best is not None
+    assert table.best.chain == "odc>moco"
+    assert [row.chain for row in table.rows].index("imagenet") == 4
+
+
+def test_rates_edges_and_cost(table: Table) -> None:
+    best = table.best
+    assert best is not None
+    assert (best.lrs, best.downstream_lr) == ("odc 0.03, moco 0.1*", "0.01")
+    assert best.train_seconds == 100 + 100 + 50
+    scratch = table.row("scratch")
+    assert scratch is not None
+    assert (scratch.lrs, scratch.train_seconds) == ("", 50)
+
+
+def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path) -> None:
+    assert [row.status for row in partial.rows[-4:]] == ["not run", "failed", "pruned", "pruned"]
+    imagenet = next(row for row in _read(partial, tmp_path) if row["chain"] == "imagenet")
+    said = {key: value for key, value in imagenet.items() if value}
+    assert said.pop("downstream_key").startswith("downstream-")
+    assert said == {
+        "chain": "imagenet", "length": "0", "label": "baseline", "status": "not run",
+        "reason": "no weights",
+    }  # fmt: skip
+    assert all(row.better_than_imagenet is None for row in partial.rows)
+
+
+def test_csv(table: Table, tmp_path: Path) -> None:
+    rows = _read(table, tmp_path)
+    assert list(rows[0])[:7] == FIRST_COLUMNS
+    first = [rows[0][column] for column in FIRST_COLUMNS]
+    assert first == ["odc>moco", "2", "C", "75.44", "73.54", "77.24", "11.92"]
+    assert (rows[0]["better_than_scratch"], rows[0]["better_than_imagenet"]) == ("yes", "yes")
+    assert (rows[-1]["chain"], rows[-1]["better_than_imagenet"]) == ("scratch", "no")
+
+
+def test_no_label_before_the_singles_are_known(search: Any) -> None:
+    small = search.only("odc>moco", "odc")
+    row = tables.build(small.results, small.store).row("odc>moco")
+    assert row is not None
+    assert row.label == ""
+    assert row.delta == pytest.approx(11.92)
+
+
+def test_a_baseline_never_wins(search: Any) -> None:
+    small = search.only("imagenet", "odc")
+    best = tables.build(small.results, small.store).best
+    assert best is not None
+    assert best.chain == "odc"
+    nothing = search.only("imagenet", "scratch")
+    assert tables.build(nothing.results, nothing.store).best is None
+
+
+def test_terminal(partial: Table) -> None:
+    out = io.StringIO()
+    Console(file=out, width=140).print(tables.terminal(partial))
+    text = out.getvalue()
+    assert "2 chains pruned, never trained" in text
+    assert "its accuracies fall" not in text
+    assert "75.44" in text
+    assert "73.76" not in text, "ImageNet was not run"
