@@ -1,6 +1,8 @@
 """SwAV: Sinkhorn and the loss against slow oracles, the freeze, the queue, the alarm."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, local
 
 import numpy as np
 import pytest
@@ -56,35 +58,25 @@ def test_sinkhorn_balances_the_prototypes_and_never_overflows():
     torch.testing.assert_close(codes.sum(1), torch.ones(3))
 
 
-def test_codes_on_ranks_are_those_of_the_concatenated_batch(monkeypatch):
-    """Two ranks in step, simulated: what one asks to be averaged, the other has computed too."""
-    scores = cosines(10, 4)
-    whole, halves = sinkhorn(scores, 0.05, 3), [scores[:5], scores[5:]]
-    sums: list[torch.Tensor] = []
-    monkeypatch.setattr(
-        distributed, "all_mean", lambda x: sums[len(asked)] if asked.append(x) else x
-    )
-    for iteration in range(3):
-        partial = []
-        for half in halves:
-            asked: list[torch.Tensor] = []
+def test_codes_on_two_ranks_are_those_of_the_concatenated_batch(monkeypatch):
+    """Two threads as ranks; test_ranks.py does it with processes, queue and all."""
+    scores, posted, barrier, ranks = cosines(10, 4), {}, Barrier(2), local()
+    whole = sinkhorn(scores, 0.05, 3)
 
-            def all_mean(x, asked=asked):
-                asked.append(x)
-                return sums[len(asked) - 1] if len(asked) <= len(sums) else x
+    def all_mean(x):
+        posted[ranks.rank] = x
+        barrier.wait(10)
+        mean = (posted[0] + posted[1]) / 2
+        barrier.wait(10)
+        return mean
 
-            monkeypatch.setattr(distributed, "all_mean", all_mean)
-            sinkhorn(half, 0.05, iteration + 1)
-            partial.append(asked[iteration])
-        sums.append((partial[0] + partial[1]) / 2)
-    for half, expected in zip(halves, whole.chunk(2), strict=True):
-        asked = []
-        monkeypatch.setattr(
-            distributed,
-            "all_mean",
-            lambda x, asked=asked: (asked.append(x), sums[len(asked) - 1])[1],
-        )
-        torch.testing.assert_close(sinkhorn(half, 0.05, 3), expected)
+    def codes(rank):
+        ranks.rank = rank
+        return sinkhorn(scores[5 * rank : 5 * rank + 5], 0.05, 3)
+
+    monkeypatch.setattr(distributed, "all_mean", all_mean)
+    with ThreadPoolExecutor(2) as pool:
+        torch.testing.assert_close(torch.cat(list(pool.map(codes, (0, 1)))), whole)
 
 
 def test_loss_equals_a_slow_oracle():
