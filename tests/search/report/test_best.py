@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from search import report
-from search.report import best
+from search.report import best, summary
+from search.report import table as tables
 from trainables.backbone import LAYERS, Backbone
 
 
@@ -35,8 +36,15 @@ def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) 
     meta = search.store.path(winner.downstream_key) / "meta.json"
     statistics = {"mean": [0.4, 0.5, 0.6][:channels], "std": [0.1, 0.2, 0.3][:channels]}
     meta.write_text(json.dumps(json.loads(meta.read_text()) | statistics))
-    report.write(plan, search.results, search.info, search.store, out)
+    _write(replace(search, plan=plan), out)
     return backbone
+
+
+def _write(search: Any, out: Path) -> None:
+    table = tables.build(search.results, search.store)
+    assert table.best is not None
+    made = summary.build(table, search.info, search.store)
+    best.write(table.best, search.plan, search.info, search.store, made, out / "best")
 
 
 def _load(path: Path) -> Any:
@@ -90,8 +98,7 @@ def test_card(written: tuple[Path, dict[str, Any]]) -> None:
 
 
 def test_demo_card_warns(search: Any, tmp_path: Path) -> None:
-    info = replace(search.info, demo=True, data="demo")
-    report.write(search.plan, search.results, info, search.store, tmp_path)
+    _write(replace(search, info=replace(search.info, demo=True, data="demo")), tmp_path)
     assert "say nothing about real images" in (tmp_path / "best" / best.CARD).read_text()
 
 

@@ -22,8 +22,14 @@ CHILDREN = 17  # 15 chains and two baselines
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('database')}/mlflow.db"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The current directory of a search; its database is made once, that takes seconds."""
+    return tmp_path_factory.mktemp("here")
+
+
+@pytest.fixture(scope="module")
+def database(folder: Path) -> str:
+    return f"sqlite:///{folder}/mlflow.db"
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +69,21 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
     raise AssertionError("the server did not come up")
 
 
-def _mirror(uri: str | None, search: Any, written: tuple[Path, dict[str, Any]]) -> Tracker:
+def _mirror(
+    uri: str | None, search: Any, written: tuple[Path, dict[str, Any]], experiment: str = "isic3"
+) -> Tracker:
     out, summary = written
-    tracker = Tracker(uri, "isic3", out)
+    tracker = Tracker(uri, experiment, out)
     tracker.connect()
     tracker.mirror(search.plan, search.results, search.info, summary, search.store, out)
     assert not tracker.lost
     return tracker
 
 
-def _runs(uri: str) -> tuple[Any, list[Any]]:
+def _runs(uri: str, experiment: str = "isic3") -> tuple[Any, list[Any]]:
     client = MlflowClient(uri, uri)
-    experiment = client.get_experiment_by_name("isic3")
-    runs = client.search_runs([experiment.experiment_id])
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
     return parents[0], [run for run in runs if run is not parents[0]]
@@ -100,14 +108,14 @@ def _check(uri: str) -> None:
 
 
 def test_sqlite_by_default_in_this_directory(
-    search: Any, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    search: Any, written: Any, folder: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     tracker = _mirror(None, search, written)
     assert tracker.command == "mlflow ui"
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database
     _check(uri)
-    assert (tmp_path / "mlruns").is_dir()
+    assert (folder / "mlruns").is_dir()
     before = sorted(run.info.run_id for run in _runs(uri)[1])
     _mirror(None, search, written)
     assert sorted(run.info.run_id for run in _runs(uri)[1]) == before
@@ -132,12 +140,12 @@ def test_failed_and_pruned_chains(search: Any, written: Any, database: str) -> N
     broken = small.without("failed", "loss is NaN at step 3", "moco>odc")
     broken = broken.without("pruned", "falls", "moco>relative_location")
     broken = broken.without("not run", "no weights", "imagenet")
-    _mirror(database, broken, written)
-    _, children = _runs(database)
+    _mirror(database, broken, written, "broken")
+    _, children = _runs(database, "broken")
     failed = next(run for run in children if run.info.run_name == "moco>odc")
     assert (failed.info.status, failed.data.tags["reason"]) == ("FAILED", "loss is NaN at step 3")
     assert {run.info.run_name for run in children} == {"moco", "odc", "moco>odc"}
-    _mirror(database, small, written)
+    _mirror(database, small, written, "broken")
     mended = MlflowClient(database, database).get_run(failed.info.run_id)
     assert (mended.info.status, mended.data.metrics["balanced_accuracy"]) == ("FINISHED", 72.72)
 
