@@ -10,6 +10,8 @@ statistics are fitted to full views before the first k-means, whatever the paren
 The LR policy's score is minus (loss / ln K + change ratio). The loss alone is measured against
 labels that move: a rate that learns nothing has a loss of ln K and few changes, one that is too
 high has many, the best one has labels that are learnt and stay.
+
+Reading whether a cluster is too small makes a GPU wait once a step; all else stays on the device.
 """
 
 import math
