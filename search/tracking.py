@@ -36,11 +36,13 @@ REACH_SECONDS = 4.0
 BATCH = 500  # metrics a request; the server's limit is 1000
 PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
 ALIAS = "best"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens as training runs and charts
 HTTP = ("http://", "https://")
 ENVIRONMENT = {  # read by mlflow when it is imported
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about anyone's data leaves the machine
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 Arguments = ParamSpec("Arguments")
@@ -88,8 +90,6 @@ class Tracker:
         _check_reachable(self.uri)
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         try:
             from mlflow.tracking import MlflowClient
 
@@ -176,7 +176,7 @@ class Tracker:
         """Artifacts of a local database lie beside it, by absolute path; a server knows its own."""
         folder = _database_folder(self.uri)
         where = (folder / ARTIFACTS).as_uri() if folder else None
-        return self._open.create_experiment(self.experiment, artifact_location=where)
+        return self._open.create_experiment(self.experiment, where, tags=KIND)
 
     def _runs(self, tag: str, value: str) -> "list[Run]":
         query = f"tags.`{tag}` = '{value}'"

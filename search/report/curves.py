@@ -218,4 +218,12 @@ def _epochs(axes: Axes, row: Row, table: Table, epochs: list[dict[str, Any]], co
     elif row.chain in BASELINES:
         line = "--" if row.chain == BASELINES[0] else ":"
         colour, width, label = style.INK, 1.8, TITLES[row.chain]
-    axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, label=label, ls=line)
+    marker = "o" if len(points) == 1 else ""
+    axes.plot(
+        *zip(*points, strict=True),
+        color=colour,
+        linewidth=width,
+        label=label,
+        ls=line,
+        marker=marker,
+    )

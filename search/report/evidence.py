@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+FEW = 6  # chains; below that a share of variance is noise
 Split = Literal["val", "test"]
 
 
@@ -53,13 +54,15 @@ def gain(table: Table, store: Store, baseline: str, split: Split) -> Estimate | 
 def explained(table: Table) -> dict[str, float] | None:
     """Share of the variance of the longer chains' scores, in percent, by last task and by label.
 
-    Eta squared of each factor alone. None with fewer chains than would make it more than a tally.
+    Eta squared of each factor alone. None where a factor has one value, or chains are too few.
     """
     rows = [row for row in table.scored if row.length > 1]
     scores = [row.balanced_accuracy for row in rows if row.balanced_accuracy is not None]
     lasts, labels = [row.tasks[-1] for row in rows], [row.label for row in rows]
-    few = 2 * max(len(set(lasts)), len(set(labels)))
-    if len(rows) < few or len(set(scores)) < 2 or not all(labels):
+    values = (len(set(lasts)), len(set(labels)))
+    if len(rows) < max(FEW, 2 * max(values)) or min(values) < 2:
+        return None
+    if len(set(scores)) < 2 or not all(labels):
         return None
     return {"last_task": _eta_squared(scores, lasts), "label": _eta_squared(scores, labels)}
 

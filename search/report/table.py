@@ -20,6 +20,7 @@ from search.results import ChainResult
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+    from rich.text import Text
 
 WITHOUT_SCORE = ("running", "planned", "not run", "failed", "pruned")  # in this order, at the end
 BASELINE = "baseline"  # in the label's column
@@ -102,18 +103,17 @@ def build(results: Sequence[ChainResult], store: Store) -> Table:
 
 
 def terminal(table: Table) -> "RichTable":
-    """What has a score or failed; pruned chains are counted below."""
+    """What has a score or failed, within 80 columns; reasons, pruned chains and edges below."""
+    from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    pruned = sum(row.status == "pruned" for row in table.rows)
-    caption = "rates: of the stages, then of fine-tuning; * on the edge of the range"
-    caption += f"\n{pruned} chains pruned, never trained" if pruned else ""
-    shown = RichTable(caption=caption, caption_justify="left", header_style="bold", pad_edge=False)
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    shown.caption, shown.caption_justify, shown.caption_style = _caption(table), "left", "dim"
     shown.add_column("chain", overflow="fold")
-    for column in ("label", "score", "95 % interval", "delta", "> scratch", "> ImageNet"):
-        shown.add_column(column, justify="right")
-    shown.add_column("rates", overflow="fold")
+    shown.add_column("label")
+    for column in ("score (interval)", "delta", "above\nscratch", "above\nImageNet"):
+        shown.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
         if row.status != "pruned":
             cells = [Text(cell) for cell in _terminal_cells(row)]
@@ -205,16 +205,31 @@ def _style(row: Row, table: Table) -> str:
 
 
 def _terminal_cells(row: Row) -> list[str]:
+    label = "" if row.is_baseline else row.label
     if row.balanced_accuracy is None:
-        return [row.chain, row.label, row.status, *[""] * 4, row.reason]
-    rates = [rate.split()[-1] for rate in row.lrs.split(", ") if rate]
+        return [row.chain, label, row.status, *[""] * 3]
     return [
         row.chain,
-        row.label,
-        number(row.balanced_accuracy),
-        f"{number(row.ci_low)} – {number(row.ci_high)}",
+        label,
+        f"{number(row.balanced_accuracy)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})",
         number(row.delta, signed=True),
         yes_no(row.better_than_scratch),
         yes_no(row.better_than_imagenet),
-        " ".join([*rates, "|", row.downstream_lr]).removeprefix("| "),
     ]
+
+
+def _caption(table: Table) -> "Text | None":
+    from rich.text import Text
+
+    lines = [
+        f"{row.chain}: {row.status}, {row.reason}"
+        for row in table.rows
+        if row.status in ("failed", "not run") and row.reason
+    ]
+    pruned = sum(row.status == "pruned" for row in table.rows)
+    lines += [f"{pruned} chains pruned, never trained"] if pruned else []
+    edges = sum("*" in row.lrs + row.downstream_lr for row in table.scored)
+    lines += (
+        [f"{edges} rows chose a rate on the edge of its range: see the report"] if edges else []
+    )
+    return Text("\n".join(lines)) if lines else None

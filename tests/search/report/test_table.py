@@ -124,11 +124,15 @@ def test_a_baseline_never_wins(search: Any) -> None:
     assert tables.build(nothing.results, nothing.store).best is None
 
 
-def test_terminal(partial: Table) -> None:
+def test_terminal_fits_80_columns(partial: Table) -> None:
     out = io.StringIO()
-    Console(file=out, width=140).print(tables.terminal(partial))
+    Console(file=out, width=80).print(tables.terminal(partial))
     text = out.getvalue()
+    best = next(line for line in text.splitlines() if line.startswith("odc>moco "))
+    assert best.split() == ["odc>moco", "C", "75.44", "(73.5–77.2)", "+11.92", "yes", "–"]
+    assert "relative_location>odc>moco" in text
+    assert "imagenet: not run, no weights" in text
+    assert "odc>moco>relative_location: failed, loss is NaN" in text
     assert "2 chains pruned, never trained" in text
     assert "its accuracies fall" not in text
-    assert "75.44" in text
     assert "73.76" not in text, "ImageNet was not run"
