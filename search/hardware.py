@@ -10,6 +10,13 @@ from typing import Literal
 from search.space import Space
 
 
+def describe(resources: dict[str, float]) -> str:
+    """What a cluster's resources come to, for people."""
+    kinds = [key.split(":", 1)[1] for key in resources if key.startswith("accelerator_type:")]
+    gpus = f"{resources.get('GPU', 0):g} GPUs ({', '.join(kinds) or 'of unknown kind'}), "
+    return (gpus if resources.get("GPU") else "") + f"{resources.get('CPU', 0):g} CPU cores"
+
+
 def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

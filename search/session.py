@@ -7,7 +7,6 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,12 +30,12 @@ class Session:
 
     def __init__(self, args: argparse.Namespace, started: float) -> None:
         self.args, self.started = args, started
-        self.console = Console(soft_wrap=not sys.stdout.isatty())
+        self.console = Console(width=None if sys.stdout.isatty() else 120)
         self.cluster: Any = None
         self.gpus = self._gpus()
         self.space = self._space()
         self.policy = self._policy()
-        self.device = "cpu"
+        self.device = hardware.describe({"CPU": hardware.cpus(), "GPU": self.gpus})
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -157,8 +156,9 @@ class Session:
             results = self._results(plan, questions)
             info = self._info(began, questions, status)
             summary = report.write(plan, results, info, store, self.out)
-        self._track(tracker, plan, results, info, summary, store)
-        self._closing(summary)
+        tracker.mirror(plan, results, info, summary, store, self.out)
+        self.console.print(report.table.terminal(report.table.build(results, store)))
+        self._closing(tracker)
         return summary
 
     def _prepare(self) -> str:
@@ -194,6 +194,7 @@ class Session:
         from search.live import LiveView
 
         resources = self._connect()
+        self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(questions.plan.baselines())
         crew = tuning.crew(self.space, resources, wanted)
         self._say(f"{crew.limit} worker groups of {crew.shape.workers} x {crew.shape.threads} CPU")
@@ -274,19 +275,12 @@ class Session:
             started=began,
         )
 
-    def _track(
-        self,
-        tracker: Any,
-        plan: Plan,
-        results: Sequence[ChainResult],
-        info: RunInfo,
-        summary: dict[str, Any],
-        store: Any,
-    ) -> None:
-        tracker.mirror(plan, results, info, summary, store, self.out)
-
-    def _closing(self, summary: dict[str, Any]) -> None:
-        self._say(f"report   {self.out / 'report' / 'index.html'}")
+    def _closing(self, tracker: Any) -> None:
+        if self.space.data.name == "demo":
+            self._say("these are DEMONSTRATION images: the result says nothing about yours")
+        self._say(f"report    {self.out / 'report' / 'index.html'}")
+        self._say(f"backbone  {self.out / 'best'}")
+        self._say(f"compare   {tracker.command}")
 
     def close(self) -> None:
         if self.cluster is not None:

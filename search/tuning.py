@@ -178,7 +178,9 @@ def run(
         pool.start()
         watcher.start()
         _tuner(questions, ready, crew.limit, namespace, scratch).fit()
-        return ray.get(broker.status.remote())
+        status = ray.get(broker.status.remote())
+        show(status)
+        return status
     finally:
         over.set()
         pool.stop()

@@ -71,12 +71,20 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave, each in its parameter's memory format.
+
+    Fused optimisers walk both by memory, so a contiguous buffer of a channels_last weight would
+    pair the wrong elements.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optim."):
             _, position, name = key.split(".", 2)
-            state.setdefault(int(position), {})[name] = value
+            like = parameters[int(position)]
+            same = value.shape == like.shape
+            placed = torch.empty_like(like).copy_(value) if same else value
+            state.setdefault(int(position), {})[name] = placed
     whole = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
 

@@ -114,7 +114,8 @@ def finetune(
         save(outcome.task.backbone, out_dir / BACKBONE)
         save(outcome.task.get_submodule("head"), out_dir / HEAD)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
-        (out_dir / META).write_text(json.dumps({"classes": list(data.classes)}))
+        meta = {"classes": data.classes, "mean": data.mean, "std": data.std}
+        (out_dir / META).write_text(json.dumps(meta))
     return result
 
 

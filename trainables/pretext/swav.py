@@ -4,7 +4,10 @@ What differs from the authors' code: prototypes and queue are sized by the data;
 counted in epochs, the queue's start as a share of the run; the queue is one persistent buffer, the
 same on every rank, filled from the first step so that it is warm when it starts; scores and
 Sinkhorn are float32, with exp((s - 1) / epsilon), which cannot overflow; codes are those of the
-concatenated batch on any number of ranks; a loss that stays at ln(prototypes) ends the stage.
+concatenated batch on any number of ranks; and a collapse ends the stage with that reason.
+
+Collapsed: the codes are flat and the loss is no better than ln(prototypes), past half of the run. The
+loss alone would not do: a slow start also passes ln(prototypes), from above.
 """
 
 import math
@@ -21,12 +24,12 @@ from trainables.pretext import Batch, Context, Task, own_group
 
 DIMENSIONS = 128
 LARGE = 2  # crops whose codes are predicted
-COLLAPSED = 0.998  # of ln(prototypes)
+COLLAPSED = 0.998  # loss and entropy of a code, both as shares of ln(prototypes)
 
 
 class Plugin(Task):
     queue: Tensor
-    mean_loss: Tensor
+    level: Tensor
 
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
         super().__init__(backbone, params, context)
@@ -41,7 +44,7 @@ class Plugin(Task):
         self.prototypes = nn.Linear(DIMENSIONS, prototypes, bias=False)
         self.normalise_prototypes()
         self.register_buffer("queue", torch.zeros(LARGE, queue, DIMENSIONS))
-        self.register_buffer("mean_loss", torch.zeros(()))
+        self.register_buffer("level", torch.zeros(2))  # loss and entropy, running means
         self.freeze = round(params["freeze_epochs"] * context.epoch_steps)
         full = queue // context.global_batch
         self.queue_start = max(full, round(params["queue_start"] * context.steps))
@@ -76,9 +79,10 @@ class Plugin(Task):
             codes = self.codes(embedded.detach(), scores.detach(), batch.step)
             loss = swapped_loss(scores, codes, self.params["temperature"])
         self.enqueue(embedded.detach()[:, :LARGE])
-        shared = distributed.all_mean(loss.detach())
-        self.mean_loss.lerp_(shared, 0.1 if batch.step else 1.0)
-        return loss, {"code_entropy": entropy(distributed.all_mean(codes.mean((0, 1))))}
+        flatness = entropy(codes).mean()
+        shared = torch.stack([loss.detach() / math.log(codes.shape[2]), flatness])
+        self.level.lerp_(distributed.all_mean(shared), 0.1 if batch.step else 1.0)
+        return loss, {"code_entropy": flatness}
 
     def embed(self, batch: Batch) -> Tensor:
         """[b, crops, dimensions], the large crops first."""
@@ -131,12 +135,12 @@ class Plugin(Task):
             self.stop_if_collapsed(done)
 
     def stop_if_collapsed(self, done: int) -> None:
-        loss, chance = self.mean_loss.item(), math.log(self.prototypes.out_features)
-        if loss > COLLAPSED * chance:
+        loss, flatness = self.level.tolist()
+        if min(loss, flatness) > COLLAPSED:
             raise StageFailed(
-                f"swav collapsed: loss {loss:.4f} at step {done} is that of ignoring the image "
-                f"(ln {self.prototypes.out_features} = {chance:.4f}); try epsilon 0.03, another "
-                "learning rate or a longer freeze"
+                f"swav collapsed: at step {done} the loss is {loss:.4f} and the entropy of a code "
+                f"{flatness:.4f} of ln({self.prototypes.out_features}), as if all images were one; "
+                "try epsilon 0.03, another learning rate or a longer freeze"
             )
 
     @torch.no_grad()
@@ -176,6 +180,6 @@ def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
     return (pairs.sum() - pairs.diagonal().sum()) / (large * (crops - 1))
 
 
-def entropy(p: Tensor) -> Tensor:
-    """Of a distribution, as a share of the most it could be."""
-    return torch.special.entr(p).sum() / math.log(len(p))
+def entropy(codes: Tensor) -> Tensor:
+    """Of each code, as a share of the most it could be: 1 says nothing of its image."""
+    return torch.special.entr(codes).sum(-1) / math.log(codes.shape[-1])

@@ -1,0 +1,203 @@
+"""The command as a user runs it: real Ray, real processes, real kills. Everything on drawn images."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = [sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3"]
+SMALL = ["profile=smoke", "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
+         "profile.label_fraction=0.5", "profile.epochs=0.5", "downstream.lr_range=[0.01]"]  # fmt: skip
+
+
+def start(folder, *more):
+    return subprocess.Popen(
+        [*RUN, *SMALL, *more], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def search(folder, *more):
+    """The summary of a search that ended well."""
+    process = start(folder, "--json", *more)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+    return json.loads(out.splitlines()[-1])
+
+
+def table(folder, out):
+    rows = csv.DictReader((folder / out / "report" / "chains.csv").open())
+    return {row["chain"]: row["balanced_accuracy"] for row in rows}
+
+
+def finished(folder):
+    return {path.parent.name for path in (folder / "runs/store").glob("*/manifest.json")}
+
+
+@pytest.fixture(scope="module")
+def exhaustive(tmp_path_factory):
+    """A whole exhaustive search over two tasks, killed once on the way."""
+    folder = tmp_path_factory.mktemp("search")
+    process = start(folder, "policy=exhaustive", "--out", "one", "runtime.checkpoint_seconds=0")
+    deadline = time.monotonic() + 300
+    while len(finished(folder)) < 4 and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    time.sleep(5)  # Ray's own processes follow their driver
+    before = finished(folder)
+    return folder, before, search(folder, "policy=exhaustive", "--out", "one")
+
+
+def test_a_killed_search_trains_only_what_was_not_finished(exhaustive):
+    folder, before, summary = exhaustive
+    stages = {key for key in before if not key.startswith("downstream")}
+    assert stages
+    assert summary["stages_trained"] == 15 - len(stages)
+    assert summary["stages_trained"] + summary["stages_reused"] == 15
+    assert summary["stages_naive"] == 33
+    assert len(finished(folder)) == 15 + 15 + 1  # a score each, and scratch
+
+
+def test_every_chain_is_in_the_table_and_imagenet_has_no_number(exhaustive):
+    folder, _, summary = exhaustive
+    rows = table(folder, "one")
+    assert len(rows) == 17
+    assert rows["imagenet"] == ""
+    assert all(rows[chain] for chain in rows if chain != "imagenet")
+    best = max((float(v), k) for k, v in rows.items() if v and k != "scratch")
+    assert summary["best_chain"] == best[1]
+    assert summary["demo"] is True
+
+
+def test_again_trains_nothing_and_gives_the_same_table(exhaustive):
+    folder, _, summary = exhaustive
+    before = table(folder, "one")
+    again = search(folder, "policy=exhaustive", "--out", "one")
+    assert (again["stages_trained"], again["stages_reused"]) == (0, 15)
+    assert table(folder, "one") == before
+    assert again["best_chain"] == summary["best_chain"]
+
+
+def test_another_search_reuses_the_store(exhaustive):
+    folder, _, _ = exhaustive
+    summary = search(folder, "--out", "two", "--policy", "curriculum")
+    assert summary["stages_trained"] == 0
+    one = table(folder, "one")
+    assert all(one[chain] == value for chain, value in table(folder, "two").items() if value)
+
+
+def test_the_best_backbone_loads(exhaustive):
+    folder, _, _ = exhaustive
+    snippet = folder / "one" / "best" / "load.py"
+    done = subprocess.run([sys.executable, snippet], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path):
+    process = start(tmp_path, "tasks.moco.params.temperature=0.3")
+    time.sleep(15)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - asked < 20
+    assert "run again" in err
+    assert "search/run.py --space isic3 profile=smoke" in err
+    assert "Traceback" not in err
+
+
+def test_two_workers_give_the_stage_that_one_gives(exhaustive, tmp_path):
+    folder, _, _ = exhaustive
+    two = ["runtime.workers=2", "max_length=1", "--budget", "1"]
+    summary = search(tmp_path, *two)
+    assert summary["stages_trained"] == 1
+    chain = summary["best_chain"]
+
+    def result(where):
+        found = [
+            json.loads(p.read_text()) for p in where.glob(f"runs/store/{chain}-*/manifest.json")
+        ]
+        return next(m["result"] for m in found if m["spec"]["parent"] is None)
+
+    ours, theirs = result(tmp_path), result(folder)
+    assert (ours["workers"], theirs["workers"]) == (2, 1)
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
+    assert ours["lr"] == theirs["lr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--space", "isic33"], "did you mean 'isic3'"),
+        (["--space", "isic3", "profil.epochs=1"], "did you mean 'profile'"),
+        (["--space", "isic3", "profile.epochz=1"], "did you mean 'epochs'"),
+        (["--space", "isic3", "profile=cpux"], "did you mean 'cpu'"),
+        (["--space", "isic3", "--policy", "curiculum"], "did you mean 'curriculum'"),
+        (["--space", "isic3", "--data", "no/such/folder"], "no/such/folder"),
+        (["--space", "isic3", "tasks.moco.lr_range=[0.1,0.01]"], "tasks.moco.lr_range"),
+        (["--space", "isic3", "downstream.lr_range=[]"], "downstream.lr_range"),
+        (["--space", "isic3", "runtime.workers=3"], "runtime.workers"),
+        (["--space", "isic3", "max_length=9"], "max_length"),
+        (["--space", "isic3", "seed=abc"], "seed"),
+        (["--space", "isic3", "--budget", "0"], "budget"),
+        (["--space", "isic3", "profile=smoke", "baselines.imagenet=none.pth"], "none.pth"),
+        (
+            ["--space", "isic3", "profile=smoke", "--tracking-uri", "http://127.0.0.1:9"],
+            "127.0.0.1:9",
+        ),
+        (["--space", "isic3", "profile=smoke", "--address", "127.0.0.1:9"], "127.0.0.1:9"),
+    ],
+    ids=lambda value: " ".join(value[1:])[:50] if isinstance(value, list) else None,
+)
+def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, said):
+    command = [sys.executable, str(ROOT / "search" / "run.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert said in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_of_another_format_is_refused(tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "STORE.json").write_text('{"format": 999}')
+    command = [*RUN, *SMALL, f"store={store}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2
+    assert "999" in done.stderr
+    assert "store=" in done.stderr
+
+
+def test_a_misspelt_key_in_a_yaml_file_names_the_near_match(tmp_path):
+    spaces = ROOT / "spaces"
+    own = tmp_path / "spaces"
+    subprocess.run(["cp", "-r", spaces, own], check=True)
+    text = (own / "isic3.yaml").read_text().replace("max_length: 3", "max_lenght: 3\nmax_length: 3")
+    (own / "isic3.yaml").write_text(text)
+    code = (
+        "import sys; from pathlib import Path; import search.space as s;"
+        f"s.SPACES = Path({str(own)!r}); from search.run import main;"
+        "sys.exit(main(['--space', 'isic3', '--dry-run']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert "did you mean 'max_length'" in done.stderr
+
+
+def test_the_plan_is_printed_and_nothing_trained(tmp_path):
+    done = subprocess.run([*RUN, "--dry-run"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "33 naive, 15 with shared prefixes, 3 to 7 under the policy curriculum" in done.stdout
+    assert "DEMONSTRATION" in done.stdout
+    assert not (tmp_path / "runs" / "store").exists()

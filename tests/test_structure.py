@@ -1,0 +1,80 @@
+"""The shape of the code: who may import what, and the tools that hold the style."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted([*(ROOT / "search").rglob("*.py"), *(ROOT / "trainables").rglob("*.py")])
+ALLOWED = {
+    "hydra": {"search/space.py"},
+    "omegaconf": {"search/space.py"},
+    "mlflow": {"search/tracking.py"},
+    "ray": {"search/tuning.py", "search/pool.py", "trainables/worker.py"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("library", ALLOWED)
+def test_only_the_named_files_import(library):
+    users = {str(p.relative_to(ROOT)) for p in SOURCES if library in imported(p)}
+    assert users == ALLOWED[library]
+
+
+def test_trainables_never_import_search():
+    inside = [p for p in SOURCES if p.is_relative_to(ROOT / "trainables")]
+    assert inside
+    assert [p for p in inside if "search" in imported(p)] == []
+
+
+def test_search_imports_no_torch():
+    inside = [p for p in SOURCES if p.is_relative_to(ROOT / "search")]
+    assert [p for p in inside if imported(p) & {"torch", "torchvision", "safetensors"}] == []
+
+
+def test_planning_loads_no_torch_and_no_ray():
+    code = (
+        "import sys; from search.run import main; main(['--space', 'isic3', '--dry-run']);"
+        "print({'torch', 'ray', 'mlflow', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+
+
+def test_the_mlflow_folder_cannot_shadow_the_library():
+    assert list((ROOT / "mlflow").rglob("*.py")) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join
+)
+def test_style(command):
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_function_over_sixty_lines_and_no_file_over_four_hundred():
+    long = []
+    for path in SOURCES:
+        text = path.read_text()
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                if node.end_lineno - node.lineno >= 60:
+                    long.append(f"{path}:{node.lineno} {node.name}")
+    assert long == []
