@@ -6,8 +6,8 @@ same on every rank, filled from the first step so that it is warm when it starts
 Sinkhorn are float32, with exp((s - 1) / epsilon), which cannot overflow; codes are those of the
 concatenated batch on any number of ranks; and a collapse ends the stage with that reason.
 
-Collapsed: the codes are flat and the loss is no better than ln(prototypes), past half of the run. The
-loss alone would not do: a slow start also passes ln(prototypes), from above.
+Collapsed: past half of the run, codes are flat and the loss is no better than ln(prototypes). The
+loss alone would not do: a slow start passes ln(prototypes) too, from above.
 """
 
 import math

@@ -1,6 +1,5 @@
 """SwAV: Sinkhorn and the loss against slow oracles, the freeze, the queue, the alarm."""
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, local
 
@@ -145,7 +144,7 @@ def test_a_collapsed_run_ends_with_the_reason_past_half_of_it():
 def test_images_that_all_look_alike_are_a_collapse():
     task = started("swav")
     batch = batch_at(0, task.context)
-    task.embed = lambda batch: torch.ones(BATCH, 6, 128) + 0 * task.head[0].weight.sum()
+    task.embed = lambda _: torch.ones(BATCH, 6, 128)
     task(batch)
     assert float(task.level[1]) > 0.998
     assert float(entropy(torch.eye(4)).max()) == 0
