@@ -2,7 +2,6 @@
 
 import glob
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -29,11 +28,11 @@ def gpus() -> int:
     return len(glob.glob("/dev/nvidia[0-9]*"))
 
 
-def profile(overrides: Sequence[str], cluster_gpus: int) -> list[str]:
-    """The overrides, with a profile chosen by the hardware where they name none."""
-    if any(override.startswith("profile=") for override in overrides):
-        return list(overrides)
-    return ["profile=gpu" if cluster_gpus else "profile=cpu", *overrides]
+def profile(cluster_gpus: int, demo: bool) -> str:
+    """The profile that fits: the serious one needs a GPU, drawn images little."""
+    if cluster_gpus:
+        return "gpu"
+    return "demo" if demo else "cpu"
 
 
 def resolve(space: Space, cluster_gpus: int) -> Space:

@@ -11,6 +11,8 @@ from search.space import Profile, Space, TaskChoice
 from trainables.errors import UserError
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
 
+MEGABYTES = {"resnet10": 19, "resnet18": 43, "resnet34": 82, "resnet50": 90}  # of the backbones
+
 
 def data_spec(space: Space) -> DataSpec:
     data = space.data
@@ -123,6 +125,11 @@ def file_digest(path: str) -> str:
         )
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def backbone_bytes(name: str) -> int:
+    """What one backbone takes on disk, in float32; generous for one that is not listed."""
+    return MEGABYTES.get(name, 200) << 20
 
 
 @dataclass(frozen=True)

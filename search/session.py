@@ -10,13 +10,21 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from search import hardware
-from search.chain import BASELINES, IMAGENET, enumerate_chains, name, stages_naive, stages_shared
-from search.plan import Plan, data_spec, estimate, file_digest
+from search.chain import (
+    BASELINES,
+    IMAGENET,
+    Chain,
+    enumerate_chains,
+    name,
+    stages_naive,
+    stages_shared,
+)
+from search.plan import Plan, backbone_bytes, data_spec, estimate, file_digest
 from search.policies import Policy
 from search.questions import Questions
 from search.results import ChainResult, RunInfo
@@ -24,12 +32,25 @@ from search.space import Space, load
 from trainables.errors import UserError
 from trainables.plugins import load as plugin
 
+if TYPE_CHECKING:
+    from search.live import LiveView
+    from search.store import StageStore
+    from search.tracking import Tracker
+
+CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
+
 
 class Session:
     """The state of one command."""
 
+    plan: Plan
+    store: "StageStore"
+    tracker: "Tracker"
+    questions: Questions
+
     def __init__(self, args: argparse.Namespace, started: float) -> None:
         self.args, self.started = args, started
+        self.began = datetime.now(UTC).isoformat(timespec="seconds")
         self.console = Console(width=None if sys.stdout.isatty() else 120)
         self.cluster: Any = None
         self.gpus = self._gpus()
@@ -53,11 +74,13 @@ class Session:
 
     def _space(self) -> Space:
         args = self.args
-        overrides = hardware.profile(args.overrides, self.gpus)
-        named = any(override.startswith("data=") for override in overrides)
-        rooted = any(override.startswith("data.root=") for override in overrides)
-        if not (args.data or named or rooted):
+        overrides = list(args.overrides)
+        given = {override.partition("=")[0] for override in overrides}
+        if not (args.data or given & {"data", "data.root"}):
             overrides.insert(0, "data=demo")
+        if "profile" not in given:
+            chosen = hardware.profile(self.gpus, "data=demo" in overrides)
+            overrides.insert(0, f"profile={chosen}")
         overrides += [f"policy={args.policy}"] if args.policy else []
         overrides += [f"budget={args.budget}"] if args.budget is not None else []
         space = hardware.resolve(load(args.space, overrides), self.gpus)
@@ -97,7 +120,7 @@ class Session:
         from trainables.cache import count
 
         space, planned = self.space, self.policy.planned()
-        chains = list(enumerate_chains(tuple(space.tasks), space.max_length))
+        chains = self._chains()
         root = Path(space.data.root) if space.data.root else None
         images = count(data_spec(space), root)
         cost = estimate(space.profile, space.tasks, images, len(space.downstream.lr_range))
@@ -138,28 +161,34 @@ class Session:
 
     def search(self) -> dict[str, Any]:
         """Train what is missing, write the report; returns the summary."""
-        from search import report
         from search.journal import Journal
         from search.store import StageStore, full_disk_explained
         from search.tracking import Tracker
 
-        began = datetime.now(UTC).isoformat(timespec="seconds")
         self._say(self._headline())
         self._say(f"data {self._data_line()}")
-        tracker = Tracker(self.args.tracking_uri, f"{self.space.name}", self.out)
-        tracker.connect()
-        store = StageStore(self.space.store)
-        plan = Plan(self.space, self._prepare(), self._weights())
+        self.tracker = Tracker(self.args.tracking_uri, self.space.name, self.out)
+        self.tracker.connect()
+        self.store = StageStore(self.space.store)
+        weights = self._weights()
+        self.plan = Plan(self.space, self._prepare(), weights)
+        self._check_space()
+        journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
-            questions = Questions(plan, self.policy, Journal(self.out, plan.identity()), store)
-            status = self._train(questions)
-            results = self._results(plan, questions)
-            info = self._info(began, questions, status)
-            summary = report.write(plan, results, info, store, self.out)
-        tracker.mirror(plan, results, info, summary, store, self.out)
-        self.console.print(report.table.terminal(report.table.build(results, store)))
-        self._closing(tracker)
-        return summary
+            self.questions = Questions(self.plan, self.policy, journal, self.store)
+            before = set(self.store.keys())
+            try:
+                trained = self._train()
+            except KeyboardInterrupt:
+                self.close()
+                self._report(self._stages() - before, interrupted=True)
+                raise
+            return self._report(trained, interrupted=False)
+
+    def _check_space(self) -> None:
+        """Room for the backbones of every stage and score, and for a few checkpoints."""
+        files = 2 * self.policy.planned().maximum + CHECKPOINTS
+        self.store.check_space(files * backbone_bytes(self.space.profile.backbone))
 
     def _prepare(self) -> str:
         """Decode what is not decoded; returns the data's digest."""
@@ -185,27 +214,30 @@ class Session:
         path = self.space.baselines.imagenet
         return file_digest(path) if path else None
 
-    def _train(self, questions: Questions) -> dict[str, Any]:
-        """Everything that is not in the store; no Ray at all when there is nothing to train."""
+    def _train(self) -> set[str]:
+        """Train all that is not in the store, with no Ray at all if that is nothing; stage keys."""
+        questions = self.questions
         ready = questions.next()
         if ready is None:
-            return {"stages_trained": 0, "trained": []}
+            return set()
         from search import tuning
         from search.live import LiveView
 
         resources = self._connect()
         self.device = hardware.describe(resources)
-        wanted = self.policy.planned().maximum + len(questions.plan.baselines())
+        wanted = self.policy.planned().maximum + len(self.plan.baselines())
         crew = tuning.crew(self.space, resources, wanted)
         self._say(f"{crew.limit} worker groups of {crew.shape.workers} x {crew.shape.threads} CPU")
+        self.tracker.start(self.plan, self._info(set(), interrupted=False))
         scratch = self.out / "ray"
         try:
-            with LiveView(self.console, questions.plan) as view:
-                show = _Progress(view, questions, self.policy, self.started, crew.limit)
-                return tuning.run(
+            with LiveView(self.console, self.plan) as view:
+                show = _Progress(view, self, crew.limit)
+                status = tuning.run(
                     questions, ready, self._settings(crew), crew, self.cluster.namespace, scratch,
                     show,
                 )  # fmt: skip
+            return set(status["trained"])
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -229,58 +261,78 @@ class Session:
 
     # -- what came of it -------------------------------------------------------------------------
 
-    def _results(self, plan: Plan, questions: Questions) -> list[ChainResult]:
-        """One record a chain and a baseline: of a chain's proposals, the best."""
-        best: dict[tuple[str, ...], ChainResult] = {}
-        for proposal, score in questions.scores.items():
-            stages = plan.stages(proposal)
-            known = best.get(proposal.chain)
-            better = known is None or known.score is None
-            if known and known.score:
-                better = score.balanced_accuracy > known.score.balanced_accuracy
-            if better:
-                best[proposal.chain] = ChainResult(
-                    proposal.chain, "done", score, str(proposal) if proposal.windows else "",
-                    stages[-1].key() if stages else None, plan.downstream(proposal).key(),
-                )  # fmt: skip
-        for proposal, reason in questions.reasons.items():
-            best.setdefault(proposal.chain, ChainResult(proposal.chain, "failed", reason=reason))
-        for chain, reason in self.policy.pruned().items():
-            best.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
-        if plan.imagenet_digest is None:
-            best[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
-        chains = enumerate_chains(tuple(self.space.tasks), self.space.max_length)
-        every = [*chains, *((baseline,) for baseline in BASELINES)]
-        return [best.get(chain, ChainResult(chain, "planned")) for chain in every]
+    def _report(self, trained: set[str], interrupted: bool) -> dict[str, Any]:
+        from search import report
 
-    def _info(self, began: str, questions: Questions, status: dict[str, Any]) -> RunInfo:
-        space = self.space
-        chains = list(enumerate_chains(tuple(space.tasks), space.max_length))
-        scored = [p for p in questions.scores if p.chain[0] not in BASELINES]
-        keys = {spec.key() for p in scored for spec in questions.plan.stages(p)}
-        trained = set(status["trained"])
+        results = self.results()
+        info = self._info(trained, interrupted)
+        summary = report.write(self.plan, results, info, self.store, self.out)
+        self.tracker.mirror(self.plan, results, info, summary, self.store, self.out)
+        self.console.print(report.table.terminal(report.table.build(results, self.store)))
+        self._closing()
+        return summary
+
+    def mirror(self) -> None:
+        """Log the chains scored so far, so that the tracker shows a search while it runs."""
+        from search.report import table
+
+        results = self.results()
+        rows = table.build(results, self.store)
+        for result in results:
+            if result.status == "done" and (row := rows.row(name(result.chain))) is not None:
+                self.tracker.log_chain(result, row, self.store)
+
+    def results(self) -> list[ChainResult]:
+        """One record a chain and a baseline: of a chain's proposals, the best."""
+        found: dict[Chain, ChainResult] = {}
+        scores = sorted(self.questions.scores.items(), key=lambda item: item[1].balanced_accuracy)
+        for proposal, score in scores:
+            stages = self.plan.stages(proposal)
+            found[proposal.chain] = ChainResult(
+                proposal.chain, "done", score, str(proposal) if proposal.windows else "",
+                stages[-1].key() if stages else None, self.plan.downstream(proposal).key(),
+            )  # fmt: skip
+        for proposal, reason in self.questions.reasons.items():
+            found.setdefault(proposal.chain, ChainResult(proposal.chain, "failed", reason=reason))
+        for chain, reason in self.policy.pruned().items():
+            found.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
+        if self.plan.imagenet_digest is None:
+            found[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
+        every = [*self._chains(), *((baseline,) for baseline in BASELINES)]
+        return [found.get(chain, ChainResult(chain, "planned")) for chain in every]
+
+    def _chains(self) -> list[Chain]:
+        return list(enumerate_chains(tuple(self.space.tasks), self.space.max_length))
+
+    def _stages(self) -> set[str]:
+        """Keys of all finished stages of the chains scored so far."""
+        scored = [p for p in list(self.questions.scores) if p.chain[0] not in BASELINES]
+        return {spec.key() for p in scored for spec in self.plan.stages(p)}
+
+    def _info(self, trained: set[str], interrupted: bool) -> RunInfo:
+        space, demo = self.space, self.space.data.name == "demo"
         return RunInfo(
             space=space.name,
-            data="demo" if space.data.name == "demo" else f"{space.data.name}: {self.data_name}",
-            demo=space.data.name == "demo",
+            data="demo" if demo else f"{space.data.name}: {self.data_name}",
+            demo=demo,
             policy=space.policy.name,
             profile=space.profile.name,
             device=self.device,
             stages_trained=len(trained),
-            stages_reused=len(keys - trained),
+            stages_reused=len(self._stages() - trained),
             stages_pruned=len(self.policy.pruned()),
-            stages_naive=stages_naive(chains),
+            stages_naive=stages_naive(self._chains()),
             wall_seconds=time.monotonic() - self.started,
-            interrupted=False,
-            started=began,
+            interrupted=interrupted,
+            started=self.began,
         )
 
-    def _closing(self, tracker: Any) -> None:
+    def _closing(self) -> None:
         if self.space.data.name == "demo":
             self._say("these are DEMONSTRATION images: the result says nothing about yours")
         self._say(f"report    {self.out / 'report' / 'index.html'}")
         self._say(f"backbone  {self.out / 'best'}")
-        self._say(f"compare   {tracker.command}")
+        self._say(f"compare   {self.tracker.command}")
 
     def close(self) -> None:
         if self.cluster is not None:
@@ -288,22 +340,24 @@ class Session:
 
 
 class _Progress:
-    """Adds to the broker's status what only the driver knows: how many in all, and the ETA."""
+    """Adds to the broker's status what only the driver knows; mirrors every new score."""
 
-    def __init__(
-        self, view: Any, questions: Questions, policy: Policy, started: float, groups: int
-    ) -> None:
-        self.view, self.questions, self.policy = view, questions, policy
-        self.started, self.groups = started, groups
+    def __init__(self, view: "LiveView", session: Session, groups: int) -> None:
+        self.view, self.session, self.groups = view, session, groups
+        self.mirrored = 0
+        self.at_start = len(session.questions.scores)
 
     def __call__(self, status: dict[str, Any]) -> None:
-        baselines = len(self.questions.plan.baselines())
-        total = self.policy.planned().maximum + baselines
-        done = len(self.questions.scores) + len(self.questions.reasons)
-        elapsed = time.monotonic() - self.started
-        eta = elapsed / done * (total - done) if done else None
+        questions, policy = self.session.questions, self.session.policy
+        done = len(questions.scores) + len(questions.reasons)
+        total = policy.planned().maximum + len(self.session.plan.baselines())
+        elapsed = time.monotonic() - self.session.started
+        eta = elapsed / (done - self.at_start) * (total - done) if done > self.at_start else None
         status["chains"] = self._known() | status["chains"]
         self.view.update(status | {"elapsed": elapsed, "done": done, "total": total, "eta": eta})
+        if len(questions.scores) > self.mirrored:
+            self.mirrored = len(questions.scores)
+            self.session.mirror()
 
     def _known(self) -> dict[str, Any]:
         return {
@@ -312,7 +366,7 @@ class _Progress:
                 "score": score.balanced_accuracy,
                 "ci": [score.ci_low, score.ci_high],
             }
-            for proposal, score in list(self.questions.scores.items())
+            for proposal, score in list(self.session.questions.scores.items())
         }
 
 
