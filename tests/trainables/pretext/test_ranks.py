@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
         for rank in ("0", "1")
     ]
     pretext_harness.run_rank(0, 1, *files, list(TASKS))
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     return [torch.load(folder / f"out.{world}.{rank}") for rank, world in ((0, 2), (1, 2), (0, 1))]
 
 
