@@ -133,10 +133,11 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    expected = finetune(spec, RUNTIME, data, None, whole, quiet)
+    reports = []
+    expected = finetune(spec, RUNTIME, data, None, whole, reports.append)
     often = Runtime(threads=1, log_every=2, checkpoint_seconds=0)
     with pytest.raises(Killed):
-        finetune(spec, often, data, None, cut, dying(25))
+        finetune(spec, often, data, None, cut, dying(len(reports) - 2))
     assert (cut / NAME).exists()
     result = finetune(spec, often, data, None, cut, quiet)
     for key in ("balanced_accuracy", "ci_low", "ci_high", "best_epoch", "lr", "loss"):
@@ -165,15 +166,23 @@ def _rank(rank, world, folder, spec, data_dir):
 
 
 @pytest.mark.parametrize("task", ["relative_location", "moco", "odc"])
-def test_two_ranks_give_what_one_gives(data, tmp_path, task):
-    spec = stage(data, task)
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
-    train_stage(spec, RUNTIME, data, None, one, quiet)
+def test_two_ranks_make_the_update_that_one_makes(data, tmp_path, task):
+    """At a low rate: BatchNorm over eight images amplifies rounding from step to step."""
     data_dir = next(p.parent for p in tmp_path.parent.glob("cache*/*/manifest.json"))
-    torch.multiprocessing.spawn(_rank, (2, two, spec, data_dir), nprocs=2)
-    assert np.allclose(losses(one), losses(two), rtol=1e-3)
-    ours, theirs = load_file(one / BACKBONE), load_file(two / BACKBONE)
-    for key in theirs:
-        assert torch.allclose(ours[key].float(), theirs[key].float(), rtol=1e-2, atol=1e-3), key
+    weights = {}
+    for name, rate, world in (("start", 1e-12, 1), ("one", 1e-4, 1), ("two", 1e-4, 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        spec = stage(data, task, f"tasks.{task}.lr_range=[{rate}]", "profile.epochs=0.4")
+        if world == 1:
+            train_stage(spec, RUNTIME, data, None, folder, quiet)
+        else:
+            torch.multiprocessing.spawn(_rank, (2, folder, spec, data_dir), nprocs=2)
+        state = load_file(folder / BACKBONE)
+        weights[name] = {k: v for k, v in state.items() if v.is_floating_point()}
+    assert np.allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-4)
+    for key, start in weights["start"].items():
+        moved = weights["one"][key] - start
+        apart = weights["one"][key] - weights["two"][key]
+        assert moved.norm() > 0, key
+        assert apart.norm() < 0.02 * moved.norm() + 1e-6, key
