@@ -1,4 +1,4 @@
-"""The command as a user runs it: real Ray, real processes, real kills. Everything on drawn images."""
+"""The command as a user runs it: real Ray, real processes, real kills, on drawn images."""
 
 import csv
 import json
@@ -13,8 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = [sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3"]
-SMALL = ["profile=smoke", "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
-         "profile.label_fraction=0.5", "profile.epochs=0.5", "downstream.lr_range=[0.01]"]  # fmt: skip
+SMALL = [
+    "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
+    "profile.label_fraction=0.5", "profile.epochs=0.5", "downstream.lr_range=[0.01]",
+]  # fmt: skip
 
 
 def start(folder, *more):

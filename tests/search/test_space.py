@@ -1,0 +1,137 @@
+"""Spaces: what is composed, what decides a key, and what is refused in which words."""
+
+from dataclasses import replace
+
+import pytest
+
+from search import hardware
+from search.plan import Plan, data_spec, estimate
+from search.proposal import Proposal
+from search.space import available_spaces, load
+from trainables.errors import UserError
+from trainables.plugins import available
+
+
+def test_isic3_is_three_tasks_in_chains_of_up_to_three():
+    space = load("isic3")
+    assert tuple(space.tasks) == ("relative_location", "moco", "odc")
+    assert (space.max_length, space.policy.name, space.data.name) == (3, "curriculum", "isic2019")
+    assert all(len(task.lr_range) >= 3 for task in space.tasks.values())
+
+
+@pytest.mark.parametrize("space", available_spaces())
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "demo", "smoke"])
+def test_every_space_composes_with_every_profile(space, profile):
+    assert load(space, [f"profile={profile}"]).profile.name == profile
+
+
+def test_gpu_is_the_serious_one():
+    profile = load("isic3", ["profile=gpu"]).profile
+    assert (profile.backbone, profile.image_size) == ("resnet50", 224)
+    assert profile.precision == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tasks.moko.lr_range=[1]", "did you mean 'moco'"),
+        ("+tasks.moco.params.temprature=1", "did you mean 'temperature'"),
+        ("tasks.moco.lr_range=[0.1,0.01]", "want rates above 0 that rise"),
+        ("tasks.moco.lr_range=[-0.1,0.01]", "want rates above 0 that rise"),
+        ("profile.batch=31", "multiple of profile.bn_groups"),
+        ("profile.label_fraction=0", "profile.label_fraction"),
+        ("data.val=0.9", "data.val, data.test"),
+        ("profile.precision=float16", "profile.precision"),
+        ("policy=tpee", "did you mean 'tpe'"),
+    ],
+)
+def test_what_is_off_is_named_in_one_line(override, said):
+    with pytest.raises(UserError) as caught:
+        load("isic3", [override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def plan(*overrides, digest="d"):
+    return Plan(load("isic3", ["profile=smoke", *overrides]), digest)
+
+
+def keys(*overrides, digest="d"):
+    made = plan(*overrides, digest=digest)
+    return [spec.key() for spec in made.stages(Proposal.parse("odc>moco"))]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=1", "profile.epochs=0.2", "profile.batch=64", "tasks.odc.lr_range=[0.01]",
+     "tasks.odc.weight_decay=0.5", "tasks.odc.version='2'", "data.augment.blur=0.1",
+     "profile.bn_groups=4", "profile.lr_epochs=0.1", "profile.image_size=64"],
+)  # fmt: skip
+def test_what_decides_a_result_changes_the_key_and_every_key_below(override):
+    assert not set(keys()) & set(keys(override))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["runtime.workers=2", "runtime.log_every=1", "store=/elsewhere", "policy=exhaustive",
+     "data.root=/elsewhere", "max_length=2", "tasks.relative_location.lr_range=[0.5]",
+     "profile.downstream_epochs=3"],
+)  # fmt: skip
+def test_what_does_not_decide_it_leaves_the_keys(override):
+    assert keys() == keys(override)
+
+
+def test_other_images_are_other_stages():
+    assert not set(keys()) & set(keys(digest="e"))
+
+
+def test_a_child_changes_with_its_parent_only_from_there_on():
+    changed = keys("tasks.moco.weight_decay=0.5")
+    assert changed[0] == keys()[0]
+    assert changed[1] != keys()[1]
+
+
+def test_baselines_start_from_no_stage_and_imagenet_needs_weights():
+    without = plan()
+    assert [str(p) for p in without.baselines()] == ["scratch"]
+    made = replace(without, imagenet_digest="w")
+    assert [str(p) for p in made.baselines()] == ["scratch", "imagenet"]
+    scratch, imagenet = (made.downstream(p) for p in made.baselines())
+    assert (scratch.parent, scratch.weights) == (None, None)
+    assert (imagenet.parent, imagenet.weights) == (None, "w")
+
+
+def test_a_window_narrows_the_rates_of_its_task():
+    made = plan("tasks.odc.lr_range=[0.1,0.2,0.3]")
+    odc, moco = made.stages(Proposal.parse("odc[low]>moco"))
+    assert odc.training.lr.range == (0.1, 0.2)
+    assert moco.training.lr.range == made.space.tasks["moco"].lr_range
+
+
+def test_the_estimate_is_images_over_rate():
+    lengths = {"epochs": 2, "lr_epochs": 1, "downstream_epochs": 4, "downstream_lr_epochs": 1}
+    rates = {"images_per_second": 100, "label_fraction": 0.5}
+    overrides = [f"profile.{key}={value}" for key, value in (lengths | rates).items()]
+    space = load("isic3", ["profile=smoke", *overrides])
+    cost = estimate(space.profile, space.tasks, 1000, 3)
+    assert cost.stage == pytest.approx(1000 * (2 + 3) * 2 / 100)
+    assert cost.score == pytest.approx(500 * (4 + 3) / 100)
+
+
+def test_precision_is_decided_by_the_hardware_and_then_part_of_the_key():
+    space = load("isic3", ["profile=cpu"])
+    assert space.profile.precision == "auto"
+    assert hardware.resolve(space, cluster_gpus=1).profile.precision == "bfloat16"
+    assert hardware.resolve(space, cluster_gpus=0).profile.precision in ("float32", "bfloat16")
+    assert hardware.profile(cluster_gpus=1, demo=True) == "gpu"
+    assert hardware.profile(cluster_gpus=0, demo=True) == "demo"
+    assert hardware.profile(cluster_gpus=0, demo=False) == "cpu"
+
+
+def test_every_task_has_a_file_of_each_kind():
+    from search.space import SPACES
+
+    assert available("trainables.pretext") == tuple(
+        sorted(path.stem for path in (SPACES / "task").glob("*.yaml"))
+    )
+    assert data_spec(load("isic3")).name == "isic2019"
