@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -26,6 +27,7 @@ from search.chain import (
 )
 from search.plan import Plan, backbone_bytes, data_spec, estimate, file_digest
 from search.policies import Policy
+from search.proposal import Proposal
 from search.questions import Questions
 from search.results import ChainResult, RunInfo
 from search.space import Space, load
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from search.live import LiveView
     from search.store import StageStore
     from search.tracking import Tracker
+    from trainables.cache import Prepared
 
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
@@ -47,6 +50,7 @@ class Session:
     store: "StageStore"
     tracker: "Tracker"
     questions: Questions
+    data: "Prepared"
 
     def __init__(self, args: argparse.Namespace, started: float) -> None:
         self.args, self.started = args, started
@@ -89,9 +93,9 @@ class Session:
             raise UserError(f"--data {root}: data=demo draws its images; leave out one of the two")
         return replace(
             space,
-            store=str(Path(space.store).absolute()),
-            cache=str(Path(space.cache).absolute()),
-            data=replace(space.data, root=root and str(Path(root).absolute())),
+            store=os.path.abspath(space.store),
+            cache=os.path.abspath(space.cache),
+            data=replace(space.data, root=root and os.path.abspath(root)),
         )
 
     def _policy(self) -> Policy:
@@ -205,7 +209,7 @@ class Session:
                 progress.update(bar, completed=done, total=total)
 
             folder = prepare(data_spec(space), root, Path(space.cache), show)
-        data = open_cache(folder)
+        self.data = data = open_cache(folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         self._say(f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}")
         return data.digest
@@ -222,7 +226,10 @@ class Session:
             return set()
         from search import tuning
         from search.live import LiveView
+        from trainables.preflight import check
 
+        check(self.plan.stages(Proposal(tuple(self.space.tasks))), self.data)
+        check([self.plan.downstream(ready)], self.data)
         resources = self._connect()
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())

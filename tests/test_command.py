@@ -151,6 +151,9 @@ def test_two_workers_give_the_stage_that_one_gives(exhaustive, tmp_path):
         (["--space", "isic3", "max_length=9"], "max_length"),
         (["--space", "isic3", "seed=abc"], "seed"),
         (["--space", "isic3", "--budget", "0"], "budget"),
+        (["--space", "isic3", "profile=smoke", "profile.batch=2048"], "batch of 2048 images"),
+        (["--space", "isic3", "profile=smoke", "tasks.odc.params.clusters=600"], "clusters"),
+        (["--space", "isic3", "--data", ".", "data=demo"], "data=demo"),
         (["--space", "isic3", "profile=smoke", "baselines.imagenet=none.pth"], "none.pth"),
         (
             ["--space", "isic3", "profile=smoke", "--tracking-uri", "http://127.0.0.1:9"],

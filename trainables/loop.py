@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,12 @@ class Loop:
     evaluate: Callable[[Task], dict[str, float]] | None = None
 
     def __post_init__(self) -> None:
-        self.epoch_steps = len(self.index) // self.training.global_batch
-        if self.epoch_steps == 0:
-            raise UserError(
-                f"batch of {self.training.global_batch} images: only {len(self.index)} to train "
-                "on; make profile.batch (or profile.downstream_batch) smaller"
-            )
+        self.context = context(self.training, self.data, len(self.index), self.augment, self.seed)
+        self.epoch_steps = self.context.epoch_steps
         self.device = torch.device(self.runtime.device)
         self.progress = Progress.load(self.out_dir)
-        self.steps = self._steps(self.training.epochs)
-        self.trial_steps = self._steps(self.training.lr.epochs)
+        self.steps = self.context.steps
+        self.trial_steps = _steps(self.training.lr.epochs, self.epoch_steps)
         self.rates = self.training.lr.range
 
     def train(self) -> Outcome:
@@ -129,8 +125,7 @@ class Loop:
     def _prepare(self, rate: float, steps: int) -> tuple[Task, torch.optim.Optimizer]:
         """The task and optimiser of this phase, fresh or as the checkpoint left them."""
         torch.manual_seed(self.seed)
-        context = self._context(steps)
-        task = self.make(context)
+        task = self.make(replace(self.context, steps=steps))
         group_batch_norm(task, self.training.bn_groups // distributed.world_size())
         task.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = task.parameter_groups()
@@ -267,23 +262,6 @@ class Loop:
             pixels = pixels.pin_memory()
         return pixels.permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 
-    def _steps(self, epochs: float) -> int:
-        return max(1, round(epochs * self.epoch_steps))
-
-    def _context(self, steps: int) -> Context:
-        return Context(
-            images=len(self.index),
-            global_batch=self.training.global_batch,
-            steps=steps,
-            epoch_steps=self.epoch_steps,
-            image_size=self.training.image_size,
-            channels=self.data.images.shape[-1],
-            mean=self.data.mean,
-            std=self.data.std,
-            augment=self.augment,
-            seed=self.seed,
-        )
-
     def _result(self, position: int) -> dict[str, Any]:
         progress, speeds = self.progress, [row["images_per_second"] for row in self.progress.rows]
         return {
@@ -300,6 +278,34 @@ class Loop:
     def _history(self) -> dict[str, Any]:
         trials = [vars(trial) | {"diverged": trial.diverged} for trial in self.progress.trials]
         return {"lr_range": trials, "train": self.progress.rows}
+
+
+def context(
+    training: Training, data: Prepared, images: int, augment: dict[str, Any], seed: int
+) -> Context:
+    """What a task may know; steps are those of the full run."""
+    epoch_steps = images // training.global_batch
+    if epoch_steps == 0:
+        raise UserError(
+            f"batch of {training.global_batch} images: only {images} to train on; "
+            "make profile.batch (or profile.downstream_batch) smaller"
+        )
+    return Context(
+        images=images,
+        global_batch=training.global_batch,
+        steps=_steps(training.epochs, epoch_steps),
+        epoch_steps=epoch_steps,
+        image_size=training.image_size,
+        channels=data.images.shape[-1],
+        mean=data.mean,
+        std=data.std,
+        augment=augment,
+        seed=seed,
+    )
+
+
+def _steps(epochs: float, epoch_steps: int) -> int:
+    return max(1, round(epochs * epoch_steps))
 
 
 @contextlib.contextmanager
