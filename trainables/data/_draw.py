@@ -57,9 +57,9 @@ class Lesion:
             frequency=rng.uniform(3.0, 5.0),
             spot=(far * np.cos(angle), far * np.sin(angle)),
             skin=np.array(
-                [rng.gamma(2, 0.05), rng.gamma(3, 0.07), rng.uniform(0.5, 2)], np.float32
+                [rng.gamma(4, 0.02), rng.gamma(6, 0.025), rng.uniform(0.3, 0.8)], np.float32
             ),
-            hairs=rng.gamma(0.5, 6),
+            hairs=rng.gamma(0.5, 2),
             radius=rng.uniform(0.4, 0.85),
         )
 
@@ -180,11 +180,11 @@ def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -
 
 def _lit(colour: Field, rng: np.random.Generator, u: Field, v: Field) -> Field:
     """Light, lens and sensor: white balance, gradient, vignette, gamma, blur and noise."""
-    balance = np.exp(rng.normal(0, (0.08, 0.09, 0.12))).astype(np.float32)[:, None, None]
-    gu, gv = rng.normal(0, 0.1, 2).astype(np.float32)
+    balance = np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)[:, None, None]
+    gu, gv = rng.normal(0, 0.05, 2).astype(np.float32)
     dark = np.float32(rng.uniform(0, 0.3) if rng.random() < 0.6 else 0)
-    light = np.float32(rng.uniform(0.8, 1.15)) * (1 + gu * u + gv * v)
+    light = np.float32(rng.uniform(0.92, 1.08)) * (1 + gu * u + gv * v)
     light = light * (1 - dark * np.maximum(u * u + v * v - 0.4, 0))
-    lit = np.clip(colour * balance * light, 0, 1.1) ** np.float32(rng.uniform(0.7, 1.4))
+    lit = np.clip(colour * balance * light, 0, 1.1) ** np.float32(rng.uniform(0.85, 1.15))
     grain = rng.standard_normal(lit.shape, np.float32)
-    return lit + grain * np.float32(rng.uniform(0.005, 0.03))
+    return lit + grain * np.float32(rng.uniform(0.005, 0.015))
