@@ -35,7 +35,6 @@ from trainables.errors import UserError
 from trainables.plugins import load as plugin
 
 if TYPE_CHECKING:
-    from search.live import LiveView
     from search.store import StageStore
     from search.tracking import Tracker
     from trainables.cache import Prepared
@@ -226,6 +225,7 @@ class Session:
             return set()
         from search import tuning
         from search.live import LiveView
+        from search.progress import Progress
         from trainables.preflight import check
 
         check(self.plan.stages(Proposal(tuple(self.space.tasks))), self.data)
@@ -239,7 +239,7 @@ class Session:
         scratch = self.out / "ray"
         try:
             with LiveView(self.console, self.plan) as view:
-                show = _Progress(view, self, crew.limit)
+                show = Progress(view, self.questions, self.policy, self.started, self.mirror)
                 status = tuning.run(
                     questions, ready, self._settings(crew), crew, self.cluster.namespace, scratch,
                     show,
@@ -344,37 +344,6 @@ class Session:
     def close(self) -> None:
         if self.cluster is not None:
             self.cluster.close()
-
-
-class _Progress:
-    """Adds to the broker's status what only the driver knows; mirrors every new score."""
-
-    def __init__(self, view: "LiveView", session: Session, groups: int) -> None:
-        self.view, self.session, self.groups = view, session, groups
-        self.mirrored = 0
-        self.at_start = len(session.questions.scores)
-
-    def __call__(self, status: dict[str, Any]) -> None:
-        questions, policy = self.session.questions, self.session.policy
-        done = len(questions.scores) + len(questions.reasons)
-        total = policy.planned().maximum + len(self.session.plan.baselines())
-        elapsed = time.monotonic() - self.session.started
-        eta = elapsed / (done - self.at_start) * (total - done) if done > self.at_start else None
-        status["chains"] = self._known() | status["chains"]
-        self.view.update(status | {"elapsed": elapsed, "done": done, "total": total, "eta": eta})
-        if len(questions.scores) > self.mirrored:
-            self.mirrored = len(questions.scores)
-            self.session.mirror()
-
-    def _known(self) -> dict[str, Any]:
-        return {
-            str(proposal): {
-                "state": "done",
-                "score": score.balanced_accuracy,
-                "ci": [score.ci_low, score.ci_high],
-            }
-            for proposal, score in list(self.session.questions.scores.items())
-        }
 
 
 def _clock(seconds: float) -> str:
