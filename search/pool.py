@@ -16,6 +16,7 @@ import ray
 
 GROW_SECONDS = 10.0  # between looks at whether the cluster holds another group
 RETRY_SECONDS = 5.0
+JOIN_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
 
@@ -49,9 +50,12 @@ class Pool:
         self._grow()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def stop(self) -> None:
-        """Groups end by themselves once the broker tells them so; nothing is waited for."""
+    def join(self) -> None:
+        """Wait for the groups to end, which they do once the broker has told them to stop."""
         self.stopping.set()
+        deadline = time.monotonic() + JOIN_SECONDS
+        for thread in self.threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _watch(self) -> None:
         while not self.stopping.wait(GROW_SECONDS):

@@ -7,6 +7,7 @@ python search/run.py --space isic3 --dry-run          # the plan, nothing traine
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = " ".join(["python", "search/run.py", *(argv or sys.argv[1:])])
         print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
         print(f"    {again}", file=sys.stderr, flush=True)
-        return INTERRUPTED
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # Ray's processes end with their driver; its threads won't
     finally:
         if session is not None:
             session.close()

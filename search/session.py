@@ -183,7 +183,6 @@ class Session:
             try:
                 trained = self._train()
             except KeyboardInterrupt:
-                self.close()
                 self._report(self._stages() - before, interrupted=True)
                 raise
             return self._report(trained, interrupted=False)

@@ -180,10 +180,11 @@ def run(
         _tuner(questions, ready, crew.limit, namespace, scratch).fit()
         status = ray.get(broker.status.remote())
         show(status)
+        ray.get(broker.stop.remote())
+        pool.join()
         return status
     finally:
         over.set()
-        pool.stop()
         watcher.join(timeout=5)
 
 
