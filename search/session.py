@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from search import hardware
+from search import environment, hardware
 from search.chain import (
     BASELINES,
     IMAGENET,
@@ -70,6 +70,7 @@ class Session:
         return int(self._connect().get("GPU", 0))
 
     def _connect(self) -> dict[str, float]:
+        environment.prepare(self.args.address)
         from search.tuning import Cluster
 
         self.cluster = self.cluster or Cluster(self.args.address)
@@ -222,7 +223,6 @@ class Session:
         ready = questions.next()
         if ready is None:
             return set()
-        from search import tuning
         from search.live import LiveView
         from search.progress import Progress
         from trainables.preflight import check
@@ -230,6 +230,8 @@ class Session:
         check(self.plan.stages(Proposal(tuple(self.space.tasks))), self.data)
         check([self.plan.downstream(ready)], self.data)
         resources = self._connect()
+        from search import tuning
+
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())
         crew = tuning.crew(self.space, resources, wanted)

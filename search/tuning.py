@@ -7,7 +7,6 @@ Trials hold a `driver_slot`, no CPU, so that they can never starve the worker gr
 """
 
 import logging
-import os
 import socket
 import threading
 import uuid
@@ -97,8 +96,6 @@ class Cluster:
     def connect(self) -> dict[str, float]:
         """The cluster's resources; UserError if there is nothing at the address."""
         if not ray.is_initialized():
-            for key, value in ENVIRONMENT.items():
-                os.environ.setdefault(key, value)
             common: dict[str, Any] = {"namespace": self.namespace, "log_to_driver": False}
             common |= {"logging_level": logging.ERROR}
             if self.address is None:
@@ -111,7 +108,6 @@ class Cluster:
         ray.shutdown()
 
     def _start(self, common: dict[str, Any]) -> None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         slots = {"driver_slot": 2.0 * hardware.cpus() + 2}
         ray.init(num_cpus=hardware.cpus(), resources=slots, include_dashboard=False, **common)
 
@@ -127,18 +123,6 @@ class Cluster:
                 f"--address {address}: no Ray cluster answers ({reason}); want HOST:PORT of a "
                 "running head (`ray start --head`), `auto`, or leave it out to use this machine"
             ) from None
-
-
-ENVIRONMENT = {  # see the README's notes on Ray
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 @dataclass(frozen=True)
