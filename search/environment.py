@@ -4,6 +4,7 @@ import os
 
 EVERYWHERE = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, not a copy made by uv
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune keeps quiet: the live view speaks
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less a group
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how long the end of a group goes unnoticed
