@@ -8,11 +8,16 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
+
+from search.space import RuntimeChoice
+
+Resources: TypeAlias = Mapping[str, float]
 
 GROW_SECONDS = 10.0  # between looks at whether the cluster holds another group
 RETRY_SECONDS = 5.0
@@ -21,30 +26,46 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class GroupShape:
-    """workers a group, and what each of them takes."""
+class Crew:
+    """Up to `limit` groups of so many workers, and what each worker takes."""
 
+    limit: int
     workers: int
     threads: int
     gpu: bool
 
-    def fit(self, resources: dict[str, float]) -> int:
-        """How many groups these resources hold."""
+    @classmethod
+    def of(cls, runtime: RuntimeChoice, nodes: Sequence[Resources], wanted: int) -> "Crew":
+        """As many groups as are wanted; each node's CPUs shared out among its workers."""
+        limit = runtime.groups or wanted
+        gpu = any(node.get("GPU") for node in nodes)
+        if gpu:
+            shares = [n["CPU"] // n["GPU"] for n in nodes if n.get("GPU")]
+        else:
+            cpus = [n["CPU"] for n in nodes if n.get("CPU")]
+            at_once = min(limit * runtime.workers, sum(cpus))
+            shares = [min(cpus) // -(-at_once // len(cpus))]
+        threads = runtime.threads or max(1, int(min(shares)))
+        return cls(limit, runtime.workers, threads, gpu)
+
+    def fit(self, resources: Resources) -> int:
+        """How many groups these resources hold, no more than the limit."""
         by_cpu = resources.get("CPU", 0) // (self.workers * self.threads)
         by_gpu = resources.get("GPU", 0) // self.workers if self.gpu else by_cpu
-        return int(min(by_cpu, by_gpu))
+        return int(min(by_cpu, by_gpu, self.limit))
 
 
 class Pool:
-    """Keeps `limit` groups, or as many as fit, serving the broker until `stop`."""
+    """Keeps as many groups as fit serving the broker until `join`."""
 
-    def __init__(
-        self, shape: GroupShape, limit: int, broker: str, namespace: str, scratch: Path
-    ) -> None:
-        self.shape, self.limit, self.scratch = shape, limit, scratch
+    def __init__(self, crew: Crew, broker: str, namespace: str, scratch: Path) -> None:
+        self.crew, self.scratch = crew, scratch
         self.config = {"broker": broker, "namespace": namespace}
         self.threads: list[threading.Thread] = []
         self.stopping = threading.Event()
+
+    def size(self) -> int:
+        return max(1, len(self.threads))
 
     def start(self) -> None:
         self._grow()
@@ -62,7 +83,7 @@ class Pool:
             self._grow()
 
     def _grow(self) -> None:
-        wanted = min(self.limit, self.shape.fit(ray.cluster_resources()))
+        wanted = self.crew.fit(ray.cluster_resources())
         while len(self.threads) < wanted:
             group = f"group-{len(self.threads)}"
             thread = threading.Thread(target=self._keep, args=(group,), daemon=True, name=group)
@@ -87,13 +108,13 @@ class Pool:
 
         from trainables.worker import serve
 
-        per_worker = {"CPU": self.shape.threads} | ({"GPU": 1} if self.shape.gpu else {})
+        per_worker = {"CPU": self.crew.threads} | ({"GPU": 1} if self.crew.gpu else {})
         return TorchTrainer(
             serve,
             train_loop_config=self.config | {"group": group},
             scaling_config=ScalingConfig(
-                num_workers=self.shape.workers,
-                use_gpu=self.shape.gpu,
+                num_workers=self.crew.workers,
+                use_gpu=self.crew.gpu,
                 resources_per_worker=per_worker,
             ),
             run_config=RunConfig(

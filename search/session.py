@@ -231,11 +231,18 @@ class Session:
         check([self.plan.downstream(ready)], self.data)
         resources = self._connect()
         from search import tuning
+        from search.pool import Crew
 
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())
-        crew = tuning.crew(self.space, resources, wanted)
-        self._say(f"{crew.limit} worker groups of {crew.shape.workers} x {crew.shape.threads} CPU")
+        crew = Crew.of(self.space.runtime, self.cluster.nodes(), wanted)
+        groups = crew.fit(resources)
+        if groups == 0:
+            raise UserError(
+                f"runtime.workers={crew.workers}, runtime.threads={crew.threads}: no worker group "
+                f"fits on {self.device}; make one of them smaller"
+            )
+        self._say(f"{groups} worker groups of {crew.workers} x {crew.threads} CPU threads")
         self.tracker.start(self.plan, self._info(set(), interrupted=False))
         scratch = self.out / "ray"
         try:
@@ -260,7 +267,7 @@ class Session:
             cache=space.cache,
             weights=space.baselines.imagenet,
             runtime=Runtime(
-                threads=crew.shape.threads,
+                threads=crew.threads,
                 log_every=runtime.log_every,
                 checkpoint_seconds=runtime.checkpoint_seconds,
             ),

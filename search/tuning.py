@@ -11,7 +11,6 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ from ray.tune.search import Searcher
 
 from search import hardware
 from search.broker import Broker, Settings
-from search.pool import GroupShape, Pool
+from search.pool import Crew, Pool
 from search.proposal import Proposal
 from search.questions import METRIC, Questions
-from search.space import Space
 from trainables.errors import UserError
 
 BROKER = "broker"
 POLL_SECONDS = 0.5
 SLOTS = {"driver_slot": 1.0}
+log = logging.getLogger(__name__)
 
 
 class ChainTrial(tune.Trainable):
@@ -55,14 +54,19 @@ class ChainTrial(tune.Trainable):
 
 
 class PolicySearch(Searcher):
-    """Tune's view of `Questions`."""
+    """Tune's view of `Questions`: no more trials at a time than there are worker groups."""
 
-    def __init__(self, questions: Questions, ready: Proposal, namespace: str) -> None:
+    def __init__(
+        self, questions: Questions, ready: Proposal, namespace: str, capacity: Callable[[], int]
+    ) -> None:
         super().__init__(metric=METRIC, mode="max")
+        self.capacity = capacity
         self.questions, self.ready, self.namespace = questions, [ready], namespace
         self.trials: dict[str, Proposal] = {}
 
     def suggest(self, trial_id: str) -> Any:
+        if len(self.trials) >= self.capacity():
+            return None
         proposal = self.ready.pop() if self.ready else self.questions.next()
         if proposal is None:
             return Searcher.FINISHED if self.questions.finished() else None
@@ -78,6 +82,9 @@ class PolicySearch(Searcher):
         if (proposal := self.trials.pop(trial_id, None)) is not None:
             reason = (result or {}).get("reason")
             self.questions.answer(proposal, reason or "its trial was lost")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it could restore; this search is resumed from the store
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and the store are the search's state."""
@@ -104,12 +111,23 @@ class Cluster:
                 self._join(self.address, common)
         return ray.cluster_resources()
 
+    def nodes(self) -> list[dict[str, float]]:
+        """The resources of each node that is alive."""
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
     def close(self) -> None:
         ray.shutdown()
 
     def _start(self, common: dict[str, Any]) -> None:
-        slots = {"driver_slot": 2.0 * hardware.cpus() + 2}
-        ray.init(num_cpus=hardware.cpus(), resources=slots, include_dashboard=False, **common)
+        cpus = hardware.cpus()
+        local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
+        local |= {"resources": {"driver_slot": 2.0 * cpus + 2}}
+        try:
+            ray.init(**local, **common)
+        except Exception as error:  # Ray gives a busy machine 30 s and raises nothing finer
+            log.warning("Ray did not start: %s; trying once more", error)
+            ray.shutdown()
+            ray.init(**local, **common)
 
     def _join(self, address: str, common: dict[str, Any]) -> None:
         host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -125,23 +143,6 @@ class Cluster:
             ) from None
 
 
-@dataclass(frozen=True)
-class Crew:
-    """How many worker groups of which shape."""
-
-    shape: GroupShape
-    limit: int
-
-
-def crew(space: Space, resources: dict[str, float], wanted: int) -> Crew:
-    """As many groups as fit and are wanted; the CPUs shared out among their workers."""
-    runtime, cpus = space.runtime, int(resources.get("CPU", 1))
-    gpus = int(resources.get("GPU", 0))
-    limit = max(1, min(runtime.groups or wanted, (gpus or cpus) // runtime.workers))
-    threads = runtime.threads or max(1, cpus // (limit * runtime.workers))
-    return Crew(GroupShape(runtime.workers, threads, gpus > 0), limit)
-
-
 def run(
     questions: Questions,
     ready: Proposal,
@@ -155,13 +156,14 @@ def run(
     actor: Any = ray.remote(Broker).options(name=BROKER, num_cpus=0, max_concurrency=1000)
     broker = actor.remote(questions.plan, settings)
     broker.watch.remote()
-    pool = Pool(crew.shape, crew.limit, BROKER, namespace, scratch)
+    pool = Pool(crew, BROKER, namespace, scratch)
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(broker, show, over), daemon=True)
     try:
         pool.start()
         watcher.start()
-        _tuner(questions, ready, crew.limit, namespace, scratch).fit()
+        searcher = PolicySearch(questions, ready, namespace, pool.size)
+        _tuner(searcher, crew.limit, scratch).fit()
         status = ray.get(broker.status.remote())
         show(status)
         ray.get(broker.stop.remote())
@@ -172,13 +174,11 @@ def run(
         watcher.join(timeout=5)
 
 
-def _tuner(
-    questions: Questions, ready: Proposal, limit: int, namespace: str, scratch: Path
-) -> tune.Tuner:
+def _tuner(searcher: PolicySearch, limit: int, scratch: Path) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(ChainTrial, SLOTS),
         tune_config=tune.TuneConfig(
-            search_alg=PolicySearch(questions, ready, namespace),
+            search_alg=searcher,
             num_samples=-1,
             max_concurrent_trials=limit,
             reuse_actors=True,

@@ -97,6 +97,15 @@ def test_another_search_reuses_the_store(exhaustive):
     assert all(one[chain] == value for chain, value in table(folder, "two").items() if value)
 
 
+def test_optuna_proposes_within_its_budget(exhaustive):
+    folder, _, _ = exhaustive
+    tpe = ["--policy", "tpe", "--budget", "4", "policy.params.windows=[full]"]
+    summary = search(folder, "--out", "three", *tpe)
+    assert (summary["stages_trained"], summary["policy"]) == (0, "tpe")
+    scored = {chain for chain, value in table(folder, "three").items() if value}
+    assert len(scored - {"scratch"}) == 4
+
+
 def test_the_best_backbone_loads(exhaustive):
     folder, _, _ = exhaustive
     snippet = folder / "one" / "best" / "load.py"

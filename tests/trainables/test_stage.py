@@ -186,3 +186,19 @@ def test_two_ranks_make_the_update_that_one_makes(data, tmp_path, task):
         apart = weights["one"][key] - weights["two"][key]
         assert moved.norm() > 0, key
         assert apart.norm() < 0.02 * moved.norm() + 1e-6, key
+
+
+def test_fine_tuning_starts_from_a_weight_file_and_refuses_one_that_does_not_fit(tmp_path):
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    from trainables.backbone import Backbone
+    from trainables.downstream.finetune import load_weights
+
+    whole = ResNet(BasicBlock, [1, 1, 1, 1])
+    torch.save(whole.state_dict(), tmp_path / "imagenet.pth")
+    backbone = Backbone("resnet10")
+    load_weights(backbone, tmp_path / "imagenet.pth")
+    expected = whole.state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in backbone.state_dict().items())
+    with pytest.raises(UserError, match=r"imagenet\.pth does not fit the backbone"):
+        load_weights(Backbone("resnet18"), tmp_path / "imagenet.pth")
