@@ -1,0 +1,75 @@
+"""The losses that every training loop gave when its numbers were last agreed upon.
+
+    python -m tests.golden.record [NAME ...]    # after a change that is meant to change them
+
+Each file beside this one holds the losses of ten steps on the built-in images, and the version of
+the code that gave them. At usual rates two processors' rounding errors grow tenfold with every step
+on so small a network; at RATES they stay below the tolerance, and what training changes in the
+losses stays well above it. Who changes the numbers raises `Task.version` (and `version` in the YAML
+file), records them anew and says so in the commit.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.proposal import Proposal
+from tests.trainables import small
+from trainables.downstream.finetune import finetune
+from trainables.spec import Runtime
+from trainables.stage import train_stage
+
+HERE = Path(__file__).parent
+DOWNSTREAM = "downstream"
+NAMES = (*small.TASKS, DOWNSTREAM)
+STEPS = 10
+RATES = {
+    "byol": 1e-4,
+    "moco": 5e-5,
+    "odc": 1e-3,
+    "relative_location": 3e-5,
+    "rotation": 1e-4,
+    "swav": 3e-5,
+    DOWNSTREAM: 1e-4,
+}
+
+
+def measure(name: str, cache: Path) -> dict[str, Any]:
+    """Version and losses of the task, or of fine-tuning from scratch, step by step."""
+    torch.set_num_threads(1)
+    data, runtime = small.prepared(cache), Runtime(threads=1, log_every=1)
+    epochs = STEPS / (len(data.split["train"]) // 16)
+    seen: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        if name == DOWNSTREAM:
+            plan = small.plan(data, f"downstream.lr_range=[{RATES[name]}]")
+            score = plan.downstream(Proposal(("scratch",)))
+            finetune(score, runtime, data, None, Path(folder), lambda p: _keep(seen, p))
+            return {"version": score.version, "losses": seen[:STEPS]}
+        rate = f"tasks.{name}.lr_range=[{RATES[name]}]"
+        plan = small.plan(data, rate, f"profile.epochs={epochs}")
+        stage = plan.stages(Proposal((name,)))[0]
+        unlabelled = small.unlabelled(data)
+        train_stage(stage, runtime, unlabelled, None, Path(folder), lambda p: _keep(seen, p))
+    return {"version": stage.version, "losses": seen}
+
+
+def _keep(seen: list[float], progress: dict[str, Any]) -> None:
+    if "loss" in progress:
+        seen.append(progress["loss"])
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((HERE / f"{name}.json").read_text())
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as cache:
+        for name in sys.argv[1:] or NAMES:
+            text = json.dumps(measure(name, Path(cache)), indent=1)
+            (HERE / f"{name}.json").write_text(text + "\n")
+            print(name, text)
