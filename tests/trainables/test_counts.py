@@ -1,0 +1,167 @@
+"""What a step may cost, as counts: no timed test, so nothing here depends on the machine."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from search.proposal import Proposal
+from tests.trainables import small
+from trainables.bench.pipelines import Ours, feed_of, stepper
+from trainables.feed import Feed
+from trainables.spec import Runtime
+from trainables.stage import train_stage
+
+FORWARDS = {  # images (views, patches) that backbones see, per image and step: calls, images
+    "relative_location": (1, 9),
+    "rotation": (1, 4),
+    "odc": (1, 1),
+    "moco": (2, 2),
+    "byol": (2, 4),
+    "swav": (2, 6),
+}
+READS = {"odc": 1}  # values a step reads back: is a cluster too small?
+
+
+class Used:
+    """As `bench.images.Images`: what a step is fed from."""
+
+    def __init__(self, data):
+        self.prepared, self.index = data, data.split["train"]
+
+
+class Count(TorchDispatchMode):
+    """Values read back from the device: each makes a GPU wait."""
+
+    reads = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket
+        self.reads += name in (torch.ops.aten._local_scalar_dense, torch.ops.aten.is_nonzero)
+        return func(*args, **(kwargs or {}))
+
+
+class Counting(np.ndarray):
+    """Images that count the bytes taken from them."""
+
+    bytes = 0
+
+    def take(self, *args, **kwargs):
+        taken = np.asarray(self).take(*args, **kwargs)
+        Counting.bytes += taken.nbytes
+        return taken
+
+    def __getitem__(self, key):
+        raise AssertionError("images are read in one way only")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    torch.set_num_threads(1)
+    return small.prepared(tmp_path_factory.mktemp("cache"))
+
+
+def ready(data, task):
+    stage = small.plan(data).stages(Proposal.parse(task))[0]
+    used, device = Used(data), torch.device("cpu")
+    feed = feed_of(stage, used, device)
+    return feed, stepper(stage, Ours.context_of(stage, used), stage.training, feed)
+
+
+@pytest.mark.parametrize("task", small.TASKS)
+def test_backbone_forwards_and_readings_of_a_step(data, task):
+    feed, step = ready(data, task)
+    seen = []
+    for name, module in step.task.named_modules():
+        if name.endswith("backbone"):
+            module.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    batch = feed.batch(0)
+    with Count() as count:
+        step(batch)
+    assert (len(seen), sum(seen) / len(batch.index)) == FORWARDS[task]
+    assert count.reads <= READS.get(task, 0)
+
+
+def test_a_step_reads_the_bytes_of_its_images_once(data):
+    watched = small.replace(data, images=data.images.view(Counting))
+    feed = Feed(watched, data.split["train"], 16, 0, torch.device("cpu"))
+    Counting.bytes = 0
+    steps = 5
+    for step in range(steps):
+        feed.batch(step)
+    feed._pool.shutdown()
+    one = np.prod(data.images.shape[1:])
+    assert Counting.bytes == (steps + 1) * 16 * one  # one batch is read ahead
+
+
+def test_what_was_read_ahead_changes_nothing(data):
+    def feed():
+        return Feed(data, data.split["train"], 16, 0, torch.device("cpu"))
+
+    inorder, back = feed(), feed()
+    batches = [inorder.batch(step) for step in range(4)]
+    for step in (3, 1, 0, 2):
+        batch = back.batch(step)
+        assert torch.equal(batch.images, batches[step].images)
+        assert torch.equal(batch.index, batches[step].index)
+    rows = data.split["train"][batches[0].index.numpy()]
+    assert np.array_equal(batches[0].images.permute(0, 2, 3, 1).numpy(), data.images[rows])
+
+
+def test_a_stage_writes_its_result_and_few_checkpoints(data, tmp_path, monkeypatch):
+    renamed, original = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (renamed.append(b), original(a, b))[1])
+    stage = small.plan(data).stages(Proposal.parse("relative_location"))[0]
+    train_stage(stage, Runtime(threads=1), data, None, tmp_path, lambda _: None)
+    assert renamed == []  # shorter than `checkpoint_seconds`
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"backbone.safetensors", "history.json"}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="no /proc/self/smaps here")
+def test_two_processes_share_the_pages_of_the_cache(data):
+    code = (
+        "import sys, numpy as np; images = np.load(sys.argv[1], mmap_mode='r'); images.sum()\n"
+        "print('read', flush=True); sys.stdin.readline()\n"
+        "kb, inside = {}, False\n"
+        "for line in open('/proc/self/smaps'):\n"
+        "    key, _, rest = line.partition(':')\n"
+        "    if '-' in key.split(' ')[0]: inside = sys.argv[1] in line\n"
+        "    elif inside and key in ('Rss', 'Pss', 'Private_Dirty'):\n"
+        "        kb[key] = int(rest.split()[0])\n"
+        "print(kb['Rss'], kb['Pss'], kb['Private_Dirty'], flush=True); sys.stdin.readline()\n"
+    )
+    run = [sys.executable, "-c", code, os.path.realpath(data.images.filename)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(run, **pipes) for _ in range(2)]
+    for process in both:
+        assert process.stdout.readline() == "read\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        whole, share, own = map(int, process.stdout.readline().split())
+        assert whole > 0.9 * data.images.nbytes / 1024
+        assert share <= 0.55 * whole
+        assert own == 0
+    for process in both:
+        process.communicate("\n")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("task", [task for task in small.TASKS if task not in READS])
+def test_nothing_in_a_step_makes_a_gpu_wait(data, task):
+    stage = small.plan(data).stages(Proposal.parse(task))[0]
+    used, device = Used(data), torch.device("cuda")
+    feed = feed_of(stage, used, device)
+    step = stepper(stage, Ours.context_of(stage, used), stage.training, feed)
+    step(feed.batch(0))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in (1, 2):
+            step(feed.batch(number))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

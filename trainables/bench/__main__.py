@@ -1,0 +1,191 @@
+"""How fast is a training step, what limits it, and how fast are public pipelines?
+
+All pipelines train on the same images, task, model, batch and precision, in short turns one after
+the other. A table is printed; throughput.json and throughput.png are written to --out.
+
+  ours         the cache, views made in batches on the device, the training step
+  limit        the same with one batch of pixels that lies on the device: no reading, no copying
+  step alone   the same with its views made once: forward, backward, optimiser, nothing else
+  torchvision  our model, loss and optimiser, fed by torchvision's transforms in a DataLoader with
+               one worker a core, from JPEG files
+  lightly      lightly's transforms, heads and loss on our backbone, where it has the task
+               (uv sync --group bench)
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.bench import figure, public
+from trainables.bench.images import BUILT, Images, build_rate, collect, read_rate
+from trainables.bench.measure import Measured, race
+from trainables.bench.pipelines import Ours, Pipeline, Public
+from trainables.bench.recipes import Recipes
+from trainables.errors import UserError
+from trainables.plugins import available, unknown
+from trainables.processor import cores
+from trainables.spec import StageSpec
+
+HAS_LIGHTLY = importlib.util.find_spec("lightly") is not None
+COLUMNS = ("ours", "limit", "step alone", "torchvision", "lightly")
+WAITING, MEMORY = "waiting: ours, torchvision", "memory: the same"
+MISSING = "lightly: not installed, its rows are left out (uv sync --group bench)"
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainables.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    tasks = available("trainables.pretext")
+    gpu = torch.cuda.is_available()
+    add = parser.add_argument
+    add("--profile", default="gpu" if gpu else "cpu", help="spaces/profile/NAME.yaml: model, "
+        "sizes, batch, precision (default here: %(default)s)")  # fmt: skip
+    add("--tasks", default=",".join(tasks), help="default: %(default)s")
+    add("--data", type=Path, help="real images; default: generated JPEG files of 600 x 450 px")
+    add("--dataset", help="how --data is laid out: spaces/data/NAME.yaml (default: isic2019)")
+    add("--seconds", type=float, default=15.0, help="of each pipeline (default: %(default)s)")
+    add("--out", type=Path, default=Path("runs/bench"), help="default: %(default)s")
+    add("--json", action="store_true", help="print everything as the last line")
+    args = parser.parse_args(argv)
+    args.tasks = args.tasks.split(",")
+    for task in args.tasks:
+        if task not in tasks:
+            raise UserError(unknown("task", task, tasks))
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        args = arguments(argv)
+        result = measure(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "throughput.json").write_text(json.dumps(result, indent=1))
+    figure.draw(result, args.out / "throughput.png")
+    print(f"{args.out / 'throughput.json'}, {args.out / 'throughput.png'}")
+    if args.json:
+        print(json.dumps(result))
+    return 0
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipes = Recipes(args.profile, device)
+    data = recipes.data((args.dataset or "isic2019") if args.data else "folder")
+    with tempfile.TemporaryDirectory() as work:
+        images = collect(data, args.data, Path(work))
+        result = about(recipes, images, device)
+        print(result["title"], describe_cache(result["cache"]), sep="\n")
+        if not HAS_LIGHTLY:
+            print(MISSING)
+        print(heading())
+        for task in args.tasks:
+            stage = recipes.stage(task, data, images.prepared)
+            found = race(
+                pipelines(stage, images, device),
+                stage.training.global_batch,
+                args.seconds,
+                device,
+            )
+            result["tasks"][task] = summary(found)
+            print(line(task, result["tasks"][task]), flush=True)
+    return result
+
+
+def about(recipes: Recipes, images: Images, device: torch.device) -> dict[str, Any]:
+    sizes, batch = recipes.sizes, recipes.sizes["batch"]
+    gpu = torch.cuda.get_device_name() if device.type == "cuda" else ""
+    where = f"{gpu} and {cores()} CPU cores" if gpu else f"{cores()} CPU cores"
+    drawn = "generated images" if images.generated else images.spec.name
+    title = (
+        f"{where}; profile {recipes.profile}: {sizes['backbone']}, {sizes['image_size']} px, "
+        f"batch {batch}, {sizes['precision']}; {drawn}"
+    )
+    cache = {
+        "build": build_rate(images),
+        "read": read_rate(images.prepared, batch),
+        "bytes": images.prepared.images[0].nbytes,
+        "shape": list(images.prepared.images.shape),
+    }
+    settings = {"profile": recipes.profile, **sizes, "data": asdict(images.spec)}
+    return {"title": title, "torch": torch.__version__, "device": gpu or "cpu", "cores": cores(),
+            "generated": images.generated, "settings": settings, "cache": cache,
+            "tasks": {}}  # fmt: skip
+
+
+def pipelines(stage: StageSpec, images: Images, device: torch.device) -> dict[str, Pipeline]:
+    """Those there are of the task, each with a model of its own."""
+    ctx = Ours.context_of(stage, images)
+    found: dict[str, Pipeline] = {
+        "ours": Ours(stage, images, device),
+        "limit": Ours(stage, images, device, "resident"),
+        "step alone": Ours(stage, images, device, "resident", made=True),
+    }
+    if stage.pretext in public.OF_TASK:
+        views = public.OF_TASK[stage.pretext](stage, ctx)
+        found["torchvision"] = Public(stage, images, device, cores(), views)
+    if HAS_LIGHTLY:
+        from trainables.bench import of_lightly
+
+        if stage.pretext in of_lightly.OF_TASK:
+            found["lightly"] = of_lightly.Lightly(stage, ctx, images, device, cores())
+    return found
+
+
+def summary(found: dict[str, Measured]) -> dict[str, Any]:
+    ours = found["ours"]
+    return {
+        "of_limit": ours.over(found["limit"]),
+        "over": {name: ours.over(found[name]) for name in COLUMNS[3:] if name in found},
+        "pipelines": {name: plain(one) for name, one in found.items()},
+    }
+
+
+def plain(one: Measured) -> dict[str, Any]:
+    return {
+        "rate": one.rate,
+        "waiting": one.waiting,
+        "memory": one.memory,
+        "turns": one.rates,
+    }
+
+
+def heading() -> str:
+    rates = "".join(f"{name:>13}" for name in COLUMNS)
+    ratios = f"{'ours/limit':>12}{'/torchvision':>14}{'/lightly':>10}"
+    return f"{'images/s':18}{rates}{ratios}   {WAITING:>26}   {MEMORY}"
+
+
+def line(task: str, row: dict[str, Any]) -> str:
+    lines = row["pipelines"]
+    rates = "".join(f"{lines[n]['rate']:13.0f}" if n in lines else f"{'–':>13}" for n in COLUMNS)
+    over = [f"{row['over'][n]:.2f}" if n in row["over"] else "–" for n in COLUMNS[3:]]
+    both = [lines[name] for name in ("ours", "torchvision") if name in lines]
+    waiting = ", ".join(f"{one['waiting']:.0%}" for one in both)
+    memory = ", ".join(f"{one['memory'] / 2**30:.2f} GiB" for one in both)
+    ratios = f"{row['of_limit']:12.2f}{over[0]:>14}{over[1]:>10}"
+    return f"{task:18}{rates}{ratios}   {waiting:>26}   {memory}"
+
+
+def describe_cache(cache: dict[str, Any]) -> str:
+    return (
+        f"cache: built at {cache['build']:.0f} images/s ({BUILT} timed), read at "
+        f"{cache['read']:.0f} images/s by one thread, {cache['bytes'] / 1024:.0f} KiB an image"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
