@@ -6,6 +6,7 @@
     while not policy.finished():
         proposal = policy.ask()             # None: nothing until something in flight is told
         policy.tell(proposal, score)        # None or not a finite number: failed
+    policy.best()                           # what it recommends of all that was tried
 
 Ask as often as workers are free, tell in any order. A proposal is asked once, and only after its
 parent was told a score, so descendants of a failed one are never asked. No I/O, no clock: what is
@@ -25,6 +26,8 @@ from typing import Any
 from search.chain import Chain, enumerate_chains, name, prefixes
 from search.proposal import FULL, Proposal
 from trainables.spec import Score
+
+Z95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Policy:
         self.prepare()
         self._asked: dict[Proposal, None] = {}
         self._told: dict[Proposal, float | None] = {}
+        self._noise: dict[Proposal, float] = {}
         self._open: dict[Proposal, None] = dict.fromkeys(self._children(None))
 
     # What a policy writes.
@@ -101,12 +105,24 @@ class Policy:
         assert proposal not in self._told, f"{proposal} was told before"
         value = score.balanced_accuracy if score else math.nan
         self._told[proposal] = value if math.isfinite(value) else None
-        if self._told[proposal] is not None:
-            self._open |= dict.fromkeys(self._children(proposal))
+        if score and self._told[proposal] is not None:
+            width = score.ci_high - score.ci_low
+            self._noise[proposal] = width / (2 * Z95) if 0 <= width < math.inf else 0.0
+            children = (p for p in self._children(proposal) if p not in self._asked)
+            self._open |= dict.fromkeys(children)
 
     def finished(self) -> bool:
         """Nothing will be asked any more, whatever is told for what is in flight."""
         return self._spent() or not (self.in_flight() or self._candidates())
+
+    def best(self) -> Proposal | None:
+        """What to take of all that was tried: the highest score, unless the policy knows better."""
+        scores = {
+            p: value
+            for p in sorted(self._told, key=self._place)
+            if (value := self.value(p)) is not None
+        }
+        return max(scores, key=lambda p: scores[p], default=None)
 
     def in_flight(self) -> tuple[Proposal, ...]:
         return tuple(proposal for proposal in self._asked if proposal not in self._told)
@@ -139,6 +155,10 @@ class Policy:
     def value(self, proposal: Proposal) -> float | None:
         """What was told; None if it failed or is not known yet."""
         return self._told.get(proposal)
+
+    def noise(self, proposal: Proposal) -> float:
+        """Standard deviation of what was told, from its interval; 0 if that says nothing."""
+        return self._noise.get(proposal, 0.0)
 
     def failed(self, proposal: Proposal) -> bool:
         return proposal in self._told and self._told[proposal] is None

@@ -1,4 +1,4 @@
-"""A seeded random walk over the tree: any child of anything finished, all equally likely.
+"""Singles, then a seeded random walk over the tree: any child of anything finished, alike likely.
 
 The baseline that a cleverer policy has to beat.
 """
@@ -11,4 +11,5 @@ from search.proposal import Proposal
 
 class Plugin(Policy):
     def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
-        return self.rng().choice(candidates)
+        singles = [proposal for proposal in candidates if len(proposal.chain) == 1]
+        return self.rng().choice(singles or candidates)

@@ -1,0 +1,239 @@
+"""A Gaussian process over chains: what the scores so far say about every chain, tried or not.
+
+    tree = Tree.of(tasks=4, max_length=3)              # the chains of four tasks, as rows
+    belief = Belief(tree, Known(rows, scores, sds, flying), singles)
+    belief.mean(), belief.gain(best), belief.chance(best, margin=0.5)
+
+A chain's score is a sum of unknown normal effects:
+
+    score(chain) = mean + longer·[more than one task] + rise·(share of rising less falling steps)
+                   + sum over its prefixes p of keep^(stages since p) · step(p)
+    step(p) = own[last task] + pair[last two tasks] + rest[p]
+
+`keep` is the share of what a stage brought that outlives the next one, so chains with a common
+prefix share its effects. Which keep, and how large the effects: every point of a small grid is
+weighted by how well it explains the scores (marginal likelihood), and beliefs are averaged over the
+best few. `rise` has a prior mean above zero: that is the curriculum heuristic, for the data to
+overrule. Scores are in percentage points. A chain in flight is taken to score its mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations, product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.special import ndtr
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+LONGER, RISE = 0.3, 0.3  # prior sd as shares of the scale; that of `rise` is its prior mean too
+MEAN = 10.0  # prior sd of the mean, around the average of the scores: all but unknown
+POINTS, ODDS = 4, 20.0  # of the grid: averaged over at most, and how much less likely at most
+JOINTLY, SAMPLES = 200, 400  # chains and draws for the chance of any
+JITTER = 1e-3  # added to every evaluation's sd, for an interval of no width
+
+
+class Prior(NamedTuple):
+    """One point of the grid: `keep`, the prior sd of own effects, others as shares of it."""
+
+    keep: float
+    scale: float
+    pair: float
+    rest: float
+
+
+GRID = [Prior(*p) for p in product((0.0, 0.3, 0.6), (1.5, 3.0, 6.0), (0.15, 0.5), (0.1, 0.3))]
+
+
+class Tree:
+    """All chains of so many tasks, as rows; shorter ones first, in the tasks' order."""
+
+    def __init__(self, tasks: int, max_length: int) -> None:
+        lengths = range(1, max_length + 1)
+        self.tasks = tasks
+        self.chains = [chain for n in lengths for chain in permutations(range(tasks), n)]
+        self.row = {chain: row for row, chain in enumerate(self.chains)}
+        self.length = np.array([len(chain) for chain in self.chains])
+        self.path = np.full((len(self.chains), max_length), -1)  # rows of the prefixes
+        for row, chain in enumerate(self.chains):
+            self.path[row, : len(chain)] = [self.row[chain[:n]] for n in range(1, len(chain) + 1)]
+        self.every = np.arange(len(self.chains))
+        self.base = max_length + 1  # of the digits in `common`
+        self.itself = self.length * (1 + self.base + self.base**2)  # the same, with itself
+        self.rest = {prior: self._rest(prior) for prior in GRID}
+        self.steps = {keep: self._steps(keep) for keep in (1.0, *{prior.keep for prior in GRID})}
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def of(cls, tasks: int, max_length: int) -> "Tree":
+        return cls(tasks, max_length)
+
+    def _steps(self, keep: float) -> tuple[Array, Array]:
+        """How much of each task's own effect, and of each transition's, is in each chain."""
+        own = np.zeros((len(self.chains), self.tasks))
+        pair = np.zeros((len(self.chains), self.tasks, self.tasks))
+        for row, chain in enumerate(self.chains):
+            if len(chain) > 1:
+                parent = self.row[chain[:-1]]
+                own[row], pair[row] = keep * own[parent], keep * pair[parent]
+                pair[row, chain[-2], chain[-1]] += 1
+            own[row, chain[-1]] += 1
+        return own, pair.reshape(len(pair), -1)
+
+    def rise(self, singles: Array) -> Array:
+        """Rising less falling steps, as a share of a chain's steps; NaN: an unknown single."""
+        step = np.nan_to_num(np.sign(singles[None, :] - singles[:, None])).ravel()
+        return self.steps[1.0][1] @ step / np.maximum(self.length - 1, 1)
+
+    def effects(self, prior: Prior, rise: Array, rows: Rows) -> Array:
+        """What is in these chains of every effect but `rest`, times the effect's prior sd."""
+        own, pair = (part[rows] for part in self.steps[prior.keep])
+        longer = (self.length[rows] > 1)[:, None]
+        mean = np.full((len(rows), 1), MEAN / prior.scale)
+        parts = [own, prior.pair * pair, LONGER * longer, RISE * rise[rows, None], mean]
+        return prior.scale * np.hstack(parts)
+
+    def common(self, some: Rows, others: Rows) -> Rows:
+        """What `rest` needs to know of each two chains: both lengths, common prefixes, as one."""
+        lengths = self.length[some][:, None] + self.base * self.length[others][None, :]
+        code = self.base * lengths
+        for one, other in zip(self.path[some].T, self.path[others].T, strict=True):
+            code += (one[:, None] == other[None, :]) & (one >= 0)[:, None]
+        return code
+
+    def _rest(self, prior: Prior) -> Array:
+        """By the code of `common`: the covariance that two chains have from common prefixes."""
+        other, one, shared = np.indices((self.base,) * 3)
+        powers = prior.keep ** np.arange(2 * self.base)
+        sums = np.concatenate([[0.0], powers[: 2 * self.base - 2 : 2].cumsum()])
+        table = powers[np.maximum(one + other - 2 * shared, 0)] * sums[shared]
+        return (prior.scale * prior.rest) ** 2 * table.ravel()
+
+
+@dataclass(frozen=True)
+class Known:
+    """Chains with their scores and the sd of their evaluations; chains in flight."""
+
+    rows: Rows
+    scores: Array
+    sds: Array
+    flying: Rows
+
+    @property
+    def noise(self) -> float:
+        """Sd of an evaluation to come."""
+        return float(np.median(self.sds)) + JITTER
+
+    def expected(self, prior: Prior, rise: Array) -> Array:
+        """Every chain's prior mean."""
+        return self.scores.mean() + RISE * prior.scale * rise
+
+
+class Posterior:
+    """All chains' scores under one prior, given what is known."""
+
+    def __init__(self, tree: Tree, prior: Prior, known: Known, rise: Array, common: Rows) -> None:
+        """`common`: the tree's, of all chains with those known and in flight."""
+        self.tree, self.prior, self.rest = tree, prior, tree.rest[prior]
+        self.effects = tree.effects(prior, rise, tree.every)
+        rows, told = np.concatenate([known.rows, known.flying]), len(known.rows)
+        before = self.effects @ self.effects[rows].T + self.rest[common]
+        noise = np.concatenate([known.sds + JITTER, np.full(len(known.flying), known.noise)])
+        root = np.linalg.cholesky(before[rows] + np.diag(noise**2))
+        self.seen = solve_triangular(root, before.T, lower=True, check_finite=False)
+        expected = known.expected(prior, rise)
+        surprise = known.scores - expected[known.rows]
+        whitened = solve_triangular(root[:told, :told], surprise, lower=True)
+        self.mean = expected + self.seen[:told].T @ whitened
+        variance = (self.effects**2).sum(1) + self.rest[tree.itself]
+        self.variance = np.maximum(variance - (self.seen**2).sum(0), 0)
+
+    def covariance(self, some: Rows, others: Rows) -> Array:
+        before = self.effects[some] @ self.effects[others].T
+        before += self.rest[self.tree.common(some, others)]
+        return before - self.seen[:, some].T @ self.seen[:, others]
+
+
+def evidence(tree: Tree, known: Known, rise: Array, common: Rows) -> Array:
+    """The scores' log marginal likelihood for each prior of the grid, up to a constant.
+
+    The residuals go in as one more row of the covariance, which makes them whitened in its root.
+    """
+    told = len(known.rows)
+    matrix = np.zeros((len(GRID), told + 1, told + 1))
+    for each, prior in zip(matrix, GRID, strict=True):
+        effects = tree.effects(prior, rise, known.rows)
+        each[:told, :told] = effects @ effects.T + tree.rest[prior][common]
+        each[:told, :told] += np.diag((known.sds + JITTER) ** 2)
+        each[told, :told] = known.scores - known.expected(prior, rise)[known.rows]
+        each[told, told] = 1e12
+    roots = np.linalg.cholesky(matrix)
+    scale = np.log(np.diagonal(roots, axis1=1, axis2=2)[:, :told]).sum(1)
+    return -scale - (roots[:, told, :told] ** 2).sum(1) / 2
+
+
+class Belief:
+    """What is known of all chains' scores: an average over the best few priors."""
+
+    def __init__(self, tree: Tree, known: Known, singles: Array) -> None:
+        """`singles`: each task's score alone, NaN where it is not known."""
+        rise, told = tree.rise(singles), len(known.rows)
+        common = tree.common(tree.every, np.concatenate([known.rows, known.flying]))
+        log = evidence(tree, known, rise, common[known.rows, :told])
+        points = np.argsort(-log, kind="stable")[:POINTS]
+        likely = np.exp(log[points] - log[points[0]])
+        points, likely = points[likely > 1 / ODDS], likely[likely > 1 / ODDS]
+        self.tree, self.known, self.weight = tree, known, likely / likely.sum()
+        self.posteriors = [Posterior(tree, GRID[p], known, rise, common) for p in points]
+
+    def mean(self) -> Array:
+        return self._average([posterior.mean for posterior in self.posteriors])
+
+    def gain(self, best: int) -> Array:
+        """By how much an evaluation of each chain is expected to lift it above `best`.
+
+        The mean of a normal's positive part: what will be thought of the difference afterwards.
+        """
+        found = []
+        for p in self.posteriors:
+            learnt = p.variance - p.covariance(self.tree.every, np.array([best]))[:, 0]
+            sd = np.abs(learnt) / np.sqrt(p.variance + self.known.noise**2) + 1e-9
+            z = (p.mean - p.mean[best]) / sd
+            found.append(sd * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)))
+        return self._average(found)
+
+    def chance(self, best: int, margin: float) -> Array:
+        """That each chain is better than `best` by more than the margin."""
+        found = []
+        for p in self.posteriors:
+            shared = p.covariance(self.tree.every, np.array([best]))[:, 0]
+            sd = np.sqrt(np.maximum(p.variance + p.variance[best] - 2 * shared, 1e-12))
+            found.append(ndtr((p.mean - p.mean[best] - margin) / sd))
+        return self._average(found)
+
+    def chance_of_any(
+        self, rows: Rows, best: int, margin: float, rng: np.random.Generator
+    ) -> float:
+        """That at least one of these chains is better than `best` by more than the margin.
+
+        By joint samples of the most promising ones; the chances of the others are added, as if they
+        excluded each other: never too low.
+        """
+        chance = self.chance(best, margin)[rows]
+        order = np.argsort(-chance, kind="stable")
+        some = np.append(rows[order[:JOINTLY]], best)
+        found = []
+        for p in self.posteriors:
+            spread = p.covariance(some, some) + JITTER**2 * np.eye(len(some))
+            drawn = np.linalg.cholesky(spread) @ rng.standard_normal((len(some), SAMPLES))
+            drawn += p.mean[some][:, None]
+            found.append((drawn[:-1].max(0) > drawn[-1] + margin).mean())
+        return float(self._average(found)) + chance[order[JOINTLY:]].sum()
+
+    def _average(self, values: Sequence[Array | float]) -> Array:
+        return self.weight @ np.stack(values)

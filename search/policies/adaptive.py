@@ -1,0 +1,141 @@
+"""Learns what makes a chain good while it searches, and stops when no chain is likely to win.
+
+The singles come first. Then a model of all chains' scores (`search/chain_model.py`: last task,
+transitions, what outlives later stages, rising singles), fitted anew to all that was told, says for
+every chain how much its evaluation is expected to lift it above the best one. The path with most of
+that per missing stage is begun; a poor prefix is no obstacle if what follows promises enough.
+
+What it recommends is the chain with the highest posterior mean, not the luckiest evaluation. It
+ends when the chance that any chain left is better than that one by more than `margin` points falls
+below `threshold`. Chains in flight are taken to score what is expected of them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from search.chain import Chain, name
+from search.chain_model import Array, Belief, Known, Rows, Tree
+from search.policies import Planned, Policy
+from search.proposal import Proposal
+from trainables.errors import UserError
+
+
+@dataclass
+class View:
+    """What is known at one moment, by rows of the tree; at least one score is."""
+
+    tree: Tree
+    known: Known
+    left: Rows  # chains that can still be tried
+    margin: float
+
+    @cached_property
+    def belief(self) -> Belief:
+        singles = np.full(self.tree.tasks, np.nan)
+        alone = self.known.rows < self.tree.tasks
+        singles[self.known.rows[alone]] = self.known.scores[alone]
+        return Belief(self.tree, self.known, singles)
+
+    @cached_property
+    def best(self) -> int:
+        rows = self.known.rows
+        return int(rows[np.argmax(self.belief.mean()[rows])])
+
+    @cached_property
+    def chance(self) -> Array:
+        return self.belief.chance(self.best, self.margin)
+
+    def over(self, threshold: float, rng: np.random.Generator) -> bool:
+        if not len(self.left) or self.chance[self.left].max() >= threshold:
+            return False
+        any_of_them = self.belief.chance_of_any(self.left, self.best, self.margin, rng)
+        return any_of_them < threshold
+
+
+class Plugin(Policy):
+    """params: margin (points), threshold (a chance): when to stop."""
+
+    def prepare(self) -> None:
+        for key, most in (("margin", math.inf), ("threshold", 1.0)):
+            came = self.params[key]
+            if not (isinstance(came, int | float) and 0 <= came <= most):
+                allowed = "0 or more points" if key == "margin" else "0 (never stop) to 1"
+                raise UserError(f"policy adaptive: params.{key}: came {came!r}; want {allowed}")
+        self._tree = Tree.of(len(self.tasks), self.max_length)
+        self._chain = [tuple(self.tasks[task] for task in c) for c in self._tree.chains]
+        self._row = {chain: row for row, chain in enumerate(self._chain)}
+        self._allowed = np.array([self._possible(chain) for chain in self._chain])
+        self._moment = (0, 0)
+        self._view: View | None = None
+        self._over = False
+
+    def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
+        if len(candidates[0].chain) == 1:
+            return candidates[0]
+        view = self._look()
+        assert view, "a chain of two is open, so a single was told"
+        missing, path = self._missing(), self._tree.path
+        gain = np.where(missing.any(1), view.belief.gain(view.best), 0.0)
+        promise = np.where(missing, gain[path], 0.0).sum(1) / np.maximum(missing.sum(1), 1)
+        first = path[np.arange(len(path)), missing.argmax(1)]
+        ready = view.left[np.isin(first[view.left], [self._row[p.chain] for p in candidates])]
+        return Proposal(self._chain[first[ready[np.argmax(promise[ready])]]])
+
+    def excluded(self, chain: Chain) -> str:
+        view = self._look() if len(chain) > 1 else None
+        if not view or not self._over:
+            return ""
+        chance = view.chance[self._row[chain]]
+        percent = f"{chance:.0%}" if chance >= 0.01 else "below 1 %"
+        return f"chance {percent} of beating {name(self._chain[view.best])} by {view.margin:g}"
+
+    def planned(self) -> Planned:
+        """Between the singles alone and everything."""
+        singles = sum(self._possible((task,)) for task in self.tasks)
+        return Planned(self._within_budget(singles), super().planned().maximum)
+
+    def best(self) -> Proposal | None:
+        view = self._look()
+        return Proposal(self._chain[view.best]) if view else None
+
+    def _look(self) -> View | None:
+        """The view of this moment; None before the first score."""
+        moment = len(self._asked), len(self._told)
+        if moment != self._moment:
+            self._moment, self._over = moment, False
+            self._view = self._new_view()
+            if self._view:
+                rng = np.random.default_rng(self.rng("stop").getrandbits(32))
+                self._over = self._view.over(self.params["threshold"], rng)
+        return self._view
+
+    def _new_view(self) -> View | None:
+        told = {self._row[p.chain]: p for p in self._told if not self.failed(p)}
+        rows = sorted(told)
+        if not rows:
+            return None
+        known = Known(
+            np.array(rows),
+            np.array([self.value(told[row]) for row in rows], float),
+            np.array([self.noise(told[row]) for row in rows]),
+            np.array(sorted(self._row[p.chain] for p in self.in_flight()), int),
+        )
+        return View(self._tree, known, self._left(), self.params["margin"])
+
+    def _left(self) -> Rows:
+        """Not yet asked, within the budget, nothing failed on the way."""
+        path, missing = self._tree.path, self._missing()
+        failed = [self._row[p.chain] for p in self._told if self.failed(p)]
+        budget = np.inf if self.budget is None else self.budget - len(self._asked)
+        open_ = self._allowed & missing.any(1) & (missing.sum(1) <= budget)
+        return np.flatnonzero(open_ & ~np.isin(path, failed).any(1))
+
+    def _missing(self) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+        """[chain, depth]: stages of its path that were not asked."""
+        asked = [self._row[p.chain] for p in self._asked]
+        path = self._tree.path
+        return (path >= 0) & ~np.isin(path, asked)

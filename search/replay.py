@@ -1,0 +1,216 @@
+"""A policy against a table of known results: what it would have found, for how many stages.
+
+python search/replay.py --space isic3 --table runs/isic3-mine/report/chains.csv --policy adaptive
+python search/replay.py --space isic3 --table table.csv --policy tpe --seed 3 --budget 9 --json
+
+The table is a CSV file with a column `chain` and a score; intervals (`ci_low`, `ci_high`), where it
+has them, are given to the policy. Chains without a score can't be tried. Trains nothing.
+"""
+
+import argparse
+import csv
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from search.chain import BASELINES, Chain, name, parse, prefixes, stages_naive, stages_shared
+from search.policies import Policy
+from search.space import Space, load
+from trainables.errors import UserError
+from trainables.plugins import load as plugin
+from trainables.plugins import unknown
+from trainables.spec import Score
+
+DONE, BAD_INPUT = 0, 2
+USUAL = "balanced_accuracy"
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of it. regret: the table's best score less the one found."""
+
+    policy: str
+    best_chain: str
+    best_score: float
+    regret: float
+    stages_trained: int
+    stages_exhaustive: int  # of all chains that can be tried, each prefix once
+    stages_naive: int  # of the same, every chain on its own
+    order: list[str]
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="search/replay.py",
+        description="Run a policy against a table of known results; nothing is trained.",
+        epilog="exit status: 0 done, 2 bad input",
+    )
+    add = parser.add_argument
+    add("--space", required=True, metavar="NAME", help="whose tasks: a file in spaces/")
+    add("--table", required=True, metavar="FILE", help="CSV: chain, a score, ci_low and ci_high")
+    add("--policy", metavar="NAME", help="a file in search/policies/ (default: the space's)")
+    add("--column", metavar="NAME", help=f"the score (default {USUAL}, else the first of numbers)")
+    add("--seed", type=int, metavar="N", help="of the policy (default: the space's)")
+    add("--budget", type=int, metavar="N", help="stages to spend at most")
+    add("--json", action="store_true", help="print the result as one line of JSON")
+    add("overrides", nargs="*", metavar="key=value", help="e.g. policy.params.margin=1")
+    return parser.parse_intermixed_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(argv)
+    try:
+        found = replay(_space(args), read(Path(args.table), args.column))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    print(json.dumps(asdict(found)) if args.json else _lines(found))
+    return DONE
+
+
+def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
+    """Ask the policy and answer from the table until it has no more questions."""
+    _check_tasks(space, scores)
+    policy: Policy = plugin("search.policies", space.policy.name)(
+        tuple(space.tasks), space.max_length, space.budget.stages, space.seed, space.policy.params,
+        only=scores,
+    )  # fmt: skip
+    order = []
+    while (proposal := policy.ask()) is not None:
+        policy.tell(proposal, scores[proposal.chain])
+        order.append(str(proposal))
+    best = policy.best()
+    assert best, "the first question was answered"
+    accuracy = {chain: score.balanced_accuracy for chain, score in scores.items()}
+    possible = [
+        chain
+        for chain in scores
+        if len(chain) <= space.max_length and all(prefix in scores for prefix in prefixes(chain))
+    ]
+    return Replay(
+        policy=space.policy.name,
+        best_chain=name(best.chain),
+        best_score=accuracy[best.chain],
+        regret=round(max(accuracy.values()) - accuracy[best.chain], 9),
+        stages_trained=len(order),
+        stages_exhaustive=stages_shared(possible),
+        stages_naive=stages_naive(possible),
+        order=order,
+    )
+
+
+def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
+    """The table's chains with their scores; baselines and rows without a score are left out."""
+    rows, header = _rows(path)
+    column = _column(path, rows, header, column)
+    scores: dict[Chain, Score] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        value = _number(where, row, column)
+        if value is None:
+            continue
+        try:
+            chain = parse(row["chain"])
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        if chain in scores:
+            raise UserError(f"{where}: chain {name(chain)} came before; want one row a chain")
+        low, high = _number(where, row, "ci_low"), _number(where, row, "ci_high")
+        scores[chain] = Score(
+            value, value if low is None else low, value if high is None else high
+        )  # fmt: skip
+    if not scores:
+        raise UserError(f"{path}: no chain has a number in the column {column}; want one at least")
+    return scores
+
+
+def _space(args: argparse.Namespace) -> Space:
+    given = {"policy": args.policy, "seed": args.seed, "budget": args.budget}
+    chosen = [f"{key}={value}" for key, value in given.items() if value is not None]
+    space = load(args.space, [*args.overrides, *chosen])
+    if space.budget.worker_seconds is not None:
+        raise UserError(f"budget: came {space.budget}; a replay takes no time: want stages (20)")
+    return space
+
+
+def _rows(path: Path) -> tuple[list[tuple[int, Row]], Sequence[str]]:
+    """Rows of chains with their line numbers, cells never None; the header."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            header = [key.strip() for key in reader.fieldnames or ()]
+            reader.fieldnames = header
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--table {path}: {reason}; want a CSV file") from None
+    if "chain" not in header:
+        raise UserError(unknown(f"{path}: the header", "chain", header))
+    return [(line, row) for line, row in rows if row["chain"].strip() not in BASELINES], header
+
+
+def _column(
+    path: Path, rows: Sequence[tuple[int, Row]], header: Sequence[str], given: str | None
+) -> str:
+    """The column given; else the usual one; else the first with numbers only."""
+    if given is not None:
+        if given not in header:
+            raise UserError(unknown(f"--column: {path}", given, list(header)))
+        return given
+    if USUAL in header:
+        return USUAL
+    for column in header:
+        cells = [row[column].strip() for _, row in rows]
+        if any(cells) and all(map(_is_number, filter(None, cells))):
+            return column
+    raise UserError(f"{path}: no column of numbers among {', '.join(header)}; want a score")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _number(where: str, row: Row, column: str) -> float | None:
+    text = row.get(column, "").strip()
+    if not text:
+        return None
+    if not _is_number(text):
+        raise UserError(f"{where}: {column} is {text!r}; want a number, or nothing if unknown")
+    return float(text)
+
+
+def _check_tasks(space: Space, scores: Mapping[Chain, Score]) -> None:
+    for chain in scores:
+        for task in chain:
+            if task not in space.tasks:
+                what = f"chain {name(chain)} of the table: space {space.name}"
+                raise UserError(unknown(what, task, list(space.tasks)))
+    if not any((task,) in scores for task in space.tasks):
+        raise UserError(
+            f"the table has no score for any single ({', '.join(space.tasks)}); every chain begins "
+            "with one, so nothing can be tried"
+        )
+
+
+def _lines(found: Replay) -> str:
+    order = "\n".join(f"  {stage:4} {chain}" for stage, chain in enumerate(found.order, 1))
+    return (
+        f"{found.policy}: {found.best_chain} {found.best_score:.2f}, "
+        f"{found.regret:.2f} below the table's best\n"
+        f"stages: {found.stages_trained} trained, {found.stages_exhaustive} for all chains, "
+        f"{found.stages_naive} without shared prefixes\n{order}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

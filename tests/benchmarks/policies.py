@@ -1,0 +1,191 @@
+"""What every policy finds for how many stages: regret on the published table and on landscapes.
+
+    python tests/benchmarks/policies.py                      # all sizes, about half an hour
+    python tests/benchmarks/policies.py --tasks 4 --landscapes 100 --figure policies.png
+    python tests/benchmarks/policies.py --tasks 4 --effects pairs    # other effect sizes
+
+Regret is the best true score less the true score of what the policy recommends; policies see noisy
+scores only (`search/landscape.py`). After a policy's own end its regret stays what it was. Large
+sizes and TPE, which is slow, get fewer landscapes, always the first ones: the output says how many.
+Measured results: policies.md.
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from search import landscape  # noqa: E402
+from search.chain import Chain, name, parse  # noqa: E402
+from search.landscape import Effects  # noqa: E402
+from search.policies import Policy  # noqa: E402
+from tests.search.policies.test_contract import make  # noqa: E402
+from tests.search.published import SCORES, SINGLES  # noqa: E402
+from trainables.spec import Score  # noqa: E402
+
+POLICIES = ("exhaustive", "random", "curriculum", "tpe", "adaptive")
+ENDLESS = "adaptive, never ending"
+COUNT = {3: 1000, 4: 1000, 5: 1000, 6: 50}  # landscapes
+FEW = {3: 200, 4: 60, 5: 20, 6: 5}  # for TPE, and for adaptive on the same ones
+SHARES = {3: 1.0, 4: 1.0, 5: 0.4, 6: 0.1}  # of the stages that are followed
+EFFECTS = {
+    "default": Effects(),
+    "pairs": Effects(last=1.5, pair=2.0),  # the last task matters less than what precedes it
+    "kept": Effects(forgetting=0.3, curriculum=2.0),  # little is forgotten, curricula pay
+    "noisy": Effects(noise=1.5, rest=1.0),
+    "contrary": Effects(curriculum=-1.5),  # falling chains are the better ones
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Regret [landscape, stages - 1]; stages at a policy's own end, seconds a question."""
+
+    regret: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
+    stages: float
+    seconds: float
+
+
+def follow(policy: Policy, observed: Mapping[Chain, Score], most: int) -> list[Chain]:
+    """What the policy recommends after each stage."""
+    found: list[Chain] = []
+    while len(found) < most and (proposal := policy.ask()) is not None:
+        policy.tell(proposal, observed[proposal.chain])
+        best = policy.best()
+        assert best
+        found.append(best.chain)
+    return found
+
+
+def curve(kind: str, tasks: int, effects: Effects, count: int) -> Curve:
+    names = tuple("abcdef"[:tasks])
+    total = sum(math.perm(tasks, length) for length in range(1, tasks + 1))
+    most = round(SHARES[tasks] * total)
+    plugin, params = ("adaptive", {"threshold": 0}) if kind == ENDLESS else (kind, {})
+    regret, stages, began = np.empty((count, most)), 0, time.process_time()
+    for seed in range(count):
+        drawn = landscape.draw(names, seed, effects)
+        policy = make(plugin, seed=seed, tasks=names, max_length=tasks, params=params)
+        found = follow(policy, drawn.observed, most)
+        stages += len(found)
+        top = max(drawn.true.values())
+        values = [top - drawn.true[chain] for chain in found]
+        regret[seed] = values + [values[-1]] * (most - len(values))
+    return Curve(regret, stages / count, (time.process_time() - began) / stages)
+
+
+def luckiest(tasks: int, effects: Effects, count: int) -> float:
+    """The regret of having evaluated everything and taken the best number."""
+    found = []
+    for seed in range(count):
+        drawn = landscape.draw(tuple("abcdef"[:tasks]), seed, effects)
+        taken = max(drawn.observed, key=lambda c: drawn.observed[c].balanced_accuracy)
+        found.append(max(drawn.true.values()) - drawn.true[taken])
+    return float(np.mean(found))
+
+
+def print_size(tasks: int, curves: Mapping[str, Curve], full: float, total: int) -> None:
+    most = next(iter(curves.values())).regret.shape[1]
+    shown = sorted({tasks, tasks + 1, 2 * tasks, *(round(total * s) for s in
+                    (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0))})  # fmt: skip
+    shown = [k for k in shown if tasks <= k <= most]
+    print(f"\n{tasks} tasks, {total} stages; exhaustive's regret at the end: {full:.3f}")
+    print("| policy | landscapes | " + " | ".join(f"{k}" for k in shown) + " | ends at | ms |")
+    print("| --- |" + " ---: |" * (len(shown) + 3))
+    rows = [(kind, c.regret, c) for kind, c in curves.items()]
+    few = min(len(regret) for _, regret, _ in rows)
+    rows += [("adaptive, on tpe's", curves["adaptive"].regret[:few], curves["adaptive"])]
+    for kind, regret, c in rows:
+        cells = [f"{regret[:, k - 1].mean():.3f}" for k in shown]
+        end = f"{c.stages:.1f}" if c.stages < most else "-"
+        cells += [end, f"{1000 * c.seconds:.1f}"]
+        print(f"| {kind} | {len(regret)} | " + " | ".join(cells) + " |", flush=True)
+
+
+def print_published(seeds: int = 10) -> None:
+    print("published table (15 chains): stages until the best chain was tried, mean and worst of")
+    print(f"{seeds} seeds; stages at the end")
+    observed = {parse(text): Score(value, value, value) for text, value in SCORES.items()}
+    top = max(observed, key=lambda chain: observed[chain].balanced_accuracy)
+    for kind in POLICIES:
+        when, ends = [], []
+        for seed in range(seeds):
+            tasks = tuple(np.random.default_rng(seed).permutation(list(SINGLES)).tolist())
+            found = follow(make(kind, seed=seed, tasks=tasks), observed, len(observed))
+            ends.append(len(found))
+            when.append(found.index(top) + 1 if top in found else len(observed))
+        print(f"  {kind:10} {np.mean(when):4.1f} {max(when):3}   {np.mean(ends):4.1f}")
+    print(f"  the best is {name(top)}", flush=True)
+
+
+def draw_figure(sizes: Mapping[int, tuple[Mapping[str, Curve], float]], path: Path) -> None:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from search.report import style
+
+    colours = {"exhaustive": style.MUTED, "random": style.FAINT, "curriculum": style.PALE}
+    colours |= {"tpe": style.BLUE, "adaptive": style.WINNER}
+    with matplotlib.rc_context(style.RC):
+        columns = min(2, len(sizes))
+        rows = math.ceil(len(sizes) / columns)
+        figure = Figure(figsize=(style.WIDTH, 3.2 * rows))
+        for place, (tasks, (curves, full)) in enumerate(sizes.items(), 1):
+            axes = figure.add_subplot(rows, columns, place)
+            for kind in POLICIES:
+                c = curves[kind]
+                stages = np.arange(tasks, c.regret.shape[1] + 1)
+                mean = c.regret.mean(0)[tasks - 1 :]
+                fewer = len(c.regret) < len(curves["adaptive"].regret)
+                text = f"{kind} ({len(c.regret)} landscapes)" if fewer else kind
+                axes.plot(stages, mean, color=colours[kind], label=text, linewidth=1.8)
+            title = f"{tasks} tasks: {len(curves['adaptive'].regret)} landscapes"
+            axes.axhline(
+                full, color=style.MUTED, linestyle=":", linewidth=1, label="exhaustive, at the end"
+            )
+            axes.set(xscale="log", ylim=(0, None), title=title)
+            axes.set(xlabel="stages trained", ylabel="mean regret (points)")
+            ticks = [tasks * 2**n for n in range(10) if tasks * 2**n <= c.regret.shape[1]]
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.minorticks_off()
+            axes.legend(fontsize=8)
+        figure.savefig(path, dpi=style.DPI, metadata={"Software": None})
+
+
+def measure(tasks: int, effects: Effects, count: int | None) -> tuple[dict[str, Curve], float]:
+    total = sum(math.perm(tasks, length) for length in range(1, tasks + 1))
+    count = count or COUNT[tasks]
+    few = min(count, FEW[tasks])
+    curves = {
+        kind: curve(kind, tasks, effects, few if kind == "tpe" else count) for kind in POLICIES
+    }
+    curves[ENDLESS] = curve(ENDLESS, tasks, effects, few)
+    full = luckiest(tasks, effects, count)
+    print_size(tasks, curves, full, total)
+    return curves, full
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Regret of every policy against stages trained.")
+    parser.add_argument("--tasks", type=int, nargs="+", default=[3, 4, 5, 6], choices=COUNT)
+    parser.add_argument("--landscapes", type=int, metavar="N", help="of every size")
+    parser.add_argument("--effects", default="default", choices=EFFECTS)
+    parser.add_argument("--figure", type=Path, metavar="PNG")
+    args = parser.parse_args()
+    print_published()
+    print(f"\nmean regret after so many stages; effects {args.effects}: {EFFECTS[args.effects]}")
+    sizes = {n: measure(n, EFFECTS[args.effects], args.landscapes) for n in args.tasks}
+    if args.figure:
+        draw_figure(sizes, args.figure)
+
+
+if __name__ == "__main__":
+    main()

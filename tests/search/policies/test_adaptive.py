@@ -1,0 +1,153 @@
+"""What adaptive does where the right thing is known."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from search.chain import Chain, name, parse
+from search.landscape import draw
+from search.policies import Policy
+from search.proposal import Proposal
+from tests.search.policies.test_contract import make, run
+from tests.search.published import SCORES, SINGLES
+from trainables.errors import UserError
+from trainables.spec import Score
+
+LETTERS = ("a", "b", "c", "d")
+
+
+def published(proposal: Proposal) -> Score:
+    accuracy = SCORES[name(proposal.chain)]
+    return Score(accuracy, accuracy, accuracy)
+
+
+def adaptive(tasks: tuple[str, ...], budget: int | None = None, seed: int = 0, **params) -> Policy:
+    return make("adaptive", budget, seed, tasks=tasks, max_length=len(tasks), params=params)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tasks", itertools.permutations(SINGLES), ids=">".join)
+def test_it_finds_the_published_best_within_seven_stages(tasks: tuple, seed: int) -> None:
+    policy = adaptive(tasks, seed=seed)
+    asked = [name(proposal.chain) for proposal in run(policy, published)]
+    assert asked.index("odc>moco") < 7
+    assert len(asked) < 15
+    assert policy.best() == Proposal(("odc", "moco"))
+
+
+def test_the_worst_single_is_no_reason_to_prune_what_follows() -> None:
+    policy = adaptive(tuple(SINGLES))
+    for proposal in (policy.ask(), policy.ask(), policy.ask()):
+        assert proposal
+        policy.tell(proposal, published(proposal))
+    assert min(SINGLES, key=lambda task: SINGLES[task]) == "odc"
+    assert not any(chain[0] == "odc" for chain in policy.pruned())
+
+
+def test_pruned_says_the_chance_in_words() -> None:
+    policy = adaptive(tuple(SINGLES))
+    asked = {proposal.chain for proposal in run(policy, published)}
+    reasons = policy.pruned()
+    assert set(reasons) == set(map(parse, SCORES)) - asked
+    wanted = r"chance (\d+%|below 1 %) of beating odc>moco by 0.5"
+    assert all(re.fullmatch(wanted, reason) for reason in reasons.values())
+
+
+def last_decides(chain: Chain) -> float:
+    return 60.0 + 5 * LETTERS.index(chain[-1])
+
+
+def test_it_stops_when_nothing_can_win() -> None:
+    """Only the last task counts: what ends in d is all the same, and soon known to be."""
+    asked = run(adaptive(LETTERS, margin=2), lambda p: exactly(last_decides(p.chain)))
+    assert 4 < len(asked) < 15
+
+
+def test_a_threshold_of_zero_never_stops() -> None:
+    assert len(run(adaptive(LETTERS[:3], threshold=0), published_like)) == 15
+
+
+def published_like(proposal: Proposal) -> Score:
+    return exactly(last_decides(proposal.chain))
+
+
+def exactly(value: float) -> Score:
+    return Score(value, value, value)
+
+
+def test_a_wide_margin_stops_sooner() -> None:
+    drawn = draw(LETTERS, 1)
+    costs = [
+        len(run(adaptive(LETTERS, margin=margin), lambda p: drawn.observed[p.chain]))
+        for margin in (0.2, 5.0)
+    ]
+    assert costs[0] > costs[1]
+
+
+def test_it_recommends_no_lucky_number() -> None:
+    """One chain ending in a, poor elsewhere, has the highest number, and a very wide interval."""
+    policy = adaptive(LETTERS[:3], threshold=0)
+
+    def outcome(proposal: Proposal) -> Score:
+        if name(proposal.chain) == "b>a":
+            return Score(71.0, 51.0, 91.0)
+        value = {"a": 60.0, "b": 65.0, "c": 70.0}[proposal.chain[-1]]
+        return Score(value, value - 0.4, value + 0.4)
+
+    asked = run(policy, outcome)
+    assert len(asked) == 15
+    best = policy.best()
+    assert best
+    assert best.chain[-1] == "c"
+    assert Policy.best(policy) == Proposal(("b", "a"))
+
+
+def test_the_order_of_telling_changes_nothing() -> None:
+    drawn, found = draw(LETTERS, 2), []
+    for order in (lambda asked: asked, lambda asked: asked[::-1]):
+        policy = adaptive(LETTERS)
+        asked = [policy.ask() for _ in LETTERS]
+        for proposal in order(asked):
+            assert proposal
+            policy.tell(proposal, drawn.observed[proposal.chain])
+        found.append((policy.ask(), policy.ask(), policy.best(), policy.pruned()))
+    assert found[0] == found[1]
+
+
+def test_questions_in_flight_differ_and_begin_at_what_is_known() -> None:
+    drawn, policy = draw(LETTERS, 4), adaptive(LETTERS)
+    for _ in LETTERS:
+        proposal = policy.ask()
+        assert proposal
+        policy.tell(proposal, drawn.observed[proposal.chain])
+    flying = [policy.ask() for _ in range(6)]
+    assert len(set(flying)) == 6
+    assert all(proposal and len(proposal.chain) == 2 for proposal in flying)
+
+
+def test_at_equal_cost_it_beats_random() -> None:
+    regret: dict[str, list[float]] = {"adaptive": [], "random": []}
+    for seed, kind in itertools.product(range(2000, 2030), regret):
+        drawn = draw(LETTERS, seed)
+        policy = make(kind, 16, seed, tasks=LETTERS, max_length=4)
+        run(policy, lambda p, drawn=drawn: drawn.observed[p.chain])
+        best = policy.best()
+        assert best
+        regret[kind].append(max(drawn.true.values()) - drawn.true[best.chain])
+    assert np.mean(regret["adaptive"]) < 0.6 * np.mean(regret["random"])
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"margin": -1}, "params.margin: came -1; want 0 or more points"),
+        ({"margin": "much"}, "params.margin: came 'much'"),
+        ({"threshold": 1.5}, "params.threshold: came 1.5; want 0 (never stop) to 1"),
+        ({"threshold": None}, "params.threshold: came None"),
+    ],
+)
+def test_it_knows_its_parameters(params: dict, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        adaptive(LETTERS, **params)
