@@ -5,6 +5,8 @@
 
 The folder's name holds the digest of the content (names, labels, groups, pixels' files) and of the
 specification, never of the place it was read from. It is written beside and renamed when complete.
+Near-duplicates in different groups are found as the cache is built; with `merge_duplicates` their
+groups are made one before the split.
 """
 
 import fcntl
@@ -15,23 +17,23 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import fingerprint
+from trainables import duplicates, fingerprint
 from trainables.data import Dataset, Table
-from trainables.data._files import some
 from trainables.decoding import Progress, decode_all, statistics
+from trainables.duplicates import Pair
 from trainables.errors import UserError
 from trainables.plugins import load
 from trainables.spec import DataSpec, digest
-from trainables.splits import Index, split
+from trainables.splits import Index, check, split
 
-FORMAT = 1  # of the folder and of how pixels are resized; part of the digest
+FORMAT = 2  # of the folder, of how pixels are resized and duplicates found; part of the digest
 MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
 SPARE = 64 << 20  # bytes to leave free
 
@@ -48,6 +50,8 @@ class Prepared:
     names: tuple[str, ...]
     classes: tuple[str, ...]
     split: dict[str, Index]  # train, val, test
+    duplicates: tuple[Pair, ...]  # near-duplicates in different groups of the data set
+    merged: bool  # those groups are one here
     mean: tuple[float, ...]  # of the training images, 0..1, one a channel
     std: tuple[float, ...]
     digest: str
@@ -61,7 +65,7 @@ def prepare(
     """The folder with the data set decoded; built by one process, while others wait for it."""
     data = _dataset(spec, root)
     table = data.table()
-    parts = _split(spec, table)  # before anything is built: its errors are the user's
+    _split(spec, table)  # before anything is built: its errors are the user's
     _make(cache_root)
     pixels = fingerprint.contents([data.source(i) for i in range(len(table.names))], cache_root)
     content = _digest(spec, table, pixels)
@@ -70,21 +74,25 @@ def prepare(
         return path
     with _locked(cache_root / f"{path.name}.lock"):
         if not (path / MANIFEST).is_file():
-            _warn_of_copies(table, parts, pixels)
-            _build(spec, data, table, parts, content, path, progress)
+            _build(spec, data, table, content, path, progress)
     return path
 
 
 def open_cache(path: Path) -> Prepared:
+    """The folder's content; no group is in two parts of its split, and every image is in one."""
     manifest = json.loads((path / MANIFEST).read_text())
     table = json.loads((path / TABLE).read_text())
+    parts = {part: np.array(index, np.int64) for part, index in table["split"].items()}
+    check(parts, table["groups"])
     return Prepared(
         images=np.load(path / IMAGES, mmap_mode="r", allow_pickle=False),
         labels=np.array(table["labels"], np.int64),
         groups=tuple(table["groups"]),
         names=tuple(table["names"]),
         classes=tuple(table["classes"]),
-        split={part: np.array(index, np.int64) for part, index in table["split"].items()},
+        split=parts,
+        duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
+        merged=manifest["spec"]["merge_duplicates"],
         mean=tuple(manifest["mean"]),
         std=tuple(manifest["std"]),
         digest=manifest["digest"],
@@ -93,9 +101,10 @@ def open_cache(path: Path) -> Prepared:
     )
 
 
-def count(spec: DataSpec, root: Path | None) -> int:
-    """Images in the training split, without decoding any."""
-    return len(_split(spec, _dataset(spec, root).table())["train"])
+def outline(spec: DataSpec, root: Path | None) -> tuple[Table, dict[str, Index]]:
+    """Table and split, without decoding an image and so before duplicates are merged."""
+    table = _dataset(spec, root).table()
+    return table, _split(spec, table)
 
 
 def _dataset(spec: DataSpec, root: Path | None) -> Dataset:
@@ -113,26 +122,10 @@ def _digest(spec: DataSpec, table: Table, pixels: list[str]) -> str:
     return digest([FORMAT, asdict(spec), table.classes, rows])
 
 
-def _warn_of_copies(table: Table, parts: dict[str, Index], pixels: list[str]) -> None:
-    """Files that are equal byte for byte, in different groups, on different sides of the split."""
-    train = {pixels[i]: int(i) for i in parts["train"]}
-    held_out = (int(i) for part, index in parts.items() if part != "train" for i in index)
-    seen = {i: train[pixels[i]] for i in held_out if pixels[i] in train}
-    if seen:
-        pairs = [f"{table.names[a]} = {table.names[b]}" for a, b in seen.items()]
-        log.warning(
-            "%d validation and test images are copies of training images (%s); give both the same "
-            "group, or remove one",
-            len(pairs),
-            some(pairs),
-        )
-
-
 def _build(
     spec: DataSpec,
     data: Dataset,
     table: Table,
-    parts: dict[str, Index],
     content: str,
     path: Path,
     progress: Progress | None,
@@ -145,8 +138,12 @@ def _build(
     beside.mkdir()
     try:
         sums = decode_all(spec, data, len(table.names), beside / IMAGES, progress)
+        pairs = duplicates.find(np.load(beside / IMAGES, mmap_mode="r"), table.groups)
+        if spec.merge_duplicates:
+            table = replace(table, groups=duplicates.merged(table.groups, pairs))
+        parts = _split(spec, table)
         mean, std = statistics(sums[parts["train"]], spec.size**2)
-        _write(beside / TABLE, _columns(table, parts))
+        _write(beside / TABLE, _columns(table, parts, pairs))
         manifest = {"mean": mean, "std": std, "digest": content, "spec": asdict(spec)}
         _write(beside / MANIFEST, {**manifest, "demo": data.demo, "format": FORMAT})
         os.replace(beside, path)
@@ -155,9 +152,10 @@ def _build(
     log.info("decoded %d images into %s", len(table.names), path)
 
 
-def _columns(table: Table, parts: dict[str, Index]) -> dict[str, Any]:
+def _columns(table: Table, parts: dict[str, Index], pairs: list[Pair]) -> dict[str, Any]:
     split = {part: index.tolist() for part, index in parts.items()}
-    return {**asdict(table), "labels": table.labels.tolist(), "split": split}
+    columns = {**asdict(table), "labels": table.labels.tolist(), "split": split}
+    return {**columns, "duplicates": [asdict(pair) for pair in pairs]}
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -39,11 +39,22 @@ def split(
     for label in _rare_first(counts):
         _assign(part, counts[:, label], rank, np.array([1 - val - test, val, test]))
     parts = {name: np.flatnonzero(part[member] == p) for p, name in enumerate(PARTS)}
-    _check(parts, labels, groups)
+    check(parts, groups)
     for name, index in parts.items():
         for label in np.setdiff1d(labels, labels[index]):
             raise UserError(_shared(_called(label, classes), name))
     return parts
+
+
+def check(parts: dict[str, Index], groups: Sequence[str]) -> None:
+    """Every image in exactly one part, every group too."""
+    assert tuple(parts) == PARTS, tuple(parts)
+    rows = np.sort(np.concatenate(list(parts.values())))
+    assert np.array_equal(rows, np.arange(len(groups))), "an image is in no part, or in two"
+    side: dict[str, str] = {}
+    for part, index in parts.items():
+        for group in {groups[i] for i in index}:
+            assert side.setdefault(group, part) == part, (group, side[group], part)
 
 
 def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, seed: int) -> Index:
@@ -122,9 +133,3 @@ def _shared(name: str, part: str) -> str:
         f"split: class {name} has no group for {part}, as its groups hold rarer classes too; use "
         f"another split seed, or leave it out with params exclude_classes: [{name}]"
     )
-
-
-def _check(parts: dict[str, Index], labels: Index, groups: Sequence[str]) -> None:
-    sides = [{groups[i] for i in index} for index in parts.values()]
-    assert len(set().union(*sides)) == sum(map(len, sides)), "a group crosses the split"
-    assert sum(map(len, parts.values())) == len(labels), {k: len(v) for k, v in parts.items()}

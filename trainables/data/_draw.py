@@ -24,6 +24,7 @@ ABSORBED = {  # density of red, green, blue at strength 1
     "clear": (-0.35, -0.55, -0.7),
 }
 SCATTERED = {"white": (0.93, 0.86, 0.86), "yellow": (0.9, 0.77, 0.5)}  # colour that covers
+LAMP = -0.12  # mean change of light downwards: it hangs above, so an image has an up
 HARMONICS = np.arange(1, 13, dtype=np.float32)
 
 
@@ -181,7 +182,7 @@ def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -
 def _lit(colour: Field, rng: np.random.Generator, u: Field, v: Field) -> Field:
     """Light, lens and sensor: white balance, gradient, vignette, gamma, blur and noise."""
     balance = np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)[:, None, None]
-    gu, gv = rng.normal(0, 0.05, 2).astype(np.float32)
+    gu, gv = rng.normal((0, LAMP), 0.05).astype(np.float32)
     dark = np.float32(rng.uniform(0, 0.3) if rng.random() < 0.6 else 0)
     light = np.float32(rng.uniform(0.92, 1.08)) * (1 + gu * u + gv * v)
     light = light * (1 - dark * np.maximum(u * u + v * v - 0.4, 0))

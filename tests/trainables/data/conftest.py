@@ -9,16 +9,25 @@ from PIL import Image
 
 from trainables.spec import DataSpec
 
-MINI = Path(__file__).parents[4] / "shared" / "data" / "isic-mini"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 IMAGES = "ISIC_2019_Training_Input"
 COLUMNS = "image,MEL,NV,BCC,UNK"
 
 
 @pytest.fixture
 def mini() -> Path:
-    if not MINI.is_dir():
-        pytest.skip(f"no real images: {MINI} is not there")
-    return MINI
+    return _real("isic-mini")
+
+
+@pytest.fixture
+def cxr() -> Path:
+    return _real("cxr-covid-mini")
+
+
+def _real(name: str) -> Path:
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"no real images: {SHARED / name} is not there")
+    return SHARED / name
 
 
 @pytest.fixture
@@ -54,6 +63,21 @@ def folders(tmp_path: Path) -> Path:
     for i in range(5):
         save(root / "a" / ("deep" if i < 2 else "") / f"a{i}.PNG", i)
         save(root / "b" / f"b{i}.jpeg", i, mode="L")
+    return root
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """12 images of `sick` and `well` of 8 patients, one of them without an id; names hold dots."""
+    root = tmp_path / "listed"
+    rows = ["image,label,group,note"]
+    for i in range(12):
+        name = f"a.{i:02}.pdf-fig"
+        save(root / "images" / ("more" if i < 3 else "") / f"{name}.png", i, mode="L")
+        rows.append(
+            f"{name},{'sick' if i % 2 else 'well'},{'' if i == 5 else f'P{i % 2}{i // 3}'},"
+        )
+    write_lines(root / "labels.csv", rows)
     return root
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trainables import cache, decoding
-from trainables.cache import count, open_cache, prepare
+from trainables.cache import open_cache, outline, prepare
 from trainables.data.isic2019 import IMAGES, TRUTH
 from trainables.errors import UserError
 from trainables.plugins import load
@@ -33,7 +33,9 @@ def test_content(spec, tmp_path):
     train = np.asarray(data.images[data.split["train"]], float) / 255
     assert np.allclose(data.mean, train.mean((0, 1, 2)))
     assert np.allclose(data.std, train.std((0, 1, 2)))
-    assert count(demo, None) == len(data.split["train"])
+    table, split = outline(demo, None)
+    assert all(np.array_equal(split[part], index) for part, index in data.split.items())
+    assert (table.names, table.groups) == (data.names, data.groups)
 
 
 def test_real_images(spec, mini, tmp_path):
@@ -46,15 +48,44 @@ def test_real_images(spec, mini, tmp_path):
     assert np.array_equal(data.images[5], np.asarray(centre))
 
 
-def test_one_channel(spec, folders, tmp_path):
-    data = open_cache(prepare(spec("folder", channels=1, size=16), folders, tmp_path / "cache"))
-    assert data.images.shape == (10, 16, 16, 1)
+def test_one_channel_costs_a_third(spec, folders, tmp_path):
+    one, three = (
+        prepare(spec("folder", channels=n, size=64), folders, tmp_path / "cache") for n in (1, 3)
+    )
+    data = open_cache(one)
+    assert data.images.shape == (10, 64, 64, 1)
     assert len(data.mean) == len(data.std) == 1
+    sizes = [(path / "images.npy").stat().st_size for path in (one, three)]
+    header = sizes[0] - 10 * 64**2
+    assert sizes[1] - header == 3 * 10 * 64**2
+
+
+def test_colour_to_one_channel_is_luma(spec, tmp_path):
+    for i, colour in enumerate([(200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 90)] * 2):
+        path = tmp_path / "images" / f"class{i // 4}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), colour).save(path)
+    data = open_cache(prepare(spec("folder", channels=1), tmp_path / "images", tmp_path / "cache"))
+    assert data.images[:4, 0, 0, 0].tolist() == [60, 117, 23, 90]  # .299, .587, .114
 
 
 def test_grey_to_three_channels(spec, folders, tmp_path):
     data = open_cache(prepare(spec("folder", size=16), folders, tmp_path / "cache"))
     assert (data.images[9, ..., 0] == data.images[9, ..., 2]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bit_grey_keeps_its_whole_range(spec, tmp_path, channels, ending):
+    ramp = np.linspace(0, 40000, 32 * 32).reshape(32, 32)
+    for i in range(6):
+        path = tmp_path / "images" / f"class{i // 3}" / f"{i}.{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((ramp / (i + 1) + 1000 * i).astype(np.uint16)).save(path)
+    made = spec("folder", channels=channels)
+    data = open_cache(prepare(made, tmp_path / "images", tmp_path / "cache"))
+    wanted = np.round(ramp / ramp.max() * 255)[..., None]
+    assert np.abs(data.images.astype(int) - wanted).max() <= 1
 
 
 def test_second_start_reads_no_image(spec, isic, tmp_path, monkeypatch):
@@ -71,13 +102,52 @@ def test_damaged_memory_of_digests(spec, isic, tmp_path):
     assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
 
 
-def test_copies_across_the_split_are_reported(spec, isic, tmp_path, caplog):
-    one, *others = sorted((isic / IMAGES).iterdir())
-    for other in others:
-        shutil.copy(one, other)
-    path = prepare(spec("isic2019"), isic, tmp_path / "cache")
-    held_out = len(open_cache(path).names) - count(spec("isic2019"), isic)
-    assert f"{held_out} validation and test images are copies" in caplog.text
+def copied(isic, a, b):
+    """The file of image a, as image b: the lesions differ."""
+    shutil.copy(isic / IMAGES / f"ISIC_{a:07}.jpg", isic / IMAGES / f"ISIC_{b:07}.jpg")
+
+
+def test_near_duplicates_are_found_as_the_cache_is_built(spec, isic, tmp_path):
+    copied(isic, 1, 8)
+    copied(isic, 1, 7)
+    copied(isic, 0, 2)  # of the same lesion
+    data = open_cache(prepare(spec("isic2019"), isic, tmp_path / "cache"))
+    pairs = [(data.names[p.a], data.names[p.b], p.group_a, p.group_b) for p in data.duplicates]
+    assert pairs == [
+        ("ISIC_0000001", "ISIC_0000007", "L10", "L12"),
+        ("ISIC_0000001", "ISIC_0000008", "L10", "L02"),
+    ]
+    assert not data.merged
+    assert data.groups[7] == "L12"
+
+
+def test_merged_on_request(spec, isic, tmp_path):
+    copied(isic, 1, 7)
+    plain = prepare(spec("isic2019"), isic, tmp_path / "cache")
+    path = prepare(spec("isic2019", merge_duplicates=True), isic, tmp_path / "cache")
+    data = open_cache(path)
+    assert path != plain
+    assert data.merged
+    assert [data.groups[i] for i in (1, 7, 9, 11)] == ["L10", "L10", "L13", "L13"]
+    assert [(p.group_a, p.group_b) for p in data.duplicates] == [("L10", "L12")]
+    assert len({part for part, index in data.split.items() if {1, 7} & set(index)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda table: table.update(groups=["one"] * 160), "'one'"),
+        (lambda table: table["split"]["val"].pop(), "in no part"),
+        (lambda table: table["split"]["val"].append(table["split"]["test"][0]), "or in two"),
+    ],
+)
+def test_a_split_that_leaks_is_not_opened(spec, tmp_path, spoil, said):
+    path = prepare(spec(params=SMALL), None, tmp_path)
+    table = json.loads((path / "table.json").read_text())
+    spoil(table)
+    (path / "table.json").write_text(json.dumps(table))
+    with pytest.raises(AssertionError, match=said):
+        open_cache(path)
 
 
 def test_moved_folder_has_the_same_digest(spec, isic, tmp_path):

@@ -1,0 +1,101 @@
+"""Any labelled images: a folder of them, and one CSV file with a row an image.
+
+    ROOT/images/**/<image>.{jpg,png,tif,...}     parameter `images`
+    ROOT/labels.csv                              parameter `csv`; image, label and group columns
+
+The image column holds the path under the folder of images or the file name, each with or without
+its ending. The group is the patient or lesion, the image itself where the cell is empty or
+`group_column` is null.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+from trainables.data import Dataset, Item
+from trainables.data._files import SUFFIXES, find_images, read_csv, some
+from trainables.errors import UserError
+
+
+class Plugin(Dataset):
+    defaults: ClassVar[dict[str, Any]] = {
+        "images": "images",
+        "csv": "labels.csv",
+        "image_column": "image",
+        "label_column": "label",
+        "group_column": "group",
+    }
+
+    def scan(self) -> tuple[list[Item], tuple[str, ...]]:
+        root = self._root()
+        csv, image, label = root / self.params["csv"], *self._columns()[:2]
+        rows = read_csv(csv, self._columns())
+        _check(csv, rows, image, label)
+        files = _files(root / self.params["images"], csv, [row[image] for row in rows])
+        group = self.params["group_column"]
+        items = [
+            Item(row[image], row[label], (group and row[group]) or row[image], files[row[image]])
+            for row in rows
+        ]
+        return items, tuple(sorted({row[label] for row in rows}))
+
+    def _root(self) -> Path:
+        wanted = f"{self.params['images']}/ and {self.params['csv']}"
+        if self.root is None:
+            raise UserError(f"data table: no folder given; pass the one that holds {wanted}")
+        if not (self.root / self.params["images"]).is_dir():
+            raise UserError(
+                f"{self.root}: no folder {self.params['images']!r} in it; give the folder that "
+                f"holds {wanted}, or name the folder of images with data.params.images"
+            )
+        return self.root
+
+    def _columns(self) -> list[str]:
+        names = (self.params[f"{what}_column"] for what in ("image", "label", "group"))
+        return [name for name in names if name is not None]
+
+
+def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> None:
+    """Every row names an image of its own and a class."""
+    seen: set[str] = set()
+    for line, row in enumerate(rows, start=2):
+        if not row[image] or not row[label]:
+            empty = label if row[image] else image
+            raise UserError(f"{csv}: row {line} has no {empty}; fill the cell or take the row out")
+        if row[image] in seen:
+            raise UserError(f"{csv}: row {line} repeats image {row[image]}; keep one row of it")
+        seen.add(row[image])
+
+
+def _files(folder: Path, csv: Path, images: list[str]) -> dict[str, Path]:
+    """The file of every image; UserError unless each file is of one row and each row of one."""
+    known: dict[str, list[Path]] = defaultdict(list)
+    files = list(find_images(folder))
+    for file in files:
+        for name in _names(file.relative_to(folder)):
+            known[name].append(file)
+    absent = [image for image in images if image not in known]
+    if absent:
+        raise UserError(
+            f"{folder}: no file for {len(absent)} of the {len(images)} rows of {csv.name} "
+            f"({some(absent)}); add the images, or take the rows out (known endings: "
+            f"{', '.join(sorted(SUFFIXES))})"
+        )
+    for image in images:
+        if len(known[image]) > 1:
+            both = some([str(file.relative_to(folder)) for file in known[image]])
+            raise UserError(f"{csv}: {image} may be {both}; write the path with its ending")
+    found = {image: known[image][0] for image in images}
+    extra = [str(file.relative_to(folder)) for file in set(files) - set(found.values())]
+    if extra:
+        raise UserError(
+            f"{csv}: no row for {len(extra)} files of {folder.name} ({some(sorted(extra))}); add "
+            "their rows, or move the files out of the folder"
+        )
+    return found
+
+
+def _names(file: Path) -> set[str]:
+    """What a row may call it; only an image's own ending is one, as names may hold dots."""
+    path, ending = file.as_posix(), len(file.suffix)
+    return {path, path[:-ending], file.name, file.stem}

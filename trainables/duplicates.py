@@ -1,0 +1,174 @@
+"""Near-duplicates: images of different groups that are copies of one picture.
+
+    pairs = find(data.images, groups)      # re-encoded, resized, relit, turned, cropped a little
+    groups = merged(groups, pairs)         # their groups as one
+
+Two steps. A perceptual hash finds candidates: the signs of 64 low frequencies of a 32 px thumbnail
+(the DCT hash of Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010,
+with the sign for the median, so that a mirrored image's hash is the hash with known bits flipped,
+and all eight turns and mirrorings cost no second transform). A hash of the whole picture can't
+tell one round mole from the next, so every candidate is confirmed: the thumbnails, their local
+contrast evened out so that the skin counts as much as the lesion's edge, must correlate. Frames say
+nothing: the first step fades the border, the second leaves black ones out. 25,000 images take about
+fifteen seconds of one core.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDE = 32  # px of a thumbnail
+FREQUENCIES = 8  # a direction, from the first above the mean
+DISTANCE = 9  # of 64 bits; copies of real images cropped by 4 % a side are within, 9 times in 10
+CORRELATION = 0.9  # no two of 8,394 real images of different lesions are above 0.83
+BLACK = 16  # below this, off the middle: the frame of a dermoscope or a collimator
+CROPS = (0.97, 0.94, 0.91)  # of the side, that one of two copies may have kept
+BLOCK = 512  # rows at once: a block's distances stay in the processor's cache
+TURNS = tuple((turned, down, right) for turned in (0, 1) for down in (0, 1) for right in (0, 1))
+
+Stack = NDArray[np.float32]  # [n, SIDE, SIDE]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images, by row, and their groups as the data set gives them."""
+
+    a: int
+    b: int
+    group_a: str
+    group_b: str
+    distance: int  # between the hashes, bits of 64
+
+
+def find(images: NDArray[np.uint8], groups: Sequence[str]) -> list[Pair]:
+    """Near-duplicates in different groups, by row; all copies of one file pair with its first."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        thumbnails = np.stack(list(pool.map(_thumbnail, images)))
+    flat = thumbnails.reshape(len(images), -1).view(f"V{SIDE**2}").ravel()
+    _, first, of = np.unique(flat, return_index=True, return_inverse=True)
+    member = np.unique(np.asarray(groups), return_inverse=True)[1]
+    copies = [(int(first[k]), i, 0) for i, k in enumerate(of) if member[first[k]] != member[i]]
+    first = np.sort(first)
+    near = _near(thumbnails[first].astype(np.float32), member[first])
+    pairs = sorted(copies + [(int(first[a]), int(first[b]), int(d)) for a, b, d in near])
+    return [Pair(a, b, groups[a], groups[b], distance) for a, b, distance in pairs]
+
+
+def merged(groups: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Groups that pairs connect, under the name of the first of them."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    ends = member[[pair.a for pair in pairs]], member[[pair.b for pair in pairs]]
+    graph = coo_array((np.ones(len(pairs)), ends), shape=(len(names), len(names)))
+    _, component = connected_components(graph, directed=False)
+    _, first = np.unique(component, return_index=True)
+    return tuple(names[first[component[member]]].tolist())
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    grey = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("L")
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def _near(thumbnails: Stack, member: Index) -> Iterator[tuple[int, int, int]]:
+    """Confirmed pairs of distinct thumbnails, with the distance of their hashes."""
+    hashes = _hashes(thumbnails)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        starts = range(0, len(thumbnails), BLOCK)
+        blocks = list(pool.map(lambda at: _candidates(hashes, member, at), starts))
+    a, b, turn, distance = np.concatenate(blocks, axis=1)
+    sure = _correlation(thumbnails, a, b, turn) >= CORRELATION
+    return zip(a[sure], b[sure], distance[sure], strict=True)
+
+
+def _hashes(thumbnails: Stack) -> NDArray[np.uint64]:
+    """[8, n]: of every turn and mirroring of every thumbnail, the plain one first."""
+    k = np.arange(1, FREQUENCIES + 1)
+    side = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE)
+    window = np.outer(side, side).astype(np.float32)  # little of frames, and of what crops take
+    mean = (thumbnails * window).sum((1, 2), keepdims=True) / window.sum()
+    waves = np.cos(np.pi * np.outer(k, 2 * np.arange(SIDE) + 1) / (2 * SIDE)).astype(np.float32)
+    frequencies = _both_ways(waves, (thumbnails - mean) * window)
+    odd = np.where(k % 2, -1.0, 1.0).astype(np.float32)  # their signs change in a mirror
+
+    def packed(turned: int, down: int, right: int) -> NDArray[np.uint64]:
+        f = frequencies.transpose(0, 2, 1) if turned else frequencies
+        f = f * (odd[:, None] if down else 1) * (odd if right else 1)
+        return np.packbits((f > 0).reshape(len(f), -1), axis=1).view(np.uint64).ravel()
+
+    return np.stack([packed(*turn) for turn in TURNS])
+
+
+def _candidates(hashes: NDArray[np.uint64], member: Index, at: int) -> Index:
+    """[4, found]: rows a < b of different groups, a in the block, the nearest turn, distance."""
+    block = hashes[:, at : at + BLOCK]
+    least = np.full((block.shape[1], hashes.shape[1] - at), 64, np.uint8)
+    for turned in block:
+        np.minimum(least, np.bitwise_count(turned[:, None] ^ hashes[0, at:]), out=least)
+    a, b = np.nonzero(least <= DISTANCE)
+    wanted = (a < b) & (member[at + a] != member[at + b])
+    a, b = a[wanted], b[wanted]
+    turn = np.bitwise_count(block[:, a] ^ hashes[0, at + b]).argmin(0)
+    return np.stack([at + a, at + b, turn, least[a, b]])
+
+
+def _correlation(thumbnails: Stack, a: Index, b: Index, turn: Index) -> NDArray[np.float32]:
+    """Of each pair, `a` turned; the best of the crops that either may be of the other."""
+    plain = _evened(thumbnails)
+    best = _products(plain, plain, a, b, turn)
+    for share in CROPS:
+        inner = _evened(_both_ways(_crop(share), thumbnails))
+        np.maximum(best, _products(inner, plain, a, b, turn), out=best)
+        np.maximum(best, _products(plain, inner, a, b, turn), out=best)
+    return best
+
+
+def _evened(thumbnails: Stack) -> Stack:
+    """Local mean 0 and local contrast 1, then unit length; below 4 grey levels it stays faint."""
+    distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
+    blur = np.exp(-((distance / 2) ** 2) / 2).astype(np.float32)
+    seen = _seen(thumbnails)
+    weight: Stack = np.maximum(_both_ways(blur, seen), 1e-6)
+    detail = seen * (thumbnails - _both_ways(blur, seen * thumbnails) / weight)
+    detail /= np.sqrt(_both_ways(blur, detail**2) / weight + 4**2)
+    return detail / np.maximum(np.sqrt((detail**2).sum((1, 2), keepdims=True)), 1e-6)
+
+
+def _seen(thumbnails: Stack) -> Stack:
+    """1 where there is a picture; 0 in and beside a black frame. Black lesions are inside."""
+    near = np.abs(np.subtract.outer(np.arange(SIDE), np.arange(SIDE))) <= 1
+    place = np.arange(SIDE) + 0.5 - SIDE / 2
+    outside = np.add.outer(place**2, place**2) > (0.4 * SIDE) ** 2
+    black = ((thumbnails < BLACK) & outside).astype(np.float32)
+    return (_both_ways(near.astype(np.float32), black) == 0).astype(np.float32)
+
+
+def _both_ways(matrix: NDArray[np.float32], thumbnails: Stack) -> Stack:
+    """The matrix applied to every column and every row."""
+    return np.asarray(matrix @ thumbnails @ matrix.T, np.float32)
+
+
+def _crop(share: float) -> NDArray[np.float32]:
+    """[SIDE, SIDE]: the matrix that stretches the middle share of a line over all of it."""
+    place = (np.arange(SIDE) + 0.5 - SIDE / 2) * share + SIDE / 2 - 0.5
+    return np.maximum(0, 1 - np.abs(np.subtract.outer(place, np.arange(SIDE)))).astype(np.float32)
+
+
+def _products(x: Stack, y: Stack, a: Index, b: Index, turn: Index) -> NDArray[np.float32]:
+    """Inner products of x[a], turned, with y[b]."""
+    found = np.empty(len(a), np.float32)
+    for k, (turned, down, right) in enumerate(TURNS):
+        mine = np.flatnonzero(turn == k)
+        view = x.transpose(0, 2, 1) if turned else x
+        view = view[:, :: -1 if down else 1, :: -1 if right else 1]
+        for part in np.array_split(mine, len(mine) // BLOCK + 1):
+            found[part] = np.einsum("nij,nij->n", view[a[part]], y[b[part]])
+    return found
