@@ -31,7 +31,7 @@ BLUR = (0.1 / 224, 2 / 224)  # deviation as a share of the view's side
 
 @dataclass(frozen=True)
 class Preset:
-    """What the modality allows, torchvision's units: `spaces/data/*.yaml`, key `augment`."""
+    """What the modality allows, torchvision's units: `spaces/modality/*.yaml`, key `augment`."""
 
     hflip: bool = False
     vflip: bool = False

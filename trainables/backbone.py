@@ -5,6 +5,9 @@ statistics those of fixed groups of the global batch, whatever the number of ran
 four groups and four ranks with one group each compute the same.
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -87,6 +90,27 @@ def group_batch_norm(module: nn.Module, groups: int) -> None:
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             child.__class__ = GroupedBatchNorm
             child.groups = groups  # type: ignore[assignment]
+
+
+@torch.no_grad()
+def fit_statistics(
+    module: nn.Module, encode: Callable[[Tensor], Any], batches: Iterable[Tensor]
+) -> None:
+    """Running statistics from these inputs alone, the plain mean over batches and ranks.
+
+    A parent stage may have looked at patches or small crops: its statistics are of those.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta, was = [norm.momentum for norm in norms], module.training
+    module.train()
+    for number, batch in enumerate(batches):
+        for norm in norms:
+            norm.momentum = 1 / (1 + number)
+        encode(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    average_statistics(module)
+    module.train(was)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,49 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainables.lr_range import Trial
-
 NAME = "checkpoint.safetensors"
+FULL = "full"  # the full run among the runs of the LR range
+
+
+@dataclass
+class Run:
+    """One training at one rate, as far as it got."""
+
+    lr: float
+    step: int = 0
+    seconds: float = 0.0  # trained, over all processes that had a part in it
+    history: list[dict[str, float]] = field(default_factory=list)  # one a step
+    rows: list[dict[str, float]] = field(default_factory=list)  # one a report
+    best: dict[str, float] | None = None  # the best evaluation
+    scores: dict[str, float | None] = field(default_factory=dict)  # of the LR policy, by step
+    failed: str = ""  # the reason
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # what it takes to go on
+
+    def plain(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "tensors"}
 
 
 @dataclass
 class Progress:
-    """phase: which run of the stage, one for each rate of the LR range, then the full one."""
+    """The runs of the LR range, by rate, and the full one."""
 
-    phase: int = 0
-    step: int = 0
-    trials: list[Trial] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)  # of this phase, one a step
-    rows: list[dict[str, float]] = field(default_factory=list)  # of this phase, one a report
-    best: dict[str, float] | None = None  # the best evaluation of this phase
-    seconds: float = 0.0  # trained, over all processes that had a part in it
-    trial_seconds: float = 0.0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
 
-    def next_phase(self) -> None:
-        self.phase, self.step = self.phase + 1, 0
-        self.history, self.rows, self.best, self.tensors = [], [], None, {}
+    def run(self, name: str, lr: float) -> Run:
+        return self.runs.setdefault(name, Run(lr))
+
+    def trials(self) -> list[Run]:
+        """Those of the LR range, the lowest rate first."""
+        found = [run for name, run in self.runs.items() if name != FULL]
+        return sorted(found, key=lambda run: run.lr)
 
     def save(self, folder: Path) -> None:
-        plain = asdict_without_tensors(self)
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}
+        plain = {name: run.plain() for name, run in self.runs.items()}
+        tensors = {
+            f"{name}/{key}": value.detach().cpu().contiguous()
+            for name, run in self.runs.items()
+            for key, value in run.tensors.items()
+        }
         beside = folder / f"{NAME}.tmp"
         save_file(tensors, beside, metadata={"progress": json.dumps(plain)})
         os.replace(beside, folder / NAME)
@@ -49,14 +66,11 @@ class Progress:
             return cls()
         with safe_open(folder / NAME, framework="pt") as file:
             plain: dict[str, Any] = json.loads(file.metadata()["progress"])
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
-        plain["trials"] = [Trial(**trial) for trial in plain["trials"]]
-        return cls(**plain, tensors=tensors)
-
-
-def asdict_without_tensors(progress: Progress) -> dict[str, Any]:
-    plain = {k: v for k, v in vars(progress).items() if k != "tensors"}
-    return plain | {"trials": [asdict(trial) for trial in progress.trials]}
+            runs = {name: Run(**values) for name, values in plain.items()}
+            for key in file.keys():
+                name, _, own = key.partition("/")
+                runs[name].tensors[own] = file.get_tensor(key).clone()
+        return cls(runs)
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

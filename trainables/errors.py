@@ -1,4 +1,4 @@
-"""The two ways a run goes wrong that are not bugs: the user's input, and a stage that broke."""
+"""How a run ends early without a bug: bad input, a stage that broke, one no longer wanted."""
 
 
 class UserError(ValueError):
@@ -11,3 +11,7 @@ class StageFailed(RuntimeError):
     Raised on all ranks alike, from values that all ranks share, so that a worker group
     outlives the stage.
     """
+
+
+class Stopped(Exception):
+    """A stage or score that nobody wants any more. Raised on all ranks alike."""

@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainables import checkpoint, distributed, lr_range, optim
-from trainables.backbone import average_statistics, group_batch_norm
+from trainables import checkpoint, distributed, lr_range
+from trainables.backbone import average_statistics
 from trainables.cache import Prepared
-from trainables.checkpoint import Progress
-from trainables.errors import StageFailed, UserError
-from trainables.lr_range import Trial
-from trainables.pretext import Batch, Context, Draw, Task
+from trainables.checkpoint import FULL, Progress, Run
+from trainables.errors import StageFailed, Stopped, UserError
+from trainables.feed import Feed
+from trainables.pretext import Context, Task
 from trainables.spec import Runtime, Training
+from trainables.step import Step, place
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], object]
 SCORE = "balanced_accuracy"  # what `evaluate` is judged by
+CONFUSED = 8  # batches that a task's confusion is counted over
 
 
 @dataclass
@@ -47,7 +49,9 @@ class Loop:
     """make: a fresh task, with its start weights. index: cache positions trained on.
 
     evaluate: called at the end of every epoch of the full run; the epoch with the highest
-    `balanced_accuracy` is kept. report: called on rank 0 every `log_every` steps.
+    `balanced_accuracy` is kept. report: called on rank 0 every `log_every` steps, and after such
+    an epoch with the `curve` so far; if it answers True, all ranks leave a checkpoint and raise
+    Stopped at the next step that is reported.
     """
 
     make: Callable[[Context], Task]
@@ -62,120 +66,127 @@ class Loop:
     evaluate: Callable[[Task], dict[str, float]] | None = None
 
     def __post_init__(self) -> None:
-        self.context = context(self.training, self.data, len(self.index), self.augment, self.seed)
+        self.context = context(
+            self.training, len(self.index), self.augment, self.seed, self.data.mean, self.data.std
+        )
         self.epoch_steps = self.context.epoch_steps
         self.device = torch.device(self.runtime.device)
         self.progress = Progress.load(self.out_dir)
         self.steps = self.context.steps
         self.trial_steps = _steps(self.training.lr.epochs, self.epoch_steps)
         self.rates = self.training.lr.range
+        self._begun: dict[str, Tensor] = {}
+        self.feed = Feed(self.data, self.index, self.training.global_batch, self.seed, self.device)
+        self._unwanted = False  # known to rank 0 alone
 
     def train(self) -> Outcome:
-        """Every phase that is not behind us; the interrupted one from its checkpoint."""
-        progress = self.progress
-        trials = len(self.rates) if len(self.rates) > 1 else 0
-        while progress.phase < trials:
-            rate = self.rates[progress.phase]
-            self._phase = f"LR {rate:g} ({progress.phase + 1}/{trials})"
-            progress.trials.append(self._trial(rate))
-            progress.trial_seconds = progress.seconds
-            progress.next_phase()
-        position = lr_range.choose(progress.trials) if trials else 0
-        self._phase = "training"
-        task = self._run(self.rates[position], self.steps)
-        self._restore_best(task)
+        """The LR policy's runs, then the full one; what is behind us is not done again."""
+        rate = self.rates[0]
+        if len(self.rates) > 1:
+            choose = lr_range.POLICIES[self.training.lr.name]
+            rate = choose(self.training.lr, self.trial_steps, self._advance, self._drop)
+            lr_range.refuse_all_failed({run.lr: run.failed for run in self.progress.trials()})
+        full = self.progress.run(FULL, rate)
+        task = self._run(full, "training", self.steps, self.steps)
+        if best := checkpoint.without_prefix("best", full.tensors):
+            task.load_state_dict(best)
         average_statistics(task)
-        return Outcome(task, self._result(position), self._history())
+        history = self._history() | {"confusion": self._confusion(task)}
+        return Outcome(task, self._result(full, task), history)
 
-    def _trial(self, rate: float) -> Trial:
+    def _advance(self, rate: float, until: int) -> float:
+        """Go on with a rate of the LR range until that step of its trial; its score there."""
+        run = self.progress.run(f"{rate:g}", rate)
+        if str(until) not in run.scores:
+            score = self._trial(run, until)
+            if not math.isfinite(score) and not run.failed:
+                run.failed = "its score is not finite"
+            run.scores[str(until)] = None if run.failed else score
+        known = run.scores[str(until)]
+        return -math.inf if known is None else known
+
+    def _trial(self, run: Run, until: int) -> float:
+        if run.failed:
+            return -math.inf
         try:
-            task = self._run(rate, self.trial_steps)
-            score = self.progress.best[SCORE] if self.progress.best else self._score(task)
-            reason = ""
+            task = self._run(run, f"LR {run.lr:g}", self.trial_steps, until)
         except StageFailed as failed:
-            score, reason = -math.inf, str(failed)
-        losses = [row["loss"] for row in self.progress.rows]
-        if not math.isfinite(score):
-            return Trial(rate, None, losses, reason or "its score is not finite")
-        return Trial(rate, score, losses)
+            run.failed = str(failed)
+            return -math.inf
+        return run.best[SCORE] if run.best else task.score(run.history)
 
-    def _score(self, task: Task) -> float:
-        return task.score(self.progress.history)
+    def _drop(self, rate: float) -> None:
+        self.progress.runs[f"{rate:g}"].tensors = {}
 
-    def _run(self, rate: float, steps: int) -> Task:
-        """Train one phase to its end."""
-        task, optimizer = self._prepare(rate, steps)
+    def _run(self, run: Run, phase: str, steps: int, until: int) -> Task:
+        """Go on with a run of `steps` steps up to the step `until`."""
+        task, optimizer = self._prepare(run, steps)
         model: nn.Module = task
         if distributed.world_size() > 1:
             model = DistributedDataParallel(task, broadcast_buffers=False)
+        advance = Step(model, task, optimizer, self.training, run.lr, steps)
+        self._phase = phase
         self._pending: list[dict[str, Tensor]] = []
         self._since, self._checkpointed = time.perf_counter(), time.perf_counter()
-        for step in range(self.progress.step, steps):
-            self._step(model, task, optimizer, rate, step, steps)
-            last = step + 1 == steps
+        trial, due = phase != "training", False
+        unwanted = False
+        for step in range(run.step, until):
+            self._pending.append(advance(self.feed.batch(step)))
+            last = step + 1 == until
             epoch_end = (step + 1) % self.epoch_steps == 0 or last
             if last or (step + 1) % self.runtime.log_every == 0 or (epoch_end and self.evaluate):
-                due = self._flush(step + 1, steps, optimizer, epoch_end)
-                if self.evaluate and (last or (epoch_end and self._phase == "training")):
-                    self._evaluate(task)
-                if due and not last:
-                    self._checkpoint(task, optimizer)
+                due, unwanted = self._flush(run, step + 1, steps, optimizer, epoch_end)
+                if self.evaluate and (last or (epoch_end and not trial)):
+                    self._evaluate(run, task)
+                if (due or unwanted) and not last:
+                    run.tensors = self._tensors(run, task, optimizer)
+                    self._checkpoint()
+                if unwanted and not last:
+                    raise Stopped(f"at step {step + 1} ({phase})")
+        if trial:
+            parked = self._tensors(run, task, optimizer)
+            run.tensors = {key: value.to("cpu", copy=True) for key, value in parked.items()}
+            if due:
+                self._checkpoint()
         return task
 
-    def _prepare(self, rate: float, steps: int) -> tuple[Task, torch.optim.Optimizer]:
-        """The task and optimiser of this phase, fresh or as the checkpoint left them."""
+    def _prepare(self, run: Run, steps: int) -> tuple[Task, torch.optim.Optimizer]:
+        """The task and optimiser of this run, fresh or as it was left."""
         torch.manual_seed(self.seed)
         task = self.make(replace(self.context, steps=steps))
-        group_batch_norm(task, self.training.bn_groups // distributed.world_size())
-        task.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        groups = task.parameter_groups()
-        optimizer = optim.build(self.training.optimizer, groups, rate, self.training.weight_decay)
-        if self.progress.step:
-            tensors = self.progress.tensors
-            task.load_state_dict(checkpoint.without_prefix("task", tensors))
-            checkpoint.load_optimizer(optimizer, tensors)
+        optimizer = place(task, self.training, run.lr, self.device)
+        if run.step:
+            task.load_state_dict(checkpoint.without_prefix("task", run.tensors))
+            checkpoint.load_optimizer(optimizer, run.tensors)
+        elif self._begun:
+            task.load_state_dict(self._begun)
         else:
-            task.start(self._pixels)
+            task.start(self.feed.pixels)
+            self._begun = {key: value.clone() for key, value in task.state_dict().items()}
         task.train()
         return task, optimizer
 
-    def _step(
-        self,
-        model: nn.Module,
-        task: Task,
-        optimizer: torch.optim.Optimizer,
-        rate: float,
-        step: int,
-        steps: int,
-    ) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * optim.factor(step, steps, self.training.warmup)
-        bfloat16 = self.training.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            loss, metrics = model(self._batch(step))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        task.before_step(step)
-        optimizer.step()
-        task.after_step(step)
-        self._pending.append({"loss": loss.detach(), **metrics})
-
     def _flush(
-        self, done: int, steps: int, optimizer: torch.optim.Optimizer, epoch_end: bool
-    ) -> bool:
-        """Read the pending numbers, all at once; True if rank 0 says that a checkpoint is due."""
+        self, run: Run, done: int, steps: int, optimizer: torch.optim.Optimizer, epoch_end: bool
+    ) -> tuple[bool, bool]:
+        """Read the pending numbers, all at once.
+
+        Whether rank 0 says that a checkpoint is due, and that the job is not wanted any more.
+        """
         names = list(self._pending[0])
         values = torch.stack([torch.stack([m[n].float() for n in names]) for m in self._pending])
         waited = time.perf_counter() - self._checkpointed
         due = torch.full_like(values[:1], float(waited > self.runtime.checkpoint_seconds))
-        means = distributed.all_mean(torch.cat([values, due])).tolist()
-        fresh = [dict(zip(names, row, strict=True)) for row in means[:-1]]
-        self.progress.history += fresh
+        unwanted = torch.full_like(due, float(self._unwanted))
+        means = distributed.all_mean(torch.cat([values, due, unwanted])).tolist()
+        fresh = [dict(zip(names, row, strict=True)) for row in means[:-2]]
+        run.history += fresh
         self._check_finite(fresh, done)
         self._pending = []
         row = {name: sum(one[name] for one in fresh) / len(fresh) for name in names}
-        self._tell(row, done, steps, len(fresh), optimizer, epoch_end)
-        return means[-1][0] > 0
+        row["lr"] = optimizer.param_groups[0]["lr"]
+        self._tell(run, row, done, steps, len(fresh), epoch_end)
+        return means[-2][0] > 0, means[-1][0] > 0
 
     def _check_finite(self, fresh: list[dict[str, float]], done: int) -> None:
         for offset, one in enumerate(fresh):
@@ -184,104 +195,113 @@ class Loop:
                 raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
 
     def _tell(
-        self,
-        row: dict[str, float],
-        done: int,
-        steps: int,
-        count: int,
-        optimizer: torch.optim.Optimizer,
-        epoch_end: bool,
+        self, run: Run, row: dict[str, float], done: int, steps: int, count: int, epoch_end: bool
     ) -> None:
-        now = time.perf_counter()
-        spent, self._since = now - self._since, now
-        progress = self.progress
-        progress.step, progress.seconds = done, progress.seconds + spent
+        spent = self._spend(run)
+        run.step = done
         rate = count * self.training.global_batch / spent
         row |= {"step": done, "epoch": done / self.epoch_steps, "images_per_second": rate}
-        row["lr"] = optimizer.param_groups[0]["lr"]
         if epoch_end or not self.evaluate:
-            progress.rows.append(row)
+            run.rows.append(row)
         if distributed.rank() == 0:
-            trials = len(self.rates) if len(self.rates) > 1 else 0
-            left = steps - done + (max(trials - progress.phase - 1, 0)) * self.trial_steps
-            left += self.steps if progress.phase < trials else 0
-            self.report(
+            whole = lr_range.planned(self.training.lr, self.trial_steps) + self.steps
+            left = max(whole - sum(one.step for one in self.progress.runs.values()), 0)
+            self._say(
                 {"phase": self._phase, "step": done, "steps": steps, "images_per_second": rate}
                 | {"eta": left * spent / count, "loss": row["loss"]}
             )
 
-    def _evaluate(self, task: Task) -> None:
-        """Judge this epoch; remember its weights if it is the best so far."""
+    def _say(self, progress: dict[str, Any]) -> None:
+        """On rank 0: report, and remember if the answer was that nobody wants the result."""
+        self._unwanted = self.report(progress) is True or self._unwanted
+
+    def _spend(self, run: Run) -> float:
+        """Book the time since the last booking on the run."""
+        now = time.perf_counter()
+        spent, self._since = now - self._since, now
+        run.seconds += spent
+        return spent
+
+    def _evaluate(self, run: Run, task: Task) -> None:
+        """Judge this epoch; remember its weights if it is the best of the full run so far."""
         assert self.evaluate is not None
         average_statistics(task)
         measured = self.evaluate(task)
         task.train()
-        self.progress.rows[-1] |= measured
-        best = self.progress.best
-        if best is None or measured[SCORE] > best[SCORE]:
-            self.progress.best = {"epoch": self.progress.rows[-1]["epoch"], **measured}
-            state = {key: value.clone() for key, value in task.state_dict().items()}
-            self.progress.tensors |= checkpoint.prefixed("best", state)
-        now = time.perf_counter()
-        self.progress.seconds += now - self._since
-        self._since = now
+        run.rows[-1] |= measured
+        if run.best is None or measured[SCORE] > run.best[SCORE]:
+            run.best = {"epoch": run.rows[-1]["epoch"], **measured}
+            if self._phase == "training":
+                state = {key: value.clone() for key, value in task.state_dict().items()}
+                run.tensors |= checkpoint.prefixed("best", state)
+        if self._phase == "training" and distributed.rank() == 0:
+            epochs = math.ceil(self.steps / self.epoch_steps)
+            self._say({"curve": [row[SCORE] for row in run.rows], "epochs": epochs})
+        self._spend(run)
 
-    def _restore_best(self, task: Task) -> None:
-        if best := checkpoint.without_prefix("best", self.progress.tensors):
-            task.load_state_dict(best)
-
-    def _checkpoint(self, task: Task, optimizer: torch.optim.Optimizer) -> None:
+    def _tensors(self, run: Run, task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """What it takes to go on with the run."""
         average_statistics(task)
-        best = checkpoint.without_prefix("best", self.progress.tensors)
-        self.progress.tensors = {
+        best = checkpoint.without_prefix("best", run.tensors)
+        return {
             **checkpoint.prefixed("task", task.state_dict()),
             **checkpoint.optimizer_tensors(optimizer),
             **checkpoint.prefixed("best", best),
         }
+
+    def _checkpoint(self) -> None:
         if distributed.rank() == 0:
             self.progress.save(self.out_dir)
         self._checkpointed = time.perf_counter()
 
-    def _batch(self, step: int) -> Batch:
-        """This rank's part of the global batch; a pass takes every image at most once."""
-        epoch, place = divmod(step, self.epoch_steps)
-        if getattr(self, "_order_of", None) != epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.index))
-            self._order, self._order_of = order, epoch
-        size = self.training.global_batch
-        local = size // distributed.world_size()
-        first = place * size + distributed.rank() * local
-        positions = torch.from_numpy(self._order[first : first + local])
-        draw = Draw(self.seed, step, local, self.device)
-        return Batch(self._pixels(positions), positions.to(self.device), draw, step)
+    def _confusion(self, task: Task) -> list[list[int]] | None:
+        """Of a trained task with fixed answers, over a few batches it would have seen next."""
+        with evaluating(task):
+            batches = (self.feed.batch(self.steps + k) for k in range(CONFUSED))
+            counted = [c for batch in batches if (c := task.confusion(batch)) is not None]
+        if not counted:
+            return None
+        return distributed.all_gather(torch.stack(counted)).sum(0).tolist()
 
-    def _pixels(self, positions: Tensor) -> Tensor:
-        """int64 [n] positions among the images trained on -> uint8 [n, channels, side, side]."""
-        pixels = torch.from_numpy(self.data.images[self.index[positions.cpu().numpy()]])
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
-        return pixels.permute(0, 3, 1, 2).to(self.device, non_blocking=True)
-
-    def _result(self, position: int) -> dict[str, Any]:
-        progress, speeds = self.progress, [row["images_per_second"] for row in self.progress.rows]
+    def _result(self, full: Run, task: Task) -> dict[str, Any]:
+        trials = self.progress.trials()
         return {
-            "loss": progress.rows[-1]["loss"],
-            "lr": self.rates[position],
-            "lr_index": position,
-            "lr_at_edge": lr_range.at_edge(position, self.rates),
+            "loss": full.rows[-1]["loss"],
+            "accuracy": full.rows[-1]["accuracy"],
+            "chance": task.chance(),
+            "lr": full.lr,
+            "lr_at_edge": lr_range.at_edge(full.lr, self.rates),
             "steps": self.steps,
-            "images_per_second": float(np.median(speeds)),
-            "seconds": progress.seconds,
-            "lr_seconds": progress.trial_seconds,
+            "lr_steps": sum(run.step for run in trials),
+            "images_per_second": float(np.median([r["images_per_second"] for r in full.rows])),
+            "seconds": full.seconds + sum(run.seconds for run in trials),
+            "lr_seconds": sum(run.seconds for run in trials),
         }
 
     def _history(self) -> dict[str, Any]:
-        trials = [vars(trial) | {"diverged": trial.diverged} for trial in self.progress.trials]
-        return {"lr_range": trials, "train": self.progress.rows}
+        """Of every trial its scores by step, `score` at the first; of the full run its rows."""
+        trials = [
+            {
+                "lr": run.lr,
+                "steps": run.step,
+                "score": next(iter(run.scores.values())),
+                "scores": run.scores,
+                "loss": [row["loss"] for row in run.rows],
+                "diverged": bool(run.failed),
+                "reason": run.failed,
+            }
+            for run in self.progress.trials()
+        ]
+        return {"lr_range": trials, "train": self.progress.runs[FULL].rows}
 
 
 def context(
-    training: Training, data: Prepared, images: int, augment: dict[str, Any], seed: int
+    training: Training,
+    images: int,
+    augment: dict[str, Any],
+    seed: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
 ) -> Context:
     """What a task may know; steps are those of the full run."""
     epoch_steps = images // training.global_batch
@@ -296,9 +316,9 @@ def context(
         steps=_steps(training.epochs, epoch_steps),
         epoch_steps=epoch_steps,
         image_size=training.image_size,
-        channels=data.images.shape[-1],
-        mean=data.mean,
-        std=data.std,
+        channels=len(mean),
+        mean=mean,
+        std=std,
         augment=augment,
         seed=seed,
     )

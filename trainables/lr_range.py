@@ -1,38 +1,109 @@
-"""The LR policy: every rate trains briefly from one start and seed; the best score wins.
+"""The LR policy: which of the range's rates is trained in full.
+
+    rate = POLICIES["halving"](policy, steps, advance, drop)
+
+Every rate starts from the same weights, on the same batches, with a schedule of `steps` steps:
+- halving: the better half goes on, twice as far, until at half of the steps one is left (successive
+  halving, Jamieson & Talwalkar, 2016);
+- full_range: all run to the end, the best score wins;
+- optuna: as many rates as the range has, proposed by TPE between its ends, run to the end.
 
 A rate that diverged loses. A winner on the edge of the range is flagged, since the best rate may
 lie outside it.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from trainables.errors import StageFailed
+from trainables.spec import LRPolicy
+
+if TYPE_CHECKING:
+    import optuna
+
+LAST = 0.5  # halving: the last rung, as a share of the steps
+Advance = Callable[[float, int], float]  # train this rate until that step -> score, -inf if failed
+Drop = Callable[[float], None]  # forget what is needed only to go on with this rate
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One rate's short run; score None: it diverged, for the reason given."""
-
-    lr: float
-    score: float | None
-    loss: list[float] = field(default_factory=list)  # a value every `log_every` steps
-    reason: str = ""
-
-    @property
-    def diverged(self) -> bool:
-        return self.score is None
+def halving(policy: LRPolicy, steps: int, advance: Advance, drop: Drop) -> float:
+    alive = list(policy.range)
+    for until in rungs(len(alive), steps):
+        scores = {rate: advance(rate, until) for rate in alive}
+        ranked = sorted(alive, key=lambda rate: (-scores[rate], rate))
+        alive = sorted(ranked[: len(alive) // 2])
+        for rate in ranked[len(alive) :]:
+            drop(rate)
+    return alive[0]
 
 
-def choose(trials: Sequence[Trial]) -> int:
-    """The position of the best trial; the lower rate wins a tie."""
-    scores = [-math.inf if trial.score is None else trial.score for trial in trials]
-    if all(trial.diverged for trial in trials):
-        rates = ", ".join(f"{trial.lr:g}" for trial in trials)
-        raise StageFailed(f"every rate of the range failed ({rates}): {trials[0].reason}")
-    return scores.index(max(scores))
+def rungs(rates: int, steps: int) -> list[int]:
+    """The steps at which the worse half of the rates is left behind; divergence shows from two."""
+    count = int(math.log2(rates))
+    shares = (LAST / 2 ** (count - 1 - k) for k in range(count))
+    return [min(steps, max(2, round(steps * share))) for share in shares]
 
 
-def at_edge(position: int, rates: Sequence[float]) -> bool:
-    return len(rates) > 1 and position in (0, len(rates) - 1)
+def full_range(policy: LRPolicy, steps: int, advance: Advance, drop: Drop) -> float:
+    scores = {}
+    for rate in policy.range:
+        scores[rate] = advance(rate, steps)
+        drop(rate)
+    return max(sorted(scores), key=scores.__getitem__)
+
+
+def by_optuna(policy: LRPolicy, steps: int, advance: Advance, drop: Drop) -> float:
+    """The middle of the range first, then what TPE proposes."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    low, high = policy.range[0], policy.range[-1]
+    scores: dict[float, float] = {}
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=2)
+    )
+    study.enqueue_trial({"lr": math.sqrt(low * high)})
+
+    def objective(trial: "optuna.Trial") -> float:
+        rate = float(f"{trial.suggest_float('lr', low, high, log=True):.3g}")
+        scores[rate] = advance(rate, steps)
+        drop(rate)
+        return max(scores[rate], -1e9)  # Optuna takes no infinity for a score
+
+    study.optimize(objective, n_trials=len(policy.range))
+    return max(sorted(scores), key=scores.__getitem__)
+
+
+POLICIES: dict[str, Callable[[LRPolicy, int, Advance, Drop], float]] = {
+    "halving": halving,
+    "full_range": full_range,
+    "optuna": by_optuna,
+}
+
+
+def planned(policy: LRPolicy, steps: int) -> int:
+    """Steps that the policy trains in all, if no rate fails."""
+    rates = len(policy.range)
+    if rates == 1:
+        return 0
+    if policy.name != "halving":
+        return rates * steps
+    done, total = 0, 0
+    for until in rungs(rates, steps):
+        total += rates * (until - done)
+        rates, done = rates // 2, until
+    return total
+
+
+def refuse_all_failed(reasons: dict[float, str]) -> None:
+    """StageFailed if no rate of the range could be trained."""
+    if reasons and all(reasons.values()):
+        rates = ", ".join(f"{rate:g}" for rate in reasons)
+        first = next(iter(reasons.values()))
+        raise StageFailed(f"every rate of the range failed ({rates}): {first}")
+
+
+def at_edge(rate: float, rates: Sequence[float]) -> bool:
+    """On an end of the range, or within one per cent of it."""
+    return len(rates) > 1 and not rates[0] * 1.01 < rate < rates[-1] / 1.01

@@ -7,8 +7,42 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+
+class LARS(Optimizer):
+    """SGD with momentum 0.9, scaled layer by layer for large batches (You et al., 2017).
+
+    Each tensor's rate is lr * trust * |w| / (|g| + weight_decay |w|), for all tensors alike, as in
+    the SwAV authors' recipe (LARC without clipping); lr alone where |w| or |g| is 0.
+    """
+
+    def __init__(
+        self, groups: list[Any], lr: float, weight_decay: float, trust: float = 0.001
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.9})
+        self.trust = trust
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        assert closure is None
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                decay = group["weight_decay"]
+                weight, slope = p.norm(), p.grad.norm()
+                scale = self.trust * weight / (slope + decay * weight)
+                scale = torch.where((weight > 0) & (slope > 0), scale, torch.ones_like(scale))
+                move = p.grad.add(p, alpha=decay).mul_(scale)
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                buffer = self.state[p]["momentum_buffer"]
+                buffer.mul_(group["momentum"]).add_(move)
+                p.sub_(buffer, alpha=group["lr"])
+
+
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda groups, **kw: torch.optim.SGD(groups, momentum=0.9, fused=True, **kw),
+    "lars": LARS,
     "adamw": lambda groups, **kw: torch.optim.AdamW(groups, fused=True, **kw),
 }
 

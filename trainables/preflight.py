@@ -1,21 +1,23 @@
-"""Refuse what cannot be trained on these images before anything is started."""
+"""Refuse what cannot be trained on these images before an image is decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trainables import plugins
-from trainables.cache import Prepared
+from trainables.data import Table
 from trainables.loop import context
 from trainables.spec import DownstreamSpec, StageSpec
-from trainables.splits import subset
+from trainables.splits import Index, subset
 
 
-def check(specs: Sequence[StageSpec | DownstreamSpec], data: Prepared) -> None:
+def check(
+    specs: Sequence[StageSpec | DownstreamSpec], table: Table, split: Mapping[str, Index]
+) -> None:
     """UserError, naming a valid value, if a batch or a task's parameters don't fit the data."""
+    train = split["train"]
     for spec in specs:
-        train = data.split["train"]
+        unknown = (0.5,) * spec.data.channels  # mean and deviation; no check asks for them
         if isinstance(spec, DownstreamSpec):
-            labelled = subset(data.labels, data.groups, train, spec.label_fraction, spec.seed)
-            context(spec.training, data, len(labelled), spec.augment, spec.seed)
-        else:
-            surroundings = context(spec.training, data, len(train), spec.augment, spec.seed)
-            plugins.load("trainables.pretext", spec.pretext).check(spec.params, surroundings)
+            train = subset(table.labels, table.groups, train, spec.label_fraction, spec.seed)
+        known = context(spec.training, len(train), spec.augment, spec.seed, unknown, unknown)
+        if isinstance(spec, StageSpec):
+            plugins.load("trainables.pretext", spec.pretext).check(spec.params, known)

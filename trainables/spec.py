@@ -24,6 +24,7 @@ class DataSpec:
     val: float  # shares of the groups
     test: float
     seed: int  # of the split
+    merge_duplicates: bool = False  # groups that share near-duplicates are one
 
     def __post_init__(self) -> None:
         assert self.channels in (1, 3), self.channels
@@ -31,10 +32,11 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class LRPolicy:
-    """Every rate of `range` for `epochs`, from one start and seed; the best score is trained."""
+    """Rates of `range` are tried for up to `epochs`, from one start; see `lr_range.POLICIES`."""
 
     range: tuple[float, ...]  # rising
     epochs: float
+    name: str = "halving"
 
 
 @dataclass(frozen=True)

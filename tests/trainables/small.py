@@ -7,6 +7,7 @@ from pathlib import Path
 from search.plan import Plan, data_spec
 from search.space import Space, load
 from trainables.cache import Prepared, open_cache, prepare
+from trainables.plugins import available
 
 OVERRIDES = (
     "data=demo", "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.epochs=0.8",
@@ -14,16 +15,36 @@ OVERRIDES = (
     "profile.downstream_lr_epochs=1", "profile.label_fraction=0.5", "downstream.probes=false",
     "runtime.log_every=2",
 )  # fmt: skip
+TASKS = available("trainables.pretext")
 
 
 @cache
 def space(*more: str) -> Space:
-    return load("isic3", [*OVERRIDES, *more])
+    """isic3 made small, with every task there is."""
+    others = [f"+task@tasks.{t}={t}" for t in TASKS if t not in load("isic3").tasks]
+    return load("isic3", [*OVERRIDES, *others, *more])
 
 
 @cache
-def prepared(folder: Path) -> Prepared:
-    return open_cache(prepare(data_spec(space()), None, folder))
+def prepared(folder: Path, *more: str) -> Prepared:
+    return open_cache(prepare(data_spec(space(*more)), None, folder))
+
+
+class Unread:
+    """In place of labels and groups: whoever looks fails."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise AssertionError(f"a pretext task read labels or groups ({name})")
+
+    def __getitem__(self, key: object) -> object:
+        raise AssertionError(f"a pretext task read labels or groups [{key}]")
+
+    def __len__(self) -> int:
+        raise AssertionError("a pretext task counted labels or groups")
+
+
+def unlabelled(data: Prepared) -> Prepared:
+    return replace(data, labels=Unread(), groups=Unread())
 
 
 def plan(data: Prepared, *more: str) -> Plan:

@@ -1,5 +1,7 @@
 """Views against torchvision's functional transforms for equal parameters."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,6 +72,20 @@ def test_rotation_keeps_within_its_angle_and_shows_no_corner():
     white = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
     view = View(Preset(rotate=180), (0.0,) * 3, (1.0,) * 3, 24, (0.5, 1.0))
     torch.testing.assert_close(view(white, draw(8)), torch.ones(8, 3, 24, 24))
+
+
+@pytest.mark.parametrize("degrees", [-75, 20, 90])
+def test_rotation_equals_torchvision_inside(degrees):
+    angle = torch.tensor(math.radians(degrees))
+    theta = torch.tensor([[[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0]]])
+    images = pixels(1).float()
+    grid = F.affine_grid(theta, [1, 1, 48, 48], align_corners=False)
+    theirs = V.rotate(images, degrees, interpolation=V.InterpolationMode.BILINEAR)
+    y, x = torch.meshgrid(*[torch.arange(48) - 23.5] * 2, indexing="ij")
+    inside = x.square() + y.square() < 22**2
+    torch.testing.assert_close(
+        sample(images, grid)[:, :, inside], theirs[:, :, inside], atol=0.05, rtol=0
+    )
 
 
 @pytest.mark.parametrize(

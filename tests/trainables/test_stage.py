@@ -53,7 +53,7 @@ def stage(data, task, *more):
     return small.plan(data, *more).stages(Proposal.parse(task))[-1]
 
 
-@pytest.mark.parametrize("task", ["relative_location", "moco", "odc"])
+@pytest.mark.parametrize("task", small.TASKS)
 @pytest.mark.parametrize("after", [3, 8])
 def test_a_killed_stage_goes_on_to_the_same_weights(data, tmp_path, task, after):
     spec = stage(data, task)
@@ -65,7 +65,7 @@ def test_a_killed_stage_goes_on_to_the_same_weights(data, tmp_path, task, after)
     with pytest.raises(Killed):
         train_stage(spec, often, data, None, cut, dying(after))
     saved = Progress.load(cut)
-    assert (saved.phase, saved.step) > (0, 0)
+    assert sum(run.step for run in saved.runs.values()) > 0
     result = train_stage(spec, often, data, None, cut, quiet)
     assert result["loss"] == expected["loss"]
     assert result["lr"] == expected["lr"]
@@ -114,6 +114,13 @@ def test_a_diverged_rate_loses_and_an_edge_is_flagged(data, tmp_path):
     assert "loss is" in trials[1]["reason"]
 
 
+@pytest.mark.parametrize("task", small.TASKS)
+def test_a_loss_that_is_no_number_stops_the_stage_with_the_step(data, tmp_path, task):
+    spec = stage(data, task, f"tasks.{task}.lr_range=[1e30]")
+    with pytest.raises(StageFailed, match=r"^loss is (nan|inf) at step \d+ \(training\)$"):
+        train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
+
+
 def test_when_every_rate_diverges_the_stage_fails_with_the_reason(data, tmp_path):
     spec = stage(data, "relative_location", "tasks.relative_location.lr_range=[1e30,1e31]")
     with pytest.raises(StageFailed, match=r"every rate of the range failed \(1e\+30, 1e\+31\)"):
@@ -152,40 +159,58 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     assert expected["ci_low"] <= expected["balanced_accuracy"] <= expected["ci_high"]
 
 
-def _rank(rank, world, folder, spec, data_dir):
+def _rank(rank, world, folder, specs, data_dir):
+    """Each task's stage in a folder of its own, under `folder`."""
     import torch.distributed as dist
 
     from trainables.cache import open_cache
 
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
-    )
-    train_stage(spec, RUNTIME, open_cache(data_dir), None, folder, quiet)
-    dist.destroy_process_group()
+    if world > 1:
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
+        )
+    for task, spec in specs.items():
+        train_stage(spec, RUNTIME, open_cache(data_dir), None, folder / task, quiet)
+    if world > 1:
+        dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("task", ["relative_location", "moco", "odc"])
-def test_two_ranks_make_the_update_that_one_makes(data, tmp_path, task):
-    """At a low rate: BatchNorm over eight images amplifies rounding from step to step."""
-    data_dir = next(p.parent for p in tmp_path.parent.glob("cache*/*/manifest.json"))
-    weights = {}
+@pytest.fixture(scope="module")
+def ranks(data, tmp_path_factory):
+    """Folders of the stages: hardly trained, trained on one rank, on two.
+
+    At a low rate: BatchNorm over eight images amplifies rounding from step to step.
+    """
+    root = tmp_path_factory.mktemp("ranks")
+    data_dir = next(p.parent for p in root.parent.glob("cache*/*/manifest.json"))
     for name, rate, world in (("start", 1e-12, 1), ("one", 1e-4, 1), ("two", 1e-4, 2)):
-        folder = tmp_path / name
-        folder.mkdir()
-        spec = stage(data, task, f"tasks.{task}.lr_range=[{rate}]", "profile.epochs=0.4")
+        specs = {}
+        for task in small.TASKS:
+            (root / name / task).mkdir(parents=True)
+            specs[task] = stage(data, task, f"tasks.{task}.lr_range=[{rate}]", "profile.epochs=0.4")
         if world == 1:
-            train_stage(spec, RUNTIME, data, None, folder, quiet)
+            _rank(0, 1, root / name, specs, data_dir)
         else:
-            torch.multiprocessing.spawn(_rank, (2, folder, spec, data_dir), nprocs=2)
-        state = load_file(folder / BACKBONE)
-        weights[name] = {k: v for k, v in state.items() if v.is_floating_point()}
-    assert np.allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-4)
-    for key, start in weights["start"].items():
-        moved = weights["one"][key] - start
-        apart = weights["one"][key] - weights["two"][key]
-        assert moved.norm() > 0, key
-        assert apart.norm() < 0.02 * moved.norm() + 1e-6, key
+            torch.multiprocessing.spawn(_rank, (2, root / name, specs, data_dir), nprocs=2)
+    return root
+
+
+@pytest.mark.parametrize("task", small.TASKS)
+def test_two_ranks_make_the_update_that_one_makes(ranks, task):
+    start, one, two = (ranks / name / task for name in ("start", "one", "two"))
+    assert np.allclose(losses(one), losses(two), rtol=1e-4)
+    weights = [load_file(folder / BACKBONE) for folder in (start, one, two)]
+    for key, first in weights[0].items():
+        if first.is_floating_point():
+            moved = weights[1][key] - first
+            apart = weights[1][key] - weights[2][key]
+            assert moved.norm() > 0, key
+            assert apart.norm() < 0.02 * moved.norm() + 1e-6, key
+    confusions = [json.loads((f / "history.json").read_text())["confusion"] for f in (one, two)]
+    if confusions[0] is not None:
+        difference = np.abs(np.subtract(*confusions)).sum() / 2
+        assert difference <= 0.01 * np.sum(confusions[0])
 
 
 def test_fine_tuning_starts_from_a_weight_file_and_refuses_one_that_does_not_fit(tmp_path):

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from trainables import distributed
 from trainables.augment import FullView, Preset, finetune_view
-from trainables.backbone import Backbone
+from trainables.backbone import Backbone, fit_statistics
 from trainables.cache import Prepared
+from trainables.checkpoint import FULL
 from trainables.downstream import metrics, probes
 from trainables.errors import UserError
 from trainables.loop import SCORE, Loop, Report, evaluating
@@ -64,6 +65,9 @@ class Classifier(Task):
         accuracy = (logits.argmax(1) == target).float().mean().detach()
         return losses.mean(), {"accuracy": accuracy}
 
+    def chance(self) -> float:
+        return 1 / len(self.weight)
+
     def features(self, images: Tensor) -> Tensor:
         """uint8 [n, channels, side, side] -> [n, width]."""
         return self.backbone(self.full(images))
@@ -103,7 +107,7 @@ def finetune(
         evaluate,
     )  # fmt: skip
     outcome = loop.train()
-    best = loop.progress.best
+    best = loop.progress.runs[FULL].best
     assert best is not None
     result = outcome.result | {"best_epoch": best["epoch"]}
     result |= _score(outcome.task, data, runtime, out_dir)
@@ -170,9 +174,13 @@ def _over(
     parts = []
     with evaluating(module):
         for first in range(0, share, EVALUATION_BATCH):
-            pixels = torch.from_numpy(data.images[padded[first : first + EVALUATION_BATCH]])
-            parts.append(apply(pixels.permute(0, 3, 1, 2).to(runtime.device)))
+            part = padded[first : first + EVALUATION_BATCH]
+            parts.append(apply(_pixels(data, part, runtime)))
         return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
+
+
+def _pixels(data: Prepared, index: NDArray[np.int64], runtime: Runtime) -> Tensor:
+    return torch.from_numpy(data.images[index]).permute(0, 3, 1, 2).to(runtime.device)
 
 
 def _score(task: Task, data: Prepared, runtime: Runtime, out_dir: Path) -> dict[str, float]:
@@ -186,7 +194,8 @@ def _score(task: Task, data: Prepared, runtime: Runtime, out_dir: Path) -> dict[
             predicted, labels = probabilities.argmax(1), data.labels[index]
             groups = np.asarray(data.groups)[index]
             classes = len(data.classes)
-            low, high = metrics.group_bootstrap(labels, predicted, groups, classes)
+            resamples = metrics.GroupBootstrap(labels, groups, classes)
+            low, high = metrics.interval(resamples.scores(predicted))
             accuracy = metrics.balanced_accuracy(labels, predicted, classes)
     return {SCORE: accuracy, "ci_low": low, "ci_high": high}
 
@@ -206,8 +215,14 @@ def _write_predictions(
 def _probe(
     fresh: Classifier, data: Prepared, index: NDArray[np.int64], runtime: Runtime
 ) -> dict[str, float]:
-    """Balanced accuracy of kNN and a linear classifier on the backbone before fine-tuning."""
+    """Balanced accuracy of kNN and a linear classifier on the backbone before fine-tuning.
+
+    BatchNorm's statistics are fitted first, which fine-tuning does by itself.
+    """
     fresh.to(runtime.device)
+    order = np.random.default_rng(0).permutation(index)
+    parts = np.array_split(order, max(1, len(order) // EVALUATION_BATCH))
+    fit_statistics(fresh, fresh.features, (_pixels(data, part, runtime) for part in parts))
     val, classes = data.split["val"], len(data.classes)
     train_features = _over(index, data, runtime, fresh, fresh.features)
     val_features = _over(val, data, runtime, fresh, fresh.features)

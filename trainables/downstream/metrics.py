@@ -1,5 +1,8 @@
 """Balanced accuracy and its interval. numpy only, so that the search side may import it.
 
+    resamples = GroupBootstrap(labels, groups, classes)
+    low, high = interval(resamples.scores(predicted))
+
 Balanced accuracy is the mean recall over the classes that are present (ISIC-2019's metric), in
 percent. Its interval resamples groups (lesions, patients): images of one group are not independent.
 """
@@ -8,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
@@ -23,38 +27,44 @@ def balanced_accuracy(labels: Ints, predicted: Ints, classes: int) -> float:
     return float(100 * (counts.diagonal()[present] / counts.sum(1)[present]).mean())
 
 
-def group_bootstrap(
-    labels: Ints,
-    predicted: Ints,
-    groups: NDArray[np.str_],
-    classes: int,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """The percentile interval of balanced accuracy over resampled groups, in percent."""
-    scores = bootstrap_scores(labels, predicted, groups, classes, resamples, seed)
+class GroupBootstrap:
+    """Resamples of the groups of one split, the same ones for every classifier scored on it.
+
+    So the scores of two classifiers are paired: their differences resample the same groups.
+    """
+
+    def __init__(
+        self,
+        labels: Ints,
+        groups: NDArray[np.str_],
+        classes: int,
+        resamples: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        _, group = np.unique(groups, return_inverse=True)
+        self.labels, self.groups, self.classes = labels, int(group.max()) + 1, classes
+        self._cells = group * classes + labels
+        rng = np.random.default_rng(seed)
+        share = np.full(self.groups, 1 / self.groups)
+        # Small whole numbers: float32 holds the counts and their sums without an error.
+        self._draws = rng.multinomial(self.groups, share, resamples).astype(np.float32)
+        self._totals = self._draws @ self._counts(np.ones(len(labels), dtype=bool))
+
+    def scores(self, predicted: Ints) -> Floats:
+        """[resamples] balanced accuracies in percent."""
+        hits = self._draws @ self._counts(self.labels == predicted)
+        with np.errstate(invalid="ignore"):
+            recall = hits.astype(np.float64) / self._totals
+        return 100 * np.nanmean(recall, axis=1)
+
+    def _counts(self, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """[groups, classes] chosen images."""
+        counts = np.bincount(self._cells[chosen], minlength=self.groups * self.classes)
+        return counts.reshape(self.groups, self.classes).astype(np.float32)
+
+
+def interval(scores: Floats, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of resampled scores."""
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(scores, [tail, 100 - tail])
     return float(low), float(high)
-
-
-def bootstrap_scores(
-    labels: Ints,
-    predicted: Ints,
-    groups: NDArray[np.str_],
-    classes: int,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> NDArray[np.float64]:
-    """[resamples] balanced accuracies; equal seeds and groups give paired resamples."""
-    _, group = np.unique(groups, return_inverse=True)
-    count = int(group.max()) + 1
-    total = np.zeros((count, classes))
-    hits = np.zeros((count, classes))
-    np.add.at(total, (group, labels), 1)
-    np.add.at(hits, (group, labels), labels == predicted)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
-    with np.errstate(invalid="ignore"):
-        recall = (draws @ hits) / (draws @ total)
-    return 100 * np.nanmean(recall, axis=1)

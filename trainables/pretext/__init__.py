@@ -1,8 +1,9 @@
 """The interface of a pretext task. One file here and one YAML in `spaces/task/` make one task.
 
 A task is an `nn.Module` around a backbone. It writes `__init__` (heads, buffers), `forward` (views
-and loss) and, if it needs them, `start`, `warm_steps` and `score`. Everything it must remember
-between steps is a parameter or a persistent buffer: the stage checkpoints `state_dict()` only.
+and loss), `chance` and, if it needs them, `start`, `warm_steps` and `score`. Everything it must
+remember between steps is a parameter or a persistent buffer: the stage checkpoints `state_dict()`
+only.
 
 Rules that make a stage's result the same on any number of ranks, and bit-equal after a resume:
 - all randomness comes from `batch.draw`, never from torch's global generator (so no `nn.Dropout`);
@@ -38,7 +39,7 @@ class Context:
     channels: int
     mean: tuple[float, ...]  # of the training split, 0..1, one a channel
     std: tuple[float, ...]
-    augment: dict[str, Any]  # the modality preset (spaces/data/*.yaml)
+    augment: dict[str, Any]  # the modality preset (spaces/modality/*.yaml)
     seed: int
 
 
@@ -76,8 +77,10 @@ class Draw:
         return values[self.first : self.first + self.local]
 
 
-def dropout(x: Tensor, p: float, draw: Draw) -> Tensor:
+def dropout(x: Tensor, p: float, draw: Draw, training: bool) -> Tensor:
     """Dropout in place of `nn.Dropout`; x: [b * k, features], image by image."""
+    if not training:
+        return x
     kept = draw.uniform(x.shape[0] // draw.local, x.shape[1]).flatten(0, 1) >= p
     return x * kept / (1 - p)
 
@@ -122,8 +125,22 @@ class Task(nn.Module):
         """Called once at step 0 with the parent's weights in place, on every rank alike."""
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss over this rank's images, and detached scalar metrics (no `.item()`)."""
+        """The mean loss over this rank's images, and detached scalar metrics (no `.item()`).
+
+        Among the metrics is `accuracy`: how often the task's own question is answered rightly.
+        """
         raise NotImplementedError
+
+    def chance(self) -> float:
+        """The accuracy of one who guesses."""
+        raise NotImplementedError
+
+    def confusion(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """int64 [k, k]: how often each answer (row) was taken for each (column) by this rank.
+
+        None for a task whose answers are not the same k for all images.
+        """
+        return None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is trained: weights; then biases and BatchNorms, without weight decay."""

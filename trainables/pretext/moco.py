@@ -51,11 +51,18 @@ class Plugin(Task):
 
     @staticmethod
     def check(params: dict[str, Any], context: Context) -> None:
-        size, batch = params["queue"], context.global_batch
-        if size and (size % batch or size > context.images):
+        batch, most = context.global_batch, context.images // 4
+        if batch > most:
             raise UserError(
-                f"moco: queue of {size} keys must hold whole batches of {batch} and no more than "
-                f"the {context.images} images; try {queue_size(context.images, batch)} or null"
+                f"moco: a queue may hold a quarter of the {context.images} images, which is less "
+                f"than one batch of {batch}; make profile.batch {most} or less"
+            )
+        size = params["queue"]
+        if size and (size % batch or size > most):
+            raise UserError(
+                f"moco: queue of {size} keys must hold whole batches of {batch} and no more than a "
+                f"quarter of the {context.images} images; try {queue_size(context.images, batch)} "
+                "or null"
             )
 
     @torch.no_grad()
@@ -116,6 +123,9 @@ class Plugin(Task):
         """One turnover of the queue."""
         return len(self.queue) // self.context.global_batch
 
+    def chance(self) -> float:
+        return 1 / (1 + len(self.queue))
+
     def score(self, history: list[dict[str, float]]) -> float:
         rows = history[min(self.warm_steps(), len(history) // 2) :]
         mean = sum(row["batch_loss"] for row in rows) / len(rows)
@@ -123,9 +133,9 @@ class Plugin(Task):
 
 
 def queue_size(images: int, batch: int) -> int:
-    """The largest power of two up to a quarter of the images, in whole batches; at least one."""
-    power = 1 << max(images // 4, 1).bit_length() - 1
-    return max(power // batch, 1) * batch
+    """The largest power of two up to a quarter of the images, in whole batches."""
+    power = 1 << (images // 4).bit_length() - 1
+    return power // batch * batch or batch
 
 
 def momentum(step: int, steps: int, epoch_steps: int) -> float:

@@ -7,9 +7,10 @@ over the global batch, so that the loss starts at ln K; a split leaves no side b
 images, so that no cluster is ever smaller; images are drawn without replacement; and BatchNorm's
 statistics are fitted to full views before the first k-means, whatever the parent stage looked at.
 
-The LR policy's score is minus (loss / ln K + change ratio). The loss alone is measured against
-labels that move: a rate that learns nothing has a loss of ln K and few changes, one that is too
-high has many, the best one has labels that are learnt and stay.
+The LR policy's score is what the head knows of the labels, (entropy - loss) / entropy of the
+weighted labels, times the share of the labels that stay. The loss alone is measured against labels
+that move: it falls where all images drift into one cluster, and a rate that is too high has labels
+that never stay.
 
 Reading whether a cluster is too small makes a GPU wait once a step; all else stays on the device.
 """
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from trainables import distributed
 from trainables.augment import FullView, Preset, View
-from trainables.backbone import average_statistics
+from trainables.backbone import fit_statistics
 from trainables.errors import UserError
 from trainables.pretext import Batch, Context, ImageSource, Task, dropout, own_group
 
@@ -76,6 +77,8 @@ class Memory(nn.Module):
 
 
 class Plugin(Task):
+    version = "2"
+
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
         super().__init__(backbone, params, context)
         width = int(backbone.width)  # type: ignore[arg-type]
@@ -109,17 +112,13 @@ class Plugin(Task):
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
         """K-means of every image's full view, after one pass that fits BatchNorm's statistics."""
-        norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        momenta = [norm.momentum for norm in norms]
-        for number, chunk in enumerate(self.chunks()):
-            for norm in norms:
-                norm.momentum = 1 / (1 + number)  # the plain mean over chunks
-            self.encode(self.full(images(chunk)))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        average_statistics(self)
+
+        def encode(chunk: Tensor) -> Tensor:
+            return self.encode(self.full(images(chunk)))
+
+        fit_statistics(self, encode, self.chunks())
         self.eval()
-        encoded = [self.encode(self.full(images(chunk))) for chunk in self.chunks()]
+        encoded = [encode(chunk) for chunk in self.chunks()]
         parts = [distributed.all_gather(features) for features in encoded]
         self.train()
         features = F.normalize(torch.cat(parts)[: self.context.images].float())
@@ -138,14 +137,21 @@ class Plugin(Task):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         views = self.view(batch.images, batch.draw)
-        hidden = dropout(self.neck(self.backbone(views)), self.params["dropout"], batch.draw)
+        hidden = dropout(
+            self.neck(self.backbone(views)), self.params["dropout"], batch.draw, self.training
+        )
         features = self.project(hidden)
         logits = self.head(features)
         with torch.autocast(logits.device.type, enabled=False):
             weights = class_weights(self.memory.labels, self.clusters)
             labels = self.memory.labels[batch.index]
-            loss = weighted_mean_loss(logits.float(), labels, weights)
-            return loss, self.remember(batch, features.detach().float())
+            each = F.cross_entropy(logits.float(), labels, reduction="none")
+            loss = weighted_mean(each, labels, weights)
+            right = (logits.argmax(1) == labels).float()
+            accuracy = weighted_mean(right, labels, weights)
+            entropy = torch.special.entr(shares(self.memory.labels, self.clusters)).sum()
+            known = {"accuracy": accuracy, "label_entropy": entropy}
+            return loss, known | self.remember(batch, features.detach().float())
 
     def remember(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
         """Update the memory, the same on every rank; its metrics."""
@@ -158,11 +164,19 @@ class Plugin(Task):
         sizes = counts(memory.labels, self.clusters).float()
         return {"change_ratio": changed, "largest": sizes.max(), "smallest": sizes.min()}
 
+    def chance(self) -> float:
+        """Of one who always names the cluster of the largest weight."""
+        return float(shares(self.memory.labels, self.clusters).max())
+
     def score(self, history: list[dict[str, float]]) -> float:
         tail = history[len(history) // 2 :]
-        chance = math.log(self.clusters)
-        mean = sum(row["loss"] / chance + row["change_ratio"] for row in tail) / len(tail)
-        return -mean if math.isfinite(mean) else -math.inf
+        loss, entropy, changed = (
+            sum(row[name] for row in tail) / len(tail)
+            for name in ("loss", "label_entropy", "change_ratio")
+        )
+        known = (entropy - loss) / entropy
+        score = known * (1 - changed) if known > 0 else known
+        return score if math.isfinite(score) else -math.inf
 
 
 def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
@@ -195,10 +209,15 @@ def class_weights(labels: Tensor, clusters: int) -> Tensor:
     return weights / weights.sum()
 
 
-def weighted_mean_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def shares(labels: Tensor, clusters: int) -> Tensor:
+    """Of the weighted labels: what one expects of an image who knows the clusters' sizes only."""
+    weighted = counts(labels, clusters) * class_weights(labels, clusters)
+    return weighted / weighted.sum()
+
+
+def weighted_mean(each: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """This rank's part of the weighted mean over the global batch: the ranks' mean is the whole."""
-    each = F.cross_entropy(logits, labels, reduction="none") * weights[labels]
-    return each.mean() / distributed.all_mean(weights[labels].mean())
+    return (each * weights[labels]).mean() / distributed.all_mean(weights[labels].mean())
 
 
 def mend(bank: Tensor, labels: Tensor, centroids: Tensor, minimum: int) -> None:

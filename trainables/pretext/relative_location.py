@@ -25,7 +25,7 @@ class Plugin(Task):
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
         super().__init__(backbone, params, context)
         hidden = 2 * int(backbone.width)  # type: ignore[arg-type]
-        self.px = params["patch_px"] or max(32, round(context.image_size * 0.28 / 32) * 32)
+        self.px = patch_px(params, context)
         preset = Preset(grayscale=params["grayscale"])
         self.colour = Colour(preset, context.mean, context.std)
         self.neck = nn.Sequential(nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
@@ -43,12 +43,16 @@ class Plugin(Task):
         b = len(batch.index)
         patches = self.patches(batch.images, batch.draw)
         pairs = pair(self.backbone(patches.flatten(0, 1)).unflatten(0, (b, 9)))
-        hidden = dropout(self.neck(pairs.flatten(0, 1)), self.params["dropout"], batch.draw)
+        hidden = dropout(
+            self.neck(pairs.flatten(0, 1)), self.params["dropout"], batch.draw, self.training
+        )
         return self.head(hidden), torch.arange(8, device=hidden.device).repeat(b)
 
-    @torch.no_grad()
+    def chance(self) -> float:
+        return 1 / 8
+
     def confusion(self, batch: Batch) -> Tensor:
-        """int64 [8, 8]: how often each position (row) was taken for each (column)."""
+        """Of the 8 positions, row by row."""
         logits, labels = self.predict(batch)
         return torch.bincount(8 * labels + logits.argmax(1), minlength=64).view(8, 8)
 
@@ -59,6 +63,11 @@ class Plugin(Task):
             grid = patch_grid(draw, p["border"], p["crop"], p["patch"], px)
             strips = sample(images.float(), grid.flatten(1, 2))
             return self.colour(strips, draw).unflatten(2, (9, px)).transpose(1, 2)
+
+
+def patch_px(params: dict[str, Any], context: Context) -> int:
+    """Side of a patch as the backbone sees it."""
+    return params["patch_px"] or max(32, round(context.image_size * 0.28 / 32) * 32)
 
 
 def pair(features: Tensor) -> Tensor:

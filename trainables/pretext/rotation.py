@@ -25,11 +25,23 @@ class Plugin(Task):
         self.head = nn.Linear(int(backbone.width), 4)  # type: ignore[arg-type]
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        views = quarter_turns(self.view(batch.images, batch.draw))
-        logits = self.head(self.backbone(views)).float()
-        labels = torch.arange(4, device=logits.device).repeat(len(batch.index))
+        logits, labels = self.predict(batch)
         accuracy = (logits.argmax(1) == labels).float().mean()
         return F.cross_entropy(logits, labels), {"accuracy": accuracy}
+
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits [4 b, 4] and labels [4 b], image by image."""
+        views = quarter_turns(self.view(batch.images, batch.draw))
+        logits = self.head(self.backbone(views)).float()
+        return logits, torch.arange(4, device=logits.device).repeat(len(batch.index))
+
+    def chance(self) -> float:
+        return 1 / 4
+
+    def confusion(self, batch: Batch) -> Tensor:
+        """Of the 4 turns, counter-clockwise."""
+        logits, labels = self.predict(batch)
+        return torch.bincount(4 * labels + logits.argmax(1), minlength=16).view(4, 4)
 
 
 def quarter_turns(x: Tensor) -> Tensor:

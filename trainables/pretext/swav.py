@@ -49,7 +49,7 @@ class Plugin(Task):
         full = queue // context.global_batch
         self.queue_start = max(full, round(params["queue_start"] * context.steps))
         preset, size = Preset.of(context.augment), context.image_size
-        small = max(32, round(size * 3 / 7 / 8) * 8)  # 96 of 224
+        small = small_size(size)
         scales = tuple(params["crop"]), tuple(params["small_crop"])
         self.large_view = View(preset, context.mean, context.std, size, scales[0])
         self.small_view = View(preset, context.mean, context.std, small, scales[1])
@@ -82,7 +82,11 @@ class Plugin(Task):
         flatness = entropy(codes).mean()
         shared = torch.stack([loss.detach() / math.log(codes.shape[2]), flatness])
         self.level.lerp_(distributed.all_mean(shared), 0.1 if batch.step else 1.0)
-        return loss, {"code_entropy": flatness}
+        accuracy = (scores[:, :LARGE].flip(1).argmax(2) == codes.argmax(2)).float().mean()
+        return loss, {"accuracy": accuracy, "code_entropy": flatness}
+
+    def chance(self) -> float:
+        return 1 / self.prototypes.out_features
 
     def embed(self, batch: Batch) -> Tensor:
         """[b, crops, dimensions], the large crops first."""
@@ -146,6 +150,11 @@ class Plugin(Task):
     @torch.no_grad()
     def normalise_prototypes(self) -> None:
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight))
+
+
+def small_size(size: int) -> int:
+    """Side of a small crop, px: 96 of 224."""
+    return max(32, round(size * 3 / 7 / 8) * 8)
 
 
 def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:

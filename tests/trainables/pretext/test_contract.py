@@ -1,6 +1,7 @@
 """What every pretext task must do, whoever wrote it: a new file in the folder is tested too."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ def test_recipe_is_complete(name):
     assert set(given) == {*FIELDS}
     assert (given["name"], given["version"]) == (name, load("trainables.pretext", name).version)
     rates = given["lr_range"]
-    assert len(rates) == 3
-    assert rates[0] < rates[1] < rates[2]
-    assert math.isclose(rates[1] / rates[0], rates[2] / rates[1], rel_tol=0.2)
+    assert len(rates) >= 3
+    steps = [high / low for low, high in pairwise(rates)]
+    assert all(2 < step < 5 for step in steps)
+    assert max(steps) < 1.2 * min(steps)
 
 
 def test_every_recipe_has_a_task():
@@ -74,6 +76,20 @@ def test_global_generators_are_left_alone(name):
     train(task, optimiser(name, task), range(1))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
+
+
+@each_task
+def test_a_guess_is_right_by_chance_and_the_confusion_agrees(name):
+    task = started(name)
+    batch = batch_at(0, task.context)
+    row = train(task, optimiser(name, task), range(1))[0]
+    assert 0 < task.chance() < 1
+    assert 0 <= row["accuracy"] <= 1
+    if (confusion := task.confusion(batch)) is not None:
+        answers = len(confusion)
+        assert confusion.shape == (answers, answers)
+        assert task.chance() == 1 / answers
+        assert confusion.sum(1).tolist() == [len(batch.index)] * answers
 
 
 @each_task

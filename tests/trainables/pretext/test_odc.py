@@ -20,7 +20,7 @@ from trainables.pretext.odc import (
     mend,
     refresh_every,
     sizes,
-    weighted_mean_loss,
+    weighted_mean,
 )
 
 NULL = {"clusters": None, "min_cluster": None}
@@ -62,8 +62,9 @@ def test_weighted_mean_equals_torch_on_the_whole_batch():
     expected = torch.tensor([3.0, 1, 2]) ** -0.5
     torch.testing.assert_close(weights, expected / expected.sum(), rtol=1e-4, atol=0)
     logits = torch.randn(6, 3)
+    each = F.cross_entropy(logits, labels, reduction="none")
     torch.testing.assert_close(
-        weighted_mean_loss(logits, labels, weights), F.cross_entropy(logits, labels, weights)
+        weighted_mean(each, labels, weights), F.cross_entropy(logits, labels, weights)
     )
 
 
@@ -172,9 +173,21 @@ def test_the_head_has_no_momentum():
 
 def test_score_prefers_labels_that_are_learnt_and_stay():
     task = started("odc")
-    chance = math.log(task.clusters)
-    idle, good, wild = (
-        task.score([{"loss": loss * chance, "change_ratio": change}] * 2)
-        for loss, change in ((1.0, 0.1), (0.8, 0.2), (0.7, 0.9))
+    idle, good, wild, collapsed = (
+        task.score([{"loss": loss, "label_entropy": entropy, "change_ratio": change}] * 2)
+        for loss, entropy, change in (
+            (2.0, 2.0, 0.1),
+            (1.6, 2.0, 0.2),
+            (1.4, 2.0, 0.9),
+            (1.1, 1.1, 0.1),
+        )
     )
-    assert good > idle > wild
+    assert good == pytest.approx(0.2 * 0.8)
+    assert good > wild > idle == collapsed == 0
+
+
+def test_accuracy_of_a_guess_is_the_weighted_share_of_the_largest_cluster():
+    task = started("odc")
+    task.memory.labels.fill_(1)
+    task.memory.labels[:8] = 0
+    assert task.chance() == pytest.approx(24**0.5 / (24**0.5 + 8**0.5), rel=1e-3)

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from pretext_harness import batch_at, build, started
+from pretext_harness import build, optimiser, started
 from torch.nn.functional import cross_entropy
 
-from trainables.pretext import Draw
+from trainables.pretext import Batch, Draw
 from trainables.pretext.relative_location import CENTRE, pair, patch_grid
 
+WIDE = {"border": 0.0, "crop": 1.0}
 LABELS = torch.arange(8).repeat(2)
 
 
@@ -75,7 +76,29 @@ def test_the_label_says_where_the_patch_was():
             assert abs(step - expected * 0.8) < 0.3, (label, axis)
 
 
-def test_confusion_counts_every_pair_once():
-    task = started("relative_location")
-    confusion = task.confusion(batch_at(0, task.context))
-    assert confusion.sum(1).tolist() == [8] * 8
+@pytest.mark.parametrize(("params", "given_away"), [({}, False), (WIDE, True)])
+def test_a_vignette_and_a_corner_marker_give_nothing_away(params, given_away):
+    """Noise in a round picture with a bright marker: what is learnt is the picture's border."""
+    task = started("relative_location", {"dropout": 0.0, **params})
+    line = torch.linspace(-1, 1, 48)
+    outside = (line[:, None].square() + line.square()).sqrt() > 1
+    optimizer = optimiser("relative_location", task, lr=0.02)
+    accuracies, corners = [], []
+    for step in range(60):
+        noise = torch.randint(60, 200, (16, 3, 48, 48), generator=torch.manual_seed(step))
+        noise[:, :, outside] = 0
+        noise[:, :, 1:6, 1:6] = 255
+        batch = Batch(noise.byte(), torch.arange(16), Draw(0, step, 16, "cpu"), step)
+        loss, metrics = task(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        accuracies.append(float(metrics["accuracy"]))
+        corners.append(float(metrics["corner_accuracy"]))
+    late, late_corner = sum(accuracies[-20:]) / 20, sum(corners[-20:]) / 20
+    if given_away:
+        assert late > 2 / 8
+        assert late_corner > 3 / 8
+    else:
+        assert late < 1.25 / 8
+        assert late_corner < 1.4 / 8

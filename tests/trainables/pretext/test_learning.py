@@ -1,0 +1,73 @@
+"""Every task learns on the built-in images, and its score knows a sensible learning rate.
+
+Three short runs a task: at the middle of its LR range, a hundredth and a hundred times of that.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+import torch
+
+from search.proposal import Proposal
+from tests.trainables import small
+from trainables import plugins
+from trainables.backbone import Backbone
+from trainables.checkpoint import FULL
+from trainables.errors import StageFailed
+from trainables.loop import Loop
+from trainables.spec import LRPolicy, Runtime
+
+MORE = ("data.params.n=1400", "profile.batch=32", "profile.epochs=3", "profile.precision=bfloat16")
+each_task = pytest.mark.parametrize("name", small.TASKS)
+
+
+@dataclass(frozen=True)
+class Run:
+    score: float
+    accuracy: float = 0.0  # over the second half
+    chance: float = 1.0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_num_threads(1)
+    data = small.prepared(tmp_path_factory.mktemp("cache"), *MORE)
+
+    @cache
+    def trained(name, factor):
+        spec = small.plan(data, *MORE).stages(Proposal((name,)))[0]
+        rates = spec.training.lr.range
+        rate = rates[len(rates) // 2] * factor
+        kind = plugins.load("trainables.pretext", name)
+
+        def make(context):
+            return kind(Backbone(spec.training.backbone, context.channels), spec.params, context)
+
+        loop = Loop(
+            make, replace(spec.training, lr=LRPolicy((rate,), 0)), data, data.split["train"],
+            spec.augment, spec.seed, Runtime(threads=1, log_every=10),
+            tmp_path_factory.mktemp("out"), lambda progress: None,
+        )  # fmt: skip
+        try:
+            task = loop.train().task
+        except StageFailed:
+            return Run(-math.inf)
+        history = loop.progress.runs[FULL].history
+        late = [row["accuracy"] for row in history[len(history) // 2 :]]
+        return Run(task.score(history), sum(late) / len(late), task.chance())
+
+    return trained
+
+
+@each_task
+def test_it_learns(run, name):
+    found = run(name, 1)
+    assert found.accuracy > 1.25 * found.chance, found
+
+
+@each_task
+@pytest.mark.parametrize("factor", [0.01, 100])
+def test_its_score_ranks_a_sensible_rate_above_one_far_off(run, name, factor):
+    assert run(name, 1).score > run(name, factor).score

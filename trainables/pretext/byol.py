@@ -1,0 +1,112 @@
+"""BYOL: predict how a slower copy of the network projects another view (Grill et al., 2020).
+
+What differs from the authors' code: the target's EMA is sized by the data (a time constant of one
+epoch, rising to infinity by half a cosine); hidden layers are twice as wide as the backbone's
+features; both views have the modality's one recipe, without solarisation, and pass through a
+network in one call; and a collapse ends the stage with that reason.
+
+A collapse takes the loss to 0, so the LR policy's score is not the loss but InfoNCE of the
+predictions among the target's projections of the step's images.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables import distributed
+from trainables.augment import Preset, View
+from trainables.errors import StageFailed
+from trainables.pretext import Batch, Context, ImageSource, Task
+
+DIMENSIONS = 256
+TEMPERATURE = 0.2  # of the score
+COLLAPSED = 0.02  # spread of the projections over the batch; 1: as random directions
+
+
+class Plugin(Task):
+    spread: Tensor
+
+    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+        super().__init__(backbone, params, context)
+        width = int(backbone.width)  # type: ignore[arg-type]
+        self.project = perceptron(width, 2 * width)
+        self.predict = perceptron(DIMENSIONS, 2 * width)
+        self.target_backbone = copy.deepcopy(backbone).requires_grad_(False)
+        self.target_project = copy.deepcopy(self.project).requires_grad_(False)
+        self.register_buffer("spread", torch.ones(()))
+        self.view = View(
+            Preset.of(context.augment), context.mean, context.std, context.image_size,
+            tuple(params["crop"]),
+        )  # fmt: skip
+
+    def start(self, images: ImageSource) -> None:  # noqa: ARG002
+        """The target is the online network."""
+        self.target_backbone.load_state_dict(self.backbone.state_dict())
+        self.target_project.load_state_dict(self.project.state_dict())
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        pair = [self.view(batch.images, batch.draw) for _ in range(2)]
+        views = torch.stack(pair, 1).flatten(0, 1)
+        predicted = self.predict(self.project(self.backbone(views)))
+        with torch.no_grad():
+            target = self.target_project(self.target_backbone(views))
+        ours, theirs = (F.normalize(x.float(), dim=1) for x in (predicted, target))
+        ours, theirs = ours.unflatten(0, (-1, 2)), theirs.unflatten(0, (-1, 2)).flip(1)
+        loss = 2 - 2 * (ours * theirs).sum(2).mean()
+        return loss, self.measure(ours.detach(), theirs, batch.draw.first)
+
+    @torch.no_grad()
+    def measure(self, ours: Tensor, theirs: Tensor, first: int) -> dict[str, Tensor]:
+        """ours, theirs: [b, 2, dimensions], each prediction beside its target."""
+        everyone = distributed.all_gather(theirs)
+        deviation = everyone.flatten(0, 1).std(0).mean() * math.sqrt(DIMENSIONS)
+        self.spread.lerp_(deviation, 0.1)
+        labels = torch.arange(first, first + len(ours), device=ours.device)[:, None].expand(-1, 2)
+        with torch.autocast(ours.device.type, enabled=False):
+            logits = torch.einsum("bvd,nvd->bnv", ours, everyone) / TEMPERATURE
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        fresh = F.cross_entropy(logits, labels)
+        return {"accuracy": accuracy, "batch_loss": fresh, "spread": deviation}
+
+    def chance(self) -> float:
+        return 1 / self.context.global_batch
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        weight = 1 - momentum(step, self.context.steps, self.context.epoch_steps)
+        ours: list[Tensor] = [*self.backbone.parameters(), *self.project.parameters()]
+        theirs: list[Tensor] = [
+            *self.target_backbone.parameters(),
+            *self.target_project.parameters(),
+        ]
+        torch._foreach_lerp_(theirs, ours, weight)
+        if (step + 1) % self.context.epoch_steps == 0 and self.spread.item() < COLLAPSED:
+            raise StageFailed(
+                f"byol collapsed: at step {step + 1} the projections of different images spread "
+                f"{self.spread.item():.4f} (1: random directions); try another learning rate"
+            )
+
+    def score(self, history: list[dict[str, float]]) -> float:
+        tail = history[len(history) // 2 :]
+        mean = sum(row["batch_loss"] for row in tail) / len(tail)
+        return -mean if math.isfinite(mean) else -math.inf
+
+
+def perceptron(inputs: int, hidden: int) -> nn.Sequential:
+    """The projector and the predictor."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, DIMENSIONS),
+    )
+
+
+def momentum(step: int, steps: int, epoch_steps: int) -> float:
+    """Of the EMA: a time constant of one epoch (within 0.9 and 0.996), by half a cosine to 1."""
+    first = min(max(1 - 1 / epoch_steps, 0.9), 0.996)
+    return 1 - (1 - first) * (math.cos(math.pi * step / steps) + 1) / 2
