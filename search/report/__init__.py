@@ -1,6 +1,8 @@
 """What a finished search looks like: table, figures, page, best backbone. Reads the store only.
 
-    summary = write(plan, results, info, store, out)
+    table = build(results, store)
+    summary = write(table, plan, info, store, out)
+    console.print(terminal.render(table))
 
 Writes `out/report/` (chains.csv, summary.json, index.html, figures) and `out/best/`.
 """
@@ -11,26 +13,32 @@ from pathlib import Path
 from typing import Any
 
 from search.plan import Plan
-from search.report import best, summary, table
+from search.report import best, evidence, summary, terminal
+from search.report import table as rows
 from search.report.stored import Store
+from search.report.table import Table
 from search.results import ChainResult, RunInfo
 
+__all__ = ["best", "build", "evidence", "rows", "summary", "terminal", "write"]
 
-def write(
-    plan: Plan, results: Sequence[ChainResult], info: RunInfo, store: Store, out: Path
-) -> dict[str, Any]:
+
+def build(results: Sequence[ChainResult], store: Store) -> Table:
+    """The one table, compared: page, figures, files and terminal take their numbers from it."""
+    return evidence.compare(rows.build(results, store), store)
+
+
+def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> dict[str, Any]:
     """Everything a reader gets; returns what is in summary.json."""
     from search.report import figures, page
 
     folder = out / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = table.build(results, store)
-    rows.write_csv(folder / "chains.csv")
-    made = summary.build(rows, info, store)
+    table.write_csv(folder / "chains.csv")
+    made = summary.build(table, info, store)
     (folder / "summary.json").write_text(json.dumps(made, indent=2, allow_nan=False) + "\n")
-    drawn = figures.draw(rows, store, folder)
-    if rows.best:
-        best.write(rows.best, plan, info, store, made, out / "best")
-    html = page.render(rows, plan, info, made, drawn)
+    drawn = figures.draw(table, store, folder)
+    if table.best:
+        best.write(table.best, plan, info, store, made, out / "best")
+    html = page.render(table, plan, info, made, drawn)
     (folder / "index.html").write_text(html, encoding="utf-8")
     return made

@@ -104,6 +104,8 @@ def _scores(winner: Row, summary: Mapping[str, Any]) -> str:
     for name in ("scratch", "imagenet"):
         value = "not run" if summary[name] is None else number(summary[name])
         lines.append(f"| {name} | {value} | {_test(summary, name)} |")
+    if winner.repeat_keys:
+        lines += ["", f"Means of {len(winner.seed_scores)} trainings; the weights are the first's."]
     return "\n".join(lines)
 
 

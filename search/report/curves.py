@@ -1,4 +1,4 @@
-"""Intervals, learning-rate ranges, the winner's confusions and fine-tuning as pictures."""
+"""Learning-rate ranges, the winner's confusions and fine-tuning as pictures."""
 
 from typing import Any
 
@@ -6,63 +6,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from search.chain import BASELINES, name
 from search.report import stored, style
+from search.report.forest import TITLES, shown
 from search.report.stored import Predictions, Store
-from search.report.table import Row, Table, number
+from search.report.table import Row, Table
 from trainables.downstream.metrics import confusion
 
-MAX_ROWS = 40  # of the forest plot: the best ones
 FINE_TUNING = "fine-tuning"
-TITLES = {"scratch": "scratch", "imagenet": "ImageNet"}
-
-
-def intervals(table: Table) -> Figure:
-    """A forest plot: every scored chain with its interval, the baselines as lines."""
-    rows = list(table.scored)[:MAX_ROWS]
-    figure = Figure(figsize=(style.WIDTH, 0.32 * len(rows) + 1.3))
-    axes = figure.subplots()
-    for y, row in enumerate(rows):
-        _interval(axes, y, row, row == table.best)
-    for row in table.scored:
-        if row.is_baseline:
-            place = row.balanced_accuracy or 0
-            axes.axvline(place, color=style.MUTED, linewidth=1, dashes=(4, 3), zorder=1)
-    axes.set(
-        yticks=range(len(rows)), yticklabels=[_named(row) for row in rows],
-        ylim=(len(rows) - 0.4, -0.6), xlabel="balanced accuracy on validation, %, 95 % interval",
-    )  # fmt: skip
-    axes.tick_params("y", length=0, labelsize=9.5, labelcolor=style.INK)
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
-    _value_column(axes, rows)
-    return figure
-
-
-def _named(row: Row) -> str:
-    if row.is_baseline:
-        return f"{TITLES[row.chain]}  (baseline)"
-    return f"{row.chain}  {row.label}".rstrip()
-
-
-def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
-    colour = style.WINNER if best else style.MUTED if row.is_baseline else style.BLUE
-    assert row.balanced_accuracy is not None
-    if row.ci_low is not None and row.ci_high is not None:
-        axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, alpha=0.75)
-    marker = "D" if row.is_baseline else "o"
-    axes.plot([row.balanced_accuracy], [y], marker, color=colour, markersize=8 if best else 6)
-
-
-def _value_column(axes: Axes, rows: list[Row]) -> None:
-    """The number beside the interval, right of the axes."""
-    for y, row in enumerate(rows):
-        axes.annotate(
-            number(row.balanced_accuracy), (1.0, y), (6, 0), va="center", fontsize=9,
-            xycoords=axes.get_yaxis_transform(), textcoords="offset points", annotation_clip=False,
-        )  # fmt: skip
 
 
 def lr_ranges(table: Table, store: Store) -> Figure | None:
@@ -85,10 +39,10 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
 def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, bool]]:
     """Task -> key of a stage -> whether it led to the winner; the winner's drawn last."""
     found: dict[str, dict[str, bool]] = {}
-    for row in reversed(table.scored):
+    for row in reversed(shown(table)):
         for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
             _add(found, store, task, key, row == table.best)
-    for row in reversed(table.scored):
+    for row in reversed(shown(table)):
         _add(found, store, FINE_TUNING, row.downstream_key, row == table.best)
     return found
 
@@ -138,8 +92,6 @@ def _lr_line(axes: Axes, trials: list[dict[str, Any]], result: dict[str, Any], m
 
 
 def _lr_legend(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-
     def mark(marker: str, colour: str, label: str) -> Line2D:
         return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label)
 
@@ -154,12 +106,12 @@ def _lr_legend(figure: Figure) -> None:
     )  # fmt: skip
 
 
-def confusions(shown: Predictions) -> Figure:
+def confusions(said: Predictions) -> Figure:
     """Rows are the truth: share of the row by colour and in %, counts below."""
-    counts = confusion(shown.labels, shown.predicted, len(shown.classes))
+    counts = confusion(said.labels, said.predicted, len(said.classes))
     totals = counts.sum(1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    size = len(shown.classes)
+    size = len(said.classes)
     figure = Figure(figsize=(style.WIDTH, min(max(0.52 * size + 1.2, 3.2), style.WIDTH)))
     axes = figure.subplots()
     colours, norm = style.score_colours(), Normalize(0, 1)
@@ -172,7 +124,7 @@ def confusions(shown: Predictions) -> Figure:
                 color=style.ink_on(colours, norm, shares[row, column]),
                 fontweight="bold" if row == column else "normal",
             )  # fmt: skip
-    _confusion_axes(axes, shown.classes, totals.ravel().tolist())
+    _confusion_axes(axes, said.classes, totals.ravel().tolist())
     return figure
 
 
@@ -189,7 +141,7 @@ def _confusion_axes(axes: Axes, classes: list[str], totals: list[int]) -> None:
 
 def finetuning(table: Table, store: Store) -> Figure | None:
     """Loss and validation accuracy per epoch: the winner and the baselines before the rest."""
-    drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in table.scored]
+    drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in shown(table)]
     drawn = [(row, epochs) for row, epochs in drawn if epochs]
     if not drawn:
         return None

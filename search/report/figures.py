@@ -10,20 +10,24 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from search.report import curves, stored, style, tree
+from search.report import curves, forest, pretext, regret, stored, style, tree
+from search.report.course import course
 from search.report.stored import Store
 from search.report.table import Table
 
 
 def draw(table: Table, store: Store, folder: Path) -> dict[str, Path]:
     """Draw and write; name -> file, in the order of the page."""
+    steps = course(table, store)
     with matplotlib.rc_context(style.RC):
         figures = {
             "tree": tree.draw(table),
-            "intervals": curves.intervals(table) if table.scored else None,
+            "intervals": forest.draw(table) if table.scored else None,
+            "regret": regret.draw(steps) if len(steps) > 1 else None,
             "confusion": _confusion(table, store),
             "finetuning": curves.finetuning(table, store),
             "lr_ranges": curves.lr_ranges(table, store),
+            "pretext": pretext.confusions(table, store),
         }
         return {name: _write(f, folder / f"{name}.png") for name, f in figures.items() if f}
 

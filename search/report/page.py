@@ -1,135 +1,58 @@
 """`index.html`: one self-contained page, to be read, mailed or printed.
 
-Whatever comes from outside (task and class names, reasons, paths) is escaped by `_text`; everything
+Whatever comes from outside (task and class names, reasons, paths) is escaped by `text`; everything
 that is put into the template has passed through it or was written here.
 """
 
 import base64
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from search.plan import Plan
-from search.report.table import Row, Table, number, yes_no
+from search.report import captions, duplicates, markup, sections, words
+from search.report.markup import text
+from search.report.table import Table, number
+from search.report.words import clock
 from search.results import RunInfo
+from search.space import Downstream, TaskChoice
 
 TEMPLATE = Path(__file__).with_name("page.html")
-CAPTIONS = {
-    "tree": (
-        "The tree of chains",
-        "Every box is a chain: the path from the left up to it. Its number is the balanced "
-        "accuracy after fine-tuning from there; the darker, the better. The orange path leads to "
-        "the best chain. Dashed boxes have no number: pruned, failed or not run.",
-    ),
-    "intervals": (
-        "How sure the order is",
-        "Dots are balanced accuracies, bars 95 % intervals over resampled groups (lesions, "
-        "patients). Chains whose bars overlap widely can't be told apart on this validation set. "
-        "Dashed lines are the baselines.",
-    ),
-    "confusion": (
-        "What the best chain confuses",
-        "Validation images. A row is a true class: the share of it that was predicted as each "
-        "column, with the number of images below. Balanced accuracy is the mean of the diagonal.",
-    ),
-    "finetuning": (
-        "Fine-tuning",
-        "Per epoch. The best epoch on validation is kept. Curves that still rise at the end ask "
-        "for more epochs.",
-    ),
-    "lr_ranges": (
-        "Learning rates tried",
-        "Each line is one stage: the score of a short run at every rate of its range. The marked "
-        "rate was trained in full. A triangle lies on the edge of the range: widen the range, the "
-        "best rate may be outside. Scores of different tasks can't be compared.",
-    ),
-}
+Summary = Mapping[str, Any]
 
 
 def render(
-    table: Table, plan: Plan, info: RunInfo, summary: Mapping[str, Any], figures: Mapping[str, Path]
+    table: Table, plan: Plan, info: RunInfo, summary: Summary, figures: Mapping[str, Path]
 ) -> str:
     """The whole page as text."""
+    drawn = {name: _figure(name, path, table, summary) for name, path in figures.items()}
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=_text(f"{info.space}: {summary['best_chain'] or 'no chain finished'}"),
-        kicker=_text(f"Search {info.space}, {info.started[:10]}"),
+        {f"figure_{name}": drawn.get(name, "") for name in captions.READING},
+        title=text(f"{info.space}: {summary['best_chain'] or 'no chain finished'}"),
+        kicker=text(f"Search {info.space}, {info.started[:10]}"),
         headline=_headline(table),
-        lead=_lead(table, info, summary),
+        lead=text(words.conclusion(table, info, summary)),
         banner=_banner(info),
         cards=_cards(table, info, summary),
-        rows="\n".join(_row(row, table) for row in table.rows if row.status != "pruned"),
-        explained=_explained(summary),
-        figures="\n".join(_figure(name, path) for name, path in figures.items()),
-        setup=_definitions(_setup(plan, info)),
-        without=_without(table),
+        chains=sections.chains(table),
+        details=sections.details(table),
+        sure=text(words.ties(table)),
+        test=sections.test(table, summary),
+        factors=sections.factors(summary),
+        correlations=sections.correlations(summary),
+        course=text(words.course(summary)),
+        setup=markup.definitions(_setup(plan, info)),
+        caveats="\n".join(f"<li>{text(one)}</li>" for one in _caveats(table, plan, info, summary)),
+        without=sections.without(table),
         loading=_loading(table),
     )
-
-
-def _text(value: object) -> str:
-    return escape(str(value), quote=True)
-
-
-def _chain(name: str) -> str:
-    """A chain as it is written everywhere, allowed to break after its arrows."""
-    return f'<span class="chain">{_text(name).replace("&gt;", "&gt;<wbr>")}</span>'
 
 
 def _headline(table: Table) -> str:
     if table.best is None:
         return "No chain finished, so there is no winner."
-    return f"{_chain(table.best.chain)} is the best chain"
-
-
-def _lead(table: Table, info: RunInfo, summary: Mapping[str, Any]) -> str:
-    """The result in plain words, the unwelcome ones too."""
-    best = table.best
-    if best is None:
-        return "Reasons are listed below; the finished stages are kept."
-    said = [
-        f"It scores {number(best.balanced_accuracy)} % balanced accuracy on validation "
-        f"(95 % interval {number(best.ci_low)} to {number(best.ci_high)}).",
-        _compared(summary),
-        _tested(best, summary),
-        "The search was interrupted: chains that were not tried may be better."
-        if info.interrupted
-        else "",
-    ]
-    return _text(" ".join(filter(None, said)))
-
-
-def _compared(summary: Mapping[str, Any]) -> str:
-    words = {"scratch": "no pretraining", "imagenet": "ImageNet weights"}
-    run = [name for name in words if summary[name] is not None]
-    said = [f"{_clause(summary, name)} {words[name]}{_doubt(summary, name)}" for name in run]
-    text = f"That is {' and '.join(said)}." if said else ""
-    if "scratch" in run and summary["best_score"] <= summary["scratch"]:
-        text += " So pretraining did not pay off here."
-    return text if "imagenet" in run else f"{text} A comparison with ImageNet weights was not run."
-
-
-def _clause(summary: Mapping[str, Any], baseline: str) -> str:
-    gain = summary["best_score"] - summary[baseline]
-    if gain == 0:
-        return "level with"
-    return f"{number(abs(gain))} points {'above' if gain > 0 else 'below'}"
-
-
-def _doubt(summary: Mapping[str, Any], baseline: str) -> str:
-    paired = summary[f"gain_over_{baseline}"]["val"]
-    return " (which chance can explain)" if paired and paired["low"] <= 0 < paired["high"] else ""
-
-
-def _tested(best: Row, summary: Mapping[str, Any]) -> str:
-    found = summary["test"].get(best.chain)
-    if not found:
-        return ""
-    return (
-        "On test images that no choice was based on it scores "
-        f"{number(found['value'])} % ({number(found['low'])} to {number(found['high'])})."
-    )
+    return f"{markup.chain(table.best.chain)} scored best"
 
 
 def _banner(info: RunInfo) -> str:
@@ -142,89 +65,44 @@ def _banner(info: RunInfo) -> str:
     )
 
 
-def _cards(table: Table, info: RunInfo, summary: Mapping[str, Any]) -> str:
+def _cards(table: Table, info: RunInfo, summary: Summary) -> str:
     best = table.best
+    chains = sum(not row.is_baseline for row in table.scored)
     cards = [
         (number(best.balanced_accuracy if best else None), "balanced accuracy, %, validation"),
         (_gain(summary, "scratch"), "points over no pretraining"),
         (_gain(summary, "imagenet"), "points over ImageNet"),
         (
-            f"{info.stages_trained + info.stages_reused} of {info.stages_naive}",
-            f"stages needed of those of naive training; {info.stages_trained} trained now, "
-            f"{info.stages_reused} reused",
+            f"{len(table.tied)} of {chains}" if table.tied else "–",
+            "chains that can't be told apart at the top, the winner included",
+        ),
+        (
+            f"{info.stages_trained + info.stages_reused - info.stages_repeats} of "
+            f"{info.stages_naive}",
+            "stages needed of those of naive training"
+            + (f", {info.stages_repeats} more for repeats" if info.stages_repeats else "")
+            + f"; {info.stages_trained} trained now, {info.stages_reused} reused",
         ),
         (clock(info.wall_seconds), f"wall time, {info.device}"),
     ]
-    made = (f"<li><b>{_text(value)}</b><span>{_text(words)}</span></li>" for value, words in cards)
+    made = (f"<li><b>{text(value)}</b><span>{text(words)}</span></li>" for value, words in cards)
     return "\n".join(made)
 
 
-def _gain(summary: Mapping[str, Any], baseline: str) -> str:
+def _gain(summary: Summary, baseline: str) -> str:
     if summary[baseline] is None or summary["best_score"] is None:
         return "not run"
     return number(summary["best_score"] - summary[baseline], signed=True)
 
 
-def _row(row: Row, table: Table) -> str:
-    kind = "winner" if row == table.best else "baseline" if row.is_baseline else ""
-    name = f'<th scope="row">{_chain(row.chain)}</th><td>{_text(row.label)}</td>'
-    if row.balanced_accuracy is None:
-        what = f"{row.status}: {row.reason}" if row.reason else row.status
-        return f'<tr class="empty">{name}<td colspan="10">{_text(what)}</td></tr>'
-    cells = [
-        f"<b>{number(row.balanced_accuracy)}</b>",
-        _interval(row, table),
-        number(row.delta, signed=True),
-        yes_no(row.better_than_scratch),
-        yes_no(row.better_than_imagenet),
-        number(row.linear),
-        number(row.knn),
-        _text(" ".join(rate.split()[-1] for rate in row.lrs.split(", ") if rate) or "–"),
-        _text(row.downstream_lr or "–"),
-        clock(row.train_seconds) if row.train_seconds is not None else "–",
-    ]
-    classes = ("n", "ci", "n", "c", "c", "n", "n", "lrs", "n", "n")
-    cells = [f'<td class="{c}">{cell}</td>' for c, cell in zip(classes, cells, strict=True)]
-    return f'<tr class="{kind}">{name}{"".join(cells)}</tr>'
-
-
-def _interval(row: Row, table: Table) -> str:
-    """The interval in figures above a bar on a scale that all rows share."""
-    assert row.balanced_accuracy is not None
-    assert row.ci_low is not None
-    assert row.ci_high is not None
-    low = min(one.ci_low or 0 for one in table.scored)
-    span = max(max(one.ci_high or 0 for one in table.scored) - low, 1e-9)
-    left, right, dot = (
-        100 * (value - low) / span for value in (row.ci_low, row.ci_high, row.balanced_accuracy)
-    )
-    return (
-        f"{number(row.ci_low)} – {number(row.ci_high)}"
-        '<svg viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect x="{left:.1f}" y="2" width="{right - left:.1f}" height="2"/>'
-        f'<rect x="{dot - 1:.1f}" y="0" width="2" height="6"/></svg>'
-    )
-
-
-def _explained(summary: Mapping[str, Any]) -> str:
-    """What the score goes with, the last task or the label; both, so that neither is assumed."""
-    shares = summary["explained"]
-    if not shares:
-        return ""
-    return (
-        '<p class="note"><b>What decides?</b> Among the scored chains of two or more tasks, the '
-        f"last task alone explains {shares['last_task']:.0f} % of the variance of the score, the "
-        f"label (C, AC, MC) alone {shares['label']:.0f} %. The two are not independent.</p>"
-    )
-
-
-def _figure(name: str, path: Path) -> str:
-    title, caption = CAPTIONS[name]
+def _figure(name: str, path: Path, table: Table, summary: Summary) -> str:
+    title, reading = captions.READING[name]
     data = base64.b64encode(path.read_bytes()).decode()
     return (
-        f'<figure id="{name}"><h3>{_text(title)}</h3>'
-        f'<img alt="{_text(title)}: {_text(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
+        f'<figure id="{name}"><h3>{text(title)}</h3>'
+        f'<img alt="{text(captions.alt(name, table, summary))}" '
+        f'src="data:image/png;base64,{data}">'
+        f"<figcaption><b>How to read it.</b> {text(reading)}</figcaption></figure>"
     )
 
 
@@ -236,38 +114,80 @@ def _setup(plan: Plan, info: RunInfo) -> dict[str, str]:
         "Data": f"{info.data} (digest {plan.data_digest})",
         "Split": f"grouped and stratified: validation {space.data.val:.0%}, "
         f"test {space.data.test:.0%} of the groups, seed {space.seed}",
+        "Duplicates": duplicates.sentence(info.near_duplicates),
+        "Chains": f"of up to {space.max_length} of the tasks {', '.join(space.tasks)}",
         "Policy": f"{info.policy}; {info.stages_pruned} chains pruned",
+        "Seeds": f"{space.seed}"
+        + (
+            f" to {space.seed + space.repeats - 1}, the later ones for contenders and baselines"
+            if space.repeats > 1
+            else ""
+        ),
+        "Budget": f"{info.budget or 'none'}{', spent' if info.budget_spent else ''}",
+        "Early stopping": "off"
+        if space.early_stop is None
+        else f"of fine-tuning that can't come within {space.early_stop:g} points of the best chain",
         "Profile": f"{profile.name}: {profile.backbone}, {profile.image_size} px, "
         f"{profile.precision}, batch {profile.batch}",
-        "A stage": f"{profile.epochs:g} epochs, after {profile.lr_epochs:g} at each learning rate",
+        "A stage": f"{profile.epochs:g} epochs at the learning rate chosen by {space.lr_policy}, "
+        f"in trials of up to {profile.lr_epochs:g} epochs",
         "Fine-tuning": f"{profile.downstream_epochs:g} epochs on {profile.label_fraction:.0%} of "
         f"the training labels, {'class-balanced' if space.downstream.class_balanced else 'plain'} "
         "loss; then balanced accuracy on validation",
         "LR ranges": "; ".join(
             f"{name} {', '.join(f'{rate:g}' for rate in rates)}" for name, rates in ranges.items()
         ),
+        "Optimisers": "; ".join(f"{task.name} {_optimiser(task)}" for task in space.tasks.values())
+        + f"; fine-tuning {_optimiser(space.downstream)}",
+        "Task settings": "; ".join(
+            f"{task.name} {_values(task.params)}" for task in space.tasks.values()
+        ),
+        "Augmentation": _values(space.data.augment),
         "Device": info.device,
         "Started": f"{info.started}, {clock(info.wall_seconds)} of wall time"
         + (", interrupted" if info.interrupted else ""),
     }
 
 
-def _definitions(pairs: Mapping[str, str]) -> str:
-    return "\n".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in pairs.items())
+def _optimiser(trained: TaskChoice | Downstream) -> str:
+    return f"{trained.optimizer} with weight decay {trained.weight_decay:g}"
 
 
-def _without(table: Table) -> str:
-    """Chains without a number, with the reason."""
-    rows = [row for row in table.rows if row.balanced_accuracy is None and not row.is_baseline]
-    if not rows:
-        return "<p>Every chain of the space was trained and scored.</p>"
-    lines = (
-        f'<tr><th scope="row">{_chain(row.chain)}</th><td>{_text(row.status)}</td>'
-        f"<td>{_text(row.reason)}</td></tr>"
-        for row in rows
+def _values(settings: Mapping[str, Any]) -> str:
+    """None is a value that the task chooses by the size of the data."""
+    shown = {key: "automatic" if value is None else value for key, value in settings.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items()) or "defaults"
+
+
+def _caveats(table: Table, plan: Plan, info: RunInfo, summary: Summary) -> Iterator[str]:
+    """What the reader must not take from the page."""
+    if info.demo:
+        yield "The images are drawn by a program. Nothing here says anything about real images."
+    yield (
+        "The winner was chosen by its validation score, which therefore flatters it. Believe its "
+        "test score, and its distance to the baselines there."
     )
-    head = "<tr><th>chain</th><th>state</th><th>reason</th></tr>"
-    return f'<div class="scroll"><table>{head}{"".join(lines)}</table></div>'
+    yield words.repeated(table, plan.space.seed)
+    on = summary["compared_on"]
+    if on:
+        yield (
+            f"Chains are compared on {on['images']} validation images of {on['groups']} groups. "
+            f"The smallest class has {on['rarest']} of them: one image is "
+            f"{100 / on['rarest']:.1f} points of its recall."
+        )
+    if len(table.tied) > 1:
+        yield "Tied does not mean equal: more images might tell the chains apart."
+    yield (
+        "The labels C, AC and MC come from the singles' validation scores and are as uncertain as "
+        "these."
+    )
+    untried = sum(row.balanced_accuracy is None and not row.is_baseline for row in table.rows)
+    if untried:
+        yield f"{untried} chains of the space have no score; one of them may be better."
+    if info.stopped:
+        yield words.stopped(info)
+    if any("*" in row.lrs + row.downstream_lr for row in table.scored):
+        yield "Some learning rates lie on the edge of their range (*): a better one may be outside."
 
 
 def _loading(table: Table) -> str:
@@ -280,10 +200,3 @@ def _loading(table: Table) -> str:
         "from load import backbone, preprocess   # in best/\n"
         "features = backbone().eval()(preprocess(images))</code></pre>"
     )
-
-
-def clock(seconds: float) -> str:
-    """`1:02:05` or `2:05`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

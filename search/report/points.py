@@ -56,8 +56,10 @@ def chain_params(row: Row) -> dict[str, Any]:
 
 
 def chain_metrics(row: Row) -> Iterator[Point]:
+    """Its step is the number of repeats, so that what a tracker shows is the mean of all seeds."""
     values = asdict(row)
-    yield from ((name, float(values[name]), 0) for name in METRICS if values[name] is not None)
+    step = len(row.repeat_keys)
+    yield from ((name, float(values[name]), step) for name in METRICS if values[name] is not None)
 
 
 def summary_metrics(summary: Mapping[str, Any]) -> Iterator[Point]:

@@ -65,9 +65,10 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
     import pyarrow.parquet as pq
 
     classes = list(meta(store, key)["classes"])
-    columns = pq.read_table(path).to_pydict()
-    scores = np.stack([np.asarray(columns[f"p{k}"]) for k in range(len(classes))], axis=1)
-    labels, groups = np.asarray(columns["label"]), np.asarray(columns["group"]).astype(str)
+    shares = [f"p{k}" for k in range(len(classes))]
+    columns = pq.read_table(path, columns=["label", "group", *shares], use_threads=False)
+    scores = np.stack([columns[share].to_numpy() for share in shares], axis=1)
+    labels, groups = columns["label"].to_numpy(), columns["group"].to_numpy().astype(str)
     return Predictions(classes, labels, scores.argmax(1), groups)
 
 

@@ -4,15 +4,18 @@ from dataclasses import asdict
 from typing import Any
 
 from search.chain import IMAGENET, SCRATCH
-from search.report import evidence
+from search.report import evidence, stored
+from search.report.course import course
+from search.report.evidence import Estimate, Scored
+from search.report.factors import Factor, correlations, factors
 from search.report.stored import Store
-from search.report.table import Table
+from search.report.table import Row, Table
 from search.results import RunInfo
 
 
 def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:
     """The winner is the best chain; whether it beats the baselines is said, not assumed."""
-    best = table.best
+    best, test, decides = table.best, evidence.finalists(table, store), factors(table)
     return {
         "best_chain": best.chain if best else None,
         "best_score": best.balanced_accuracy if best else None,
@@ -21,22 +24,63 @@ def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:
         "best_better_than_imagenet": best.better_than_imagenet if best else None,
         "scratch": table.accuracy(SCRATCH),
         "imagenet": table.accuracy(IMAGENET),
-        "gain_over_scratch": _gain(table, store, SCRATCH),
-        "gain_over_imagenet": _gain(table, store, IMAGENET),
-        "test": {c: asdict(found) for c, found in evidence.held_out(table, store).items()},
-        "explained": evidence.explained(table),
+        "gain_over_scratch": _gain(table, test, SCRATCH),
+        "gain_over_imagenet": _gain(table, test, IMAGENET),
+        "test": {chain: asdict(test.estimate(chain)) for chain in test.chains} if test else {},
+        "test_on": asdict(test.on) if test else None,
+        "explained": _explained(decides),
         **asdict(info),
+        "stopped": [asdict(one) for one in info.stopped],
         "failed": _reasons(table, "failed"),
         "pruned": _reasons(table, "pruned"),
-        "chains": [asdict(row) for row in table.rows],
+        "tied": [row.chain for row in table.tied],
+        "cheapest_tied": table.cheapest.chain if table.cheapest else None,
+        "compared_on": asdict(table.compared_on) if table.compared_on else None,
+        "training_noise": table.training_noise,
+        "factors": [asdict(factor) for factor in decides],
+        "correlations": [asdict(one) for one in correlations(table)],
+        "course": [asdict(step) for step in course(table, store)],
+        "recall": _recall(table, store),
+        "chains": [_plain(row) for row in table.rows],
     }
 
 
-def _gain(table: Table, store: Store, baseline: str) -> dict[str, Any]:
+def _plain(row: Row) -> dict[str, Any]:
+    """As it comes back from JSON."""
+    return {k: [*v] if isinstance(v, tuple) else v for k, v in asdict(row).items()}
+
+
+def _gain(table: Table, test: Scored | None, baseline: str) -> dict[str, Any]:
     """Paired differences of the winner to a baseline, on validation and on the test images."""
-    splits: tuple[evidence.Split, ...] = ("val", "test")
-    found = {split: evidence.gain(table, store, baseline, split) for split in splits}
-    return {split: asdict(one) if one else None for split, one in found.items()}
+    row, best = table.row(baseline), table.best
+    val = held = None
+    if row and row.difference is not None:
+        assert row.difference_low is not None
+        assert row.difference_high is not None
+        val = Estimate(-row.difference, -row.difference_high, -row.difference_low)
+    if best and test:
+        held = test.difference(best.chain, baseline)
+    return {"val": asdict(val) if val else None, "test": asdict(held) if held else None}
+
+
+def _explained(decides: tuple[Factor, ...]) -> dict[str, float] | None:
+    """Both shares of the variance in percent, or neither: one alone would be taken for a cause."""
+    shares = {one.name: 100 * one.effect.value for one in decides if one.effect}
+    return shares if len(shares) == len(decides) else None
+
+
+def _recall(table: Table, store: Store) -> list[dict[str, Any]]:
+    """Of the winner, class by class, on the validation images."""
+    shown = stored.predictions(store, table.best.downstream_key, "val") if table.best else None
+    if shown is None:
+        return []
+    right = shown.labels == shown.predicted
+    of = [(name, shown.labels == k) for k, name in enumerate(shown.classes)]
+    return [
+        {"class": name, "images": int(some.sum()), "recall": 100 * float(right[some].mean())}
+        for name, some in of
+        if some.any()
+    ]
 
 
 def _reasons(table: Table, status: str) -> list[dict[str, str]]:

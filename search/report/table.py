@@ -1,7 +1,7 @@
 """The one table that CSV, page, terminal, figures and tracker are made from.
 
     table = build(results, store)
-    table.write_csv(out / "chains.csv"); console.print(terminal(table))
+    table.write_csv(out / "chains.csv")
 
 Best first with the baselines in their place; what has no score follows, pruned chains last.
 """
@@ -9,21 +9,21 @@ Best first with the baselines in their place; what has no score follows, pruned 
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import Any
 
 from search import chain as chains
 from search.chain import BASELINES, IMAGENET, SCRATCH, Chain
 from search.report import stored
 from search.report.stored import Store
 from search.results import ChainResult
+from trainables.spec import Score
 
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-WITHOUT_SCORE = ("running", "planned", "not run", "failed", "pruned")  # in this order, at the end
+WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
 BASELINE = "baseline"  # in the label's column
+SURE = 0.05  # a corrected p-value below it is a difference; above it, the chains are tied
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,13 @@ class Row:
     """One chain or baseline; accuracies in percent, None where there is no number.
 
     lrs, downstream_lr: a * marks a rate on the edge of its range. train_seconds: of all its stages
-    and its score, as if nothing had been shared.
+    and its score, as if nothing had been shared. difference: to the winner, on the same resampled
+    groups; p_value: of that, corrected; tied: not significantly different. order: in which the
+    search got its scores, from 0. stage_seconds: train_seconds without the score, which costs the
+    same for every chain but for noise. pretext_accuracy, pretext_chance: of its last stage's own
+    question, 0 to 1, and of a guess. seed_scores: one a seed, the first seed's first; the accuracy
+    is their mean, and so are linear and knn; rates, cost and keys are the first seed's.
+    repeat_keys: the scores of the other seeds.
     """
 
     chain: str
@@ -52,6 +58,17 @@ class Row:
     train_seconds: float | None
     stage_key: str | None
     downstream_key: str | None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p_value: float | None = None
+    tied: bool | None = None
+    order: int | None = None
+    stage_seconds: float | None = None
+    pretext_accuracy: float | None = None
+    pretext_chance: float | None = None
+    seed_scores: tuple[float, ...] = ()
+    repeat_keys: tuple[str, ...] = ()
 
     @property
     def is_baseline(self) -> bool:
@@ -64,19 +81,46 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Images:
+    """What a split has to judge by; `rarest`: images of its smallest class."""
+
+    images: int
+    groups: int
+    rarest: int
+
+
+@dataclass(frozen=True)
 class Table:
-    """All rows of one search."""
+    """All rows of one search.
+
+    compared_on: the images of the comparisons, once they are made. training_noise: standard
+    deviation of one training's accuracy over seeds, in points, once there are repeats.
+    """
 
     rows: tuple[Row, ...]
+    compared_on: Images | None = None
+    training_noise: float | None = None
 
-    @property
+    @cached_property
     def scored(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.balanced_accuracy is not None)
 
-    @property
+    @cached_property
     def best(self) -> Row | None:
         """The best chain, never a baseline."""
         return next((row for row in self.scored if not row.is_baseline), None)
+
+    @cached_property
+    def tied(self) -> tuple[Row, ...]:
+        """The chains that can't be told apart from the best one, which is the first of them."""
+        return tuple(row for row in self.scored if row.tied and not row.is_baseline)
+
+    @property
+    def cheapest(self) -> Row | None:
+        """The one of the tied chains that trains fastest; by stages if seconds are not known."""
+        timed = all(row.stage_seconds is not None for row in self.tied)
+        cost = (lambda row: row.stage_seconds) if timed else (lambda row: row.length)
+        return min(self.tied, key=cost, default=None)
 
     def row(self, chain: str) -> Row | None:
         return next((row for row in self.rows if row.chain == chain), None)
@@ -91,34 +135,15 @@ class Table:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(field.name for field in fields(Row))
             for row in self.rows:
-                writer.writerow(_cell(value) for value in asdict(row).values())
+                writer.writerow(_cell(name, value) for name, value in asdict(row).items())
 
 
 def build(results: Sequence[ChainResult], store: Store) -> Table:
     """Every result as a row, labels and deltas from the singles' accuracies."""
-    accuracies = {r.chain: r.score.balanced_accuracy for r in results if r.score}
+    accuracies = {r.chain: _mean(r, "balanced_accuracy") for r in results if r.score}
     singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
     rows = [_row(result, store, accuracies, singles) for result in results]
     return Table(tuple(sorted(rows, key=_order)))
-
-
-def terminal(table: Table) -> "RichTable":
-    """What has a score or failed, within 80 columns; reasons, pruned chains and edges below."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    shown.caption, shown.caption_justify, shown.caption_style = _caption(table), "left", "dim"
-    shown.add_column("chain", overflow="fold")
-    shown.add_column("label")
-    for column in ("score (interval)", "delta", "above\nscratch", "above\nImageNet"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    for row in table.rows:
-        if row.status != "pruned":
-            cells = [Text(cell) for cell in _terminal_cells(row)]
-            shown.add_row(*cells, style=_style(row, table))
-    return shown
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -126,6 +151,14 @@ def number(value: float | None, signed: bool = False) -> str:
     if value is None:
         return "–"
     return f"{value:+.2f}" if signed else f"{value:.2f}"
+
+
+def chance(p_value: float | None) -> str:
+    """A p-value: `<0.001`, `0.034`; a dash where there is none. Never rounded up to SURE."""
+    if p_value is None:
+        return "–"
+    shown = min(p_value, SURE - 0.001) if p_value < SURE else p_value
+    return "<0.001" if p_value < 0.001 else f"{shown:.3f}"
 
 
 def yes_no(value: bool | None) -> str:
@@ -140,25 +173,25 @@ def _row(
 ) -> Row:
     tasks = () if result.chain[0] in BASELINES else result.chain
     score = result.score
-    own = score.balanced_accuracy if score else None
+    own = accuracies.get(result.chain)
     measured = stored.result(store, result.downstream_key)
-    extras = measured | (score.extras if score else {})
     stages = {
         task: stored.result(store, key)
         for task, key in zip(tasks, stored.lineage(store, result.stage_key), strict=False)
     }
+    last = stored.result(store, result.stage_key)
     return Row(
         chain=chains.name(result.chain),
         length=len(tasks),
         label=chains.label(tasks, singles) if tasks else BASELINE,
         balanced_accuracy=own,
-        ci_low=score.ci_low if score else None,
-        ci_high=score.ci_high if score else None,
+        ci_low=_mean(result, "ci_low") if score else None,
+        ci_high=_mean(result, "ci_high") if score else None,
         delta=None if own is None or not tasks else chains.delta(tasks, own, singles),
         better_than_scratch=_above(own, accuracies.get((SCRATCH,)), result.chain == (SCRATCH,)),
         better_than_imagenet=_above(own, accuracies.get((IMAGENET,)), result.chain == (IMAGENET,)),
-        linear=extras.get("linear") if score else None,
-        knn=extras.get("knn") if score else None,
+        linear=_probe(result, "linear"),
+        knn=_probe(result, "knn"),
         lrs=", ".join(f"{task} {_rate(stage)}" for task, stage in stages.items()),
         downstream_lr=_rate(measured) if score else "",
         status=result.status,
@@ -166,7 +199,28 @@ def _row(
         train_seconds=_seconds([*stages.values(), measured]) if score else None,
         stage_key=result.stage_key,
         downstream_key=result.downstream_key,
+        order=result.order,
+        stage_seconds=_seconds([*stages.values()]) if score else None,
+        pretext_accuracy=last.get("accuracy"),
+        pretext_chance=last.get("chance"),
+        seed_scores=tuple(score.balanced_accuracy for score in _scores(result)),
+        repeat_keys=tuple(repeat.downstream_key for repeat in result.repeats),
     )
+
+
+def _scores(result: ChainResult) -> list[Score]:
+    """One a seed."""
+    first = [result.score] if result.score else []
+    return first + [repeat.score for repeat in result.repeats]
+
+
+def _mean(result: ChainResult, field: str) -> float:
+    return fmean(getattr(score, field) for score in _scores(result))
+
+
+def _probe(result: ChainResult, probe: str) -> float | None:
+    found = [score.extras[probe] for score in _scores(result) if probe in score.extras]
+    return fmean(found) if found else None
 
 
 def _above(own: float | None, baseline: float | None, itself: bool) -> bool | None:
@@ -190,46 +244,11 @@ def _order(row: Row) -> tuple[int, float, int]:
     return 1 + place, 0.0, row.length
 
 
-def _cell(value: object) -> str:
+def _cell(column: str, value: object) -> str:
     if isinstance(value, bool):
         return yes_no(value)
+    if isinstance(value, tuple):
+        return " ".join(_cell(column, one) for one in value)
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:.3g}" if column == "p_value" else f"{value:.2f}"
     return "" if value is None else str(value)
-
-
-def _style(row: Row, table: Table) -> str:
-    if row == table.best:
-        return "bold green"
-    return "italic" if row.is_baseline else "" if row.balanced_accuracy is not None else "dim"
-
-
-def _terminal_cells(row: Row) -> list[str]:
-    label = "" if row.is_baseline else row.label
-    if row.balanced_accuracy is None:
-        return [row.chain, label, row.status, *[""] * 3]
-    return [
-        row.chain,
-        label,
-        f"{number(row.balanced_accuracy)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})",
-        number(row.delta, signed=True),
-        yes_no(row.better_than_scratch),
-        yes_no(row.better_than_imagenet),
-    ]
-
-
-def _caption(table: Table) -> "Text | None":
-    from rich.text import Text
-
-    lines = [
-        f"{row.chain}: {row.status}, {row.reason}"
-        for row in table.rows
-        if row.status in ("failed", "not run") and row.reason
-    ]
-    pruned = sum(row.status == "pruned" for row in table.rows)
-    lines += [f"{pruned} chains pruned, never trained"] if pruned else []
-    edges = sum("*" in row.lrs + row.downstream_lr for row in table.scored)
-    lines += (
-        [f"{edges} rows chose a rate on the edge of its range: see the report"] if edges else []
-    )
-    return Text("\n".join(lines)) if lines else None

@@ -3,6 +3,7 @@
 A node is a chain; its text is the last task and the chain's score. The best branch is on top.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,9 @@ from search.report import style
 from search.report.table import Row, Table, number
 
 MAX_LEAVES = 60  # beyond that, pruned chains are left out of the picture
+BEST = 30  # chains that are drawn where that is not enough
 LINE = 0.5  # inches a leaf
+COLUMNS = 5  # that fit into the width of the other figures with the longest task's name
 HALF_WIDTH = 0.36  # of a node, in columns
 
 
@@ -43,20 +46,24 @@ class Node:
 
 def draw(table: Table) -> Figure:
     """The whole tree; without the pruned chains where there are too many to read."""
-    root = build(table, pruned=True)
-    hidden = root.leaves > MAX_LEAVES
-    if hidden:
-        root = build(table, pruned=False)
+    root, left_out = build(table.rows, table), ""
+    if root.leaves > MAX_LEAVES:
+        root = build((row for row in table.rows if row.status != "pruned"), table)
+        left_out = "chains that were pruned are left out"
+    if root.leaves > MAX_LEAVES:
+        root = build(table.scored[:BEST], table)
+        left_out = f"only the best {BEST} chains are shown, and what leads to them"
     _place(root, 0.0)
     depth = max((len(row.tasks) for row in table.rows), default=1)
-    figure = Figure(figsize=(style.WIDTH, max(root.leaves * LINE + 1.4, 3.0)))
+    width = style.WIDTH * max(1.0, (depth + 1) / COLUMNS)
+    figure = Figure(figsize=(width, max(root.leaves * LINE + 1.4, 3.0)))
     axes = figure.subplots()
     colours, norm = _colouring(table)
     winner = table.best.tasks if table.best else ()
     _draw_edges(axes, root, winner)
     _draw_nodes(axes, root, winner, colours, norm)
     _draw_imagenet(axes, table, root.leaves, colours, norm)
-    _frame(axes, root.leaves, depth, hidden)
+    _frame(axes, root.leaves, depth, left_out)
     bar = figure.colorbar(
         ScalarMappable(norm, colours), ax=axes, orientation="horizontal", shrink=0.4, aspect=40,
         pad=0.02,
@@ -66,14 +73,15 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def build(table: Table, pruned: bool) -> Node:
-    """The prefix tree of the table's chains, scratch at its root, best branch first."""
-    nodes: dict[Chain, Node] = {(): Node((), table.row(SCRATCH))}
-    rows = [r for r in table.rows if not r.is_baseline and (pruned or r.status != "pruned")]
+def build(shown: Iterable[Row], table: Table) -> Node:
+    """The prefix tree of the rows' chains, scratch at its root, best branch first."""
+    known = {row.chain: row for row in table.rows}
+    nodes: dict[Chain, Node] = {(): Node((), known.get(SCRATCH))}
+    rows = [row for row in shown if not row.is_baseline]
     for row in sorted(rows, key=lambda row: row.length):
         for prefix in prefixes(row.tasks):
             if prefix not in nodes:
-                nodes[prefix] = Node(prefix, table.row(name(prefix)))
+                nodes[prefix] = Node(prefix, known.get(name(prefix)))
                 nodes[prefix[:-1]].children.append(nodes[prefix])
     for node in nodes.values():
         node.children.sort(key=lambda child: -child.best)
@@ -161,11 +169,11 @@ def _box(
     )  # fmt: skip
 
 
-def _frame(axes: Axes, leaves: int, depth: int, hidden: bool) -> None:
+def _frame(axes: Axes, leaves: int, depth: int, left_out: str) -> None:
     axes.set(xlim=(-0.45, depth + 0.45), ylim=(max(leaves, 2) - 0.4, -0.95))
     for column in range(depth + 1):
         text = f"stage {column}" if column else "start"
         axes.text(column, -0.75, text, ha="center", color=style.MUTED, fontsize=9)
-    if hidden:
-        axes.set_title("chains that were pruned are left out", fontweight="normal", fontsize=9)
+    if left_out:
+        axes.set_title(left_out, fontweight="normal", fontsize=9)
     axes.axis("off")

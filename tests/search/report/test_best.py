@@ -104,6 +104,12 @@ def test_demo_card_warns(search: Any, tmp_path: Path) -> None:
 
 def test_no_winner_no_folder(search: Any, tmp_path: Path) -> None:
     baselines = search.only("scratch", "imagenet")
-    made = report.write(search.plan, baselines.results, search.info, search.store, tmp_path)
+    made = report.write(
+        report.build(baselines.results, search.store),
+        search.plan,
+        search.info,
+        search.store,
+        tmp_path,
+    )
     assert (made["best_chain"], made["best_score"]) == (None, None)
     assert not (tmp_path / "best").exists()

@@ -1,5 +1,7 @@
 """Figures: what is drawn, not how it looks."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from search.report import curves, figures, stored, tree
+from search.report import curves, figures, forest, regret, stored, tree
 from search.report import table as tables
+from search.report.course import course
 from search.report.table import Row, Table
 
 
@@ -50,7 +53,8 @@ def test_tree_says_pruned_and_not_run(search: Any) -> None:
 
 
 def test_best_branch_is_on_top(search: Any) -> None:
-    root = tree.build(tables.build(search.results, search.store), pruned=True)
+    table = tables.build(search.results, search.store)
+    root = tree.build(table.rows, table)
     assert [child.chain[0] for child in root.children] == ["odc", "relative_location", "moco"]
     assert root.leaves == 6
 
@@ -61,6 +65,42 @@ def test_large_trees_leave_out_the_pruned() -> None:
     table = Table((*singles, *(_row(name, None) for name in names)))
     texts = _texts(tree.draw(table))
     assert sum("\n" in text for text in texts) == 9 + 1
+
+
+def test_the_largest_trees_show_the_best_chains() -> None:
+    names = [f"t{i}>t{j}" for i in range(12) for j in range(12) if i != j]
+    table = Table(tuple(_row(name, 90.0 - place / 9) for place, name in enumerate(names)))
+    drawn = tree.draw(table)
+    assert "only the best 30 chains" in drawn.axes[0].get_title()
+    leaves = [text for text in _texts(drawn) if re.search(r"\n\d", text)]
+    assert len(leaves) == 30
+
+
+def test_forest_marks_what_can_be_told_from_the_winner(compared: Table) -> None:
+    axes = forest.draw(compared).axes[0]
+    marks = [line for line in axes.lines if line.get_marker() in ("o", "D")]
+    hollow = [line.get_markerfacecolor() == "white" for line in marks]
+    assert hollow == [row.tied is False for row in compared.scored]
+    written = {text.get_text() for text in axes.texts}
+    assert {"75.44", "winner", "<0.001"} <= written
+
+
+def test_forest_shows_the_best_and_every_baseline() -> None:
+    rows = (*(_row(f"t{i}", 90.0 - i / 9) for i in range(60)), _row("scratch", 10.0))
+    axes = forest.draw(Table(rows)).axes[0]
+    assert len(axes.get_yticklabels()) == 41
+    assert axes.get_title() == "20 lower chains left out"
+
+
+def test_regret_falls_to_the_winner(search: Any) -> None:
+    steps = course(tables.build(search.results, search.store), search.store)
+    stages, time = regret.draw(steps).axes
+    line = next(line for line in stages.lines if line.get_label() == "the best chain so far")
+    assert np.allclose(line.get_ydata(), [step.regret for step in steps])
+    assert stages.get_xlabel() == "stages trained"
+    assert time.get_xlabel() == "minutes of training and scoring"
+    untimed = [replace(step, seconds=None) for step in steps]
+    assert len(regret.draw(untimed).axes) == 1
 
 
 def _row(chain: str, score: float | None) -> Row:

@@ -9,8 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from search import report
 from search.report import page, summary
 from search.report import table as tables
@@ -45,7 +43,7 @@ class Page(HTMLParser):
 
 
 def _render(search: Any, figures: dict[str, Path] | None = None) -> Page:
-    table = tables.build(search.results, search.store)
+    table = report.build(search.results, search.store)
     made = summary.build(table, search.info, search.store)
     return Page(page.render(table, search.plan, search.info, made, figures or {}))
 
@@ -53,7 +51,7 @@ def _render(search: Any, figures: dict[str, Path] | None = None) -> Page:
 def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
     out, made = written
     names = {path.name for path in (out / "report").iterdir()}
-    pictures = {"tree", "intervals", "confusion", "finetuning", "lr_ranges"}
+    pictures = {"tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext"}
     assert names == {"chains.csv", "summary.json", "index.html", *(f"{p}.png" for p in pictures)}
     assert json.loads((out / "report" / "summary.json").read_text()) == made
     assert made["best_chain"] == "odc>moco"
@@ -68,11 +66,12 @@ def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
 def test_page_is_self_contained_and_well_formed(written: tuple[Path, dict[str, Any]]) -> None:
     shown = Page((written[0] / "report" / "index.html").read_text())
     images = [attributes["src"] or "" for tag, attributes in shown.tags if tag == "img"]
-    assert len(images) == 5
+    assert len(images) == 7
     assert all(source.startswith("data:image/png;base64,") for source in images)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
-    assert "odc>moco is the best chain" in shown.text
-    assert "26.17 points above no pretraining and 1.68 points above ImageNet" in shown.text
+    assert "odc>moco scored best" in shown.text
+    assert "26.17 points above no pretraining" in shown.text
+    assert "1.68 points above ImageNet" in shown.text
     assert "explains 86 %" in shown.text
     assert "demonstration" not in shown.text
 
@@ -126,7 +125,7 @@ def test_everything_from_outside_is_escaped(
     search = replace(
         search, results=[replace(r, reason=r.reason or HOSTILE) for r in search.results]
     )
-    report.write(search.plan, search.results, search.info, search.store, tmp_path)
+    report.write(search.table, search.plan, search.info, search.store, tmp_path)
     html = (tmp_path / "report" / "index.html").read_text()
     shown = Page(html)
     assert "script" not in {tag for tag, _ in shown.tags}
@@ -134,11 +133,39 @@ def test_everything_from_outside_is_escaped(
     assert not any(name.startswith("on") for _, attributes in shown.tags for name in attributes)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (250, "4:10"), (3725, "1:02:05")])
-def test_clock(seconds: float, text: str) -> None:
-    assert page.clock(seconds) == text
+def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> None:
+    shown = Page((written[0] / "report" / "index.html").read_text())
+    told = [attributes["alt"] or "" for tag, attributes in shown.tags if tag == "img"]
+    tree, intervals, regret, confusion, finetuning, rates, pretext = told
+    assert "15 scored chains from 63.52 to 75.44 %" in tree
+    assert "odc 63.52, odc>moco 75.44" in tree
+    assert "odc>moco 75.44 % (73.54 to 77.24), winner" in intervals
+    assert "0.44 after 3, 0.00 after 14; 15 in all" in regret
+    recall = written[1]["recall"][0]
+    assert f"{recall['class']} {recall['recall']:.0f} % of {recall['images']}" in confusion
+    assert "scratch 49.27 %" in finetuning
+    assert "odc 0.03, moco 0.1*" in rates
+    assert "relative_location 50 % right" in pretext
+
+
+def test_tables_have_heads_and_captions(written: tuple[Path, dict[str, Any]]) -> None:
+    tags = Page((written[0] / "report" / "index.html").read_text()).tags
+    count = [tag for tag, _ in tags].count
+    assert count("table") == count("caption") == count("thead") == 6
+    assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
+
+
+def test_a_thousand_pruned_chains_are_one_line(search: Any) -> None:
+    table = report.build(search.without("pruned", "falls", "moco>odc").results, search.store)
+    pruned = next(row for row in table.rows if row.status == "pruned")
+    many = tables.Table((*table.rows, *(replace(pruned, chain=f"a>b{i}") for i in range(1000))))
+    made = summary.build(many, search.info, search.store)
+    text = Page(page.render(many, search.plan, search.info, made, {})).text
+    assert "a>b28 and 971 more" in text
+    assert "1001 chains of the space have no score" in text
 
 
 def test_template_takes_exactly_what_is_given() -> None:
     template = page.TEMPLATE.read_text()
-    assert len(re.findall(r"\$[a-z]+", template)) == len(set(re.findall(r"\$[a-z]+", template)))
+    places = re.findall(r"\$[a-z_]+", template)
+    assert len(places) == len(set(places))

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from search import report
 from search.report import table as tables
+from search.report import terminal
 from search.report.table import Table
 
 LABELS = {
@@ -23,6 +25,10 @@ ABOVE_IMAGENET = {
     "odc>moco", "relative_location>odc>moco", "relative_location>moco>odc",
     "relative_location>moco",
 }  # fmt: skip
+LAST_COLUMNS = [
+    "difference", "difference_low", "difference_high", "p_value", "tied", "order", "stage_seconds",
+    "pretext_accuracy", "pretext_chance", "seed_scores", "repeat_keys",
+]  # fmt: skip
 FIRST_COLUMNS = ["chain", "length", "label", "balanced_accuracy", "ci_low", "ci_high", "delta"]
 
 
@@ -37,7 +43,7 @@ def partial(search: Any) -> Table:
     search = search.without("pruned", "its accuracies fall", "moco>odc", "moco>relative_location")
     search = search.without("failed", "loss is NaN", "odc>moco>relative_location")
     search = search.without("not run", "no weights", "imagenet")
-    return tables.build(search.results, search.store)
+    return report.build(search.results, search.store)
 
 
 def _read(table: Table, folder: Path) -> list[dict[str, str]]:
@@ -101,10 +107,32 @@ def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path)
 def test_csv(table: Table, tmp_path: Path) -> None:
     rows = _read(table, tmp_path)
     assert list(rows[0])[:7] == FIRST_COLUMNS
+    assert list(rows[0])[-11:] == LAST_COLUMNS
     first = [rows[0][column] for column in FIRST_COLUMNS]
     assert first == ["odc>moco", "2", "C", "75.44", "73.54", "77.24", "11.92"]
     assert (rows[0]["better_than_scratch"], rows[0]["better_than_imagenet"]) == ("yes", "yes")
     assert (rows[-1]["chain"], rows[-1]["better_than_imagenet"]) == ("scratch", "no")
+
+
+def test_csv_of_the_comparison(compared: Table, tmp_path: Path) -> None:
+    rows = {row["chain"]: row for row in _read(compared, tmp_path)}
+    assert [rows["odc>moco"][column] for column in LAST_COLUMNS] == [
+        "0.00", "0.00", "0.00", "1", "yes", "13", "200.00", "0.50", "0.12",
+        "75.44", "",
+    ]  # fmt: skip
+    odc = compared.row("odc")
+    assert odc is not None
+    assert rows["odc"]["difference"] == f"{odc.difference:.2f}"
+    assert rows["odc"]["p_value"] == f"{odc.p_value:.3g}", "three figures, not 0.00"
+    assert (rows["odc"]["tied"], rows["imagenet"]["tied"]) == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [(None, "–"), (0.0002, "<0.001"), (0.034, "0.034"), (0.04999, "0.049"), (0.05, "0.050")],
+)
+def test_a_p_value_is_never_rounded_across_the_line(p_value: float | None, text: str) -> None:
+    assert tables.chance(p_value) == text
 
 
 def test_no_label_before_the_singles_are_known(search: Any) -> None:
@@ -126,13 +154,21 @@ def test_a_baseline_never_wins(search: Any) -> None:
 
 def test_terminal_fits_80_columns(partial: Table) -> None:
     out = io.StringIO()
-    Console(file=out, width=80).print(tables.terminal(partial))
+    Console(file=out, width=80).print(terminal.render(partial))
     text = out.getvalue()
     best = next(line for line in text.splitlines() if line.startswith("odc>moco "))
     assert best.split() == ["odc>moco", "C", "75.44", "(73.5–77.2)", "+11.92", "yes", "–"]
     assert "relative_location>odc>moco" in text
     assert "imagenet: not run, no weights" in text
+    assert "of 11 other chains can't be told apart from it" in " ".join(text.split())
     assert "odc>moco>relative_location: failed, loss is NaN" in text
     assert "2 chains pruned, never trained" in text
     assert "its accuracies fall" not in text
     assert "73.76" not in text, "ImageNet was not run"
+
+
+def test_csv_of_a_repeated_chain(repeated: Any, tmp_path: Path) -> None:
+    rows = {row["chain"]: row for row in _read(repeated.table, tmp_path)}
+    assert rows["odc>moco"]["seed_scores"] == "75.44 73.00 73.60"
+    assert rows["odc>moco"]["repeat_keys"].count("downstream-") == 2
+    assert rows["odc"]["seed_scores"] == "63.52"

@@ -75,7 +75,7 @@ def _mirror(
     out, summary = written
     tracker = Tracker(uri, experiment, out)
     tracker.connect()
-    tracker.mirror(search.plan, search.results, search.info, summary, search.store, out)
+    tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
     assert not tracker.lost
     return tracker
 
@@ -190,7 +190,7 @@ def test_lost_tracker_warns_once_and_goes_on(
 
     tracker._client = Gone()  # type: ignore[assignment]
     with caplog.at_level(logging.WARNING):
-        tracker.mirror(search.plan, search.results, search.info, summary, search.store, out)
+        tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
     assert tracker.lost
     assert [record.getMessage() for record in caplog.records] == [
         f"tracking at {tracker.uri} stopped: the server went away; no result is lost"

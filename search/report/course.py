@@ -1,0 +1,50 @@
+"""How soon the search found what it found: the best score so far against what it had cost.
+
+course(table, store)[-1].regret == 0
+"""
+
+from dataclasses import dataclass
+
+from search.report import stored
+from search.report.stored import Store
+from search.report.table import Table
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state after one chain got its score.
+
+    stages, seconds: needed until then, shared prefixes counted once, seconds with the scores' own.
+    stages_alone: the same if every chain were trained by itself. missing, regret: the best score
+    of the whole search minus this chain's, and minus the best so far.
+    """
+
+    chain: str
+    stages: int
+    stages_alone: int
+    seconds: float | None
+    missing: float
+    regret: float
+
+
+def course(table: Table, store: Store) -> tuple[Step, ...]:
+    """One step a scored chain, in the order of the scores; none where the order is not known."""
+    rows = [row for row in table.scored if not row.is_baseline and row.order is not None]
+    steps: list[Step] = []
+    stages: set[str] = set()
+    alone = 0
+    seconds: float | None = 0.0
+    known = table.best.balanced_accuracy if table.best else None
+    for row in sorted(rows, key=lambda row: row.order or 0):
+        assert row.balanced_accuracy is not None
+        assert known is not None
+        fresh = [key for key in stored.lineage(store, row.stage_key) if key not in stages]
+        stages.update(fresh)
+        cost = [stored.result(store, key).get("seconds") for key in (*fresh, row.downstream_key)]
+        measured = [one for one in cost if one is not None]
+        seconds = seconds + sum(measured) if seconds is not None and measured == cost else None
+        alone += row.length
+        missing = known - row.balanced_accuracy
+        regret = min(missing, steps[-1].regret) if steps else missing
+        steps.append(Step(row.chain, len(stages), alone, seconds, missing, regret))
+    return tuple(steps)

@@ -1,0 +1,53 @@
+"""Near-duplicates across groups: counted, said in one sentence, listed in `near_duplicates.csv`.
+
+found = count(data)
+sentence(found)
+write(data, out / "report")
+"""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.results import Duplicates
+
+if TYPE_CHECKING:
+    from trainables.cache import Prepared
+
+FILE = "near_duplicates.csv"
+COLUMNS = ("image_a", "image_b", "group_a", "group_b", "split_a", "split_b", "distance")
+
+
+def count(data: "Prepared") -> Duplicates:
+    split = _splits(data)
+    crossing = sum(split[pair.a] != split[pair.b] for pair in data.duplicates)
+    return Duplicates(len(data.duplicates), crossing, data.merged)
+
+
+def sentence(found: Duplicates) -> str:
+    if not found.pairs:
+        return "no near-duplicate pairs across groups"
+    pairs = f"{found.pairs} near-duplicate pair{'s' if found.pairs > 1 else ''} across groups"
+    if found.merged:
+        return f"{pairs}, listed in {FILE}; their groups were merged before the split"
+    return (
+        f"{pairs} ({found.across_splits} cross a split), listed in {FILE}; merge their groups with "
+        "data.merge_duplicates=true"
+    )
+
+
+def write(data: "Prepared", folder: Path) -> None:
+    """The pairs, by the images' names and the groups that the data set gives them."""
+    split = _splits(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for pair in data.duplicates:
+            names = data.names[pair.a], data.names[pair.b]
+            sides = split[pair.a], split[pair.b]
+            rows.writerow([*names, pair.group_a, pair.group_b, *sides, pair.distance])
+
+
+def _splits(data: "Prepared") -> dict[int, str]:
+    return {int(row): part for part, index in data.split.items() for row in index}

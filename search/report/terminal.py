@@ -1,0 +1,62 @@
+"""The table in a terminal.
+
+console.print(render(table))
+"""
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from search.report import words
+from search.report.table import Row, Table, number, yes_no
+
+
+def render(table: Table) -> RichTable:
+    """What has a score or failed, within 80 columns; reasons, pruned chains and edges below."""
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    shown.caption, shown.caption_justify, shown.caption_style = _caption(table), "left", "dim"
+    shown.add_column("chain", overflow="fold")
+    shown.add_column("label")
+    for column in ("score (interval)", "delta", "above\nscratch", "above\nImageNet"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for row in table.rows:
+        if row.status != "pruned":
+            cells = [Text(cell) for cell in _terminal_cells(row)]
+            shown.add_row(*cells, style=_style(row, table))
+    return shown
+
+
+def _style(row: Row, table: Table) -> str:
+    if row == table.best:
+        return "bold green"
+    return "italic" if row.is_baseline else "" if row.balanced_accuracy is not None else "dim"
+
+
+def _terminal_cells(row: Row) -> list[str]:
+    label = "" if row.is_baseline else row.label
+    if row.balanced_accuracy is None:
+        return [row.chain, label, row.status, *[""] * 3]
+    return [
+        row.chain,
+        label,
+        f"{number(row.balanced_accuracy)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})",
+        number(row.delta, signed=True),
+        yes_no(row.better_than_scratch),
+        yes_no(row.better_than_imagenet),
+    ]
+
+
+def _caption(table: Table) -> Text | None:
+    lines = [words.ties(table)] if table.best else []
+    lines += [
+        f"{row.chain}: {row.status}, {row.reason}"
+        for row in table.rows
+        if row.status in ("stopped", "failed", "not run") and row.reason
+    ]
+    pruned = sum(row.status == "pruned" for row in table.rows)
+    lines += [f"{pruned} chains pruned, never trained"] if pruned else []
+    edges = sum("*" in row.lrs + row.downstream_lr for row in table.scored)
+    lines += (
+        [f"{edges} rows chose a rate on the edge of its range: see the report"] if edges else []
+    )
+    return Text("\n".join(lines)) if lines else None

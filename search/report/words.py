@@ -1,0 +1,218 @@
+"""What the numbers say, in sentences. Plain text; every number comes from the table or the summary.
+
+"Significantly" and "can't be told apart" are said of corrected p-values only; where there is too
+little to judge by, the sentence says that instead.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.chain import BASELINES
+from search.report.table import SURE, Row, Table, chance, number
+from search.results import RunInfo
+
+Summary = Mapping[str, Any]
+BASELINE_WORDS = {"scratch": "no pretraining", "imagenet": "ImageNet weights"}
+FACTOR_WORDS = {"last_task": "the last task", "label": "the label (C, AC, MC)"}
+MEASURE_WORDS = {
+    "rise": "the rise of the single accuracies along the chain",
+    "mean_single": "the mean single accuracy of its tasks",
+    "last_single": "the single accuracy of its last task",
+}
+
+
+def conclusion(table: Table, info: RunInfo, summary: Summary) -> str:
+    """The result in one paragraph, the unwelcome parts too."""
+    best = table.best
+    if best is None:
+        return "Reasons are listed below; the finished stages are kept."
+    said = [
+        f"It scores {number(best.balanced_accuracy)} % balanced accuracy on validation"
+        f"{_seeds(best)} (95 % interval {number(best.ci_low)} to {number(best.ci_high)}).",
+        _baselines(table, summary),
+        ties(table),
+        _tested(best, summary),
+        f"The policy {info.policy} recommends {info.recommended}: going by all scores together, it "
+        "is expected to be best; the winner may have been lucky."
+        if info.recommended not in (None, best.chain)
+        else "",
+        "The search was interrupted: chains that were not tried may be better."
+        if info.interrupted
+        else "",
+        f"The budget of {info.budget} was spent: chains that were not tried may be better."
+        if info.budget_spent
+        else "",
+    ]
+    return " ".join(filter(None, said))
+
+
+def repeated(table: Table, plan_seed: int) -> str:
+    """What is known of training again with another seed."""
+    chains = [row for row in table.scored if not row.is_baseline]
+    again = sum(len(row.seed_scores) > 1 for row in chains)
+    if not again or table.training_noise is None:
+        return (
+            f"Every stage was trained once, with seed {plan_seed}. Intervals and p-values say how "
+            "much the choice of images matters; they do not cover that training again would give "
+            "a somewhat different score (repeats=3 would)."
+        )
+    once = len(chains) - again
+    return (
+        f"{_count(again, 'chain')} and the baselines were trained with several seeds, up to "
+        f"{max(len(row.seed_scores) for row in chains)}; {once} with one, since their first scores "
+        "were among the lower ones. One training differs from the next by "
+        f"{number(table.training_noise)} points (standard deviation over seeds, pooled over "
+        "chains), which is part of every interval and p-value."
+    )
+
+
+def ties(table: Table) -> str:
+    """Which chains could as well have won, and the cheapest of them."""
+    best, chains = table.best, [row for row in table.scored if not row.is_baseline]
+    if best is None:
+        return ""
+    if len(chains) == 1:
+        return "No other chain has a score to compare it with."
+    if best.tied is None:
+        return "Whether another chain is as good can't be told: no predictions to judge by."
+    others = sum(row.tied is not None for row in chains) - 1
+    tied = len(table.tied) - 1
+    if tied == 0:
+        return f"It is significantly better than {_count(others, 'other chain', every=True)}."
+    said = f"{tied} of {_count(others, 'other chain')} can't be told apart from it on these images."
+    cheapest = table.cheapest
+    assert cheapest is not None
+    if cheapest == best:
+        return f"{said} None of them trains faster."
+    assert cheapest.difference is not None
+    assert cheapest.difference_low is not None
+    return (
+        f"{said} The cheapest of them is {cheapest.chain} ({cost(cheapest)} of training instead of "
+        f"{cost(best)}); it scores {number(abs(cheapest.difference))} points less, at worst about "
+        f"{number(abs(cheapest.difference_low))}."
+    )
+
+
+def cost(row: Row) -> str:
+    """Of training a chain from its first stage: `4:10`, or how many stages."""
+    return _count(row.length, "stage") if row.stage_seconds is None else clock(row.stage_seconds)
+
+
+def against(row: Row, table: Table) -> str:
+    """The verdict of a row's comparison with the winner, in a word or two."""
+    if row == table.best:
+        return "winner"
+    if row.tied is None or row.difference is None:
+        return "can't be told"
+    if row.tied:
+        return "tied"
+    return "significantly below" if row.difference < 0 else "significantly above"
+
+
+def factor(found: Mapping[str, Any]) -> str:
+    """Of one of the summary's factors: the share of the variance that it explains alone."""
+    subject, effect = FACTOR_WORDS[found["name"]], found["effect"]
+    if effect is None:
+        why = "all of them have the same" if len(found["levels"]) == 1 else "too few chains"
+        return f"Whether {subject} matters can't be told ({why})."
+    share = f"{100 * effect['value']:.0f} % of the variance of the score"
+    doubt = "" if effect["p_value"] < SURE else ", which chance can explain"
+    said = f"{subject} alone explains {share} (p {chance(effect['p_value'])}){doubt}."
+    return said[0].upper() + said[1:]
+
+
+def correlation(found: Mapping[str, Any]) -> str:
+    """Of one of the summary's correlations."""
+    subject, effect = MEASURE_WORDS[found["measure"]], found["effect"]
+    if effect is None:
+        return f"Whether a chain's score goes with {subject} can't be told from these chains."
+    size = f"Spearman {effect['value']:+.2f}, p {chance(effect['p_value'])}"
+    if effect["p_value"] >= SURE:
+        return f"A chain's score does not detectably go with {subject} ({size})."
+    way = "higher" if effect["value"] > 0 else "lower"
+    return f"The higher {subject}, the {way} the score ({size})."
+
+
+def course(summary: Summary) -> str:
+    """When the winner was found."""
+    steps = summary["course"]
+    found = next((step for step in steps if step["regret"] <= 0), None)
+    if found is None:
+        return "The order in which the chains were tried is not known."
+    return (
+        f"The best chain, {found['chain']}, was known after {found['stages']} of "
+        f"{steps[-1]['stages']} stages; training every chain by itself, without shared prefixes, "
+        f"would have taken {found['stages_alone']} until then."
+    )
+
+
+def stopped(info: RunInfo) -> str:
+    """What early stopping may have cost, and what it saved."""
+    saved = sum(one.epochs - one.epoch for one in info.stopped)
+    return (
+        f"The fine-tuning of {_count(len(info.stopped), 'chain')} was stopped early, "
+        f"{_count(saved, 'epoch')} before the end in all: by what other chains gained after the "
+        "same epoch, the best score was out of reach. One that improves unusually late would be "
+        "missed; early_stop=null trains all to the end."
+    )
+
+
+def clock(seconds: float) -> str:
+    """`1:02:05` or `2:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _seeds(row: Row) -> str:
+    return f", the mean of {len(row.seed_scores)} seeds" if row.repeat_keys else ""
+
+
+def _baselines(table: Table, summary: Summary) -> str:
+    run = [name for name in BASELINES if summary[name] is not None]
+    said = [
+        f"{_above(summary['best_score'] - summary[name])} {BASELINE_WORDS[name]} "
+        f"({_doubt(table.row(name))})"
+        for name in run
+    ]
+    text = f"That is {' and '.join(said)}." if said else ""
+    if "scratch" in run and summary["best_score"] <= summary["scratch"]:
+        text += " So pretraining did not pay off here."
+    return text if "imagenet" in run else f"{text} A comparison with ImageNet weights was not run."
+
+
+def _doubt(baseline: Row | None) -> str:
+    assert baseline is not None
+    if baseline.tied is None:
+        return "whether by chance can't be told"
+    return "which chance can explain" if baseline.tied else "a significant difference"
+
+
+def _tested(best: Row, summary: Summary) -> str:
+    found = summary["test"].get(best.chain)
+    if not found:
+        return ""
+    gains = {name: summary[f"gain_over_{name}"]["test"] for name in BASELINES}
+    said = [
+        f"{_above(gain['value'])} {BASELINE_WORDS[name]} ({number(gain['low'], signed=True)} to "
+        f"{number(gain['high'], signed=True)})"
+        for name, gain in gains.items()
+        if gain
+    ]
+    return (
+        "On test images that no choice was based on it scores "
+        f"{number(found['value'])} % ({number(found['low'])} to {number(found['high'])})"
+        f"{', ' if said else ''}{' and '.join(said)}."
+    )
+
+
+def _above(gain: float) -> str:
+    if gain == 0:
+        return "level with"
+    return f"{number(abs(gain))} points {'above' if gain > 0 else 'below'}"
+
+
+def _count(number_of: int, noun: str, every: bool = False) -> str:
+    if number_of == 1:
+        return f"the one {noun}" if every else f"1 {noun}"
+    return f"each of the {number_of} {noun}s" if every else f"{number_of} {noun}s"
