@@ -3,6 +3,7 @@
 A job is trained once, whoever asks and however often: by this search (one future a key), by another
 search on the same store (one lock a key), or by an earlier one (its manifest is there). A job whose
 group died is leased again and goes on from its checkpoint; after `attempts` leases it fails, alone.
+A score that is not wanted any more is ended by its group, which leaves a checkpoint.
 """
 
 import asyncio
@@ -10,14 +11,15 @@ import logging
 import socket
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from search.plan import Plan
 from search.proposal import Proposal
 from search.store import StageStore
-from trainables.errors import StageFailed
+from trainables.errors import StageFailed, Stopped
 from trainables.job import Job, Lease
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
 
@@ -41,6 +43,14 @@ class Settings:
     attempts: int
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Validation accuracies of a fine-tuning's epochs so far, in percent, of `epochs` in all."""
+
+    values: tuple[float, ...]
+    epochs: int
+
+
 @dataclass
 class Held:
     """A job out with a group."""
@@ -56,8 +66,8 @@ class Broker:
     """Runs as a Ray actor with concurrent methods; itself knows nothing of Ray."""
 
     def __init__(self, plan: Plan, settings: Settings) -> None:
-        self.plan, self.settings = plan, settings
         self.store = StageStore(settings.store)
+        self.plan, self.settings = replace(plan, chosen=self.store.rate), settings
         self.queue: deque[Job] = deque()
         self.arrived = asyncio.Condition()
         self.futures: dict[str, asyncio.Task[Manifest]] = {}
@@ -66,6 +76,10 @@ class Broker:
         self.attempts: dict[str, int] = {}
         self.reasons: dict[str, str] = {}
         self.states: dict[str, dict[str, Any]] = {}
+        self.news: dict[str, asyncio.Queue[Curve | asyncio.Task[tuple[float, str]]]] = {}
+        self.seen: dict[str, int] = {}  # epochs told of each chain
+        self.dropped = set[str]()  # chains whose score nobody wants
+        self.leased = 0.0  # seconds of leases that are over
         self.trained, self.reused = set[str](), set[str]()
         self.number, self.stopping = 0, False
         self.started = time.monotonic()
@@ -73,22 +87,56 @@ class Broker:
 
     # -- asked by trials -------------------------------------------------------------------------
 
+    async def follow(self, proposal: Proposal) -> Curve | tuple[float, str]:
+        """The next epoch of the chain's fine-tuning, at last what `score` has to say."""
+        label = str(proposal)
+        if label not in self.news:
+            self.news[label] = asyncio.Queue()
+            scoring = asyncio.ensure_future(self.score(proposal))
+            scoring.add_done_callback(self.news[label].put_nowait)
+        news = await self.news[label].get()
+        return news if isinstance(news, Curve) else await news
+
+    async def drop(self, proposal: Proposal, reason: str) -> None:
+        """Nobody wants the chain's score any more: its group learns by its next heartbeat."""
+        label = str(proposal)
+        self.dropped.add(label)
+        self.states[label] = {"state": "stopped", "reason": reason}
+        for job in [job for job in self.queue if self._unwanted(job)]:
+            self.queue.remove(job)
+            self._drop(job)
+
     async def score(self, proposal: Proposal) -> tuple[float, str]:
         """Train what is missing of the chain and score it: the accuracy, or NaN and why."""
         label = str(proposal)
         self.states[label] = {"state": "waiting"}
         try:
+            for spec in self.plan.singles(proposal):
+                with suppress(StageFailed):  # then its whole range is tried
+                    await self._ensure(spec, label)
             for spec in self.plan.stages(proposal):
                 await self._ensure(spec, label)
-            manifest = await self._ensure(self.plan.downstream(proposal), label)
+            manifest = await self._scored(proposal, label)
+        except Stopped:
+            return float("nan"), self.states[label]["reason"]
         except StageFailed as failed:
             self.states[label] = {"state": "failed", "reason": str(failed)}
             return float("nan"), str(failed)
         result = manifest["result"]
         interval = [result["ci_low"], result["ci_high"]]
         score = result["balanced_accuracy"]
-        self.states[label] = {"state": "done", "score": score, "ci": interval}
+        if label not in self.dropped:
+            self.states[label] = {"state": "done", "score": score, "ci": interval}
         return score, ""
+
+    async def _scored(self, proposal: Proposal, label: str) -> Manifest:
+        """If it was another chain's to drop and is wanted here, it goes on from its checkpoint."""
+        while True:
+            try:
+                return await self._ensure(self.plan.downstream(proposal), label)
+            except Stopped:
+                if label in self.dropped:
+                    raise
 
     async def _ensure(self, spec: Spec, label: str) -> Manifest:
         """The manifest of a finished job; waits for it, and starts it if nobody has."""
@@ -171,17 +219,32 @@ class Broker:
         self.states[job.name] = {"state": "running"}
         return self.held[group].lease
 
-    def heartbeat(self, group: str, number: int, progress: dict[str, Any]) -> None:
-        if (held := self._current(group, number)) is not None:
-            held.beat = time.monotonic()
-            held.progress |= progress
-            if self.first_step is None and progress.get("step"):
-                self.first_step = time.monotonic() - self.started
+    def heartbeat(self, group: str, number: int, progress: dict[str, Any]) -> bool:
+        """True if the group may end the job: it is not wanted any more, or not this group's."""
+        if (held := self._current(group, number)) is None:
+            return True
+        held.beat = time.monotonic()
+        held.progress |= progress
+        if self.first_step is None and progress.get("step"):
+            self.first_step = time.monotonic() - self.started
+        if "curve" in progress:
+            self._tell(held.lease.job.name, Curve(tuple(progress["curve"]), progress["epochs"]))
+        return self._unwanted(held.lease.job)
+
+    def _tell(self, label: str, curve: Curve) -> None:
+        """To whoever follows; not again what a second attempt comes through."""
+        if label in self.news and len(curve.values) > self.seen.get(label, 0):
+            self.seen[label] = len(curve.values)
+            self.news[label].put_nowait(curve)
 
     def finish(self, group: str, number: int, result: dict[str, Any]) -> None:
-        if (held := self._current(group, number)) is not None:
-            del self.held[group]
-            self.answers[held.lease.job.key].set_result(result)
+        if self._current(group, number) is not None:
+            self.answers[self._release(group).key].set_result(result)
+
+    def end(self, group: str, number: int) -> None:
+        """The group has ended a job that is not wanted any more."""
+        if self._current(group, number) is not None:
+            self._drop(self._release(group))
 
     async def fail(self, group: str, number: int, reason: str, final: bool, trace: str) -> None:
         """final: the job cannot be done; otherwise it is tried again, `attempts` times in all."""
@@ -191,8 +254,7 @@ class Broker:
             log.warning("%s failed:\n%s", held.lease.job.name, trace)
             (self.store.part(held.lease.job.key) / "error.txt").write_text(trace)
         if final:
-            del self.held[group]
-            self.answers[held.lease.job.key].set_exception(StageFailed(reason))
+            self.answers[self._release(group).key].set_exception(StageFailed(reason))
         else:
             await self._lost(group, reason)
 
@@ -200,15 +262,30 @@ class Broker:
         held = self.held.get(group)
         return held if held is not None and held.lease.number == number else None
 
+    def _release(self, group: str) -> Job:
+        """The group's job, out of its hands."""
+        held = self.held.pop(group)
+        self.leased += time.monotonic() - held.since
+        return held.lease.job
+
+    def _unwanted(self, job: Job) -> bool:
+        return job.name in self.dropped and isinstance(job.spec, DownstreamSpec)
+
+    def _drop(self, job: Job) -> None:
+        self.futures.pop(job.key, None)
+        self.answers[job.key].set_exception(Stopped(job.name))
+
     def _something(self) -> bool:
         return self.stopping or bool(self.queue)
 
     async def _lost(self, group: str, reason: str) -> None:
         """The group's job goes to whoever asks next, unless it was tried too often."""
-        job = self.held.pop(group).lease.job
+        job = self._release(group)
         self.reasons[job.key] = reason
         tried = self.attempts[job.key]
-        if tried < self.settings.attempts:
+        if self._unwanted(job):
+            self._drop(job)
+        elif tried < self.settings.attempts:
             log.warning("%s: %s; attempt %d follows", job.name, reason, tried + 1)
             await self._enqueue(job)
         else:
@@ -233,9 +310,10 @@ class Broker:
 
     def status(self) -> dict[str, Any]:
         """A snapshot for the live view and the summary."""
-        groups = [self._group(held) for held in self.held.values()]
+        groups, now = [self._group(held) for held in self.held.values()], time.monotonic()
         return {
-            "elapsed": time.monotonic() - self.started,
+            "elapsed": now - self.started,
+            "leased": self.leased + sum(now - held.since for held in self.held.values()),
             "stages_trained": len(self.trained),
             "stages_reused": len(self.reused),
             "trained": sorted(self.trained),

@@ -3,10 +3,10 @@
 import glob
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from search.space import Space
+from trainables.processor import has_bfloat16
 
 
 def describe(resources: dict[str, float]) -> str:
@@ -14,10 +14,6 @@ def describe(resources: dict[str, float]) -> str:
     kinds = [key.split(":", 1)[1] for key in resources if key.startswith("accelerator_type:")]
     gpus = f"{resources.get('GPU', 0):g} GPUs ({', '.join(kinds) or 'of unknown kind'}), "
     return (gpus if resources.get("GPU") else "") + f"{resources.get('CPU', 0):g} CPU cores"
-
-
-def cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> int:
@@ -39,12 +35,6 @@ def resolve(space: Space, cluster_gpus: int) -> Space:
     """`precision: auto` decided: bfloat16 on a GPU or a processor with bfloat16 arithmetic."""
     if space.profile.precision != "auto":
         return space
-    fast = cluster_gpus > 0 or _cpu_has_bfloat16()
+    fast = cluster_gpus > 0 or has_bfloat16()
     precision: Literal["bfloat16", "float32"] = "bfloat16" if fast else "float32"
     return replace(space, profile=replace(space.profile, precision=precision))
-
-
-def _cpu_has_bfloat16() -> bool:
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text().split() if info.exists() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -3,7 +3,7 @@
     journal = Journal(out, plan.identity())
     policy.resume(*journal.replay())
     journal.asked(proposal)
-    journal.told(proposal, score)
+    journal.told(proposal, score)           # or journal.stopped(proposal, stop)
 
 Results live in the stage store; the journal keeps the order of a policy's decisions. It is named
 by what is searched, so another space in the same folder starts its own.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search.proposal import Proposal
+from search.stopping import Stop
 from trainables.spec import Score, digest
 
 
@@ -36,11 +37,25 @@ class Journal:
                 told[proposal] = Score(**event["score"])
         return list(asked), told
 
+    def stops(self) -> dict[Proposal, Stop]:
+        """What was stopped and has got no score since."""
+        found: dict[Proposal, Stop] = {}
+        for event in self._events():
+            proposal = Proposal.parse(event["proposal"])
+            if event.get("score"):
+                found.pop(proposal, None)
+            elif event.get("stop"):
+                found[proposal] = Stop(**event["stop"])
+        return found
+
     def asked(self, proposal: Proposal) -> None:
         self._append({"proposal": str(proposal)})
 
     def told(self, proposal: Proposal, score: Score | None) -> None:
         self._append({"proposal": str(proposal), "score": asdict(score) if score else None})
+
+    def stopped(self, proposal: Proposal, stop: Stop) -> None:
+        self._append({"proposal": str(proposal), "stop": asdict(stop)})
 
     def _append(self, event: dict[str, Any]) -> None:
         with open(self.path, "a") as file:

@@ -1,6 +1,6 @@
 """The search as it runs: a tree of chains in a terminal, plain lines anywhere else.
 
-    with LiveView(console, plan) as view:
+    with LiveView(console, chains) as view:
         view.update(status)        # the broker's snapshot, as often as it comes
 
 Plain lines come only when something changed, and a group's progress at most every 15 seconds:
@@ -10,7 +10,7 @@ Plain lines come only when something changed, and a group's progress at most eve
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -20,8 +20,7 @@ from rich.markup import escape
 from rich.text import Text
 from rich.tree import Tree
 
-from search.chain import BASELINES, enumerate_chains, name
-from search.plan import Plan
+from search.chain import BASELINES
 
 Status = Mapping[str, Any]
 EVERY = 15.0  # seconds between two plain progress lines of one group
@@ -30,24 +29,28 @@ STATES = {
     "running": ("▶", "cyan"),
     "waiting": ("…", "cyan"),
     "done": ("✓", "green"),
+    "stopped": ("■", "yellow"),
     "failed": ("✗", "red"),
     "pruned": ("–", "dim"),
     "planned": ("·", "dim"),
 }
-SETTLED = ("done", "failed", "pruned")
+SETTLED = ("done", "stopped", "failed", "pruned")
 
 
 class LiveView:
     """A context manager around a search; the clock is a parameter for the tests."""
 
     def __init__(
-        self, console: Console, plan: Plan, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        chains: Iterable[str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.console, self.clock = console, clock
-        tasks = tuple(plan.space.tasks)
-        self.chains = [*map(name, enumerate_chains(tasks, plan.space.max_length)), *BASELINES]
+        self.chains = [*chains, *BASELINES]
         self._live: Live | None = None
         self._said: dict[str, str] = {}  # chain -> its last state
+        self._notice = ""
         self._progress: dict[str, tuple[float, str]] = {}  # group -> when, what it was at
 
     def __enter__(self) -> "LiveView":
@@ -75,7 +78,10 @@ class LiveView:
             self.console.print(f"[{elapsed:>5}] {line}", markup=False, highlight=False)
 
     def _changed(self, status: Status) -> Iterator[str]:
-        """A line for every chain that is settled since the last snapshot."""
+        """A line for a new notice, and for every chain that is settled since the last snapshot."""
+        if (notice := status.get("notice") or "") != self._notice:
+            self._notice = notice
+            yield notice
         for chain, entry in (status.get("chains") or {}).items():
             state = entry.get("state", "planned")
             if state in SETTLED and self._said.get(chain) != state:
@@ -98,6 +104,7 @@ class LiveView:
 def picture(status: Status, chains: list[str]) -> RenderableType:
     """The header, the tree of chains, a line a worker group."""
     parts: list[RenderableType] = [Text(header(status), style="bold"), tree(status, chains)]
+    parts += [Text(f"  {status['notice']}")] if status.get("notice") else []
     parts += [Text(f"  {at_work(g)}") for g in status.get("groups") or () if g.get("chain")]
     return Group(*parts)
 
@@ -177,7 +184,7 @@ def _best(entries: Mapping[str, Any]) -> str | None:
     scored = {
         chain: entry["score"]
         for chain, entry in entries.items()
-        if chain not in BASELINES and entry.get("score") is not None
+        if chain.partition("#")[0] not in BASELINES and entry.get("score") is not None
     }
     return max(scored, key=lambda chain: scored[chain]) if scored else None
 

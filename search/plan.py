@@ -1,14 +1,16 @@
 """From a space to stage specifications: what a chain's stages and its score are, by key. Pure."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from search.chain import BASELINES, IMAGENET, SCRATCH
-from search.proposal import Proposal, rates_in
-from search.space import Profile, Space, TaskChoice
+from search.proposal import Proposal, near, rates_in
+from search.space import Space
 from trainables.errors import UserError
+from trainables.lr_range import planned
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
 
 MEGABYTES = {"resnet10": 19, "resnet18": 43, "resnet34": 82, "resnet50": 90}  # of the backbones
@@ -24,25 +26,48 @@ def data_spec(space: Space) -> DataSpec:
         val=data.val,
         test=data.test,
         seed=space.seed,
+        merge_duplicates=data.merge_duplicates,
     )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Names every stage and every score of one space on one data set."""
+    """Names every stage and every score of one space on one data set.
+
+    chosen: the rate that a finished stage chose, by key; None while it is not finished. Under
+    `lr_policy: halving` a later stage tries only the rate that its task's single chose, and that
+    one's neighbours, so it has its key once the single is finished (see `singles`). A repeat has a
+    seed of its own in every stage and in its score; the split and that rate stay the search's.
+    """
 
     space: Space
     data_digest: str
     imagenet_digest: str | None = None
+    chosen: Callable[[str], float | None] | None = None
 
     def stages(self, proposal: Proposal) -> tuple[StageSpec, ...]:
         """The specifications of its stages in order; none for a baseline."""
         specs: list[StageSpec] = []
+        seed = self._seed(proposal)
         if proposal.chain[0] not in BASELINES:
             for task in proposal.chain:
                 rates = rates_in(self.space.tasks[task].lr_range, proposal.window(task))
-                specs.append(self._stage(task, rates, specs[-1].key() if specs else None))
+                if specs and self.chosen and self.space.lr_policy == "halving":
+                    rates = near(rates, self.chosen(self._single(task).key()))
+                specs.append(self._stage(task, rates, specs[-1].key() if specs else None, seed))
         return tuple(specs)
+
+    def singles(self, proposal: Proposal) -> tuple[StageSpec, ...]:
+        """What has to be finished before the keys of its stages are known."""
+        if proposal.chain[0] in BASELINES or self.space.lr_policy != "halving":
+            return ()
+        return tuple(self._single(task) for task in proposal.chain[1:])
+
+    def _single(self, task: str) -> StageSpec:
+        return self._stage(task, self.space.tasks[task].lr_range, None, self.space.seed)
+
+    def _seed(self, proposal: Proposal) -> int:
+        return self.space.seed + proposal.repeat
 
     def downstream(self, proposal: Proposal) -> DownstreamSpec:
         """The specification of its score; a baseline is the chain of its name."""
@@ -50,7 +75,7 @@ class Plan:
         task = space.downstream
         training = self._training(
             task.optimizer, task.weight_decay, profile.downstream_epochs, profile.downstream_batch,
-            LRPolicy(task.lr_range, profile.downstream_lr_epochs),
+            LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy),
         )  # fmt: skip
         return DownstreamSpec(
             training=training,
@@ -60,7 +85,7 @@ class Plan:
             probes=task.probes,
             data=data_spec(space),
             data_digest=self.data_digest,
-            seed=space.seed,
+            seed=self._seed(proposal),
             version=task.version,
             parent=stages[-1].key() if stages else None,
             weights=self.imagenet_digest if proposal.chain == (IMAGENET,) else None,
@@ -74,16 +99,18 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes this search this one: all that decides which results it asks for."""
         space = asdict(self.space)
-        for elsewhere in ("store", "cache", "runtime", "budget"):
+        for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop"):
             space.pop(elsewhere)
         space["data"].pop("root")
         return {"space": space, "data": self.data_digest, "imagenet": self.imagenet_digest}
 
-    def _stage(self, name: str, rates: tuple[float, ...], parent: str | None) -> StageSpec:
+    def _stage(
+        self, name: str, rates: tuple[float, ...], parent: str | None, seed: int
+    ) -> StageSpec:
         space, task = self.space, self.space.tasks[name]
         training = self._training(
             task.optimizer, task.weight_decay, space.profile.epochs, space.profile.batch,
-            LRPolicy(rates, space.profile.lr_epochs),
+            LRPolicy(rates, space.profile.lr_epochs, space.lr_policy),
         )  # fmt: skip
         return StageSpec(
             pretext=name,
@@ -92,7 +119,7 @@ class Plan:
             training=training,
             data=data_spec(space),
             data_digest=self.data_digest,
-            seed=space.seed,
+            seed=seed,
             version=task.version,
             parent=parent,
         )
@@ -140,10 +167,18 @@ class Cost:
     score: float
 
 
-def estimate(profile: Profile, tasks: dict[str, TaskChoice], images: int, lr_rates: int) -> Cost:
+def estimate(space: Space, images: int) -> Cost:
     """A rough cost of one stage and one score; a pretext image costs about two labelled ones."""
-    stage_lr = sum(len(task.lr_range) for task in tasks.values()) / len(tasks)
-    stage = images * (profile.epochs + stage_lr * profile.lr_epochs) * 2
+    profile = space.profile
+    ranges = [task.lr_range for task in space.tasks.values()]
+    trials = sum(_trials(space, rates, profile.lr_epochs) for rates in ranges) / len(ranges)
+    stage = images * (profile.epochs + trials) * 2
     labelled = images * profile.label_fraction
-    score = labelled * (profile.downstream_epochs + lr_rates * profile.downstream_lr_epochs)
+    trials = _trials(space, space.downstream.lr_range, profile.downstream_lr_epochs)
+    score = labelled * (profile.downstream_epochs + trials)
     return Cost(stage / profile.images_per_second, score / profile.images_per_second)
+
+
+def _trials(space: Space, rates: tuple[float, ...], epochs: float) -> float:
+    """Epochs that the LR policy trains in all."""
+    return planned(LRPolicy(rates, epochs, space.lr_policy), 1000) / 1000 * epochs

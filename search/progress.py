@@ -1,12 +1,13 @@
 """From the broker's snapshots to the live view and the tracker, with what only the driver knows."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
+from search.budget import Meter
 from search.live import LiveView
 from search.policies import Policy
 from search.questions import Questions
+from search.repeats import schedule
 
 
 class Progress:
@@ -17,23 +18,37 @@ class Progress:
         view: LiveView,
         questions: Questions,
         policy: Policy,
-        started: float,
+        meter: Meter,
         mirror: Callable[[], None],
     ) -> None:
         self.view, self.questions, self.policy = view, questions, policy
-        self.started, self.mirror = started, mirror
-        self.known = self.mirrored = len(questions.scores)
+        self.meter, self.mirror = meter, mirror
+        self.known = len(questions.scores) + len(questions.stops)
+        self.mirrored = len(questions.scores)
 
     def __call__(self, status: dict[str, Any]) -> None:
-        done = len(self.questions.scores) + len(self.questions.reasons)
-        total = self.policy.planned().maximum + len(self.questions.plan.baselines())
-        elapsed = time.monotonic() - self.started
+        self.meter.leased = status["leased"]
+        asked = self.questions
+        done = len(asked.scores) + len(asked.stops) + len(asked.reasons)
+        total = self._total()
+        elapsed = self.meter.elapsed()
         eta = elapsed / (done - self.known) * (total - done) if done > self.known else None
-        status["chains"] = self._scored() | status["chains"]
-        self.view.update(status | {"elapsed": elapsed, "done": done, "total": total, "eta": eta})
+        if eta is not None and (left := self.meter.left()) is not None:
+            eta = min(eta, left)
+        status["chains"] = self._scored() | self._stopped() | status["chains"]
+        status |= {"elapsed": elapsed, "done": done, "total": total, "eta": eta}
+        if asked.over:
+            status["notice"] = f"{asked.over}: what is in flight is finished, nothing more is begun"
+        self.view.update(status)
         if len(self.questions.scores) > self.mirrored:
             self.mirrored = len(self.questions.scores)
             self.mirror()
+
+    def _total(self) -> int:
+        """Scores in all, as far as is known now."""
+        plan, chains = self.questions.plan, self.policy.planned().maximum
+        seeds = plan.space.repeats
+        return chains + sum(schedule(chains, seeds)) + seeds * len(plan.baselines())
 
     def _scored(self) -> dict[str, Any]:
         return {
@@ -44,3 +59,7 @@ class Progress:
             }
             for proposal, score in list(self.questions.scores.items())
         }
+
+    def _stopped(self) -> dict[str, Any]:
+        stops = list(self.questions.stops.items())
+        return {str(p): {"state": "stopped", "reason": stop.reason} for p, stop in stops}

@@ -14,10 +14,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -33,7 +29,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--data", metavar="PATH", help="the data set's root; without it: built-in images")
     add("--out", metavar="DIR", help="where the report goes (default runs/SPACE-DATA)")
     add("--policy", metavar="NAME", help="order of trials: a file in search/policies/")
-    add("--budget", type=int, metavar="N", help="stages to spend at most")
+    add("--budget", metavar="N", help="to spend at most: 20 (stages), 90m, 8h, 2d, or 12gpuh")
     add("--dry-run", action="store_true", help="print the plan and train nothing")
     add("--address", metavar="ADDR", help="a Ray cluster's HOST:PORT, or auto")
     add("--tracking-uri", metavar="URI", help="MLflow (default sqlite:///mlflow.db here)")
@@ -70,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             session.close()
     if args.json:
         print(json.dumps(summary))
-    return DONE if summary["best_chain"] else FAILED
+    return DONE if summary["best_chain"] or summary["budget_spent"] else FAILED
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

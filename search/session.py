@@ -15,24 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from search import environment, hardware
+from search import environment, hardware, repeats
+from search.budget import Budget, Meter
 from search.chain import (
-    BASELINES,
-    IMAGENET,
-    Chain,
-    enumerate_chains,
+    SCRATCH,
     name,
     stages_naive,
     stages_shared,
 )
+from search.live import clock_text
+from search.outcome import Outcome
 from search.plan import Plan, backbone_bytes, data_spec, estimate, file_digest
 from search.policies import Policy
 from search.proposal import Proposal
 from search.questions import Questions
-from search.results import ChainResult, RunInfo
+from search.report import duplicates
+from search.results import RunInfo
 from search.space import Space, load
 from trainables.errors import UserError
 from trainables.plugins import load as plugin
+from trainables.processor import cores
 
 if TYPE_CHECKING:
     from search.store import StageStore
@@ -58,8 +60,9 @@ class Session:
         self.cluster: Any = None
         self.gpus = self._gpus()
         self.space = self._space()
+        self.meter = Meter(self.space.budget, started)
         self.policy = self._policy()
-        self.device = hardware.describe({"CPU": hardware.cpus(), "GPU": self.gpus})
+        self.device = hardware.describe({"CPU": cores(), "GPU": self.gpus})
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -86,11 +89,14 @@ class Session:
             chosen = hardware.profile(self.gpus, "data=demo" in overrides)
             overrides.insert(0, f"profile={chosen}")
         overrides += [f"policy={args.policy}"] if args.policy else []
+        Budget.parse(args.budget)
         overrides += [f"budget={args.budget}"] if args.budget is not None else []
         space = hardware.resolve(load(args.space, overrides), self.gpus)
         root = args.data or space.data.root
         if space.data.name == "demo" and root:
             raise UserError(f"--data {root}: data=demo draws its images; leave out one of the two")
+        if space.budget.gpu_hours is not None and not self.gpus:
+            raise UserError(f"budget: came {space.budget}; there is no GPU: give wall time, as 8h")
         return replace(
             space,
             store=os.path.abspath(space.store),
@@ -101,7 +107,8 @@ class Session:
     def _policy(self) -> Policy:
         space = self.space
         return plugin("search.policies", space.policy.name)(
-            tuple(space.tasks), space.max_length, space.budget, space.seed, space.policy.params,
+            tuple(space.tasks), space.max_length, space.budget.stages, space.seed,
+            space.policy.params,
             rates={task.name: len(task.lr_range) for task in space.tasks.values()},
         )  # fmt: skip
 
@@ -121,13 +128,9 @@ class Session:
     # -- the plan --------------------------------------------------------------------------------
 
     def print_plan(self) -> None:
-        from trainables.cache import count
-
         space, planned = self.space, self.policy.planned()
-        chains = self._chains()
-        root = Path(space.data.root) if space.data.root else None
-        images = count(data_spec(space), root)
-        cost = estimate(space.profile, space.tasks, images, len(space.downstream.lr_range))
+        chains, images = self.space.chains(), self._check()
+        cost = estimate(space, images)
         self._say(self._headline())
         self._say(f"data      {self._data_line()}, {images} images to train on")
         self._say(f"chains    {len(chains)} of up to {space.max_length} tasks")
@@ -141,11 +144,19 @@ class Session:
             f"stages    {naive} naive, {shared} with shared prefixes, "
             f"{span} under the policy {space.policy.name}"
         )
-        total = planned.maximum * (cost.stage + cost.score) + cost.score
+        again = repeats.schedule(planned.maximum, space.repeats)
+        if again:
+            rounds = ", ".join(f"the best {n} {k} times" for k, n in enumerate(again, 2))
+            self._say(f"repeats   {rounds}; the baselines {space.repeats} times")
+        total = planned.maximum * (cost.stage + cost.score) + space.repeats * cost.score
+        total += sum(again) * (space.max_length * cost.stage + cost.score)
         self._say(
-            f"cost      about {_clock(cost.stage)} a stage and {_clock(cost.score)} a score on one "
-            f"worker; {_clock(total)} of one worker in all, at most (an estimate)"
+            f"cost      about {clock_text(cost.stage)} a stage, {clock_text(cost.score)} a score "
+            f"on one worker; {clock_text(total)} of one worker in all, at most (an estimate)"
         )
+        if (seconds := space.budget.worker_seconds) is not None:
+            enough = min(int(seconds / (cost.stage + cost.score)), planned.maximum)
+            self._say(f"budget    {space.budget}: about {enough} of these stages on one worker")
         self._say("nothing was trained (--dry-run)")
 
     def _headline(self) -> str:
@@ -175,22 +186,39 @@ class Session:
         self.tracker.connect()
         self.store = StageStore(self.space.store)
         weights = self._weights()
-        self.plan = Plan(self.space, self._prepare(), weights)
+        self._check()
+        self.plan = Plan(self.space, self._prepare(), weights, self.store.rate)
         self._check_space()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
-            self.questions = Questions(self.plan, self.policy, journal, self.store)
+            self.questions = Questions(
+                self.plan, self.policy, journal, self.store, self.meter.spent
+            )
             before = set(self.store.keys())
             try:
                 trained = self._train()
             except KeyboardInterrupt:
-                self._report(self._stages() - before, interrupted=True)
+                self._report(self.outcome.stages() - before, interrupted=True)
                 raise
             return self._report(trained, interrupted=False)
 
+    def _check(self) -> int:
+        """Refuse what doesn't fit the data, before an image is decoded; images to train on."""
+        from trainables.cache import outline
+        from trainables.preflight import check
+
+        space, root = self.space, self.space.data.root
+        table, split = outline(data_spec(space), Path(root) if root else None)
+        plan = Plan(space, data_digest="")
+        stages = plan.stages(Proposal(tuple(space.tasks)))
+        check([*stages, plan.downstream(Proposal((SCRATCH,)))], table, split)
+        return len(split["train"])
+
     def _check_space(self) -> None:
         """Room for the backbones of every stage and score, and for a few checkpoints."""
-        files = 2 * self.policy.planned().maximum + CHECKPOINTS
+        planned = self.policy.planned().maximum
+        again = sum(repeats.schedule(planned, self.space.repeats))
+        files = 2 * planned + (self.space.max_length + 1) * again + CHECKPOINTS
         self.store.check_space(files * backbone_bytes(self.space.profile.backbone))
 
     def _prepare(self) -> str:
@@ -211,6 +239,8 @@ class Session:
         self.data = data = open_cache(folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         self._say(f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}")
+        duplicates.write(data, self.out / "report")
+        self._say(duplicates.sentence(duplicates.count(data)))
         return data.digest
 
     def _weights(self) -> str | None:
@@ -225,10 +255,7 @@ class Session:
             return set()
         from search.live import LiveView
         from search.progress import Progress
-        from trainables.preflight import check
 
-        check(self.plan.stages(Proposal(tuple(self.space.tasks))), self.data)
-        check([self.plan.downstream(ready)], self.data)
         resources = self._connect()
         from search import tuning
         from search.pool import Crew
@@ -236,6 +263,7 @@ class Session:
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())
         crew = Crew.of(self.space.runtime, self.cluster.nodes(), wanted)
+        self.meter.gpus = crew.workers if crew.gpu else 0
         groups = crew.fit(resources)
         if groups == 0:
             raise UserError(
@@ -246,8 +274,8 @@ class Session:
         self.tracker.start(self.plan, self._info(set(), interrupted=False))
         scratch = self.out / "ray"
         try:
-            with LiveView(self.console, self.plan) as view:
-                show = Progress(view, self.questions, self.policy, self.started, self.mirror)
+            with LiveView(self.console, map(name, self.space.chains())) as view:
+                show = Progress(view, self.questions, self.policy, self.meter, self.mirror)
                 status = tuning.run(
                     questions, ready, self._settings(crew), crew, self.cluster.namespace, scratch,
                     show,
@@ -279,53 +307,24 @@ class Session:
     def _report(self, trained: set[str], interrupted: bool) -> dict[str, Any]:
         from search import report
 
-        results = self.results()
+        table = report.build(self.outcome.results(), self.store)
         info = self._info(trained, interrupted)
-        summary = report.write(self.plan, results, info, self.store, self.out)
-        self.tracker.mirror(self.plan, results, info, summary, self.store, self.out)
-        self.console.print(report.table.terminal(report.table.build(results, self.store)))
+        summary = report.write(table, self.plan, info, self.store, self.out)
+        self.tracker.mirror(table, self.plan, info, summary, self.store, self.out)
+        self.console.print(report.terminal.render(table))
         self._closing()
         return summary
 
     def mirror(self) -> None:
         """Log the chains scored so far, so that the tracker shows a search while it runs."""
-        from search.report import table
+        from search.report import rows
 
-        results = self.results()
-        rows = table.build(results, self.store)
-        for result in results:
-            if result.status == "done" and (row := rows.row(name(result.chain))) is not None:
-                self.tracker.log_chain(result, row, self.store)
-
-    def results(self) -> list[ChainResult]:
-        """One record a chain and a baseline: of a chain's proposals, the best."""
-        found: dict[Chain, ChainResult] = {}
-        scores = sorted(self.questions.scores.items(), key=lambda item: item[1].balanced_accuracy)
-        for proposal, score in scores:
-            stages = self.plan.stages(proposal)
-            found[proposal.chain] = ChainResult(
-                proposal.chain, "done", score, str(proposal) if proposal.windows else "",
-                stages[-1].key() if stages else None, self.plan.downstream(proposal).key(),
-            )  # fmt: skip
-        for proposal, reason in self.questions.reasons.items():
-            found.setdefault(proposal.chain, ChainResult(proposal.chain, "failed", reason=reason))
-        for chain, reason in self.policy.pruned().items():
-            found.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
-        if self.plan.imagenet_digest is None:
-            found[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
-        every = [*self._chains(), *((baseline,) for baseline in BASELINES)]
-        return [found.get(chain, ChainResult(chain, "planned")) for chain in every]
-
-    def _chains(self) -> list[Chain]:
-        return list(enumerate_chains(tuple(self.space.tasks), self.space.max_length))
-
-    def _stages(self) -> set[str]:
-        """Keys of all finished stages of the chains scored so far."""
-        scored = [p for p in list(self.questions.scores) if p.chain[0] not in BASELINES]
-        return {spec.key() for p in scored for spec in self.plan.stages(p)}
+        for row in rows.build(self.outcome.results(), self.store).scored:
+            self.tracker.log_chain(row, self.store)
 
     def _info(self, trained: set[str], interrupted: bool) -> RunInfo:
         space, demo = self.space, self.space.data.name == "demo"
+        pick = self.policy.best() if space.repeats == 1 else None
         return RunInfo(
             space=space.name,
             data="demo" if demo else f"{space.data.name}: {self.data_name}",
@@ -334,13 +333,23 @@ class Session:
             profile=space.profile.name,
             device=self.device,
             stages_trained=len(trained),
-            stages_reused=len(self._stages() - trained),
-            stages_pruned=len(self.policy.pruned()),
-            stages_naive=stages_naive(self._chains()),
+            stages_reused=len(self.outcome.stages() - trained),
+            stages_repeats=len(self.outcome.repeats()),
+            stages_pruned=len(self.questions.pruned()),
+            stages_naive=stages_naive(self.space.chains()),
             wall_seconds=time.monotonic() - self.started,
             interrupted=interrupted,
             started=self.began,
+            near_duplicates=duplicates.count(self.data),
+            recommended=name(pick.chain) if pick in self.questions.scores else None,
+            stopped=self.questions.stopped(),
+            budget=str(space.budget),
+            budget_spent=bool(self.questions.over),
         )
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(self.questions)
 
     def _closing(self) -> None:
         if self.space.data.name == "demo":
@@ -352,9 +361,3 @@ class Session:
     def close(self) -> None:
         if self.cluster is not None:
             self.cluster.close()
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

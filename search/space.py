@@ -1,23 +1,28 @@
 """A space: what is searched, on which data, how long. YAML in `spaces/`, composed, then frozen.
 
     space = load("isic3", ["profile=smoke", "tasks.moco.lr_range=[0.01,0.03]"])
+    space = load("isic3", ["data=folder", "modality=xray"])   # a preset at data.augment
 
 Hydra rejects a misspelt override but merges a misspelt key of a YAML file without a word, so the
 dataclasses here refuse what they don't know. The only importer of hydra and omegaconf.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
+from search.budget import Budget
+from search.chain import Chain, enumerate_chains
 from trainables.errors import UserError
 from trainables.plugins import unknown
 
 SPACES = Path(__file__).resolve().parent.parent / "spaces"
+MODALITY = "modality@data.augment"  # the group at its place, as Hydra wants it named
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -36,7 +41,7 @@ class TaskChoice:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: the plug-in's name, where it lies, the shares of the splits, the modality."""
+    """A data set: the plug-in's name, where it lies, the splits, the modality (`augment`)."""
 
     __pydantic_config__ = STRICT
     name: str
@@ -46,6 +51,7 @@ class Data:
     val: float
     test: float
     augment: dict[str, Any]
+    merge_duplicates: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,14 +121,21 @@ class Baselines:
 
 @dataclass(frozen=True)
 class Space:
-    """Everything one search needs; plain values all the way down."""
+    """Everything one search needs; plain values all the way down.
+
+    early_stop: margin in points; a chain whose fine-tuning can't come that near to the best chain
+    is stopped (search/stopping.py). None: none is.
+    """
 
     __pydantic_config__ = STRICT
     name: str
     tasks: dict[str, TaskChoice]
     max_length: int
+    lr_policy: Literal["halving", "full_range", "optuna"]
     seed: int
-    budget: int | None
+    repeats: int  # seeds that the best chains are trained with
+    budget: Annotated[Budget, BeforeValidator(Budget.parse)]
+    early_stop: float | None
     store: str
     cache: str
     data: Data
@@ -131,6 +144,10 @@ class Space:
     policy: Policy
     runtime: RuntimeChoice
     baselines: Baselines
+
+    def chains(self) -> list[Chain]:
+        """Every chain of the space, shorter ones first."""
+        return list(enumerate_chains(tuple(self.tasks), self.max_length))
 
     def __post_init__(self) -> None:
         for check in (_check_tasks, _check_sizes, _check_rates, _check_runtime):
@@ -161,7 +178,7 @@ def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
     def composed(chosen: Sequence[str]) -> dict[str, Any]:
         with initialize_config_dir(version_base="1.3", config_dir=str(SPACES)):
-            config = compose(name, overrides=list(chosen))
+            config = compose(name, overrides=[_placed(override) for override in chosen])
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items()}
@@ -169,27 +186,38 @@ def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         return composed(overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        groups = [o for o in overrides if (SPACES / o.partition("=")[0]).is_dir()]
+        groups = [o for o in overrides if "@" not in o and _folder(o).is_dir() and _group_known(o)]
         for override in overrides:
-            _explain(override, composed([g for g in groups if _group_known(g)]))
+            _explain(override, composed(groups))
         raise UserError(f"spaces/{name}.yaml: {str(error).splitlines()[0]}") from None
 
 
+def _placed(override: str) -> str:
+    return re.sub(r"^modality=", f"{MODALITY}=", override)
+
+
+def _folder(override: str) -> Path:
+    """`spaces/data` of `data=demo`, `spaces/task` of `task@tasks.moco=moco`."""
+    return SPACES / re.split("[@=]", override)[0]
+
+
 def _group_known(override: str) -> bool:
-    group, _, choice = override.partition("=")
-    return (SPACES / group / f"{choice}.yaml").exists()
+    return (_folder(override) / f"{override.partition('=')[2]}.yaml").exists()
 
 
 def _explain(override: str, config: dict[str, Any]) -> None:
     """Raise the one line that says what is wrong with this override, if it is this one."""
     path, _, value = override.partition("=")
-    if (SPACES / path).is_dir():
+    folder = _folder(override)
+    if folder.is_dir():
         if not _group_known(override):
-            known = tuple(sorted(p.stem for p in (SPACES / path).glob("*.yaml")))
-            raise UserError(f"override {override}: " + unknown(f"spaces/{path}", value, known))
-        return
-    node: Any = config
-    for part in path.lstrip("+~").split("."):
+            known = tuple(sorted(p.stem for p in folder.glob("*.yaml")))
+            raise UserError(
+                f"override {override}: " + unknown(f"spaces/{folder.name}", value, known)
+            )
+        path = path.partition("@")[2]
+    node: Any = {**config, "modality": None}
+    for part in path.lstrip("+~").split(".") if path else ():
         if not isinstance(node, Mapping) or part not in node:
             known = tuple(map(str, node)) if isinstance(node, Mapping) else ()
             raise UserError(f"override {override}: " + unknown("the space", part, known))
@@ -197,23 +225,30 @@ def _explain(override: str, config: dict[str, Any]) -> None:
 
 
 def _check_params(raw: dict[str, Any]) -> None:
-    """Keys of `params` (and of `augment`) are those of the group's own YAML file."""
-    from omegaconf import OmegaConf
-
+    """Keys of `params` are those of the plug-in's own YAML file, of `augment` a modality's."""
     chosen = [("data", raw.get("data")), ("policy", raw.get("policy"))]
     chosen += [("task", task) for task in (raw.get("tasks") or {}).values()]
     for group, node in chosen:
         path = SPACES / group / f"{(node or {}).get('name')}.yaml"
-        if not node or not path.exists():
-            continue
-        own = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(own, dict)
-        for section in ("params", "augment"):
-            known = tuple(map(str, own.get(section) or {}))
-            for key in node.get(section) or {}:
-                if key not in known:
-                    where = f"{group} {node['name']}: {section}"
-                    raise UserError(unknown(where, str(key), known))
+        if node and path.exists():
+            known = _yaml(path).get("params") or {}
+            _check_keys(f"{group} {node['name']}: params", node.get("params"), known)
+    presets = [_yaml(path) for path in sorted((SPACES / "modality").glob("*.yaml"))]
+    _check_keys("data.augment", (raw.get("data") or {}).get("augment"), presets[0])
+
+
+def _check_keys(where: str, given: Any, known: Mapping[str, Any]) -> None:
+    for key in given if isinstance(given, Mapping) else ():
+        if key not in known:
+            raise UserError(unknown(where, str(key), tuple(known)))
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(plain, dict), path
+    return {str(key): value for key, value in plain.items()}
 
 
 def _first_line(error: ValidationError) -> str:
@@ -247,8 +282,10 @@ def _check_tasks(space: Space) -> None:
             f"max_length: came {space.max_length}, allowed 1 to {len(space.tasks)}, "
             f"the number of tasks ({', '.join(space.tasks)})"
         )
-    if space.budget is not None and space.budget < 1:
-        raise UserError(f"budget: came {space.budget}; want a number of stages, 1 or more")
+    if space.repeats < 1:
+        raise UserError(f"repeats: came {space.repeats}; want a number of seeds, 1 or more")
+    if space.early_stop is not None and not math.isfinite(space.early_stop):
+        raise UserError(f"early_stop: came {space.early_stop}; want a margin in points, or null")
 
 
 def _check_sizes(space: Space) -> None:

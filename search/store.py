@@ -51,6 +51,7 @@ class StageStore:
             )
         self.root = Path(place).absolute()
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
+        self._rates: dict[str, float | None] = {}
         try:
             for folder in (self._locks, self._trash):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +77,14 @@ class StageStore:
             log.warning("stage %s: its manifest can't be read (%s); trained again", key, error)
             return None
         return found if isinstance(found, dict) else None
+
+    def rate(self, key: str) -> float | None:
+        """The learning rate that a finished stage chose; None unless it is finished."""
+        if key not in self._rates:
+            if (manifest := self.manifest(key)) is None:
+                return None
+            self._rates[key] = manifest["result"].get("lr")
+        return self._rates[key]
 
     def path(self, key: str) -> Path:
         """Where the finished stage lies, or would lie."""

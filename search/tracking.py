@@ -2,7 +2,7 @@
 
     tracker = Tracker(uri=None, experiment="isic3", out=out)
     tracker.connect()                  # UserError now, rather than after hours of training
-    tracker.mirror(plan, results, info, summary, store, out)     # or start, log_chain, finish
+    tracker.mirror(table, plan, info, summary, store, out)     # or start, log_chain, finish
 
 MLflow mirrors, the store owns: a tracker that is lost in mid-run costs one warning and no result.
 What is logged twice is logged once: a run is found again by the keys in its tags.
@@ -20,10 +20,9 @@ from urllib.request import urlopen
 
 from search.plan import Plan
 from search.report import points
-from search.report import table as tables
 from search.report.stored import Store
 from search.report.table import Row, Table
-from search.results import ChainResult, RunInfo
+from search.results import RunInfo
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ REACH_SECONDS = 4.0
 BATCH = 500  # metrics a request; the server's limit is 1000
 PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
 ALIAS = "best"
+ENDED = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens as training runs and charts
 HTTP = ("http://", "https://")
 ENVIRONMENT = {  # read by mlflow when it is imported
@@ -102,20 +102,17 @@ class Tracker:
 
     def mirror(
         self,
+        table: Table,
         plan: Plan,
-        results: Sequence[ChainResult],
         info: RunInfo,
         summary: Mapping[str, Any],
         store: Store,
         out: Path,
     ) -> None:
         """A finished search, all of it."""
-        table = tables.build(results, store)
         self.start(plan, info)
-        for result in results:
-            row = table.row(">".join(result.chain))
-            assert row is not None
-            self.log_chain(result, row, store)
+        for row in table.rows:
+            self.log_chain(row, store)
         self.finish(table, summary, out / "best", out / "report")
 
     @_optional
@@ -132,21 +129,24 @@ class Tracker:
         self._open.set_tag(self._parent.info.run_id, "mlflow.note.content", points.note(info))
 
     @_optional
-    def log_chain(self, result: ChainResult, row: Row, store: Store) -> None:
-        """A child run for a chain with a score or a failure; nothing for the others."""
-        if result.status not in ("done", "failed") or self._parent is None:
+    def log_chain(self, row: Row, store: Store) -> None:
+        """A child run for a chain with a score, a stop or a failure; nothing for the others.
+
+        Its numbers change when it is repeated; a curve, once there, does not.
+        """
+        if row.status not in ENDED or self._parent is None:
             return
-        key = result.downstream_key or row.chain
+        key = row.downstream_key or row.chain
         run = self._child(row.chain, key)
-        metrics = [*points.chain_metrics(row), *points.curves(row, store)]
-        if run and run.info.status == "FINISHED":
-            metrics = [metric for metric in metrics if metric[0] not in run.data.metrics]
+        known = run.data.metrics if run and run.info.status == "FINISHED" else {}
+        metrics = [one for one in points.chain_metrics(row) if known.get(one[0]) != one[1]]
+        metrics += [one for one in points.curves(row, store) if one[0] not in known]
         run = run or self._new(row.chain, {PARENT: self._parent.info.run_id})
         self._log(run, points.chain_params(row), metrics)
-        for tag, value in ((CHAIN_KEY, key), ("state", result.status), ("reason", result.reason)):
+        for tag, value in ((CHAIN_KEY, key), ("state", row.status), ("reason", row.reason)):
             if run.data.tags.get(tag, "") != value:
                 self._open.set_tag(run.info.run_id, tag, value)
-        ended = "FINISHED" if result.status == "done" else "FAILED"
+        ended = ENDED[row.status]
         if run.info.status != ended:
             self._open.set_terminated(run.info.run_id, ended)
 
@@ -183,10 +183,10 @@ class Tracker:
         return self._open.search_runs([self._experiment_id], query, max_results=10_000)
 
     def _child(self, chain: str, key: str) -> "Run | None":
-        """The chain's run of an earlier mirror; a failed one is taken up by its success."""
+        """The chain's run of an earlier mirror; one without a score is taken up by its success."""
         for run in self._children:
-            failed = run.info.run_name == chain and run.info.status == "FAILED"
-            if failed or run.data.tags.get(CHAIN_KEY) == key:
+            without = run.info.run_name == chain and run.info.status in ("KILLED", "FAILED")
+            if without or run.data.tags.get(CHAIN_KEY) == key:
                 return run
         return None
 

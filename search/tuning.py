@@ -1,9 +1,10 @@
 """The Ray Tune side: a Searcher around a policy, a trial that asks the broker, the Tuner.
 
-    Search(plan, policy, journal, settings, address).run(live)
+    status = run(questions, ready, settings, crew, namespace, scratch, show)
 
 A Tune trial is one node of the prefix tree: it extends a finished chain by one stage and scores it.
 Trials hold a `driver_slot`, no CPU, so that they can never starve the worker groups they wait for.
+Each epoch of its fine-tuning is one result of the trial, after which Tune may stop it.
 """
 
 import logging
@@ -16,14 +17,16 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search import hardware
-from search.broker import Broker, Settings
+from search.broker import Broker, Curve, Settings
 from search.pool import Crew, Pool
 from search.proposal import Proposal
 from search.questions import METRIC, Questions
+from search.stopping import Stop
 from trainables.errors import UserError
+from trainables.processor import cores
 
 BROKER = "broker"
 POLL_SECONDS = 0.5
@@ -32,7 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class ChainTrial(tune.Trainable):
-    """Asks the broker for one chain's score; the actor is reused for the next trial."""
+    """Asks the broker for one chain's score; the actor is reused for the next trial.
+
+    Its results: an epoch's best accuracy so far with `epoch` of `epochs`; at last the score.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         self.proposal = Proposal.parse(config["proposal"])
@@ -43,8 +49,11 @@ class ChainTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        answer: Any = ray.get(self.broker.score.remote(self.proposal))
-        return {METRIC: answer[0], "reason": answer[1], "done": True}
+        news: Any = ray.get(self.broker.follow.remote(self.proposal))
+        if isinstance(news, Curve):
+            epoch = {"epoch": len(news.values), "epochs": news.epochs}
+            return {METRIC: max(news.values), "done": False, **epoch}
+        return {METRIC: news[0], "reason": news[1], "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002
         return {}  # the stage store has it all
@@ -63,6 +72,7 @@ class PolicySearch(Searcher):
         self.capacity = capacity
         self.questions, self.ready, self.namespace = questions, [ready], namespace
         self.trials: dict[str, Proposal] = {}
+        self.stops: dict[str, Stop] = {}  # by trial, of those that the scheduler stopped
 
     def suggest(self, trial_id: str) -> Any:
         if len(self.trials) >= self.capacity():
@@ -80,8 +90,8 @@ class PolicySearch(Searcher):
         error: bool = False,  # noqa: ARG002
     ) -> None:
         if (proposal := self.trials.pop(trial_id, None)) is not None:
-            reason = (result or {}).get("reason")
-            self.questions.answer(proposal, reason or "its trial was lost")
+            reason = (result or {}).get("reason") or "its trial was lost"
+            self.questions.answer(proposal, reason, self.stops.pop(trial_id, None))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it could restore; this search is resumed from the store
@@ -91,6 +101,28 @@ class PolicySearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, see `save`."""
+
+
+class EarlyStop(FIFOScheduler):
+    """Stops a trial whose curve can't reach the best chain's score any more."""
+
+    def __init__(self, searcher: PolicySearch, broker: Any) -> None:
+        super().__init__()
+        self.searcher, self.broker = searcher, broker
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
+        proposal = self.searcher.trials[trial.trial_id]
+        stop = self.searcher.questions.judge(
+            proposal, result[METRIC], result["epoch"], result["epochs"]
+        )
+        if stop is None:
+            return TrialScheduler.CONTINUE
+        self.searcher.stops[trial.trial_id] = stop
+        self.broker.drop.remote(proposal, stop.reason)
+        return TrialScheduler.STOP
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher's
 
 
 class Cluster:
@@ -119,7 +151,7 @@ class Cluster:
         ray.shutdown()
 
     def _start(self, common: dict[str, Any]) -> None:
-        cpus = hardware.cpus()
+        cpus = cores()
         local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
         local |= {"resources": {"driver_slot": 2.0 * cpus + 2}}
         try:
@@ -163,7 +195,7 @@ def run(
         pool.start()
         watcher.start()
         searcher = PolicySearch(questions, ready, namespace, pool.size)
-        _tuner(searcher, crew.limit, scratch).fit()
+        _tuner(searcher, EarlyStop(searcher, broker), crew.limit, scratch).fit()
         status = ray.get(broker.status.remote())
         show(status)
         ray.get(broker.stop.remote())
@@ -174,11 +206,12 @@ def run(
         watcher.join(timeout=5)
 
 
-def _tuner(searcher: PolicySearch, limit: int, scratch: Path) -> tune.Tuner:
+def _tuner(searcher: PolicySearch, scheduler: EarlyStop, limit: int, scratch: Path) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(ChainTrial, SLOTS),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=limit,
             reuse_actors=True,

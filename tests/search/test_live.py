@@ -1,18 +1,14 @@
 """The live view: plain lines on change where there is no terminal, a tree where there is one."""
 
 import io
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from search.live import LiveView, clock_text, picture
-from search.plan import Plan
 
-PLAN: Any = SimpleNamespace(
-    space=SimpleNamespace(tasks=dict.fromkeys(("moco", "odc")), max_length=2)
-)
+CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
 START: dict[str, Any] = {
     "elapsed": 83.4,
     "chains": {"moco": {"state": "running"}},
@@ -39,10 +35,10 @@ TREE = """\
 class Lines:
     """A view without a terminal, at a clock that is set by hand."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self) -> None:
         self.out, self.now = io.StringIO(), 0.0
         console = Console(file=self.out, force_terminal=False, width=200)
-        self.view = LiveView(console, plan, lambda: self.now)
+        self.view = LiveView(console, CHAINS, lambda: self.now)
 
     def after(self, seconds: float, status: dict[str, Any]) -> list[str]:
         """The lines that this snapshot adds."""
@@ -55,7 +51,7 @@ class Lines:
 
 @pytest.fixture
 def lines() -> Lines:
-    return Lines(PLAN)
+    return Lines()
 
 
 def test_progress_then_result(lines: Lines) -> None:
@@ -115,14 +111,14 @@ def test_tree_shows_every_chain_below_its_prefix() -> None:
             "moco": {"state": "failed", "reason": "[bad] loss"},
         },
     }  # fmt: skip
-    Console(file=out, width=100).print(picture(status, ["moco", "odc", "moco>odc", "odc>moco"]))
+    Console(file=out, width=100).print(picture(status, CHAINS))
     assert out.getvalue() == TREE
 
 
 def test_terminal_uses_rich_live() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    with LiveView(console, PLAN) as view:
+    with LiveView(console, CHAINS) as view:
         view.update(START)
     assert "moco: training 40%" in out.getvalue()
 

@@ -1,13 +1,13 @@
 """Spaces: what is composed, what decides a key, and what is refused in which words."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from search import hardware
 from search.plan import Plan, data_spec, estimate
 from search.proposal import Proposal
-from search.space import available_spaces, load
+from search.space import SPACES, available_spaces, load
 from trainables.errors import UserError
 from trainables.plugins import available
 
@@ -37,12 +37,22 @@ def test_gpu_is_the_serious_one():
         ("tasks.moko.lr_range=[1]", "did you mean 'moco'"),
         ("+tasks.moco.params.temprature=1", "did you mean 'temperature'"),
         ("tasks.moco.lr_range=[0.1,0.01]", "want rates above 0 that rise"),
+        ("repeats=0", "want a number of seeds, 1 or more"),
         ("tasks.moco.lr_range=[-0.1,0.01]", "want rates above 0 that rise"),
         ("profile.batch=31", "multiple of profile.bn_groups"),
         ("profile.label_fraction=0", "profile.label_fraction"),
         ("data.val=0.9", "data.val, data.test"),
         ("profile.precision=float16", "profile.precision"),
         ("policy=tpee", "did you mean 'tpe'"),
+        ("modality=xrays", "spaces/modality has no 'xrays'; did you mean 'xray'"),
+        ("modality@data.augment=xrays", "spaces/modality has no 'xrays'; did you mean 'xray'"),
+        ("modality@data.augmnt=xray", "did you mean 'augment'"),
+        ("modalty=xray", "did you mean 'modality'"),
+        ("task@tasks.mocco=moco", "did you mean 'moco'"),
+        ("data.augment.vflp=false", "did you mean 'vflip'"),
+        ("+data.augment.vflp=false", "did you mean 'vflip'"),
+        ("data.merge_duplicate=true", "did you mean 'merge_duplicates'"),
+        ("data.merge_duplicates=perhaps", "data.merge_duplicates"),
     ],
 )
 def test_what_is_off_is_named_in_one_line(override, said):
@@ -50,6 +60,37 @@ def test_what_is_off_is_named_in_one_line(override, said):
         load("isic3", [override])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def augment(*overrides):
+    return load("isic3", overrides).data.augment
+
+
+def test_a_modality_is_chosen_by_its_name_or_by_the_data_set():
+    dermoscopy, xray = augment(), augment("modality=xray")
+    assert (dermoscopy["vflip"], dermoscopy["rotate"]) == (True, 180)
+    assert not xray["hflip"] | xray["vflip"]
+    assert xray["rotate"] == 10
+    assert xray["hue"] == xray["saturation"] == xray["grayscale"] == 0
+    assert xray["brightness"] > 0
+    assert augment("data=cxr_covid") == augment("modality@data.augment=xray") == xray
+    assert augment("modality=dermoscopy", "data=cxr_covid") == dermoscopy
+    assert augment("modality=xray", "data.augment.hflip=true") == {**xray, "hflip": True}
+
+
+def test_every_modality_sets_all_that_views_know():
+    from trainables.augment import Preset
+
+    known = {field.name for field in fields(Preset)}
+    modalities = [path.stem for path in (SPACES / "modality").glob("*.yaml")]
+    assert all(set(augment(f"modality={name}")) == known for name in modalities)
+
+
+@pytest.mark.parametrize("path", sorted((SPACES / "data").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_data_set_composes(path):
+    data = load("isic3", [f"data={path.stem}"]).data
+    assert data.name in available("trainables.data")
+    assert not data.merge_duplicates
 
 
 def plan(*overrides, digest="d"):
@@ -64,7 +105,8 @@ def keys(*overrides, digest="d"):
 @pytest.mark.parametrize(
     "override",
     ["seed=1", "profile.epochs=0.2", "profile.batch=64", "tasks.odc.lr_range=[0.01]",
-     "tasks.odc.weight_decay=0.5", "tasks.odc.version='2'", "data.augment.blur=0.1",
+     "tasks.odc.weight_decay=0.5", "tasks.odc.version='9'", "data.augment.blur=0.1",
+     "modality=xray", "data.merge_duplicates=true",
      "profile.bn_groups=4", "profile.lr_epochs=0.1", "profile.image_size=64"],
 )  # fmt: skip
 def test_what_decides_a_result_changes_the_key_and_every_key_below(override):
@@ -108,14 +150,34 @@ def test_a_window_narrows_the_rates_of_its_task():
     assert moco.training.lr.range == made.space.tasks["moco"].lr_range
 
 
+def test_a_repeat_has_its_own_seed_on_the_same_split_with_the_rates_of_the_first():
+    made = replace(plan(), chosen=lambda key: 0.01)
+    first, again = (
+        made.stages(Proposal.parse("odc>moco")),
+        made.stages(Proposal.parse("odc>moco#2")),
+    )
+    assert [spec.seed for spec in (*first, *again)] == [0, 0, 2, 2]
+    assert [spec.data for spec in first] == [spec.data for spec in again]
+    assert first[1].training == again[1].training
+    assert again[1].parent == again[0].key() != first[0].key()
+    score = made.downstream(Proposal.parse("odc>moco#2"))
+    assert (score.seed, score.data.seed, score.parent) == (2, 0, again[1].key())
+    assert made.singles(Proposal.parse("odc>moco#2")) == made.singles(Proposal.parse("odc>moco"))
+    assert made.stages(Proposal.parse("odc#2")) == again[:1]
+
+
+def test_the_number_of_repeats_leaves_the_search_the_same():
+    assert plan("repeats=3").identity() == plan().identity()
+
+
 def test_the_estimate_is_images_over_rate():
     lengths = {"epochs": 2, "lr_epochs": 1, "downstream_epochs": 4, "downstream_lr_epochs": 1}
     rates = {"images_per_second": 100, "label_fraction": 0.5}
     overrides = [f"profile.{key}={value}" for key, value in (lengths | rates).items()]
-    space = load("isic3", ["profile=smoke", *overrides])
-    cost = estimate(space.profile, space.tasks, 1000, 3)
-    assert cost.stage == pytest.approx(1000 * (2 + 3) * 2 / 100)
-    assert cost.score == pytest.approx(500 * (4 + 3) / 100)
+    overrides += ["lr_policy=full_range", "downstream.lr_range=[0.01,0.02]"]
+    cost = estimate(load("isic3", ["profile=smoke", *overrides]), 1000)
+    assert cost.stage == pytest.approx(1000 * (2 + 4) * 2 / 100)
+    assert cost.score == pytest.approx(500 * (4 + 2) / 100)
 
 
 def test_precision_is_decided_by_the_hardware_and_then_part_of_the_key():
@@ -129,8 +191,6 @@ def test_precision_is_decided_by_the_hardware_and_then_part_of_the_key():
 
 
 def test_every_task_has_a_file_of_each_kind():
-    from search.space import SPACES
-
     assert available("trainables.pretext") == tuple(
         sorted(path.stem for path in (SPACES / "task").glob("*.yaml"))
     )

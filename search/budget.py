@@ -1,0 +1,85 @@
+"""What a search may cost: stages, wall time of one command, or GPU-hours.
+
+    Budget.parse("8h")                      # also 20 (stages), 90s, 90m, 2d, 12gpuh
+    meter = Meter(budget, time.monotonic())
+    meter.spent()                           # "" until "the budget of 8 h is spent"
+
+The number of stages is the policy's to keep. Time is metered here: once it is spent, nothing new is
+begun, and what is in flight is finished.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trainables.errors import UserError
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+WANT = "want stages (20), wall time (90s, 90m, 8h, 2d) or GPU-hours (12gpuh)"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most one of the three; none: all that the policy wants. text: as it was given."""
+
+    stages: int | None = None
+    seconds: float | None = None  # of wall time, from the command's start
+    gpu_hours: float | None = None  # leased to worker groups, by this command
+    text: str = ""
+
+    @classmethod
+    def parse(cls, given: object) -> "Budget":
+        """From what a user wrote; UserError in one line if it makes no sense."""
+        if given is None or isinstance(given, Budget):
+            return given or cls()
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) *(s|m|h|d|gpuh|)", str(given).strip().lower())
+        if found is None or float(found[1]) == 0:
+            raise UserError(f"budget: came {given}; {WANT}, more than 0")
+        number, unit = float(found[1]), found[2]
+        if unit == "gpuh":
+            return cls(gpu_hours=number, text=f"{number:g} GPU-hours")
+        if unit:
+            return cls(seconds=number * SECONDS[unit], text=f"{number:g} {unit}")
+        if "." in found[1]:
+            raise UserError(f"budget: came {given}; stages are whole: {WANT}")
+        return cls(stages=int(found[1]), text=f"{found[1]} stages")
+
+    @property
+    def worker_seconds(self) -> float | None:
+        """How long one worker on one GPU (or the one of a machine without) may train."""
+        return self.seconds if self.gpu_hours is None else self.gpu_hours * 3600
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Meter:
+    """How much of a budget of time is spent. gpus: of one worker group."""
+
+    def __init__(
+        self, budget: Budget, started: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.budget, self.started, self.clock = budget, started, clock
+        self.gpus, self.leased = 0, 0.0  # leased: seconds, of all worker groups together
+
+    def elapsed(self) -> float:
+        """Seconds since the command was started."""
+        return self.clock() - self.started
+
+    def spent(self) -> str:
+        """Why nothing new is begun; "" as long as something may be."""
+        return f"the budget of {self.budget} is spent" if self.share() >= 1 else ""
+
+    def left(self) -> float | None:
+        """Seconds until it is spent at the pace so far; None if it is no time or not begun."""
+        share = self.share()
+        return max(0.0, self.elapsed() * (1 - share) / share) if share else None
+
+    def share(self) -> float:
+        """Of the budget; 0 if it is not a budget of time."""
+        if self.budget.seconds is not None:
+            return self.elapsed() / self.budget.seconds
+        if self.budget.gpu_hours is not None:
+            return self.leased * self.gpus / 3600 / self.budget.gpu_hours
+        return 0.0

@@ -1,0 +1,70 @@
+"""What became of a search's questions: one record a chain, for tracker and report.
+
+Outcome(questions).results()
+"""
+
+from search.chain import BASELINES, IMAGENET, Chain
+from search.proposal import Proposal
+from search.questions import Questions
+from search.results import ChainResult, Repeat
+from trainables.spec import Score
+
+
+class Outcome:
+    """As of this moment; the questions may go on being answered by another thread."""
+
+    def __init__(self, questions: Questions) -> None:
+        self.questions, self.plan = questions, questions.plan
+        self.scores, self.stops = dict(questions.scores), dict(questions.stops)
+
+    def results(self) -> list[ChainResult]:
+        """One record a chain and a baseline: of a chain's proposals, the best."""
+        found: dict[Chain, ChainResult] = {}
+        order = {proposal: place for place, proposal in enumerate(self.scores)}
+        repeated = self._repeated()
+        for proposal, score in self._first():
+            stages = self.plan.stages(proposal)
+            found[proposal.chain] = ChainResult(
+                proposal.chain, "done", score, self._remark(proposal),
+                stages[-1].key() if stages else None, self.plan.downstream(proposal).key(),
+                order[proposal], tuple(repeated.get(proposal, ())),
+            )  # fmt: skip
+        for proposal, stop in self.stops.items():
+            key = self.plan.stages(proposal)[-1].key()
+            stopped = ChainResult(proposal.chain, "stopped", reason=stop.reason, stage_key=key)
+            found.setdefault(proposal.chain, stopped)
+        for proposal, reason in self.questions.reasons.items():
+            found.setdefault(proposal.chain, ChainResult(proposal.chain, "failed", reason=reason))
+        for chain, reason in self.questions.pruned().items():
+            found.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
+        if self.plan.imagenet_digest is None:
+            found[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
+        every = [*self.plan.space.chains(), *((baseline,) for baseline in BASELINES)]
+        return [found.get(chain, ChainResult(chain, "planned")) for chain in every]
+
+    def stages(self) -> set[str]:
+        """Keys of all finished stages of the chains scored or stopped so far, repeats and all."""
+        asked = [*self.scores, *self.stops]
+        return {spec.key() for p in asked for spec in self.plan.stages(p)}
+
+    def repeats(self) -> set[str]:
+        """Those of them that are of further seeds."""
+        again = [p for p in self.scores if p.repeat]
+        return {spec.key() for p in again for spec in self.plan.stages(p)}
+
+    def _first(self) -> list[tuple[Proposal, Score]]:
+        """With the first seed, the best of a chain last."""
+        first = [(p, score) for p, score in self.scores.items() if p.repeat == 0]
+        return sorted(first, key=lambda item: item[1].balanced_accuracy)
+
+    def _repeated(self) -> dict[Proposal, list[Repeat]]:
+        found: dict[Proposal, list[Repeat]] = {}
+        for proposal in sorted((p for p in self.scores if p.repeat), key=lambda p: p.repeat):
+            again = Repeat(self.scores[proposal], self.plan.downstream(proposal).key())
+            found.setdefault(proposal.again(0), []).append(again)
+        return found
+
+    def _remark(self, proposal: Proposal) -> str:
+        reasons = self.questions.reasons.items()
+        failed = [f"{p}: {reason}" for p, reason in reasons if p.again(0) == proposal]
+        return "; ".join([str(proposal)] * bool(proposal.windows) + failed)

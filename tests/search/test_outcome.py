@@ -1,0 +1,46 @@
+"""What a search hands to the report: one record a chain, in the order of its score."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from search.outcome import Outcome
+from search.proposal import Proposal
+from trainables.spec import Score
+
+
+@pytest.fixture
+def outcome():
+    """A search over two tasks whose questions were answered in this order."""
+    known = {
+        Proposal(("scratch",)): 50.0,
+        Proposal(("b",)): 60.0,
+        Proposal(("a",), (("a", "low"),)): 61.0,
+        Proposal(("a",)): 55.0,
+        Proposal(("a", "b"), (("a", "low"),)): 65.0,
+    }
+    stage = SimpleNamespace(key=lambda: "stage")
+    chains = [("a",), ("b",), ("a", "b"), ("b", "a")]
+    plan = SimpleNamespace(
+        stages=lambda _: (stage,), downstream=lambda _: stage, imagenet_digest=None,
+        space=SimpleNamespace(chains=lambda: chains),
+    )  # fmt: skip
+    questions = SimpleNamespace(
+        plan=plan,
+        scores={p: Score(one, one - 1, one + 1) for p, one in known.items()},
+        reasons={},
+        stops={},
+        pruned=lambda: {("b", "a"): "falls"},
+    )
+    return Outcome(questions)
+
+
+def test_order_is_that_of_the_scores(outcome):
+    order = {">".join(result.chain): result.order for result in outcome.results()}
+    assert order == {"b": 1, "a": 2, "a>b": 4, "b>a": None, "scratch": 0, "imagenet": None}
+
+
+def test_of_a_chains_proposals_the_best_counts(outcome):
+    found = {result.chain: result for result in outcome.results()}
+    assert found[("a",)].score.balanced_accuracy == 61.0
+    assert found[("a",)].reason == "a[low]"
