@@ -106,6 +106,47 @@ def test_optuna_proposes_within_its_budget(exhaustive):
     assert len(scored - {"scratch"}) == 4
 
 
+def test_contenders_are_repeated_and_prefixes_shared_within_a_seed(exhaustive):
+    folder, _, _ = exhaustive
+    before = finished(folder)
+    summary = search(folder, "--out", "four", "--policy", "curriculum", "repeats=2")
+    rows = csv.DictReader((folder / "four" / "report" / "chains.csv").open())
+    seeds = {row["chain"]: len(row["seed_scores"].split()) for row in rows}
+    twice = [chain for chain, count in seeds.items() if count == 2 and chain != "scratch"]
+    tried = sum(1 for count in seeds.values() if count) - 1
+    assert seeds["scratch"] == seeds[summary["best_chain"]] == 2
+    assert len(twice) >= (tried + 1) // 2
+    prefixes = {tuple(c.split(">")[:n]) for c in twice for n in range(1, c.count(">") + 2)}
+    assert summary["stages_trained"] == summary["stages_repeats"] == len(prefixes)
+    assert len(finished(folder) - before) == len(prefixes) + len(twice) + 1
+    assert summary["training_noise"] > 0
+
+
+def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
+    """Any longer chain is hopeless by a margin of -100 points, once three curves are known."""
+    lever = ["early_stop=-100", "profile.downstream_epochs=6", "runtime.groups=1", "max_length=2"]
+    summary = search(tmp_path, "policy=exhaustive", "--out", "one", *lever)
+    rows = csv.DictReader((tmp_path / "one" / "report" / "chains.csv").open())
+    stopped = {row["chain"]: row["reason"] for row in rows if row["status"] == "stopped"}
+    assert stopped
+    assert all(">" in chain and "after epoch" in reason for chain, reason in stopped.items())
+    assert {one["chain"] for one in summary["stopped"]} == set(stopped)
+    assert summary["best_chain"] not in stopped
+    assert summary["stages_trained"] == 9  # the stages of a stopped chain are finished
+    scores = {key for key in finished(tmp_path) if key.startswith("downstream")}
+    assert len(scores) == 1 + 9 - len(stopped)
+    again = search(tmp_path, "policy=exhaustive", "--out", "one", *lever)
+    assert (again["stages_trained"], again["stopped"]) == (0, summary["stopped"])
+
+
+def test_a_spent_budget_of_time_ends_the_search_with_a_report(tmp_path):
+    summary = search(tmp_path, "--out", "one", "--budget", "1s", "--policy", "exhaustive")
+    assert summary["budget_spent"]
+    assert summary["stages_trained"] < 15
+    rows = list(csv.DictReader((tmp_path / "one" / "report" / "chains.csv").open()))
+    assert "the budget of 1 s is spent" in {row["reason"] for row in rows}
+
+
 def test_the_best_backbone_loads(exhaustive):
     folder, _, _ = exhaustive
     snippet = folder / "one" / "best" / "load.py"
