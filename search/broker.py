@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from search.overhead import Ledger
 from search.plan import Plan
 from search.proposal import Proposal
 from search.store import StageStore
 from trainables.errors import StageFailed, Stopped
-from trainables.job import Job, Lease
+from trainables.job import SAVING, Job, Lease
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
 
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
@@ -83,7 +84,7 @@ class Broker:
         self.trained, self.reused = set[str](), set[str]()
         self.number, self.stopping = 0, False
         self.started = time.monotonic()
-        self.first_step: float | None = None
+        self.ledger = Ledger()
 
     # -- asked by trials -------------------------------------------------------------------------
 
@@ -204,6 +205,7 @@ class Broker:
         """The next job for this group; "stop" when the search is over, None to ask again."""
         if group in self.held:
             await self._lost(group, "its worker group died")
+        self.ledger.asked(group, self._now())
         async with self.arrived:
             try:
                 await asyncio.wait_for(self.arrived.wait_for(self._something), IDLE_SECONDS)
@@ -216,6 +218,7 @@ class Broker:
         self.number += 1
         now = time.monotonic()
         self.held[group] = Held(Lease(self.number, job), group, now, now)
+        self.ledger.leased(group, self._now())
         self.states[job.name] = {"state": "running"}
         return self.held[group].lease
 
@@ -225,8 +228,10 @@ class Broker:
             return True
         held.beat = time.monotonic()
         held.progress |= progress
-        if self.first_step is None and progress.get("step"):
-            self.first_step = time.monotonic() - self.started
+        if progress.get("phase") == SAVING:
+            self.ledger.ended(group, self._now())
+        elif "step" in progress:
+            self.ledger.began(group, self._now())
         if "curve" in progress:
             self._tell(held.lease.job.name, Curve(tuple(progress["curve"]), progress["epochs"]))
         return self._unwanted(held.lease.job)
@@ -266,6 +271,7 @@ class Broker:
         """The group's job, out of its hands."""
         held = self.held.pop(group)
         self.leased += time.monotonic() - held.since
+        self.ledger.ended(group, self._now())
         return held.lease.job
 
     def _unwanted(self, job: Job) -> bool:
@@ -274,6 +280,9 @@ class Broker:
     def _drop(self, job: Job) -> None:
         self.futures.pop(job.key, None)
         self.answers[job.key].set_exception(Stopped(job.name))
+
+    def _now(self) -> float:
+        return time.monotonic() - self.started
 
     def _something(self) -> bool:
         return self.stopping or bool(self.queue)
@@ -312,12 +321,12 @@ class Broker:
         """A snapshot for the live view and the summary."""
         groups, now = [self._group(held) for held in self.held.values()], time.monotonic()
         return {
-            "elapsed": now - self.started,
+            "elapsed": self._now(),
             "leased": self.leased + sum(now - held.since for held in self.held.values()),
             "stages_trained": len(self.trained),
             "stages_reused": len(self.reused),
             "trained": sorted(self.trained),
-            "first_step": self.first_step,
+            "ledger": self.ledger.entries(),
             "queued": len(self.queue),
             "chains": dict(self.states),
             "groups": groups,

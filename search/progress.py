@@ -35,6 +35,7 @@ class Progress:
         eta = elapsed / (done - self.known) * (total - done) if done > self.known else None
         if eta is not None and (left := self.meter.left()) is not None:
             eta = min(eta, left)
+        status["offset"] = elapsed - status["elapsed"]
         status["chains"] = self._scored() | self._stopped() | status["chains"]
         status |= {"elapsed": elapsed, "done": done, "total": total, "eta": eta}
         if asked.over:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search.chain import Chain
+from search.overhead import Overhead
 from trainables.spec import Score
 
 Status = Literal["planned", "running", "done", "stopped", "failed", "pruned", "not run"]
@@ -78,4 +79,5 @@ class RunInfo:
     recommended: str | None = None  # the policy's pick of all chains tried, if it has one
     stopped: tuple[Stopped, ...] = ()
     budget: str = ""  # as "8 h"; "" if there is none
+    overhead: Overhead | None = None  # None: nothing was trained, or it was interrupted
     budget_spent: bool = False  # and so chains of the policy were not tried

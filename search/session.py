@@ -25,6 +25,7 @@ from search.chain import (
 )
 from search.live import clock_text
 from search.outcome import Outcome
+from search.overhead import Entry, summarise
 from search.plan import Plan, backbone_bytes, data_spec, estimate, file_digest
 from search.policies import Policy
 from search.proposal import Proposal
@@ -58,6 +59,8 @@ class Session:
         self.began = datetime.now(UTC).isoformat(timespec="seconds")
         self.console = Console(width=None if sys.stdout.isatty() else 120)
         self.cluster: Any = None
+        self.work: dict[str, Entry] = {}  # of the worker groups, in seconds since `offset`
+        self.offset = 0.0
         self.gpus = self._gpus()
         self.space = self._space()
         self.meter = Meter(self.space.budget, started)
@@ -280,6 +283,7 @@ class Session:
                     questions, ready, self._settings(crew), crew, self.cluster.namespace, scratch,
                     show,
                 )  # fmt: skip
+            self.work, self.offset = status["ledger"], status["offset"]
             return set(status["trained"])
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -308,8 +312,9 @@ class Session:
         from search import report
 
         table = report.build(self.outcome.results(), self.store)
+        drawn = report.draw(table, self.store, self.out)
         info = self._info(trained, interrupted)
-        summary = report.write(table, self.plan, info, self.store, self.out)
+        summary = report.write(table, drawn, self.plan, info, self.store, self.out)
         self.tracker.mirror(table, self.plan, info, summary, self.store, self.out)
         self.console.print(report.terminal.render(table))
         self._closing()
@@ -325,6 +330,7 @@ class Session:
     def _info(self, trained: set[str], interrupted: bool) -> RunInfo:
         space, demo = self.space, self.space.data.name == "demo"
         pick = self.policy.best() if space.repeats == 1 else None
+        wall = time.monotonic() - self.started
         return RunInfo(
             space=space.name,
             data="demo" if demo else f"{space.data.name}: {self.data_name}",
@@ -337,7 +343,7 @@ class Session:
             stages_repeats=len(self.outcome.repeats()),
             stages_pruned=len(self.questions.pruned()),
             stages_naive=stages_naive(self.space.chains()),
-            wall_seconds=time.monotonic() - self.started,
+            wall_seconds=wall,
             interrupted=interrupted,
             started=self.began,
             near_duplicates=duplicates.count(self.data),
@@ -345,6 +351,7 @@ class Session:
             stopped=self.questions.stopped(),
             budget=str(space.budget),
             budget_spent=bool(self.questions.over),
+            overhead=summarise(self.work, self.offset, wall),
         )
 
     @property

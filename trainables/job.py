@@ -1,8 +1,10 @@
-"""What the broker hands to a worker group. Standard library only."""
+"""What the broker hands to a worker group, and what both call its phases. Standard library only."""
 
 from dataclasses import dataclass
 
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
+
+SAVING = "saving"  # trained and evaluated; the result is being written
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ class Loop:
     """make: a fresh task, with its start weights. index: cache positions trained on.
 
     evaluate: called at the end of every epoch of the full run; the epoch with the highest
-    `balanced_accuracy` is kept. report: called on rank 0 every `log_every` steps, and after such
-    an epoch with the `curve` so far; if it answers True, all ranks leave a checkpoint and raise
-    Stopped at the next step that is reported.
+    `balanced_accuracy` is kept. report: called on rank 0 before a run's first step, every
+    `log_every` steps, and after such an epoch with the `curve` so far; if it answers True, all
+    ranks leave a checkpoint and raise Stopped at the next step that is reported.
     """
 
     make: Callable[[Context], Task]
@@ -120,14 +120,15 @@ class Loop:
 
     def _run(self, run: Run, phase: str, steps: int, until: int) -> Task:
         """Go on with a run of `steps` steps up to the step `until`."""
+        self._phase = phase
         task, optimizer = self._prepare(run, steps)
+        self._spend(run)
         model: nn.Module = task
         if distributed.world_size() > 1:
             model = DistributedDataParallel(task, broadcast_buffers=False)
         advance = Step(model, task, optimizer, self.training, run.lr, steps)
-        self._phase = phase
         self._pending: list[dict[str, Tensor]] = []
-        self._since, self._checkpointed = time.perf_counter(), time.perf_counter()
+        self._checkpointed = time.perf_counter()
         trial, due = phase != "training", False
         unwanted = False
         for step in range(run.step, until):
@@ -155,6 +156,9 @@ class Loop:
         torch.manual_seed(self.seed)
         task = self.make(replace(self.context, steps=steps))
         optimizer = place(task, self.training, run.lr, self.device)
+        self._since = time.perf_counter()
+        if distributed.rank() == 0:
+            self._say({"phase": self._phase, "step": run.step, "steps": steps})
         if run.step:
             task.load_state_dict(checkpoint.without_prefix("task", run.tensors))
             checkpoint.load_optimizer(optimizer, run.tensors)

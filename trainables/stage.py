@@ -14,6 +14,7 @@ from trainables import distributed, plugins
 from trainables.backbone import Backbone
 from trainables.cache import Prepared
 from trainables.errors import StageFailed
+from trainables.job import SAVING
 from trainables.loop import Loop, Report
 from trainables.pretext import Context, Task
 from trainables.spec import Runtime, StageSpec
@@ -47,6 +48,7 @@ def train_stage(
     )  # fmt: skip
     outcome = loop.train()
     if distributed.rank() == 0:
+        report({"phase": SAVING})
         save(outcome.task.backbone, out_dir / BACKBONE)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
     return outcome.result

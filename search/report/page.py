@@ -42,6 +42,7 @@ def render(
         factors=sections.factors(summary),
         correlations=sections.correlations(summary),
         course=text(words.course(summary)),
+        overhead=text(words.overhead(info)),
         setup=markup.definitions(_setup(plan, info)),
         caveats="\n".join(f"<li>{text(one)}</li>" for one in _caveats(table, plan, info, summary)),
         without=sections.without(table),

@@ -30,6 +30,7 @@ def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:
         "test_on": asdict(test.on) if test else None,
         "explained": _explained(decides),
         **asdict(info),
+        "overhead_seconds": info.overhead.kinds() if info.overhead else {},
         "stopped": [asdict(one) for one in info.stopped],
         "failed": _reasons(table, "failed"),
         "pruned": _reasons(table, "pruned"),

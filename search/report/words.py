@@ -146,6 +146,20 @@ def course(summary: Summary) -> str:
     )
 
 
+def overhead(info: RunInfo) -> str:
+    """What this command's time went to."""
+    spent = info.overhead
+    if spent is None:
+        return f"This command trained nothing to its end; it took {clock(info.wall_seconds)}."
+    said = (
+        f"Of {clock(info.wall_seconds)}, {100 * (1 - spent.share):.0f} % was training and "
+        f"evaluation. The first step came after {spent.start:.0f} s"
+    )
+    if spent.gap is not None:
+        said += f"; from one job's end to the next one's first step it took {spent.gap:.2f} s"
+    return said + "."
+
+
 def stopped(info: RunInfo) -> str:
     """What early stopping may have cost, and what it saved."""
     saved = sum(one.epochs - one.epoch for one in info.stopped)

@@ -27,6 +27,7 @@ from trainables.cache import Prepared
 from trainables.checkpoint import FULL
 from trainables.downstream import metrics, probes
 from trainables.errors import UserError
+from trainables.job import SAVING
 from trainables.loop import SCORE, Loop, Report, evaluating
 from trainables.pretext import Batch, Context, Task
 from trainables.spec import DownstreamSpec, Runtime
@@ -115,6 +116,7 @@ def finetune(
         report({"phase": "probes"})
         result |= _probe(make(outcome.task.context), data, index, runtime)
     if distributed.rank() == 0:
+        report({"phase": SAVING})
         save(outcome.task.backbone, out_dir / BACKBONE)
         save(outcome.task.get_submodule("head"), out_dir / HEAD)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))

@@ -87,6 +87,12 @@ class Search:
         """Every chain compared with the winner."""
         return report.build(self.results, self.store)
 
+    def write(self, out: Path) -> dict[str, Any]:
+        """The whole report; its summary."""
+        table = self.table
+        drawn = report.draw(table, self.store, out)
+        return report.write(table, drawn, self.plan, self.info, self.store, out)
+
     def repeated(self, scores: Mapping[str, Sequence[float]]) -> "Search":
         """The same search with the scores of further seeds, chain by chain."""
         return replace(self, results=[self._again(result, scores) for result in self.results])
@@ -164,7 +170,7 @@ def written(
 ) -> tuple[Path, dict[str, Any]]:
     """The whole report of the search: its folder and the summary."""
     out = tmp_path_factory.mktemp("run")
-    return out, report.write(search.table, search.plan, search.info, search.store, out)
+    return out, search.write(out)
 
 
 def _info() -> RunInfo:

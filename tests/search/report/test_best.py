@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from search import report
 from search.report import best, summary
 from search.report import table as tables
 from trainables.backbone import LAYERS, Backbone
@@ -104,12 +103,6 @@ def test_demo_card_warns(search: Any, tmp_path: Path) -> None:
 
 def test_no_winner_no_folder(search: Any, tmp_path: Path) -> None:
     baselines = search.only("scratch", "imagenet")
-    made = report.write(
-        report.build(baselines.results, search.store),
-        search.plan,
-        search.info,
-        search.store,
-        tmp_path,
-    )
+    made = baselines.write(tmp_path)
     assert (made["best_chain"], made["best_score"]) == (None, None)
     assert not (tmp_path / "best").exists()

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from search import report
 from search.report.duplicates import FILE, count, sentence, write
 from search.results import Duplicates
 from trainables.duplicates import Pair
@@ -48,6 +47,6 @@ def test_the_sentence():
 
 def test_in_the_summary_and_on_the_page(make_search, tmp_path):
     search = make_search(near_duplicates=Duplicates(12, 4))
-    summary = report.write(search.table, search.plan, search.info, search.store, tmp_path)
+    summary = search.write(tmp_path)
     assert summary["near_duplicates"] == {"pairs": 12, "across_splits": 4, "merged": False}
     assert sentence(Duplicates(12, 4)) in (tmp_path / "report" / "index.html").read_text()

@@ -125,7 +125,7 @@ def test_everything_from_outside_is_escaped(
     search = replace(
         search, results=[replace(r, reason=r.reason or HOSTILE) for r in search.results]
     )
-    report.write(search.table, search.plan, search.info, search.store, tmp_path)
+    search.write(tmp_path)
     html = (tmp_path / "report" / "index.html").read_text()
     shown = Page(html)
     assert "script" not in {tag for tag, _ in shown.tags}
