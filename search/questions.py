@@ -46,6 +46,7 @@ class Questions:
         self.plan, self.policy, self.journal, self.store = plan, policy, journal, store
         self.spent, self.over = spent, ""
         asked, told = journal.replay()
+        told = {p: score for p, score in told.items() if self._known(p)}  # not pruned since
         stops = {} if plan.space.early_stop is None else journal.stops()
         self.stops = {p: stop for p, stop in stops.items() if self._known(p) is None}
         self.curves: dict[Proposal, tuple[float, ...]] = {}

@@ -61,6 +61,14 @@ def test_again_asks_nothing_and_knows_all_scores(tmp_path):
     assert again.scores == first.scores
 
 
+def test_what_was_removed_from_the_store_is_trained_again(tmp_path):
+    first = questions(tmp_path)
+    finish(first)
+    keep = {first.plan.downstream(p).key() for p in first.scores if p.chain != ("moco",)}
+    first.store.prune(keep)
+    assert finish(questions(tmp_path)) == ["moco"]
+
+
 def test_what_was_in_flight_comes_first_and_nothing_is_asked_twice(tmp_path):
     asked = questions(tmp_path)
     for _ in range(3):

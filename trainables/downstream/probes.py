@@ -4,8 +4,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 Features = Tensor  # float32 [n, width], on the CPU
@@ -26,6 +24,9 @@ def knn(
 
 def linear(train: Features, labels: NDArray[np.int64], query: Features) -> NDArray[np.int64]:
     """Class-balanced logistic regression on standardised features."""
+    from sklearn.linear_model import LogisticRegression  # a second and a half that only this needs
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(train.numpy())
     model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=300, tol=1e-3)
     model.fit(scaler.transform(train.numpy()), labels)

@@ -21,8 +21,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from trainables import distributed
@@ -50,6 +48,9 @@ class Memory(nn.Module):
     @torch.no_grad()
     def fill(self, features: Tensor, seed: int, minimum: int) -> None:
         """Cluster the images' features by k-means, seeded; rank 0's result holds everywhere."""
+        from sklearn.cluster import KMeans  # a second and a half that only this needs
+        from sklearn.exceptions import ConvergenceWarning
+
         kmeans = KMeans(len(self.centroids), n_init=1, max_iter=ITERATIONS, random_state=seed)
         with warnings.catch_warnings():  # fewer distinct images than clusters: mended below
             warnings.simplefilter("ignore", ConvergenceWarning)
