@@ -61,7 +61,7 @@ class Meter:
         self, budget: Budget, started: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.budget, self.started, self.clock = budget, started, clock
-        self.gpus, self.leased = 0, 0.0  # leased: seconds, of all worker groups together
+        self.gpus, self.leased = 0.0, 0.0  # leased: seconds, of all worker groups together
 
     def elapsed(self) -> float:
         """Seconds since the command was started."""

@@ -27,31 +27,41 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Crew:
-    """Up to `limit` groups of so many workers, and what each worker takes."""
+    """Up to `limit` groups of so many workers, and what each worker takes.
+
+    per_gpu: workers on one GPU; 0: there are none.
+    """
 
     limit: int
     workers: int
     threads: int
-    gpu: bool
+    per_gpu: int
 
     @classmethod
-    def of(cls, runtime: RuntimeChoice, nodes: Sequence[Resources], wanted: int) -> "Crew":
+    def of(
+        cls, runtime: RuntimeChoice, nodes: Sequence[Resources], wanted: int, per_gpu: int = 1
+    ) -> "Crew":
         """As many groups as are wanted; each node's CPUs shared out among its workers."""
         limit = runtime.groups or wanted
-        gpu = any(node.get("GPU") for node in nodes)
-        if gpu:
-            shares = [n["CPU"] // n["GPU"] for n in nodes if n.get("GPU")]
+        if any(node.get("GPU") for node in nodes):
+            shares = [n["CPU"] // (n["GPU"] * per_gpu) for n in nodes if n.get("GPU")]
         else:
+            per_gpu = 0
             cpus = [n["CPU"] for n in nodes if n.get("CPU")]
             at_once = min(limit * runtime.workers, sum(cpus))
             shares = [min(cpus) // -(-at_once // len(cpus))]
         threads = runtime.threads or max(1, int(min(shares)))
-        return cls(limit, runtime.workers, threads, gpu)
+        return cls(limit, runtime.workers, threads, per_gpu)
+
+    @property
+    def gpus(self) -> float:
+        """Of one worker."""
+        return 1 / self.per_gpu if self.per_gpu else 0.0
 
     def fit(self, resources: Resources) -> int:
         """How many groups these resources hold, no more than the limit."""
         by_cpu = resources.get("CPU", 0) // (self.workers * self.threads)
-        by_gpu = resources.get("GPU", 0) // self.workers if self.gpu else by_cpu
+        by_gpu = resources.get("GPU", 0) * self.per_gpu // self.workers if self.per_gpu else by_cpu
         return int(min(by_cpu, by_gpu, self.limit))
 
 
@@ -108,13 +118,15 @@ class Pool:
 
         from trainables.worker import serve
 
-        per_worker = {"CPU": self.crew.threads} | ({"GPU": 1} if self.crew.gpu else {})
+        per_worker = {"CPU": self.crew.threads} | (
+            {"GPU": self.crew.gpus} if self.crew.gpus else {}
+        )
         return TorchTrainer(
             serve,
             train_loop_config=self.config | {"group": group},
             scaling_config=ScalingConfig(
                 num_workers=self.crew.workers,
-                use_gpu=self.crew.gpu,
+                use_gpu=self.crew.gpus > 0,
                 resources_per_worker=per_worker,
             ),
             run_config=RunConfig(

@@ -53,6 +53,7 @@ class Session:
     tracker: "Tracker"
     questions: Questions
     data: "Prepared"
+    folder: Path  # of the decoded images
 
     def __init__(self, args: argparse.Namespace, started: float) -> None:
         self.args, self.started = args, started
@@ -238,8 +239,8 @@ class Session:
             def show(done: int, total: int) -> None:
                 progress.update(bar, completed=done, total=total)
 
-            folder = prepare(data_spec(space), root, Path(space.cache), show)
-        self.data = data = open_cache(folder)
+            self.folder = prepare(data_spec(space), root, Path(space.cache), show)
+        self.data = data = open_cache(self.folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         self._say(f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}")
         duplicates.write(data, self.out / "report")
@@ -265,8 +266,9 @@ class Session:
 
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())
-        crew = Crew.of(self.space.runtime, self.cluster.nodes(), wanted)
-        self.meter.gpus = crew.workers if crew.gpu else 0
+        shared = self._groups_per_gpu(resources, wanted)
+        crew = Crew.of(self.space.runtime, self.cluster.nodes(), wanted, shared)
+        self.meter.gpus = crew.workers * crew.gpus
         groups = crew.fit(resources)
         if groups == 0:
             raise UserError(
@@ -287,6 +289,19 @@ class Session:
             return set(status["trained"])
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _groups_per_gpu(self, resources: dict[str, float], wanted: int) -> int:
+        """Measured where a GPU may be shared and there is work for more groups than GPUs."""
+        from search import packing
+
+        runtime, gpus = self.space.runtime, int(resources.get("GPU", 0))
+        most = -(-(runtime.groups or wanted) // gpus) if gpus else 1
+        if runtime.groups_per_gpu or runtime.workers > 1 or most == 1:
+            return runtime.groups_per_gpu or 1
+        stages = [self.plan.stages(Proposal((task,)))[0] for task in self.space.tasks]
+        found = packing.groups_per_gpu(stages, str(self.folder), most)
+        self._say(str(found))
+        return found.groups
 
     def _settings(self, crew: Any) -> Any:
         from search.broker import Settings

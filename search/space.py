@@ -105,6 +105,7 @@ class RuntimeChoice:
     __pydantic_config__ = STRICT
     workers: int
     groups: int | None
+    groups_per_gpu: int | None
     threads: int | None
     log_every: int
     checkpoint_seconds: float
@@ -326,4 +327,12 @@ def _check_runtime(space: Space) -> None:
         raise UserError(
             f"runtime.workers: came {workers}; profile.bn_groups = {groups} allows "
             f"{', '.join(map(str, allowed))} (raise profile.bn_groups for more)"
+        )
+    shared = space.runtime.groups_per_gpu
+    if shared is not None and (shared < 1 or (shared > 1 and workers > 1)):
+        raise UserError(
+            f"runtime.groups_per_gpu: came {shared}; allowed 1 or more, and with "
+            f"runtime.workers={workers} only 1 or null: ranks of one group can't share a GPU"
+            if workers > 1
+            else f"runtime.groups_per_gpu: came {shared}; allowed 1 or more, or null: measured"
         )

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainables import distributed, optim
-from trainables.backbone import group_batch_norm
-from trainables.pretext import Batch, Task
-from trainables.spec import Training
+from trainables.backbone import Backbone, group_batch_norm
+from trainables.feed import Feed
+from trainables.plugins import load
+from trainables.pretext import Batch, Context, Task
+from trainables.spec import StageSpec, Training
 
 
 def place(task: Task, training: Training, rate: float, device: torch.device) -> Optimizer:
@@ -47,3 +49,14 @@ class Step:
         self.optimizer.step()
         self.task.after_step(batch.step)
         return {"loss": loss.detach(), **metrics}
+
+
+def stepper(stage: StageSpec, context: Context, training: Training, feed: Feed) -> Step:
+    """A started task, ready to be trained, for who measures steps outside a stage."""
+    torch.manual_seed(stage.seed)
+    backbone = Backbone(training.backbone, context.channels)
+    task: Task = load("trainables.pretext", stage.pretext)(backbone, stage.params, context)
+    rate = training.lr.range[0]
+    optimizer = place(task, training, rate, feed.device)
+    task.start(feed.pixels)
+    return Step(task.train(), task, optimizer, training, rate, context.steps)

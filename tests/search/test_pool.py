@@ -6,9 +6,9 @@ from search.pool import Crew
 from search.space import load
 
 
-def crew(nodes, wanted=8, **runtime):
+def crew(nodes, wanted=8, per_gpu=1, **runtime):
     overrides = [f"runtime.{key}={value}" for key, value in runtime.items()]
-    return Crew.of(load("isic3", ["profile=gpu", *overrides]).runtime, nodes, wanted)
+    return Crew.of(load("isic3", ["profile=gpu", *overrides]).runtime, nodes, wanted, per_gpu)
 
 
 def total(nodes):
@@ -32,6 +32,9 @@ CLOUD = [{"CPU": 4.0}, {"CPU": 48.0, "GPU": 4.0}, {"CPU": 16.0, "GPU": 1.0}]
         (BOX, {"workers": 4}, 1, 16),
         (CLOUD, {}, 5, 12),
         (CLOUD, {"threads": 4}, 5, 4),
+        (BOX, {"per_gpu": 2}, 8, 8),
+        (BOX, {"per_gpu": 2, "groups": 5}, 5, 8),
+        (LAPTOP, {"per_gpu": 2}, 2, 1),
     ],
 )
 def test_every_worker_fits_on_its_node(nodes, runtime, groups, threads):

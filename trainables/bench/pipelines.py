@@ -21,14 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.feed import Feed
 from trainables.loop import context
-from trainables.plugins import load
 from trainables.pretext import Batch, Context, Draw, Task
-from trainables.spec import StageSpec, Training
-from trainables.step import Step, place
+from trainables.spec import StageSpec
+from trainables.step import stepper
 
 VIEWS = ("view", "large_view", "small_view", "patches")  # attributes of tasks that make views
 AHEAD = 2  # batches that each worker of a DataLoader reads ahead
@@ -96,17 +94,6 @@ class Made(nn.Module):
     def forward(self, images: Tensor, draw: Draw) -> Tensor:  # noqa: ARG002
         self.turn = (self.turn + 1) % len(self.views)
         return self.views[self.turn]
-
-
-def stepper(stage: StageSpec, ctx: Context, training: Training, feed: Feed) -> Step:
-    """A started task, ready to be trained."""
-    torch.manual_seed(stage.seed)
-    backbone = Backbone(training.backbone, ctx.channels)
-    task: Task = load("trainables.pretext", stage.pretext)(backbone, stage.params, ctx)
-    rate = training.lr.range[0]
-    optimizer = place(task, training, rate, feed.device)
-    task.start(feed.pixels)
-    return Step(task.train(), task, optimizer, training, rate, ctx.steps)
 
 
 def feed_of(stage: StageSpec, images: Images, device: torch.device) -> Feed:

@@ -203,7 +203,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
             images_per_second=160,
         ),
         policy=Policy("exhaustive", {}),
-        runtime=RuntimeChoice(1, None, None, 10, 20.0, 2),
+        runtime=RuntimeChoice(1, None, None, None, 10, 20.0, 2),
         baselines=Baselines("resnet.safetensors"),
     )  # fmt: skip
 

@@ -1,0 +1,59 @@
+"""Sharing a GPU, measured by real processes on a device that Ray is told is a GPU."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.packing import GAIN, Shared
+
+SCRIPT = """
+import json, sys, tempfile, time
+from pathlib import Path
+import ray
+from search import environment, packing
+from search.proposal import Proposal
+from tests.trainables import small
+
+environment.prepare(None)
+with tempfile.TemporaryDirectory() as cache:
+    data = small.prepared(Path(cache))
+    folder = str(Path(data.images.filename).parent)
+    stages = [small.plan(data).stages(Proposal((task,)))[0] for task in ("moco", "rotation")]
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    packing.SECONDS = 1.0
+    found = [packing.groups_per_gpu(stages, folder, 2)]
+    packing.SPARE = 0.0
+    found.append(packing.groups_per_gpu(stages, folder, 8))
+    while ray.available_resources().get("GPU") != 1.0:
+        time.sleep(0.2)
+    ray.shutdown()
+print(json.dumps([[f.groups, f.reason, f.paces, str(f)] for f in found]))
+"""
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[Shared]:
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=root, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(run.stdout.splitlines()[-1])
+    assert all(row[3].startswith(f"{row[0]} worker groups a GPU: images/s ") for row in rows)
+    return [Shared(groups, reason, tuple(paces)) for groups, reason, paces, _ in rows]
+
+
+def test_two_share_it_if_together_they_are_clearly_faster(measured: list[Shared]) -> None:
+    first, second = measured[0].paces
+    assert min(first, second) > 0
+    faster = second >= GAIN * first
+    assert measured[0].groups == (2 if faster else 1)
+    expected = "there is no work for more" if faster else "more are not faster"
+    assert measured[0].reason == expected
+
+
+def test_no_more_than_memory_holds(measured: list[Shared]) -> None:
+    assert (measured[1].groups, measured[1].reason) == (1, "there is no memory for more")
