@@ -1,15 +1,13 @@
 """Does successive halving choose the rate that the full range would, and at what price?
 
-    python tests/benchmarks/lr_policies.py watch --out demo.json             # drawn images
-    python tests/benchmarks/lr_policies.py watch --data PATH --out real.json # as ISIC-2019's
+    python tests/benchmarks/lr_policies.py watch --out demo.json --seeds 0 1   # drawn images
+    python tests/benchmarks/lr_policies.py watch --data PATH --out real.json   # as ISIC-2019's
     python tests/benchmarks/lr_policies.py table demo.json real.json
-    python tests/benchmarks/lr_policies.py settle --data PATH real.json      # what a miss costs
 
-`watch` trains every rate of every stage's range to the end of its trial, with the policy's own
-code, and notes the scores on the way: one run shows what every schedule of rungs would have chosen.
-The stages are those of all chains up to three tasks, and the fine-tuning of those up to two.
-`table` compares schedules; `settle` trains both choices in full where the policy's own differs,
-fine-tunes them and adds the accuracies to the file. Measured results: lr_policies.md.
+`watch` trains every rate of every stage's range to the end of its trial, with the loop's own code,
+and notes the scores on the way: one run shows what every schedule of rungs would have chosen. The
+stages are those of all chains up to three tasks, and the fine-tuning of those up to two. `table`
+compares schedules. Measured results: lr_policies.md.
 """
 
 import argparse
@@ -21,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from search import hardware  # noqa: E402
 from search.chain import name, parse  # noqa: E402
 from search.plan import Plan, data_spec  # noqa: E402
-from search.proposal import Proposal  # noqa: E402
+from search.proposal import Proposal, near  # noqa: E402
 from search.space import load  # noqa: E402
 from trainables import lr_range  # noqa: E402
 from trainables.cache import Prepared, open_cache, prepare  # noqa: E402
@@ -43,8 +42,11 @@ from trainables.stage import train_stage  # noqa: E402
 
 PARTS = 8  # of a trial; scores are noted at the end of each
 LEAF = 3  # tasks of a chain that nothing is trained from, so only its range is watched
-CLOSE = 0.3  # points downstream that count as the same
-Scores = dict[str, list[float]]  # rate -> score at each part
+TUNING = "fine-tuning"
+Row = dict[
+    str, Any
+]  # seed, chain, task, epochs, trial, scores: rate -> one at the end of each part
+Rungs = Callable[[int], Sequence[tuple[int, int]]]  # rates -> after which part, how many go on
 seen: dict[int, dict[float, float]] = {}
 
 
@@ -101,7 +103,7 @@ def bench(data: Path | None, seed: int, work: Path) -> Bench:
     return Bench(data, seed, work)
 
 
-def watch_one(data: Path | None, work: Path, job: tuple[int, str, str]) -> dict[str, Any]:
+def watch_one(data: Path | None, work: Path, job: tuple[int, str, str]) -> Row:
     """job: seed, chain, "stage" or "score"."""
     seed, chain, what = job
     here = bench(data, seed, work)
@@ -118,7 +120,7 @@ def watch_one(data: Path | None, work: Path, job: tuple[int, str, str]) -> dict[
         trial = here.plan.space.profile.lr_epochs
     else:
         here.score(chain, f"{chain} score", change)
-        task, full = "fine-tuning", here.plan.space.profile.downstream_epochs
+        task, full = TUNING, here.plan.space.profile.downstream_epochs
         trial = here.plan.space.profile.downstream_lr_epochs
     scores = {f"{rate:g}": [seen[part][rate] for part in sorted(seen)] for rate in seen[PARTS]}
     found = {"seed": seed, "chain": chain, "task": task, "epochs": full, "trial": trial}
@@ -126,7 +128,7 @@ def watch_one(data: Path | None, work: Path, job: tuple[int, str, str]) -> dict[
 
 
 def watch(data: Path | None, seeds: Sequence[int], out: Path) -> None:
-    found: list[dict[str, Any]] = []
+    found: list[Row] = []
     chains = load("isic3", ["data=demo"]).chains()
     with tempfile.TemporaryDirectory() as work, ProcessPoolExecutor() as pool:
         for seed in seeds:
@@ -145,20 +147,78 @@ def watch(data: Path | None, seeds: Sequence[int], out: Path) -> None:
             out.write_text(json.dumps(found, indent=1))
 
 
-def choose(scores: Scores, rungs: Sequence[tuple[int, int]], only: Sequence[str]) -> str:
-    """rungs: after which part, how many go on."""
-    alive = sorted(only, key=float)
-    for part, left in rungs:
-        ranked = sorted(alive, key=lambda rate: (-scores[rate][part - 1], float(rate)))
-        alive = sorted(ranked[:left], key=float)
-    return alive[0]
+def table(rows: Sequence[Row]) -> None:
+    """Same choice as the full range's, and what the policy adds to the training itself."""
+    stages = [row for row in rows if row["task"] != TUNING]
+    tuning = [row for row in rows if row["task"] == TUNING]
+    for what, some, centred in (
+        ("stages, whole range", stages, False),
+        ("stages, centred by the single's choice", stages, True),
+        ("fine-tuning", tuning, False),
+    ):
+        print(f"\n{what}: {len(some)}")
+        for name_, rungs in SCHEDULES.items():
+            chosen = [decide(row, rows, rungs, centred) for row in some]
+            same = sum(rate == best(row) for row, (rate, _) in zip(some, chosen, strict=True))
+            extra = fmean(
+                cost * row["trial"] / row["epochs"]
+                for row, (_, cost) in zip(some, chosen, strict=True)
+            )
+            share = f"{same} of {len(some)} the same ({100 * same / len(some):.0f} %)"
+            print(f"  {name_:22} {share}, {100 * extra:.1f} % extra")
+            for row, (rate, _) in zip(some, chosen, strict=True):
+                if name_ == "halving" and rate != best(row):
+                    print(f"      {row['chain']} seed {row['seed']}: {rate}, not {best(row)}")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("watch",))
+def decide(row: Row, rows: Sequence[Row], rungs: Rungs, centred: bool) -> tuple[str, float]:
+    """The rate that the schedule chooses, and how many whole trials it takes."""
+    only = sorted(row["scores"], key=float)
+    if centred and ">" in row["chain"]:
+        single = next(
+            r for r in rows if r["chain"] == row["task"] == r["task"] and r["seed"] == row["seed"]
+        )
+        middle = decide(single, rows, rungs, False)[0]
+        only = [f"{rate:g}" for rate in near(tuple(map(float, only)), float(middle))]
+    alive, done, cost = only, 0, 0.0
+    for part, left in rungs(len(only)):
+        cost += len(alive) * (part - done) / PARTS
+        ranked = sorted(alive, key=lambda rate: (-row["scores"][rate][part - 1], float(rate)))
+        alive, done = sorted(ranked[:left], key=float), part
+    return alive[0], cost
+
+
+def best(row: Row) -> str:
+    """The full range's choice."""
+    return max(sorted(row["scores"], key=float), key=lambda rate: row["scores"][rate][-1])
+
+
+def by_halves(rates: int) -> list[tuple[int, int]]:
+    return [(2, 2), (4, 1)] if rates > 3 else [(4, 1)]
+
+
+SCHEDULES: dict[str, Rungs] = {
+    "halving": lambda rates: lr_range.rungs(rates, PARTS),
+    "half at 1/4, at 1/2": by_halves,
+    "half at 1/2, then all": lambda rates: [(4, 2), (8, 1)],
+    "full range": lambda rates: [(8, 1)],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Successive halving against the full range.")
+    parser.add_argument("what", choices=("watch", "table"))
+    parser.add_argument("files", type=Path, nargs="*", help="of `watch`, for `table`")
     parser.add_argument("--data", type=Path, metavar="PATH")
     parser.add_argument("--out", type=Path, metavar="FILE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
-    watch(args.data, args.seeds, args.out)
+    if args.what == "watch":
+        watch(args.data, args.seeds, args.out)
+    for file in args.files:
+        print(f"\n{file.name}")
+        table(json.loads(file.read_text()))
+
+
+if __name__ == "__main__":
+    main()
