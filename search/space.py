@@ -151,7 +151,7 @@ class Space:
         return list(enumerate_chains(tuple(self.tasks), self.max_length))
 
     def __post_init__(self) -> None:
-        for check in (_check_tasks, _check_sizes, _check_rates, _check_runtime):
+        for check in (_check_tasks, _check_sizes, _check_pixels, _check_rates, _check_runtime):
             check(self)
 
 
@@ -307,6 +307,19 @@ def _check_sizes(space: Space) -> None:
             f"data.val, data.test: came {space.data.val}, {space.data.test}; "
             "want both above 0 and their sum below 1"
         )
+
+
+def _check_pixels(space: Space) -> None:
+    for key, least in (("mean", 0.0), ("std", 1e-3)):
+        came, channels = space.data.augment.get(key), space.data.channels
+        if came is None:
+            continue
+        numbers = isinstance(came, list | tuple) and len(came) == channels
+        if not numbers or not all(isinstance(v, int | float) and least <= v <= 1 for v in came):
+            raise UserError(
+                f"data.augment.{key}: came {came}; want {channels} numbers from {least:g} to 1, "
+                "one a channel, or null: measured on the training images"
+            )
 
 
 def _check_rates(space: Space) -> None:

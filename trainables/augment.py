@@ -11,6 +11,7 @@ Nothing here reads a value back from a GPU.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -42,6 +43,8 @@ class Preset:
     hue: float = 0.0  # turns to either side
     grayscale: float = 0.0  # probability
     blur: float = 0.0  # probability
+    mean: Sequence[float] | None = None  # 0..1, one a channel; None: that of the training images
+    std: Sequence[float] | None = None
 
     @classmethod
     def of(cls, preset: dict[str, Any], **changes: Any) -> "Preset":

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables import checkpoint, distributed, lr_range
+from trainables.augment import Preset
 from trainables.backbone import average_statistics
 from trainables.cache import Prepared
 from trainables.checkpoint import FULL, Progress, Run
@@ -307,13 +308,18 @@ def context(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Context:
-    """What a task may know; steps are those of the full run."""
+    """What a task may know; steps are those of the full run.
+
+    mean, std: of the training images; the modality's own come first, where it has them.
+    """
     epoch_steps = images // training.global_batch
     if epoch_steps == 0:
         raise UserError(
             f"batch of {training.global_batch} images: only {images} to train on; "
             "make profile.batch (or profile.downstream_batch) smaller"
         )
+    preset = Preset.of(augment)
+    mean, std = tuple(preset.mean or mean), tuple(preset.std or std)
     return Context(
         images=images,
         global_batch=training.global_batch,

@@ -54,7 +54,7 @@ def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
         size=profile.image_size,
         mean=_numbers(meta.get("mean", [0.0] * channels)),
         std=_numbers(meta.get("std", [1.0] * channels)),
-        recorded="of the training split" if "mean" in meta else "NOT RECORDED: put in your own",
+        recorded="as it was trained with" if "mean" in meta else "NOT RECORDED: put in your own",
     )
 
 

@@ -51,6 +51,8 @@ def test_gpu_is_the_serious_one():
         ("task@tasks.mocco=moco", "did you mean 'moco'"),
         ("data.augment.vflp=false", "did you mean 'vflip'"),
         ("+data.augment.vflp=false", "did you mean 'vflip'"),
+        ("data.augment.mean=[0.5]", "want 3 numbers from 0 to 1, one a channel, or null"),
+        ("data.augment.std=[0.2,0.2,0.0]", "want 3 numbers from 0.001 to 1"),
         ("data.merge_duplicate=true", "did you mean 'merge_duplicates'"),
         ("data.merge_duplicates=perhaps", "data.merge_duplicates"),
     ],
@@ -76,6 +78,17 @@ def test_a_modality_is_chosen_by_its_name_or_by_the_data_set():
     assert augment("data=cxr_covid") == augment("modality@data.augment=xray") == xray
     assert augment("modality=dermoscopy", "data=cxr_covid") == dermoscopy
     assert augment("modality=xray", "data.augment.hflip=true") == {**xray, "hflip": True}
+
+
+def test_a_modality_may_set_mean_and_deviation_and_training_uses_them():
+    from trainables.loop import context
+
+    plain, own = augment(), augment("data.augment.mean=[0.6,0.5,0.4]", "data.augment.std=[1,1,1]")
+    training = plan().downstream(Proposal(("scratch",))).training
+    measured = ((0.7, 0.6, 0.5), (0.2, 0.2, 0.2))
+    assert context(training, 500, plain, 0, *measured).mean == (0.7, 0.6, 0.5)
+    known = context(training, 500, own, 0, *measured)
+    assert (known.mean, known.std) == ((0.6, 0.5, 0.4), (1, 1, 1))
 
 
 def test_every_modality_sets_all_that_views_know():

@@ -120,7 +120,8 @@ def finetune(
         save(outcome.task.backbone, out_dir / BACKBONE)
         save(outcome.task.get_submodule("head"), out_dir / HEAD)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
-        meta = {"classes": data.classes, "mean": data.mean, "std": data.std}
+        known = outcome.task.context
+        meta = {"classes": data.classes, "mean": known.mean, "std": known.std}
         (out_dir / META).write_text(json.dumps(meta))
     return result
 
