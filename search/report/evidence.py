@@ -96,10 +96,10 @@ def compare(table: Table, store: Store) -> Table:
     scored = on_split(table.scored, store, "val")
     if table.best is None or scored is None or table.best.chain not in scored.chains:
         return table
-    from search.report.inference import pairwise
+    from search.report.inference import against
 
     winner = table.best.chain
-    p_values = pairwise(scored.accuracies, scored.resampled)[scored.chains.index(winner)]
+    p_values = against(scored.accuracies, scored.resampled, scored.chains.index(winner))
     compared = {
         chain: _against(scored.difference(chain, winner), float(p_value)) | _widened(scored, chain)
         for chain, p_value in zip(scored.chains, p_values, strict=True)

@@ -1,6 +1,6 @@
 """The statistics of the report: plain functions of numbers, seeded, vectorised.
 
-adjusted = pairwise(accuracies, resampled)      # [n, n] p-values of all pairs, corrected
+adjusted = against(accuracies, resampled, one=3)    # [n] p-values, corrected over all pairs
 eta_squared(scores, levels), spearman(scores, rises)    # an Effect: its size and its p-value
 """
 
@@ -18,6 +18,7 @@ PERMUTATIONS = 10_000
 ALL_ORDERS = 8  # values; up to here every order is tried and the p-value is exact
 BATCH = 500  # permutations at a time, so that thousands of values fit into memory
 ROUNDING = 1e-9
+ROWS = 256  # compared with all others at a time: thousands of chains have millions of pairs
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,33 @@ def holm(p_values: Floats) -> Floats:
     return adjusted
 
 
-def pairwise(accuracies: Floats, resampled: Floats) -> Floats:
-    """[n, n] two-sided p-values of the paired differences, Holm-corrected over all pairs.
+def against(accuracies: Floats, resampled: Floats, one: int) -> Floats:
+    """[n] two-sided p-values of the differences to one of them, Holm-corrected over all pairs.
 
     accuracies: [n]; resampled: [n, resamples], paired. A difference is measured in its bootstrap
     standard error, so that a p-value can be smaller than one in the number of resamples. All pairs,
     although only those with the winner are shown: the winner was picked after looking, and
     correcting for its pairs alone finds differences among equal chains two to five times too often.
     """
-    covariance = np.atleast_2d(np.cov(resampled))
-    variance = np.diag(covariance)
-    error = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 0.0))
-    distance = np.abs(accuracies[:, None] - accuracies)
-    size = np.divide(distance, error, out=np.zeros_like(error), where=error > ROUNDING)
-    above = np.triu_indices(len(accuracies), 1)
-    adjusted = np.ones_like(error)
-    adjusted[above] = holm(2 * ndtr(-size[above]))
-    return np.minimum(adjusted, adjusted.T)
+    n = len(accuracies)
+    spread = resampled - resampled.mean(1, keepdims=True)
+    spread /= np.sqrt(resampled.shape[1] - 1)
+    variance = (spread**2).sum(1)
+    p_values = [np.empty(0)]  # of the pairs (0, 1), (0, 2), ... (1, 2), ...
+    for start in range(0, n, ROWS):
+        rows, rest = slice(start, start + ROWS), slice(start, None)
+        doubled = 2 * spread[rows] @ spread[rest].T
+        error = np.sqrt(np.maximum(variance[rows, None] + variance[rest] - doubled, 0.0))
+        distance = np.abs(accuracies[rows, None] - accuracies[rest])
+        size = np.divide(distance, error, out=np.zeros_like(error), where=error > ROUNDING)
+        above = np.triu(np.ones(size.shape, dtype=bool), 1)
+        p_values.append(2 * ndtr(-size[above]))
+    adjusted = holm(np.concatenate(p_values))
+    others = np.delete(np.arange(n), one)
+    low, high = np.minimum(others, one), np.maximum(others, one)
+    found = np.ones(n)
+    found[others] = adjusted[low * (2 * n - low - 1) // 2 + high - low - 1]
+    return found
 
 
 def training_noise(seeds: Sequence[Sequence[float]], resamples: int) -> tuple[float | None, Floats]:

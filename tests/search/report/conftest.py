@@ -129,17 +129,23 @@ def make_search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Searc
         **changes: object,
     ) -> Search:
         """Chain -> score, in the order in which they were found; the published ones by default."""
-        store = FolderStore(tmp_path_factory.mktemp("store"))
-        scores = scores or PUBLISHED
-        tasks = {task: None for name in scores for task in parse(name) if task not in BASELINES}
-        plan = Plan(_space(tuple(tasks)), "d" * 16, "i" * 16)
-        results = [
-            replace(_finished(store, plan, parse(name), score, classes or CLASSES), order=place)
-            for place, (name, score) in enumerate(scores.items())
-        ]
-        return Search(plan, results, replace(_info(), **changes), store)
+        root = tmp_path_factory.mktemp("store")
+        made = finished(root, scores or PUBLISHED, classes or CLASSES)
+        return replace(made, info=replace(made.info, **changes))
 
     return make
+
+
+def finished(root: Path, scores: Mapping[str, float], classes: list[str]) -> Search:
+    """Everything that a search with these scores leaves in the folder."""
+    store = FolderStore(root)
+    tasks = {task: None for name in scores for task in parse(name) if task not in BASELINES}
+    plan = Plan(_space(tuple(tasks)), "d" * 16, "i" * 16)
+    results = [
+        replace(_finished(store, plan, parse(name), score, classes), order=place)
+        for place, (name, score) in enumerate(scores.items())
+    ]
+    return Search(plan, results, _info(), store)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from search.report import inference
-from search.report.inference import eta_squared, holm, pairwise, spearman
+from search.report.inference import ROWS, against, eta_squared, holm, spearman
 from trainables.downstream.metrics import GroupBootstrap, balanced_accuracy
 
 SCORES = [70.1, 68.4, 73.9, 75.2, 66.0, 71.3]
@@ -34,6 +34,11 @@ def test_holm_is_its_definition() -> None:
         assert set(np.flatnonzero(adjusted <= level).tolist()) == rejected
 
 
+def pairwise(accuracies: Any, resampled: Any) -> Any:
+    """Each against all, [n, n]."""
+    return np.stack([against(accuracies, resampled, k) for k in range(len(accuracies))])
+
+
 def test_pairwise_is_the_paired_test_of_every_pair() -> None:
     rng = np.random.default_rng(1)
     resampled = 70 + rng.normal(size=2000) + rng.normal(size=(4, 2000))
@@ -47,6 +52,22 @@ def test_pairwise_is_the_paired_test_of_every_pair() -> None:
     assert found[np.triu_indices(4, 1)] == pytest.approx(holm(np.array(p_values)))
     assert np.array_equal(found, found.T)
     assert np.diag(found).tolist() == [1.0] * 4
+
+
+def test_many_rows_are_compared_in_parts_with_the_same_result() -> None:
+    rng = np.random.default_rng(2)
+    n = ROWS + 7
+    accuracies, resampled = rng.normal(70, 3, n), 70 + rng.normal(size=(n, 50))
+    size = np.abs(accuracies[:, None] - accuracies) / np.sqrt(
+        resampled.var(1, ddof=1)[:, None] + resampled.var(1, ddof=1) - 2 * np.cov(resampled)
+        + np.eye(n)
+    )  # fmt: skip
+    above = np.triu_indices(n, 1)
+    expected = np.ones((n, n))
+    expected[above] = holm(2 * stats.norm.sf(size[above]))
+    for one in (0, 3, ROWS, n - 1):
+        found = against(accuracies, resampled, one)
+        assert found == pytest.approx(np.minimum(expected, expected.T)[one])
 
 
 def test_what_never_differs_is_no_difference() -> None:

@@ -1,0 +1,82 @@
+"""What a large search costs besides training: listing its store, reporting on it, tracking it.
+
+    python tests/benchmarks/scale.py --chains 10000
+
+Made-up results of so many chains of seven tasks, in real files. Tracking is compared with stages
+of 60 s. Measured results: scale.md.
+"""
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from search import report  # noqa: E402
+from search.chain import enumerate_chains, name  # noqa: E402
+from search.store import StageStore  # noqa: E402
+from search.tracking import Tracker  # noqa: E402
+from tests.search.report.conftest import CLASSES, finished  # noqa: E402
+
+T = TypeVar("T")
+TRACKED = 50  # chains
+STAGE = 60.0  # seconds
+
+
+def timed(what: str, action: Callable[[], T]) -> T:
+    begun = time.perf_counter()
+    result = action()
+    print(f"{what:42} {time.perf_counter() - begun:8.2f} s", flush=True)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Store, report and tracker of a large search.")
+    parser.add_argument("--chains", type=int, default=10_000, metavar="N")
+    args = parser.parse_args()
+    rng = np.random.default_rng(0)
+    chains = islice(enumerate_chains("abcdefg", 7), args.chains)
+    scores = {"scratch": 49.3} | {name(chain): rng.normal(70, 3) for chain in chains}
+    with tempfile.TemporaryDirectory() as folder:
+        store, out = Path(folder) / "store", Path(folder) / "out"
+        StageStore(store)
+        search = timed(f"(making {args.chains} chains)", lambda: finished(store, scores, CLASSES))
+        keys = timed("listing the store", StageStore(store).keys)
+        print(f"  {len(keys)} keys")
+        table = timed(
+            "report: the table, compared", lambda: report.build(search.results, search.store)
+        )
+        drawn = timed("report: figures", lambda: report.draw(table, search.store, out))
+        timed(
+            "report: files and page",
+            lambda: report.write(table, drawn, search.plan, search.info, search.store, out),
+        )
+        page = (out / "report" / "index.html").stat().st_size
+        print(f"  page of {page / 1e6:.1f} MB")
+        print(f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB at most")
+        track(table, search, folder)
+
+
+def track(table: report.rows.Table, search: object, folder: str) -> None:
+    tracker = Tracker(f"sqlite:///{folder}/mlflow.db", "scale", Path(folder))
+    tracker.connect()
+    tracker.start(search.plan, search.info)  # type: ignore[attr-defined]
+    rows = table.scored[:TRACKED]
+    begun = time.perf_counter()
+    for row in rows:
+        tracker.log_chain(row, search.store)  # type: ignore[attr-defined]
+    each = (time.perf_counter() - begun) / len(rows)
+    print(f"tracking a chain: {each:.3f} s, {100 * each / STAGE:.2f} % of a stage of {STAGE:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
