@@ -1,6 +1,6 @@
 """How many worker groups share one GPU: what memory allows and what is faster together.
 
-    shared = groups_per_gpu(stages, cache_folder, most=4)    # shared.groups, shared.reason
+    shared = groups_per_gpu(stages, root, cache, most=4)    # shared.groups, shared.reason
 
 A small profile leaves most of a GPU idle. Processes that train as a worker would are put on one
 GPU, twice as many in every round, as long as they fit and all together are clearly faster.
@@ -36,36 +36,43 @@ class Shared:
         return f"{self.groups} worker groups a GPU: images/s {', '.join(rounds)}; {self.reason}"
 
 
-def groups_per_gpu(stages: Sequence[StageSpec], cache: str, most: int) -> Shared:
+def groups_per_gpu(stages: Sequence[StageSpec], root: str | None, cache: str, most: int) -> Shared:
     """Measured on one GPU of the cluster, for the stage that takes most memory of these.
 
-    most: groups that there is work for.
+    root, cache: of the images, as workers get them. most: groups that there is work for.
     """
-    from trainables.packing import Probe
-
     place = placement_group([{"GPU": 1}])
     if not place.wait(WAIT_SECONDS):
         remove_placement_group(place)
         return Shared(1, "no GPU was free to measure on", ())
-    actor: Any = ray.remote(Probe).options(
-        num_cpus=0,
-        num_gpus=1 / MOST,
-        scheduling_strategy=PlacementGroupSchedulingStrategy(place),
-    )
-    probes: list[Any] = []
     paces: list[float] = []
     try:
-        while True:
-            count = 2 ** len(paces)
-            fresh = [actor.remote(stages, cache) for _ in range(count - len(probes))]
-            used, total = max(ray.get([probe.footprint.remote() for probe in fresh]))
-            probes += fresh
-            paces.append(sum(ray.get([probe.pace.remote(SECONDS) for probe in probes])))
-            if count > 1 and paces[-1] < GAIN * paces[-2]:
-                return Shared(count // 2, "more are not faster", tuple(paces))
-            if 2 * count > min(most, MOST):
-                return Shared(count, "there is no work for more", tuple(paces))
-            if 2 * used > SPARE * total:
-                return Shared(count, "there is no memory for more", tuple(paces))
+        return _grow(place, (stages, root, cache), min(most, MOST), paces)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        return Shared(max(1, 2 ** len(paces) // 2), f"measuring more failed ({reason})", (*paces,))
     finally:
         remove_placement_group(place)  # and with it the probes
+
+
+def _grow(place: Any, given: tuple[Any, ...], most: int, paces: list[float]) -> Shared:
+    """Round after round; `paces` is filled on the way."""
+    from trainables.packing import Probe
+
+    strategy = PlacementGroupSchedulingStrategy(place)
+    actor: Any = ray.remote(Probe).options(
+        num_cpus=0, num_gpus=1 / MOST, scheduling_strategy=strategy
+    )
+    probes: list[Any] = []
+    while True:
+        count = 2 ** len(paces)
+        fresh = [actor.remote(*given) for _ in range(count - len(probes))]
+        used, total = max(ray.get([probe.footprint.remote() for probe in fresh]))
+        probes += fresh
+        paces.append(sum(ray.get([probe.pace.remote(SECONDS) for probe in probes])))
+        if count > 1 and paces[-1] < GAIN * paces[-2]:
+            return Shared(count // 2, "more are not faster", (*paces,))
+        if 2 * count > most:
+            return Shared(count, "there is no work for more", (*paces,))
+        if 2 * used > SPARE * total:
+            return Shared(count, "there is no memory for more", (*paces,))

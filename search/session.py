@@ -53,7 +53,6 @@ class Session:
     tracker: "Tracker"
     questions: Questions
     data: "Prepared"
-    folder: Path  # of the decoded images
 
     def __init__(self, args: argparse.Namespace, started: float) -> None:
         self.args, self.started = args, started
@@ -239,8 +238,8 @@ class Session:
             def show(done: int, total: int) -> None:
                 progress.update(bar, completed=done, total=total)
 
-            self.folder = prepare(data_spec(space), root, Path(space.cache), show)
-        self.data = data = open_cache(self.folder)
+            folder = prepare(data_spec(space), root, Path(space.cache), show)
+        self.data = data = open_cache(folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         self._say(f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}")
         duplicates.write(data, self.out / "report")
@@ -299,7 +298,8 @@ class Session:
         if runtime.groups_per_gpu or runtime.workers > 1 or most == 1:
             return runtime.groups_per_gpu or 1
         stages = [self.plan.stages(Proposal((task,)))[0] for task in self.space.tasks]
-        found = packing.groups_per_gpu(stages, str(self.folder), most)
+        space = self.space
+        found = packing.groups_per_gpu(stages, space.data.root, space.cache, most)
         self._say(str(found))
         return found.groups
 

@@ -1,6 +1,6 @@
 """What one worker takes of a device, measured: memory, and its pace while others work there too.
 
-    probe = Probe(stages, cache_folder)
+    probe = Probe(stages, data_root, cache_root)
     used, total = probe.footprint()
     probe.pace(seconds=3)                  # images/s
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from trainables.cache import open_cache
+from trainables.cache import open_cache, prepare
 from trainables.feed import Feed
 from trainables.loop import context
 from trainables.spec import StageSpec
@@ -27,11 +27,12 @@ READ_EVERY = 10  # steps between readings of the losses, as in training
 class Probe:
     """A worker's training steps without a search around them."""
 
-    def __init__(self, stages: Sequence[StageSpec], cache: str) -> None:
+    def __init__(self, stages: Sequence[StageSpec], root: str | None, cache: str) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        self.stages, self.data, self.done = stages, open_cache(Path(cache)), 0
+        folder = prepare(stages[0].data, Path(root) if root else None, Path(cache))
+        self.stages, self.data, self.done = stages, open_cache(folder), 0
         self.feed: Feed
         self.step: Step
 

@@ -20,13 +20,13 @@ from tests.trainables import small
 environment.prepare(None)
 with tempfile.TemporaryDirectory() as cache:
     data = small.prepared(Path(cache))
-    folder = str(Path(data.images.filename).parent)
     stages = [small.plan(data).stages(Proposal((task,)))[0] for task in ("moco", "rotation")]
     ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     packing.SECONDS = 1.0
-    found = [packing.groups_per_gpu(stages, folder, 2)]
+    found = [packing.groups_per_gpu(stages, None, cache, 2)]
     packing.SPARE = 0.0
-    found.append(packing.groups_per_gpu(stages, folder, 8))
+    found.append(packing.groups_per_gpu(stages, "no/such", "/dev/null/cache", 8))
+    found.append(packing.groups_per_gpu(stages, None, cache, 8))
     while ray.available_resources().get("GPU") != 1.0:
         time.sleep(0.2)
     ray.shutdown()
@@ -56,4 +56,9 @@ def test_two_share_it_if_together_they_are_clearly_faster(measured: list[Shared]
 
 
 def test_no_more_than_memory_holds(measured: list[Shared]) -> None:
-    assert (measured[1].groups, measured[1].reason) == (1, "there is no memory for more")
+    assert (measured[2].groups, measured[2].reason) == (1, "there is no memory for more")
+
+
+def test_a_failed_measurement_costs_no_search(measured: list[Shared]) -> None:
+    assert measured[1].groups == 1
+    assert measured[1].reason.startswith("measuring more failed (")
