@@ -35,8 +35,8 @@ class Plan:
     """Names every stage and every score of one space on one data set.
 
     chosen: the rate that a finished stage chose, by key; None while it is not finished. Under
-    `lr_policy: halving` a later stage tries only the rate that its task's single chose, and that
-    one's neighbours, so it has its key once the single is finished (see `singles`). A repeat has a
+    `lr_policy: halving` a later stage tries only the rate that its task's single chose and the two
+    nearest to it, so it has its key once the single is finished (see `singles`). A repeat has a
     seed of its own in every stage and in its score; the split and that rate stay the search's.
     """
 

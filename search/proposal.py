@@ -85,11 +85,11 @@ def windows_of(rates: int) -> tuple[str, ...]:
 
 
 def near(rates: tuple[float, ...], chosen: float | None) -> tuple[float, ...]:
-    """The chosen rate and its neighbours; all where it is not among them."""
+    """The chosen rate and the two nearest to it; all where it is not among them."""
     if chosen not in rates:
         return rates
-    place = rates.index(chosen)
-    return rates[max(place - 1, 0) : place + 2]
+    first = max(min(rates.index(chosen) - 1, len(rates) - 3), 0)
+    return rates[first : first + 3]
 
 
 def rates_in(lr_range: tuple[float, ...], window: str) -> tuple[float, ...]:

@@ -60,8 +60,9 @@ def test_windows_of_a_range(
     assert differ == len(windows_of(len(rates)))
 
 
-def test_near_a_choice_are_its_neighbours():
+def test_near_a_choice_are_the_two_nearest():
     rates = (0.01, 0.03, 0.1, 0.3)
     assert near(rates, 0.03) == (0.01, 0.03, 0.1)
-    assert near(rates, 0.3) == (0.1, 0.3)
+    assert near(rates, 0.3) == (0.03, 0.1, 0.3)
+    assert near((0.1, 0.3), 0.3) == (0.1, 0.3)
     assert near(rates, None) == near(rates, 0.5) == rates
