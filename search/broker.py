@@ -326,7 +326,7 @@ class Broker:
             "stages_trained": len(self.trained),
             "stages_reused": len(self.reused),
             "trained": sorted(self.trained),
-            "ledger": self.ledger.entries(),
+            "ledger": self.ledger.entries(self._now()),
             "queued": len(self.queue),
             "chains": dict(self.states),
             "groups": groups,

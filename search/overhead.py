@@ -4,14 +4,14 @@
     ledger.leased("group-0", now)     # got it
     ledger.began("group-0", now)      # its first step comes next
     ledger.ended("group-0", now)      # trained and evaluated, what follows is writing it down
-    overhead = summarise(ledger.entries(), offset, wall)
+    overhead = summarise(ledger.entries(now), offset, wall)
 
 Training includes evaluation and what a task does to its images before the first step (k-means, a
 queue to fill). Pure: the clock is the caller's, in seconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 
 
@@ -62,9 +62,15 @@ class Ledger:
             entry.training += now - entry.work
             entry.work, entry.last = None, now
 
-    def entries(self) -> dict[str, Entry]:
-        """Those that have finished a job."""
-        return {group: entry for group, entry in self._groups.items() if entry.last is not None}
+    def entries(self, now: float) -> dict[str, Entry]:
+        """Of those that have trained; what is at work trained until now."""
+        until = {
+            group: entry
+            if entry.work is None
+            else replace(entry, training=entry.training + now - entry.work, last=now)
+            for group, entry in self._groups.items()
+        }
+        return {group: entry for group, entry in until.items() if entry.last is not None}
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Overhead:
 def summarise(entries: Mapping[str, Entry], offset: float, wall: float) -> Overhead | None:
     """offset: the command's clock minus the broker's; wall: of the command, until now.
 
-    None if no job was finished.
+    None if nothing was trained.
     """
     if not entries:
         return None

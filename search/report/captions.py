@@ -16,7 +16,7 @@ READING = {
         "The tree of chains",
         "Every box is a chain: the path from the left up to it. Its number is the balanced "
         "accuracy after fine-tuning from there; the darker, the better. The orange path leads to "
-        "the best chain. Dashed boxes have no number: pruned, failed or not run.",
+        "the best chain. Dashed boxes have no number: stopped, pruned, failed or not run.",
     ),
     "intervals": (
         "How sure the order is",

@@ -19,7 +19,7 @@ def test_two_jobs_of_one_group() -> None:
     ledger = Ledger()
     one_job(ledger, "a", 1, 2, 3, 10)
     one_job(ledger, "a", 10.2, 14.2, 14.5, 20)
-    found = summarise(ledger.entries(), offset=5.0, wall=30.0)
+    found = summarise(ledger.entries(25), offset=5.0, wall=30.0)
     assert found is not None
     assert found.start == 8
     assert found.training == 7 + 5.5
@@ -37,7 +37,7 @@ def test_groups_are_averaged_and_still_add_up_to_the_wall_time() -> None:
     one_job(ledger, "b", 0, 1, 4, 16)
     one_job(ledger, "a", 10, 10, 11, 14)
     ledger.asked("c", 3)  # never got work
-    found = summarise(ledger.entries(), offset=2.0, wall=20.0)
+    found = summarise(ledger.entries(18), offset=2.0, wall=20.0)
     assert found is not None
     assert found.start == 5
     assert found.training == (11 + 12) / 2
@@ -51,8 +51,21 @@ def test_a_group_that_was_lost_in_the_middle_trained_until_then() -> None:
     ledger.leased("a", 1)
     ledger.began("a", 2)
     ledger.ended("a", 6)  # its lease was taken back
-    assert ledger.entries()["a"].training == 4
+    assert ledger.entries(9)["a"].training == 4
+
+
+def test_what_is_at_work_when_the_search_ends_was_training_until_then() -> None:
+    ledger = Ledger()
+    one_job(ledger, "a", 0, 1, 2, 10)
+    ledger.asked("a", 10)
+    ledger.leased("a", 10)
+    ledger.began("a", 11)  # a fine-tuning that is stopped, and the search with it
+    for now in (14, 15):
+        assert ledger.entries(now)["a"].training == 8 + now - 11
+    found = summarise(ledger.entries(15), offset=1.0, wall=18.0)
+    assert found is not None
+    assert found.closing == 2
 
 
 def test_nothing_trained_is_said_so() -> None:
-    assert summarise(Ledger().entries(), 1.0, 2.0) is None
+    assert summarise(Ledger().entries(1), 1.0, 2.0) is None
