@@ -8,12 +8,10 @@ python search/run.py --space isic3 --dry-run          # the plan, nothing traine
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -41,11 +39,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     args = parse(argv)
+    from search import interrupt
     from search.session import Session
     from trainables.errors import UserError
 
     session: Session | None = None
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt.listen()
     try:
         session = Session(args, started)
         if args.dry_run:
@@ -56,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
+        interrupt.heard()
         again = " ".join(["python", "search/run.py", *(argv or sys.argv[1:])])
         print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
         print(f"    {again}", file=sys.stderr, flush=True)
@@ -67,10 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(summary))
     return DONE if summary["best_chain"] or summary["budget_spent"] else FAILED
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

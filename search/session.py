@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from search import environment, hardware, repeats
+from search import environment, hardware, interrupt, repeats
 from search.budget import Budget, Meter
 from search.chain import (
     SCRATCH,
@@ -201,6 +201,7 @@ class Session:
             try:
                 trained = self._train()
             except KeyboardInterrupt:
+                interrupt.heard()
                 self._report(self.outcome.stages() - before, interrupted=True)
                 raise
             return self._report(trained, interrupted=False)

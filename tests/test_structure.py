@@ -13,7 +13,7 @@ ALLOWED = {
     "hydra": {"search/space.py"},
     "omegaconf": {"search/space.py"},
     "mlflow": {"search/tracking.py"},
-    "ray": {"search/tuning.py", "search/pool.py", "trainables/worker.py"},
+    "ray": {"search/tuning.py", "search/packing.py", "search/pool.py", "trainables/worker.py"},
 }
 
 
