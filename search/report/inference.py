@@ -29,13 +29,15 @@ class Effect:
     p_value: float
 
 
-def holm(p_values: Floats) -> Floats:
-    """Corrected for their number: below 0.05 all at once with an error of 5 % in any of them."""
-    order = np.argsort(p_values)
-    factors = len(order) - np.arange(len(order))
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
-    return adjusted
+def holm(p_values: Floats, some: Floats | None = None) -> Floats:
+    """Corrected for their number: below 0.05 all at once with an error of 5 % in any of them.
+
+    some: of these p-values, those to return; all by default.
+    """
+    rising = np.sort(p_values)
+    factors = np.arange(len(rising), 0, -1)
+    adjusted = np.minimum(np.maximum.accumulate(rising * factors), 1.0)
+    return adjusted[np.searchsorted(rising, p_values if some is None else some)]
 
 
 def against(accuracies: Floats, resampled: Floats, one: int) -> Floats:
@@ -59,11 +61,11 @@ def against(accuracies: Floats, resampled: Floats, one: int) -> Floats:
         size = np.divide(distance, error, out=np.zeros_like(error), where=error > ROUNDING)
         above = np.triu(np.ones(size.shape, dtype=bool), 1)
         p_values.append(2 * ndtr(-size[above]))
-    adjusted = holm(np.concatenate(p_values))
+    every = np.concatenate(p_values)
     others = np.delete(np.arange(n), one)
     low, high = np.minimum(others, one), np.maximum(others, one)
     found = np.ones(n)
-    found[others] = adjusted[low * (2 * n - low - 1) // 2 + high - low - 1]
+    found[others] = holm(every, every[low * (2 * n - low - 1) // 2 + high - low - 1])
     return found
 
 
