@@ -3,7 +3,7 @@
     python tests/benchmarks/scale.py --chains 10000
 
 Made-up results of so many chains of seven tasks, in real files. Tracking is compared with stages
-of 60 s. Measured results: scale.md.
+of 60 s.
 """
 
 import argparse
