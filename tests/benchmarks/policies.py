@@ -1,12 +1,12 @@
 """What every policy finds for how many stages: regret on the published table and on landscapes.
 
-    python tests/benchmarks/policies.py                      # all sizes, two hours of one core
+    python tests/benchmarks/policies.py                      # all sizes, three hours of one core
     python tests/benchmarks/policies.py --tasks 4 --landscapes 100 --figure policies.png
     python tests/benchmarks/policies.py --tasks 4 --effects pairs    # other effect sizes
 
 Regret is the best true score less the true score of what the policy recommends; policies see noisy
 scores only (`search/landscape.py`). After a policy's own end its regret stays what it was. Every
-policy plays 1,000 landscapes of each size, but for the slow ones on 5 and 6 tasks: FEW.
+policy plays 1,000 landscapes of each size; only `adaptive` without its own end plays fewer: FEW.
 Measured results: policies.md.
 """
 
@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -36,8 +38,7 @@ from trainables.spec import Score  # noqa: E402
 POLICIES = ("exhaustive", "random", "curriculum", "tpe", "adaptive")
 ENDLESS = "adaptive, never ending"
 COUNT = 1000  # landscapes
-FEW = {("tpe", 5): 200, ("tpe", 6): 20, ("adaptive", 6): 200}
-FEW |= {(ENDLESS, 4): 200, (ENDLESS, 5): 50, (ENDLESS, 6): 10}
+FEW = {4: 200, 5: 50, 6: 10}  # of ENDLESS, by tasks
 SHARES = {3: 1.0, 4: 1.0, 5: 0.4, 6: 0.1}  # of the stages that are followed
 EFFECTS = {
     "default": Effects(),
@@ -86,7 +87,9 @@ def play(kind: str, tasks: int, effects: Effects, seed: int) -> tuple[list[float
 
 def curve(kind: str, tasks: int, effects: Effects, count: int, pool: Executor) -> Curve:
     game = partial(play, kind, tasks, effects)
-    regret, stages, seconds = zip(*pool.map(game, range(count), chunksize=5), strict=True)
+    played = pool.map(game, range(count), chunksize=5)
+    shown = track(played, f"{tasks} tasks, {kind}", count, console=Console(stderr=True))
+    regret, stages, seconds = zip(*shown, strict=True)
     return Curve(np.array(regret), sum(stages) / count, sum(seconds) / sum(stages))
 
 
@@ -157,9 +160,7 @@ def draw_figure(sizes: Mapping[int, tuple[Mapping[str, Curve], float]], path: Pa
                 c = curves[kind]
                 stages = np.arange(tasks, c.regret.shape[1] + 1)
                 mean = c.regret.mean(0)[tasks - 1 :]
-                fewer = len(c.regret) < len(curves["adaptive"].regret)
-                text = f"{kind} ({len(c.regret)} landscapes)" if fewer else kind
-                axes.plot(stages, mean, color=colours[kind], label=text, linewidth=1.8)
+                axes.plot(stages, mean, color=colours[kind], label=kind, linewidth=1.8)
             title = f"{tasks} tasks: {len(curves['adaptive'].regret)} landscapes"
             axes.axhline(
                 full, color=style.MUTED, linestyle=":", linewidth=1, label="exhaustive, at the end"
@@ -176,13 +177,11 @@ def draw_figure(sizes: Mapping[int, tuple[Mapping[str, Curve], float]], path: Pa
 def measure(
     tasks: int, effects: Effects, count: int, pool: Executor
 ) -> tuple[dict[str, Curve], float]:
-    curves = {
-        kind: curve(kind, tasks, effects, min(count, FEW.get((kind, tasks), count)), pool)
-        for kind in (*POLICIES, ENDLESS)
-    }
-    for kind in ("tpe", ENDLESS):
-        if (few := len(curves[kind].regret)) < count:
-            curves[f"adaptive, the first {few}"] = curves["adaptive"].first(few)
+    few = min(count, FEW.get(tasks, count))
+    curves = {kind: curve(kind, tasks, effects, count, pool) for kind in POLICIES}
+    curves[ENDLESS] = curve(ENDLESS, tasks, effects, few, pool)
+    if few < count:
+        curves[f"adaptive, the first {few}"] = curves["adaptive"].first(few)
     full = luckiest(tasks, effects, count)
     print_size(tasks, curves, full)
     return curves, full
