@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -85,6 +85,7 @@ class Broker:
         self.number, self.stopping = 0, False
         self.started = time.monotonic()
         self.ledger = Ledger()
+        self.present: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     # -- asked by trials -------------------------------------------------------------------------
 
@@ -206,6 +207,7 @@ class Broker:
         if group in self.held:
             await self._lost(group, "its worker group died")
         self.ledger.asked(group, self._now())
+        self.present[group].set()
         async with self.arrived:
             try:
                 await asyncio.wait_for(self.arrived.wait_for(self._something), IDLE_SECONDS)
@@ -316,6 +318,10 @@ class Broker:
         async with self.arrived:
             self.stopping = True
             self.arrived.notify_all()
+
+    async def came(self, group: str) -> None:
+        """Answered once the group has come up and asked for work."""
+        await self.present[group].wait()
 
     def status(self) -> dict[str, Any]:
         """A snapshot for the live view and the summary."""

@@ -77,8 +77,9 @@ class Ledger:
 class Overhead:
     """Means over worker groups, in seconds; with `training` the first four are the wall time.
 
-    gap: the median time from a job's end to the next one's first step in the same group, None where
-    no group had two. share: of the wall time that was not training or evaluation.
+    first_step: from the command to the first group's first step. gap: the median time from a job's
+    end to the next one's first step in the same group, None where no group had two. share: of the
+    wall time that was not training or evaluation.
     """
 
     start: float  # from the command to a group's first step
@@ -86,6 +87,7 @@ class Overhead:
     waiting: float  # for work
     closing: float  # from the last job's end to the report
     training: float
+    first_step: float
     gap: float | None
     share: float
 
@@ -103,16 +105,18 @@ def summarise(entries: Mapping[str, Entry], offset: float, wall: float) -> Overh
     if not entries:
         return None
     every = entries.values()
+    firsts = [entry.first + offset for entry in every if entry.first is not None]
     ends = [entry.last for entry in every if entry.last is not None]
     gaps = [gap for entry in every for gap in entry.gaps]
     training = fmean(entry.training for entry in every)
     between = fmean(sum(entry.gaps) - entry.waiting for entry in every)
     return Overhead(
-        start=fmean(entry.first for entry in every if entry.first is not None) + offset,
+        start=fmean(firsts),
         between_stages=between,
         waiting=fmean(entry.waiting for entry in every) + max(ends) - fmean(ends),
         closing=wall - offset - max(ends),
         training=training,
+        first_step=min(firsts),
         gap=median(gaps) if gaps else None,
         share=1 - training / wall,
     )

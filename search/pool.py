@@ -1,7 +1,8 @@
 """The pool of long-lived Train worker groups: as many as the cluster holds, growing with it.
 
 Each group is one TorchTrainer whose train loop leases jobs from the broker (trainables/worker.py).
-Ray restarts a group that lost a worker; the broker hands its job out again.
+Ray restarts a group that lost a worker; the broker hands its job out again. Coming up is all
+imports in five processes a group, so that on few cores one group after the other comes up sooner.
 """
 
 import logging
@@ -21,6 +22,8 @@ Resources: TypeAlias = Mapping[str, float]
 
 GROW_SECONDS = 10.0  # between looks at whether the cluster holds another group
 RETRY_SECONDS = 5.0
+START_CORES = 2  # that a group keeps busy while it comes up
+START_SECONDS = 30.0  # after which the next one no longer waits for it
 JOIN_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
@@ -68,17 +71,18 @@ class Crew:
 class Pool:
     """Keeps as many groups as fit serving the broker until `join`."""
 
-    def __init__(self, crew: Crew, broker: str, namespace: str, scratch: Path) -> None:
-        self.crew, self.scratch = crew, scratch
-        self.config = {"broker": broker, "namespace": namespace}
+    def __init__(self, crew: Crew, broker: Any, served: Mapping[str, str], scratch: Path) -> None:
+        """broker: the actor; served: its `broker` name and `namespace`, for the workers."""
+        self.crew, self.broker, self.scratch = crew, broker, scratch
+        self.config = dict(served)
         self.threads: list[threading.Thread] = []
+        self.coming: list[Any] = []  # an answer for each group that has not asked for work yet
         self.stopping = threading.Event()
 
     def size(self) -> int:
         return max(1, len(self.threads))
 
     def start(self) -> None:
-        self._grow()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def join(self) -> None:
@@ -89,16 +93,25 @@ class Pool:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _watch(self) -> None:
-        while not self.stopping.wait(GROW_SECONDS):
+        try:
             self._grow()
+            while not self.stopping.wait(GROW_SECONDS):
+                self._grow()
+        except Exception:
+            if not self.stopping.is_set():  # otherwise Ray is gone
+                raise
 
     def _grow(self) -> None:
-        wanted = self.crew.fit(ray.cluster_resources())
-        while len(self.threads) < wanted:
+        resources = ray.cluster_resources()
+        wanted, at_once = self.crew.fit(resources), int(resources["CPU"]) // START_CORES
+        while len(self.threads) < wanted and not self.stopping.is_set():
             group = f"group-{len(self.threads)}"
             thread = threading.Thread(target=self._keep, args=(group,), daemon=True, name=group)
             self.threads.append(thread)
             thread.start()
+            self.coming.append(self.broker.came.remote(group))
+            if (late := len(self.coming) - max(at_once, 1) + 1) > 0:
+                _, self.coming = ray.wait(self.coming, num_returns=late, timeout=START_SECONDS)
 
     def _keep(self, group: str) -> None:
         """One group for as long as the search runs, started anew when its controller dies."""

@@ -5,9 +5,9 @@
 
 import argparse
 import os
-import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,16 +17,12 @@ from rich.console import Console
 
 from search import environment, hardware, interrupt, repeats
 from search.budget import Budget, Meter
-from search.chain import (
-    SCRATCH,
-    name,
-    stages_naive,
-    stages_shared,
-)
+from search.chain import name, stages_naive, stages_shared
+from search.images import Images
 from search.live import clock_text
 from search.outcome import Outcome
 from search.overhead import Entry, summarise
-from search.plan import Plan, backbone_bytes, data_spec, estimate, file_digest
+from search.plan import Plan, backbone_bytes, estimate, file_digest
 from search.policies import Policy
 from search.proposal import Proposal
 from search.questions import Questions
@@ -40,7 +36,7 @@ from trainables.processor import cores
 if TYPE_CHECKING:
     from search.store import StageStore
     from search.tracking import Tracker
-    from trainables.cache import Prepared
+    from search.tuning import Engine
 
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
@@ -52,7 +48,7 @@ class Session:
     store: "StageStore"
     tracker: "Tracker"
     questions: Questions
-    data: "Prepared"
+    images: Images
 
     def __init__(self, args: argparse.Namespace, started: float) -> None:
         self.args, self.started = args, started
@@ -132,7 +128,7 @@ class Session:
 
     def print_plan(self) -> None:
         space, planned = self.space, self.policy.planned()
-        chains, images = self.space.chains(), self._check()
+        chains, images = self.space.chains(), Images(self.space).check()
         cost = estimate(space, images)
         self._say(self._headline())
         self._say(f"data      {self._data_line()}, {images} images to train on")
@@ -189,8 +185,9 @@ class Session:
         self.tracker.connect()
         self.store = StageStore(self.space.store)
         weights = self._weights()
-        self._check()
-        self.plan = Plan(self.space, self._prepare(), weights, self.store.rate)
+        self.images = Images(self.space)
+        self.images.check()
+        self.plan = Plan(self.space, self.images.digest(), weights, self.store.rate)
         self._check_space()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
@@ -198,25 +195,21 @@ class Session:
                 self.plan, self.policy, journal, self.store, self.meter.spent
             )
             before = set(self.store.keys())
-            try:
-                trained = self._train()
-            except KeyboardInterrupt:
-                interrupt.heard()
-                self._report(self.outcome.stages() - before, interrupted=True)
-                raise
-            return self._report(trained, interrupted=False)
+        ready = self.questions.next()
+        with self._engine() if ready else nullcontext() as engine:
+            self._decode()  # while the worker groups come up
+            with full_disk_explained(self.space.store):
+                try:
+                    trained = self._train(engine, ready) if engine and ready else set()
+                except KeyboardInterrupt:
+                    interrupt.heard()
+                    self._report(self.outcome.stages() - before, interrupted=True)
+                    raise
+                return self._report(trained, interrupted=False)
 
-    def _check(self) -> int:
-        """Refuse what doesn't fit the data, before an image is decoded; images to train on."""
-        from trainables.cache import outline
-        from trainables.preflight import check
-
-        space, root = self.space, self.space.data.root
-        table, split = outline(data_spec(space), Path(root) if root else None)
-        plan = Plan(space, data_digest="")
-        stages = plan.stages(Proposal(tuple(space.tasks)))
-        check([*stages, plan.downstream(Proposal((SCRATCH,)))], table, split)
-        return len(split["train"])
+    def _decode(self) -> None:
+        self.images.decode(self.console)
+        duplicates.write(self.images.data, self.out / "report")
 
     def _check_space(self) -> None:
         """Room for the backbones of every stage and score, and for a few checkpoints."""
@@ -225,44 +218,15 @@ class Session:
         files = 2 * planned + (self.space.max_length + 1) * again + CHECKPOINTS
         self.store.check_space(files * backbone_bytes(self.space.profile.backbone))
 
-    def _prepare(self) -> str:
-        """Decode what is not decoded; returns the data's digest."""
-        from rich.progress import Progress
-
-        from trainables.cache import open_cache, prepare
-
-        space = self.space
-        root = Path(space.data.root) if space.data.root else None
-        with Progress(console=self.console, transient=True) as progress:
-            bar = progress.add_task("decoding images", total=None)
-
-            def show(done: int, total: int) -> None:
-                progress.update(bar, completed=done, total=total)
-
-            folder = prepare(data_spec(space), root, Path(space.cache), show)
-        self.data = data = open_cache(folder)
-        sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
-        self._say(f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}")
-        duplicates.write(data, self.out / "report")
-        self._say(duplicates.sentence(duplicates.count(data)))
-        return data.digest
-
     def _weights(self) -> str | None:
         path = self.space.baselines.imagenet
         return file_digest(path) if path else None
 
-    def _train(self) -> set[str]:
-        """Train all that is not in the store, with no Ray at all if that is nothing; stage keys."""
-        questions = self.questions
-        ready = questions.next()
-        if ready is None:
-            return set()
-        from search.live import LiveView
-        from search.progress import Progress
-
+    def _engine(self) -> "Engine":
+        """Ray with its worker groups; a UserError if none fits."""
         resources = self._connect()
-        from search import tuning
         from search.pool import Crew
+        from search.tuning import Engine
 
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())
@@ -276,19 +240,20 @@ class Session:
                 f"fits on {self.device}; make one of them smaller"
             )
         self._say(f"{groups} worker groups of {crew.workers} x {crew.threads} CPU threads")
+        scratch, namespace = self.out / "ray", self.cluster.namespace
+        return Engine(self.plan, self._settings(crew), crew, namespace, scratch)
+
+    def _train(self, engine: "Engine", ready: Proposal) -> set[str]:
+        """Train all that is not in the store; the keys of the stages."""
+        from search.live import LiveView
+        from search.progress import Progress
+
         self.tracker.start(self.plan, self._info(set(), interrupted=False))
-        scratch = self.out / "ray"
-        try:
-            with LiveView(self.console, map(name, self.space.chains())) as view:
-                show = Progress(view, self.questions, self.policy, self.meter, self.mirror)
-                status = tuning.run(
-                    questions, ready, self._settings(crew), crew, self.cluster.namespace, scratch,
-                    show,
-                )  # fmt: skip
-            self.work, self.offset = status["ledger"], status["offset"]
-            return set(status["trained"])
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with LiveView(self.console, map(name, self.space.chains())) as view:
+            show = Progress(view, self.questions, self.policy, self.meter, self.mirror)
+            status = engine.run(self.questions, ready, show)
+        self.work, self.offset = status["ledger"], status["offset"]
+        return set(status["trained"])
 
     def _groups_per_gpu(self, resources: dict[str, float], wanted: int) -> int:
         """Measured where a GPU may be shared and there is work for more groups than GPUs."""
@@ -362,7 +327,7 @@ class Session:
             wall_seconds=wall,
             interrupted=interrupted,
             started=self.began,
-            near_duplicates=duplicates.count(self.data),
+            near_duplicates=duplicates.count(self.images.data),
             recommended=name(pick.chain) if pick in self.questions.scores else None,
             stopped=self.questions.stopped(),
             budget=str(space.budget),

@@ -1,6 +1,7 @@
 """The Ray Tune side: a Searcher around a policy, a trial that asks the broker, the Tuner.
 
-    status = run(questions, ready, settings, crew, namespace, scratch, show)
+    with Engine(plan, settings, crew, namespace, scratch) as engine:
+        status = engine.run(questions, ready, show)
 
 A Tune trial is one node of the prefix tree: it extends a finished chain by one stage and scores it.
 Trials hold a `driver_slot`, no CPU, so that they can never starve the worker groups they wait for.
@@ -8,10 +9,11 @@ Each epoch of its fine-tuning is one result of the trial, after which Tune may s
 """
 
 import logging
+import shutil
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.broker import Broker, Curve, Settings
+from search.plan import Plan
 from search.pool import Crew, Pool
 from search.proposal import Proposal
 from search.questions import METRIC, Questions
@@ -42,7 +45,7 @@ class ChainTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.proposal = Proposal.parse(config["proposal"])
-        self.broker = ray.get_actor(BROKER, namespace=config["namespace"])
+        self.broker = ray.get_actor(config["broker"], namespace=config["namespace"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -66,11 +69,15 @@ class PolicySearch(Searcher):
     """Tune's view of `Questions`: no more trials at a time than there are worker groups."""
 
     def __init__(
-        self, questions: Questions, ready: Proposal, namespace: str, capacity: Callable[[], int]
+        self,
+        questions: Questions,
+        ready: Proposal,
+        served: Mapping[str, str],
+        capacity: Callable[[], int],
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self.capacity = capacity
-        self.questions, self.ready, self.namespace = questions, [ready], namespace
+        self.questions, self.ready, self.served = questions, [ready], served
         self.trials: dict[str, Proposal] = {}
         self.stops: dict[str, Stop] = {}  # by trial, of those that the scheduler stopped
 
@@ -81,7 +88,7 @@ class PolicySearch(Searcher):
         if proposal is None:
             return Searcher.FINISHED if self.questions.finished() else None
         self.trials[trial_id] = proposal
-        return {"proposal": str(proposal), "namespace": self.namespace}
+        return {"proposal": str(proposal), **self.served}
 
     def on_trial_complete(
         self,
@@ -175,35 +182,49 @@ class Cluster:
             ) from None
 
 
-def run(
-    questions: Questions,
-    ready: Proposal,
-    settings: Settings,
-    crew: Crew,
-    namespace: str,
-    scratch: Path,
-    show: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """Search until the policy has no more questions; returns the broker's last status."""
-    actor: Any = ray.remote(Broker).options(name=BROKER, num_cpus=0, max_concurrency=1000)
-    broker = actor.remote(questions.plan, settings)
-    broker.watch.remote()
-    pool = Pool(crew, BROKER, namespace, scratch)
-    over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(broker, show, over), daemon=True)
-    try:
-        pool.start()
+class Engine:
+    """Broker and worker groups, which begin to come up at once, and Tune once `run` is called.
+
+    A context manager; after it no group is started again.
+    """
+
+    def __init__(
+        self, plan: Plan, settings: Settings, crew: Crew, namespace: str, scratch: Path
+    ) -> None:
+        self.scratch = scratch
+        self.served = {"broker": BROKER, "namespace": namespace}
+        actor: Any = ray.remote(Broker).options(name=BROKER, num_cpus=0, max_concurrency=1000)
+        self.broker = actor.remote(plan, settings)
+        self.broker.watch.remote()
+        self.pool = Pool(crew, self.broker, self.served, scratch)
+        self.pool.start()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *of_the_error: object) -> None:
+        self.pool.stopping.set()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def run(
+        self, questions: Questions, ready: Proposal, show: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Search until the policy has no more questions; returns the broker's last status."""
+        broker, over = self.broker, threading.Event()
+        watcher = threading.Thread(target=_watch, args=(broker, show, over), daemon=True)
         watcher.start()
-        searcher = PolicySearch(questions, ready, namespace, pool.size)
-        _tuner(searcher, EarlyStop(searcher, broker), crew.limit, scratch).fit()
-        status = ray.get(broker.status.remote())
-        show(status)
-        ray.get(broker.stop.remote())
-        pool.join()
-        return status
-    finally:
-        over.set()
-        watcher.join(timeout=5)
+        try:
+            searcher = PolicySearch(questions, ready, self.served, self.pool.size)
+            limit = self.pool.crew.limit
+            _tuner(searcher, EarlyStop(searcher, broker), limit, self.scratch).fit()
+            status = ray.get(broker.status.remote())
+            show(status)
+            ray.get(broker.stop.remote())
+            self.pool.join()
+            return status
+        finally:
+            over.set()
+            watcher.join(timeout=5)
 
 
 def _tuner(searcher: PolicySearch, scheduler: EarlyStop, limit: int, scratch: Path) -> tune.Tuner:

@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = [sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3"]
@@ -221,6 +223,22 @@ def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, said):
     assert len(errors) == 1, done.stderr
     assert said in errors[0]
     assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 200, 24, 24, 3), np.uint8)
+    for kind, rows in zip("ab", pixels, strict=True):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for i, image in enumerate(rows):
+            Image.fromarray(image).save(tmp_path / "images" / kind / f"{i}.png")
+    damaged = tmp_path / "images" / "b" / "7.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    command = [*RUN, "--data", "images", "data=folder", "profile=smoke", "profile.batch=16"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {damaged}: ")
+    assert not (tmp_path / "runs" / "isic3-images" / "ray").exists()
 
 
 def test_a_store_of_another_format_is_refused(tmp_path):

@@ -59,23 +59,45 @@ class Prepared:
     demo: bool
 
 
+class Source:
+    """A data set before it is decoded.
+
+    Raises UserError for anything that is not as it must be, before an image is read.
+    """
+
+    def __init__(self, spec: DataSpec, root: Path | None) -> None:
+        self.spec = spec
+        self.images: Dataset = load("trainables.data", spec.name)(root, spec.params)
+        self.table = self.images.table()
+        self.split = _split(spec, self.table)  # before duplicates are merged
+        self._digest = ""
+
+    def digest(self, cache_root: Path) -> str:
+        """Of the content; every file is read once, and what came of it remembered there."""
+        if not self._digest:
+            _make(cache_root)
+            rows = range(len(self.table.names))
+            pixels = fingerprint.contents([self.images.source(i) for i in rows], cache_root)
+            self._digest = _content(self.spec, self.table, pixels)
+        return self._digest
+
+    def prepare(self, cache_root: Path, progress: Progress | None = None) -> Path:
+        """The folder with it decoded; built by one process, while others wait for it."""
+        content = self.digest(cache_root)
+        path = cache_root / f"{self.spec.name}-{self.spec.size}px-{content}"
+        if (path / MANIFEST).is_file():
+            return path
+        with _locked(cache_root / f"{path.name}.lock"):
+            if not (path / MANIFEST).is_file():
+                _build(self.spec, self.images, self.table, content, path, progress)
+        return path
+
+
 def prepare(
     spec: DataSpec, root: Path | None, cache_root: Path, progress: Progress | None = None
 ) -> Path:
-    """The folder with the data set decoded; built by one process, while others wait for it."""
-    data = _dataset(spec, root)
-    table = data.table()
-    _split(spec, table)  # before anything is built: its errors are the user's
-    _make(cache_root)
-    pixels = fingerprint.contents([data.source(i) for i in range(len(table.names))], cache_root)
-    content = _digest(spec, table, pixels)
-    path = cache_root / f"{spec.name}-{spec.size}px-{content}"
-    if (path / MANIFEST).is_file():
-        return path
-    with _locked(cache_root / f"{path.name}.lock"):
-        if not (path / MANIFEST).is_file():
-            _build(spec, data, table, content, path, progress)
-    return path
+    """The folder with the data set decoded; see `Source`."""
+    return Source(spec, root).prepare(cache_root, progress)
 
 
 def open_cache(path: Path) -> Prepared:
@@ -101,22 +123,11 @@ def open_cache(path: Path) -> Prepared:
     )
 
 
-def outline(spec: DataSpec, root: Path | None) -> tuple[Table, dict[str, Index]]:
-    """Table and split, without decoding an image and so before duplicates are merged."""
-    table = _dataset(spec, root).table()
-    return table, _split(spec, table)
-
-
-def _dataset(spec: DataSpec, root: Path | None) -> Dataset:
-    data: Dataset = load("trainables.data", spec.name)(root, spec.params)
-    return data
-
-
 def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
     return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
 
-def _digest(spec: DataSpec, table: Table, pixels: list[str]) -> str:
+def _content(spec: DataSpec, table: Table, pixels: list[str]) -> str:
     labels = [table.classes[label] for label in table.labels]
     rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
     return digest([FORMAT, asdict(spec), table.classes, rows])

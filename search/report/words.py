@@ -153,7 +153,7 @@ def overhead(info: RunInfo) -> str:
         return f"This command trained nothing to its end; it took {clock(info.wall_seconds)}."
     said = (
         f"Of {clock(info.wall_seconds)}, {100 * (1 - spent.share):.0f} % was training and "
-        f"evaluation. The first step came after {spent.start:.0f} s"
+        f"evaluation. The first step came after {spent.first_step:.0f} s"
     )
     if spent.gap is not None:
         said += f"; from one job's end to the next one's first step it took {spent.gap:.2f} s"

@@ -21,7 +21,7 @@ def test_two_jobs_of_one_group() -> None:
     one_job(ledger, "a", 10.2, 14.2, 14.5, 20)
     found = summarise(ledger.entries(25), offset=5.0, wall=30.0)
     assert found is not None
-    assert found.start == 8
+    assert found.start == found.first_step == 8
     assert found.training == 7 + 5.5
     assert found.gap == 4.5
     assert found.waiting == 4
@@ -39,7 +39,7 @@ def test_groups_are_averaged_and_still_add_up_to_the_wall_time() -> None:
     ledger.asked("c", 3)  # never got work
     found = summarise(ledger.entries(18), offset=2.0, wall=20.0)
     assert found is not None
-    assert found.start == 5
+    assert (found.start, found.first_step) == (5, 4)
     assert found.training == (11 + 12) / 2
     assert found.waiting == 1  # a had none while b trained on
     assert sum(found.kinds().values()) + found.training == pytest.approx(20)

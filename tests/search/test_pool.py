@@ -1,4 +1,9 @@
-"""How a cluster is shared out among worker groups."""
+"""How a cluster is shared out among worker groups, and when each begins to come up."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +53,56 @@ def test_a_cluster_that_grows_holds_more_groups():
     assert made.fit(total(BOX)) == 4
     assert made.fit(total([*BOX, *BOX])) == 8
     assert made.fit(total([*BOX, *BOX, *BOX])) == 8
+
+
+COMING_UP = """
+import json, sys, time
+import ray
+from search import environment, pool
+from search.broker import Broker, Settings
+from search.plan import Plan
+from search.pool import Crew, Pool
+from search.space import load
+from trainables.spec import Runtime
+
+environment.prepare(None)
+ray.init(num_cpus=5, include_dashboard=False, log_to_driver=False)
+plan = Plan(load("isic3", ["data=demo", "profile=smoke"]), "digest")
+settings = Settings(sys.argv[1], None, sys.argv[1], None, Runtime(), 2)
+broker = ray.remote(Broker).options(max_concurrency=100, num_cpus=0).remote(plan, settings)
+begun = []
+
+
+class Watched(Pool):
+    def _keep(self, group):  # comes up when the test says so
+        begun.append(group)
+
+
+def soon(count):
+    while len(begun) < count:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    return list(begun)
+
+
+crew = Watched(Crew(limit=4, workers=1, threads=1, per_gpu=0), broker, {}, None)
+crew.start()
+seen = [soon(2)]
+broker.lease.remote("group-1")
+seen.append(soon(3))
+broker.lease.remote("group-0")
+seen.append(soon(4))
+print(json.dumps(seen))
+"""
+
+
+def test_no_more_groups_come_up_at_a_time_than_there_are_cores_for(tmp_path):
+    """Five cores: two at a time, the next when one of them has asked for work."""
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run(
+        [sys.executable, "-c", COMING_UP, str(tmp_path)],
+        capture_output=True, text=True, cwd=root, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    names = [f"group-{i}" for i in range(4)]
+    assert json.loads(run.stdout.splitlines()[-1]) == [names[:2], names[:3], names]

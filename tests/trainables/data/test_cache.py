@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trainables import cache, decoding
-from trainables.cache import open_cache, outline, prepare
+from trainables.cache import Source, open_cache, prepare
 from trainables.data.isic2019 import IMAGES, TRUTH
 from trainables.errors import UserError
 from trainables.plugins import load
@@ -33,9 +33,10 @@ def test_content(spec, tmp_path):
     train = np.asarray(data.images[data.split["train"]], float) / 255
     assert np.allclose(data.mean, train.mean((0, 1, 2)))
     assert np.allclose(data.std, train.std((0, 1, 2)))
-    table, split = outline(demo, None)
-    assert all(np.array_equal(split[part], index) for part, index in data.split.items())
-    assert (table.names, table.groups) == (data.names, data.groups)
+    source = Source(demo, None)
+    assert all(np.array_equal(source.split[part], index) for part, index in data.split.items())
+    assert (source.table.names, source.table.groups) == (data.names, data.groups)
+    assert source.digest(tmp_path) == data.digest
 
 
 def test_real_images(spec, mini, tmp_path):
