@@ -48,7 +48,9 @@ class Images:
         return self.source.digest(self.cache)
 
     def decode(self, console: Console) -> None:
-        """Decode what is not decoded, with a progress bar, and say what there is."""
+        """Decode what is not decoded, with a progress bar, and say what there is; once."""
+        if hasattr(self, "data"):
+            return
         from rich.progress import Progress
 
         from trainables.cache import open_cache

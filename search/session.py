@@ -194,8 +194,7 @@ class Session:
             self.questions = Questions(
                 self.plan, self.policy, journal, self.store, self.meter.spent
             )
-            before = set(self.store.keys())
-        ready = self.questions.next()
+            before, ready = set(self.store.keys()), self.questions.next()
         with self._engine() if ready else nullcontext() as engine:
             self._decode()  # while the worker groups come up
             with full_disk_explained(self.space.store):
@@ -263,6 +262,7 @@ class Session:
         most = -(-(runtime.groups or wanted) // gpus) if gpus else 1
         if runtime.groups_per_gpu or runtime.workers > 1 or most == 1:
             return runtime.groups_per_gpu or 1
+        self._decode()  # the probes train on them
         stages = [self.plan.stages(Proposal((task,)))[0] for task in self.space.tasks]
         space = self.space
         found = packing.groups_per_gpu(stages, space.data.root, space.cache, most)
