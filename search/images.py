@@ -16,6 +16,7 @@ from search.plan import Plan, data_spec
 from search.proposal import Proposal
 from search.report import duplicates
 from search.space import Space
+from search.store import full_disk_explained
 
 if TYPE_CHECKING:
     from trainables.cache import Prepared
@@ -45,7 +46,8 @@ class Images:
 
     def digest(self) -> str:
         """What decides the content; every file is read for it, once."""
-        return self.source.digest(self.cache)
+        with full_disk_explained(self.cache, "cache"):
+            return self.source.digest(self.cache)
 
     def decode(self, console: Console) -> None:
         """Decode what is not decoded, with a progress bar, and say what there is; once."""
@@ -61,7 +63,8 @@ class Images:
             def show(done: int, total: int) -> None:
                 progress.update(bar, completed=done, total=total)
 
-            folder = self.source.prepare(self.cache, show)
+            with full_disk_explained(self.cache, "cache"):
+                folder = self.source.prepare(self.cache, show)
         self.data = data = open_cache(folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"

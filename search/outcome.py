@@ -3,6 +3,8 @@
 Outcome(questions).results()
 """
 
+from collections.abc import Collection
+
 from search.chain import BASELINES, IMAGENET, Chain
 from search.proposal import Proposal
 from search.questions import Questions
@@ -11,10 +13,13 @@ from trainables.spec import Score
 
 
 class Outcome:
-    """As of this moment; the questions may go on being answered by another thread."""
+    """As of this moment; the questions may go on being answered by another thread.
 
-    def __init__(self, questions: Questions) -> None:
-        self.questions, self.plan = questions, questions.plan
+    only: the chains it is about; all by default.
+    """
+
+    def __init__(self, questions: Questions, only: Collection[Chain] | None = None) -> None:
+        self.questions, self.plan, self.only = questions, questions.plan, only
         self.scores, self.stops = dict(questions.scores), dict(questions.stops)
 
     def results(self) -> list[ChainResult]:
@@ -30,6 +35,8 @@ class Outcome:
                 order[proposal], tuple(repeated.get(proposal, ())),
             )  # fmt: skip
         for proposal, stop in self.stops.items():
+            if not self._asked_for(proposal.chain):
+                continue
             key = self.plan.stages(proposal)[-1].key()
             stopped = ChainResult(proposal.chain, "stopped", reason=stop.reason, stage_key=key)
             found.setdefault(proposal.chain, stopped)
@@ -40,7 +47,11 @@ class Outcome:
         if self.plan.imagenet_digest is None:
             found[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
         every = [*self.plan.space.chains(), *((baseline,) for baseline in BASELINES)]
-        return [found.get(chain, ChainResult(chain, "planned")) for chain in every]
+        return [
+            found.get(chain, ChainResult(chain, "planned"))
+            for chain in every
+            if self._asked_for(chain)
+        ]
 
     def stages(self) -> set[str]:
         """Keys of all finished stages of the chains scored or stopped so far, repeats and all."""
@@ -54,8 +65,15 @@ class Outcome:
 
     def _first(self) -> list[tuple[Proposal, Score]]:
         """With the first seed, the best of a chain last."""
-        first = [(p, score) for p, score in self.scores.items() if p.repeat == 0]
+        first = [
+            (p, score)
+            for p, score in self.scores.items()
+            if p.repeat == 0 and self._asked_for(p.chain)
+        ]
         return sorted(first, key=lambda item: item[1].balanced_accuracy)
+
+    def _asked_for(self, chain: Chain) -> bool:
+        return self.only is None or chain in self.only
 
     def _repeated(self) -> dict[Proposal, list[Repeat]]:
         found: dict[Proposal, list[Repeat]] = {}

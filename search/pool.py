@@ -93,17 +93,17 @@ class Pool:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _watch(self) -> None:
-        try:
-            self._grow()
-            while not self.stopping.wait(GROW_SECONDS):
+        while not self.stopping.is_set():
+            try:
                 self._grow()
-        except Exception:
-            if not self.stopping.is_set():  # otherwise Ray is gone
-                raise
+            except Exception as error:
+                if not self.stopping.is_set():  # otherwise Ray is gone, as it should
+                    log.warning("the cluster could not be looked at: %s", error)
+            self.stopping.wait(GROW_SECONDS)
 
     def _grow(self) -> None:
         resources = ray.cluster_resources()
-        wanted, at_once = self.crew.fit(resources), int(resources["CPU"]) // START_CORES
+        wanted, at_once = self.crew.fit(resources), int(resources.get("CPU", 0)) // START_CORES
         while len(self.threads) < wanted and not self.stopping.is_set():
             group = f"group-{len(self.threads)}"
             thread = threading.Thread(target=self._keep, args=(group,), daemon=True, name=group)

@@ -1,9 +1,10 @@
 """From the broker's snapshots to the live view and the tracker, with what only the driver knows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from search.budget import Meter
+from search.chain import Chain
 from search.live import LiveView
 from search.policies import Policy
 from search.questions import Questions
@@ -11,7 +12,7 @@ from search.repeats import schedule
 
 
 class Progress:
-    """Called with every snapshot; `mirror` is called when a chain got its score."""
+    """Called with every snapshot; `mirror` is called with the chains that got a score since."""
 
     def __init__(
         self,
@@ -19,12 +20,12 @@ class Progress:
         questions: Questions,
         policy: Policy,
         meter: Meter,
-        mirror: Callable[[], None],
+        mirror: Callable[[Collection[Chain]], None],
     ) -> None:
         self.view, self.questions, self.policy = view, questions, policy
         self.meter, self.mirror = meter, mirror
         self.known = len(questions.scores) + len(questions.stops)
-        self.mirrored = len(questions.scores)
+        self.mirrored = set(questions.scores)
 
     def __call__(self, status: dict[str, Any]) -> None:
         self.meter.leased = status["leased"]
@@ -41,9 +42,9 @@ class Progress:
         if asked.over:
             status["notice"] = f"{asked.over}: what is in flight is finished, nothing more is begun"
         self.view.update(status)
-        if len(self.questions.scores) > self.mirrored:
-            self.mirrored = len(self.questions.scores)
-            self.mirror()
+        if fresh := set(self.questions.scores) - self.mirrored:
+            self.mirrored |= fresh
+            self.mirror({proposal.chain for proposal in fresh})
 
     def _total(self) -> int:
         """Scores in all, as far as is known now."""

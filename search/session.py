@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from search import environment, hardware, interrupt, repeats
 from search.budget import Budget, Meter
-from search.chain import name, stages_naive, stages_shared
+from search.chain import BASELINES, Chain, name, stages_naive, stages_shared
 from search.images import Images
 from search.live import clock_text
 from search.outcome import Outcome
@@ -301,12 +302,15 @@ class Session:
         self._closing()
         return summary
 
-    def mirror(self) -> None:
-        """Log the chains scored so far, so that the tracker shows a search while it runs."""
+    def mirror(self, fresh: Collection[Chain]) -> None:
+        """Log these chains, which have a new score: the tracker shows a search while it runs."""
         from search.report import rows
 
-        for row in rows.build(self.outcome.results(), self.store).scored:
-            self.tracker.log_chain(row, self.store)
+        judged_by = {(task,) for task in self.space.tasks} | {(one,) for one in BASELINES}
+        outcome = Outcome(self.questions, {*fresh, *judged_by})
+        for row in rows.build(outcome.results(), self.store).scored:
+            if (row.tasks or (row.chain,)) in fresh:
+                self.tracker.log_chain(row, self.store)
 
     def _info(self, trained: set[str], interrupted: bool) -> RunInfo:
         space, demo = self.space, self.space.data.name == "demo"

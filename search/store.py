@@ -200,16 +200,20 @@ class StageStore:
 
 
 @contextmanager
-def full_disk_explained(where: str | Path) -> Iterator[None]:
-    """Turns "no space left" inside the block into a UserError that says what to do."""
+def full_disk_explained(where: str | Path, key: str = "store") -> Iterator[None]:
+    """Turns "no space left" inside the block into a UserError that says what to do.
+
+    key: what names another place on the command line.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        free = "free some (python -m search.store prune)" if key == "store" else "free some"
         raise UserError(
-            f"{where}: the disk is full; free some (python -m search.store prune) or give "
-            "another store=, then run the same command again: it resumes"
+            f"{where}: the disk is full; {free} or give another {key}=, then run the same command "
+            "again: it resumes"
         ) from error
 
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 DATABASE, ARTIFACTS = "mlflow.db", "mlruns"  # in the current directory, where `mlflow ui` looks
 REACH_SECONDS = 4.0
 BATCH = 500  # metrics a request; the server's limit is 1000
+PAGE = 5000  # runs a request
 PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
 ALIAS = "best"
 ENDED = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
@@ -76,7 +77,7 @@ class Tracker:
         self.lost = False
         self._client: MlflowClient | None = None
         self._parent: Run | None = None
-        self._children: list[Run] = []
+        self._children: dict[str, Run] = {}  # by the key of the score; by chain if there is none
 
     @property
     def command(self) -> str:
@@ -124,7 +125,9 @@ class Tracker:
             found[0] if found else self._new(f"{info.space} on {info.data}", {SEARCH_KEY: key})
         )
         self._open.set_tag(self._parent.info.run_id, "out", str(self.out))
-        self._children = self._runs(PARENT, self._parent.info.run_id)
+        self._children = {}
+        for run in self._runs(PARENT, self._parent.info.run_id):
+            self._remember(run)
         self._log(self._parent, points.search_params(plan, info), [])
         self._open.set_tag(self._parent.info.run_id, "mlflow.note.content", points.note(info))
 
@@ -137,11 +140,12 @@ class Tracker:
         if row.status not in ENDED or self._parent is None:
             return
         key = row.downstream_key or row.chain
-        run = self._child(row.chain, key)
+        run = self._children.get(key) or self._children.get(row.chain)
         known = run.data.metrics if run and run.info.status == "FINISHED" else {}
         metrics = [one for one in points.chain_metrics(row) if known.get(one[0]) != one[1]]
         metrics += [one for one in points.curves(row, store) if one[0] not in known]
-        run = run or self._new(row.chain, {PARENT: self._parent.info.run_id})
+        if run is None:
+            run = self._new(row.chain, {PARENT: self._parent.info.run_id, CHAIN_KEY: key})
         self._log(run, points.chain_params(row), metrics)
         for tag, value in ((CHAIN_KEY, key), ("state", row.status), ("reason", row.reason)):
             if run.data.tags.get(tag, "") != value:
@@ -149,6 +153,7 @@ class Tracker:
         ended = ENDED[row.status]
         if run.info.status != ended:
             self._open.set_terminated(run.info.run_id, ended)
+        self._remember(self._open.get_run(run.info.run_id))
 
     @_optional
     def finish(
@@ -179,16 +184,22 @@ class Tracker:
         return self._open.create_experiment(self.experiment, where, tags=KIND)
 
     def _runs(self, tag: str, value: str) -> "list[Run]":
-        query = f"tags.`{tag}` = '{value}'"
-        return self._open.search_runs([self._experiment_id], query, max_results=10_000)
+        found: list[Run] = []
+        page: str | None = None
+        while page is None or page:
+            some = self._open.search_runs(
+                [self._experiment_id], f"tags.`{tag}` = '{value}'",
+                max_results=PAGE, page_token=page,
+            )  # fmt: skip
+            found, page = [*found, *some], some.token or ""
+        return found
 
-    def _child(self, chain: str, key: str) -> "Run | None":
-        """The chain's run of an earlier mirror; one without a score is taken up by its success."""
-        for run in self._children:
-            without = run.info.run_name == chain and run.info.status in ("KILLED", "FAILED")
-            if without or run.data.tags.get(CHAIN_KEY) == key:
-                return run
-        return None
+    def _remember(self, run: "Run") -> None:
+        """A chain's run; one without a score is taken up by the chain's success."""
+        chain, scored = str(run.info.run_name), run.info.status == "FINISHED"
+        if scored:
+            self._children.pop(chain, None)
+        self._children[run.data.tags[CHAIN_KEY] if scored else chain] = run
 
     def _new(self, name: str, tags: Mapping[str, str]) -> "Run":
         return self._open.create_run(self._experiment_id, run_name=name, tags=dict(tags))
@@ -202,7 +213,8 @@ class Tracker:
 
         fresh = [Param(k, str(v)[:500]) for k, v in params.items() if k not in run.data.params]
         metrics = [Metric(key, value, run.info.start_time, at) for key, value, at in measured]
-        self._open.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
+        if fresh or metrics:
+            self._open.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
         for first in range(BATCH, len(metrics), BATCH):
             self._open.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
 

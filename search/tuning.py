@@ -33,6 +33,7 @@ from trainables.processor import cores
 
 BROKER = "broker"
 POLL_SECONDS = 0.5
+STATUS_SECONDS = 10.0  # for the broker to answer
 SLOTS = {"driver_slot": 1.0}
 log = logging.getLogger(__name__)
 
@@ -242,8 +243,16 @@ def _tuner(searcher: PolicySearch, scheduler: EarlyStop, limit: int, scratch: Pa
 
 
 def _watch(broker: Any, show: Callable[[dict[str, Any]], None], over: threading.Event) -> None:
+    """Until the search is over: a slow broker or a view that fails is no reason to look away."""
+    said = ""
     while not over.wait(POLL_SECONDS):
         try:
-            show(ray.get(broker.status.remote(), timeout=10))
+            show(ray.get(broker.status.remote(), timeout=STATUS_SECONDS))
+        except ray.exceptions.GetTimeoutError:
+            continue
         except ray.exceptions.RayError:
             return
+        except Exception as error:
+            if str(error) != said:
+                said = str(error)
+                log.warning("what the search does can't be shown: %s", said)

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +82,16 @@ def test_every_chain_is_in_the_table_and_imagenet_has_no_number(exhaustive):
     best = max((float(v), k) for k, v in rows.items() if v and k != "scratch")
     assert summary["best_chain"] == best[1]
     assert summary["demo"] is True
+
+
+def test_the_tracker_has_one_run_a_chain_though_the_search_was_killed(exhaustive):
+    client = MlflowClient(f"sqlite:///{exhaustive[0]}/mlflow.db")
+    experiment = client.get_experiment_by_name("isic3")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    tags = [run.data.tags for run in runs if "mlflow.parentRunId" in run.data.tags]
+    children = Counter((tag["mlflow.parentRunId"], tag["mlflow.runName"]) for tag in tags)
+    assert len(children) >= 16
+    assert max(children.values()) == 1
 
 
 def test_again_trains_nothing_and_gives_the_same_table(exhaustive):

@@ -35,6 +35,12 @@ def outcome():
     return Outcome(questions)
 
 
+def test_only_what_is_asked_for_is_the_same_record(outcome):
+    asked = {("a", "b"), ("scratch",)}
+    some = Outcome(outcome.questions, asked).results()
+    assert some == [result for result in outcome.results() if result.chain in asked]
+
+
 def test_order_is_that_of_the_scores(outcome):
     order = {">".join(result.chain): result.order for result in outcome.results()}
     assert order == {"b": 1, "a": 2, "a>b": 4, "b>a": None, "scratch": 0, "imagenet": None}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,29 @@ def test_failed_and_pruned_chains(search: Any, written: Any, database: str) -> N
     _mirror(database, small, written, "broken")
     mended = MlflowClient(database, database).get_run(failed.info.run_id)
     assert (mended.info.status, mended.data.metrics["balanced_accuracy"]) == ("FINISHED", 72.72)
+
+
+def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, database: str) -> None:
+    """Chains are logged as they are scored, some again, all at the end; each point once."""
+    out, summary = written
+    tracker = Tracker(database, "live", out)
+    tracker.connect()
+    tracker.start(search.plan, search.info)
+    rows = [row for row in search.table.scored if row.length < 2]
+    broken = search.without("failed", "its group died", "moco").table.row("moco")
+    tracker.log_chain(broken, search.store)
+    for logged in (rows[:2], rows, [replace(rows[0], linear=12.0)]):
+        for row in logged:
+            tracker.log_chain(row, search.store)
+    _, children = _runs(database, "live")
+    assert sorted(run.info.run_name for run in children) == sorted(row.chain for row in rows)
+    tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
+    _, children = _runs(database, "live")
+    assert len(children) == CHILDREN
+    client = MlflowClient(database, database)
+    first = next(run for run in children if run.info.run_name == rows[0].chain)
+    for metric, points in (("balanced_accuracy", 1), ("finetune_balanced_accuracy", 12)):
+        assert len(client.get_metric_history(first.info.run_id, metric)) == points
 
 
 def test_unreachable_server_is_bad_input_soon() -> None:
