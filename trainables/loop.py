@@ -284,12 +284,11 @@ class Loop:
         }
 
     def _history(self) -> dict[str, Any]:
-        """Of every trial its scores by step, `score` at the first; of the full run its rows."""
+        """Of every trial its scores by step; of the full run its rows."""
         trials = [
             {
                 "lr": run.lr,
                 "steps": run.step,
-                "score": next(iter(run.scores.values())),
                 "scores": run.scores,
                 "loss": [row["loss"] for row in run.rows],
                 "diverged": bool(run.failed),

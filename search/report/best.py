@@ -99,10 +99,13 @@ def _scores(winner: Row, summary: Mapping[str, Any]) -> str:
         "| | validation (selected on) | test (held out) |",
         "| --- | --- | --- |",
         f"| **{winner.chain}** | {number(winner.balanced_accuracy)} "
-        f"({number(winner.ci_low)} – {number(winner.ci_high)}) | {_test(summary, winner.chain)} |",
+        f"({_span(winner.ci_low, winner.ci_high)}) | {_test(summary, winner.chain)} |",
     ]
     for name in ("scratch", "imagenet"):
-        value = "not run" if summary[name] is None else number(summary[name])
+        row = next((one for one in summary["chains"] if one["chain"] == name), None)
+        value = "not run"
+        if row and row["balanced_accuracy"] is not None:
+            value = f"{number(row['balanced_accuracy'])} ({_span(row['ci_low'], row['ci_high'])})"
         lines.append(f"| {name} | {value} | {_test(summary, name)} |")
     if winner.repeat_keys:
         lines += ["", f"Means of {len(winner.seed_scores)} trainings; the weights are the first's."]
@@ -113,7 +116,11 @@ def _test(summary: Mapping[str, Any], chain: str) -> str:
     found = summary["test"].get(chain)
     if not found:
         return "–"
-    return f"{number(found['value'])} ({number(found['low'])} – {number(found['high'])})"
+    return f"{number(found['value'])} ({_span(found['low'], found['high'])})"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return f"{number(low)} – {number(high)}"
 
 
 def _numbers(values: Any) -> str:

@@ -46,10 +46,11 @@ READING = {
     ),
     "lr_ranges": (
         "Learning rates tried",
-        "Each line is one stage: the score of a short run at every rate of its range, where the "
-        "rates were first compared. The marked "
-        "rate was trained in full. A triangle lies on the edge of the range: widen the range, the "
-        "best rate may be outside. Scores of different tasks can't be compared. "
+        "Each line is one stage: the score of a short run at every rate it tried. The marked rate "
+        "was best at the end of its run, and was trained in full. A hollow dot is a rate that was "
+        "left behind before the end: the score of a shorter run. A triangle lies on the edge of "
+        "the range: widen the range, the best rate may be outside. Scores of different tasks can't "
+        "be compared, nor those of stages that come earlier and later in a chain. "
         f"{AT_MOST}",
     ),
     "pretext": (

@@ -1,5 +1,7 @@
 """Learning-rate ranges, the winner's confusions and fine-tuning as pictures."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from search.chain import BASELINES, name
 from search.report import stored, style
@@ -28,40 +30,57 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(style.WIDTH, 2.7 * lines + 0.5))
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
-    for axes, (title, keys) in zip(grid, panels.items(), strict=False):
-        _lr_panel(axes, title, keys, store)
+    for axes, (title, choices) in zip(grid, panels.items(), strict=False):
+        _lr_panel(axes, title, choices.values())
     for axes in grid[len(panels) :]:
         axes.axis("off")
     _lr_legend(figure)
     return figure
 
 
-def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, bool]]:
-    """Task -> key of a stage -> whether it led to the winner; the winner's drawn last."""
-    found: dict[str, dict[str, bool]] = {}
+@dataclass(frozen=True)
+class Choice:
+    """One stage's trials. mine: it led to the winner. edge: its rate is on its range's edge."""
+
+    trials: list[dict[str, Any]]
+    rate: float
+    edge: bool
+    mine: bool
+
+
+def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
+    """Task -> key of a stage -> its choice; the winner's drawn last."""
+    found: dict[str, dict[str, Choice]] = {}
     for row in reversed(shown(table)):
-        for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
-            _add(found, store, task, key, row == table.best)
+        lineage = stored.lineage(store, row.stage_key)
+        for task, key, rate in zip(row.tasks, lineage, row.lrs.split(", "), strict=False):
+            _add(found, store, task, key, rate, row == table.best)
     for row in reversed(shown(table)):
-        _add(found, store, FINE_TUNING, row.downstream_key, row == table.best)
+        mine, rate = row == table.best, row.downstream_lr
+        _add(found, store, FINE_TUNING, row.downstream_key, rate, mine)
     return found
 
 
 def _add(
-    found: dict[str, dict[str, bool]], store: Store, title: str, key: str | None, mine: bool
+    found: dict[str, dict[str, Choice]],
+    store: Store,
+    title: str,
+    key: str | None,
+    rate: str,
+    mine: bool,
 ) -> None:
-    if key and stored.history(store, key)["lr_range"]:
+    if key and (trials := stored.history(store, key)["lr_range"]):
         panel = found.setdefault(title, {})
-        mine = panel.pop(key, False) or mine
-        panel[key] = mine
+        before = panel.pop(key, None)
+        mine = mine or (before is not None and before.mine)
+        panel[key] = Choice(trials, stored.result(store, key)["lr"], rate.endswith("*"), mine)
 
 
-def _lr_panel(axes: Axes, title: str, keys: dict[str, bool], store: Store) -> None:
+def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice]) -> None:
     rates: set[float] = set()
-    for key, mine in keys.items():
-        trials, result = stored.history(store, key)["lr_range"], stored.result(store, key)
-        rates |= {trial["lr"] for trial in trials}
-        _lr_line(axes, trials, result, mine)
+    for choice in choices:
+        rates |= {trial["lr"] for trial in choice.trials}
+        _lr_line(axes, choice)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(rates)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -72,37 +91,46 @@ def _lr_panel(axes: Axes, title: str, keys: dict[str, bool], store: Store) -> No
     axes.margins(x=0.08, y=0.15)
 
 
-def _lr_line(axes: Axes, trials: list[dict[str, Any]], result: dict[str, Any], mine: bool) -> None:
-    colour = style.WINNER if mine else style.BLUE
-    front, alpha = (4, 1.0) if mine else (2, 0.4)
-    good = [(t["lr"], t["score"]) for t in trials if t["score"] is not None]
-    axes.plot(*zip(*good, strict=True), color=colour, alpha=alpha, linewidth=1.5, zorder=front)
-    for trial in trials:
-        if trial["score"] is None:
+def _lr_line(axes: Axes, choice: Choice) -> None:
+    """Through the last score of every rate; hollow where the rate was left behind before."""
+    colour = style.WINNER if choice.mine else style.BLUE
+    front, alpha = (4, 1.0) if choice.mine else (2, 0.4)
+    last = {trial["lr"]: [*trial["scores"].values()][-1] for trial in choice.trials}
+    good = {rate: score for rate, score in last.items() if score is not None}
+    axes.plot([*good], [*good.values()], color=colour, alpha=alpha, linewidth=1.5, zorder=front)
+    longest = max(trial["steps"] for trial in choice.trials)
+    for trial in choice.trials:
+        rate = trial["lr"]
+        if rate not in good:
             axes.plot(
-                [trial["lr"]], [0.04], "x", color=style.MUTED, zorder=3,
+                [rate], [0.04], "x", color=style.MUTED, zorder=3,
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
-        elif trial["lr"] == result.get("lr"):
-            edge = result.get("lr_at_edge", False)
+        elif rate == choice.rate:
             axes.plot(
-                [trial["lr"]], [trial["score"]], "^" if edge else "o", color=colour, alpha=alpha,
+                [rate], [good[rate]], "^" if choice.edge else "o", color=colour, alpha=alpha,
                 markersize=8, zorder=front, markeredgecolor="white", markeredgewidth=0.8,
+            )  # fmt: skip
+        elif trial["steps"] < longest:
+            axes.plot(
+                [rate], [good[rate]], "o", color=colour, alpha=alpha, markersize=4.5, zorder=front,
+                markerfacecolor="white",
             )  # fmt: skip
 
 
 def _lr_legend(figure: Figure) -> None:
-    def mark(marker: str, colour: str, label: str) -> Line2D:
-        return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label)
+    def mark(marker: str, colour: str, label: str, **more: Any) -> Line2D:
+        return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label, **more)
 
     figure.legend(
         handles=[
             mark("o", style.BLUE, "chosen rate"),
-            mark("^", style.BLUE, "chosen, on the edge of the range"),
+            mark("^", style.BLUE, "on the edge of its range"),
+            mark("o", style.BLUE, "left behind on the way", markerfacecolor="white"),
             mark("x", style.MUTED, "diverged"),
             Line2D([], [], color=style.WINNER, label="on the best chain"),
         ],
-        loc="outside lower center", ncols=4, fontsize=9,
+        loc="outside lower center", ncols=5, fontsize=8.5,
     )  # fmt: skip
 
 
@@ -117,7 +145,7 @@ def confusions(said: Predictions) -> Figure:
     colours, norm = style.score_colours(), Normalize(0, 1)
     axes.imshow(shares, cmap=colours, norm=norm, aspect="auto")
     for row, column in np.ndindex(size, size):
-        if counts[row, column]:
+        if counts[row, column] or row == column:
             axes.text(
                 column, row, f"{100 * shares[row, column]:.0f} %\n{counts[row, column]}",
                 ha="center", va="center", fontsize=8.5 if size <= 12 else 6,
@@ -154,6 +182,7 @@ def finetuning(table: Table, store: Store) -> Figure | None:
     accuracy.set_title("validation balanced accuracy, %")
     for axes in (loss, accuracy):
         axes.set_xlabel("epoch of fine-tuning")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = accuracy.get_legend_handles_labels()
     unique = dict(zip(reversed(labels), reversed(handles), strict=True))
     figure.legend(unique.values(), unique, loc="outside lower center", ncols=4, fontsize=9)

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from search.chain import IMAGENET, SCRATCH
 from search.plan import Plan
 from search.report import captions, duplicates, markup, sections, words
 from search.report.markup import text
@@ -71,8 +72,8 @@ def _cards(table: Table, info: RunInfo, summary: Summary) -> str:
     chains = sum(not row.is_baseline for row in table.scored)
     cards = [
         (number(best.balanced_accuracy if best else None), "balanced accuracy, %, validation"),
-        (_gain(summary, "scratch"), "points over no pretraining"),
-        (_gain(summary, "imagenet"), "points over ImageNet"),
+        (_gain(summary, SCRATCH), f"points over no pretraining{_doubt(table, SCRATCH)}"),
+        (_gain(summary, IMAGENET), f"points over ImageNet{_doubt(table, IMAGENET)}"),
         (
             f"{len(table.tied)} of {chains}" if table.tied else "–",
             "chains that can't be told apart at the top, the winner included",
@@ -94,6 +95,11 @@ def _gain(summary: Summary, baseline: str) -> str:
     if summary[baseline] is None or summary["best_score"] is None:
         return "not run"
     return number(summary["best_score"] - summary[baseline], signed=True)
+
+
+def _doubt(table: Table, baseline: str) -> str:
+    row = table.row(baseline)
+    return ", which chance can explain" if row and row.tied else ""
 
 
 def _figure(name: str, path: Path, table: Table, summary: Summary) -> str:

@@ -24,10 +24,9 @@ def confusions(table: Table, store: Store) -> Figure | None:
             drawn.append((row, np.array(counts), stored.result(store, row.stage_key)))
     if not drawn:
         return None
-    figure = Figure(figsize=(style.WIDTH, 0.46 * style.WIDTH))
-    places = figure.subplots(1, max(2, len(drawn)), squeeze=False)[0]
-    for axes in places[len(drawn) :]:
-        axes.set_axis_off()
+    width = style.WIDTH * min(1.0, 0.6 * len(drawn))
+    figure = Figure(figsize=(width, max(0.46 * style.WIDTH, width / len(drawn) * 0.9)))
+    places = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, (row, counts, result) in zip(places, drawn, strict=False):
         _draw(axes, row, counts, result)
     return figure
@@ -47,8 +46,7 @@ def _draw(axes: Axes, row: Row, counts: Any, result: dict[str, Any]) -> None:
     axes.set_xticks(range(size), names)
     axes.set_yticks(range(size), names)
     axes.tick_params(length=0, labelcolor=style.INK)
-    right = 100 * np.trace(counts) / max(counts.sum(), 1)
-    axes.set_title(f"{row.chain}: {right:.0f} % right, {100 * result['chance']:.0f} % by chance")
+    axes.set_title(f"{row.chain} ({100 * result['chance']:.0f} by chance)", parse_math=False)
     axes.set(xlabel="answered", ylabel="truth")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

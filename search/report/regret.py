@@ -19,15 +19,26 @@ def draw(steps: Sequence[Step]) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 4.0))
     panels = figure.subplots(1, 2, sharey=True) if len(timed) == len(steps) else [figure.subplots()]
     _against(panels[0], steps, [step.stages for step in steps], "stages trained")
-    _alone(panels[0], steps)
+    if _found(steps).stages_alone != _found(steps).stages:
+        _alone(panels[0], steps)
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("points below the best chain")
     if len(timed) == len(steps):
         unit, name = (HOUR, "hours") if timed[-1] > 2 * HOUR else (MINUTE, "minutes")
-        _against(panels[1], steps, [one / unit for one in timed], f"{name} of training and scoring")
+        _against(
+            panels[1],
+            steps,
+            [one / unit for one in timed],
+            f"worker {name} of training and scoring",
+        )
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     return figure
+
+
+def _found(steps: Sequence[Step]) -> Step:
+    """With the winner known."""
+    return min(steps, key=lambda step: step.regret)
 
 
 def _against(axes: Axes, steps: Sequence[Step], cost: Sequence[float], name: str) -> None:

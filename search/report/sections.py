@@ -145,8 +145,8 @@ def _difference(row: Row, table: Table) -> str:
 def _detail(row: Row) -> str:
     cells = [
         ("lrs", " ".join(number(score) for score in row.seed_scores)),
-        ("", yes_no(row.better_than_scratch)),
-        ("", yes_no(row.better_than_imagenet)),
+        ("", yes_no(row.above_scratch)),
+        ("", yes_no(row.above_imagenet)),
         ("n", number(row.linear)),
         ("n", number(row.knn)),
         ("lrs", text(" ".join(one.split()[-1] for one in row.lrs.split(", ") if one) or "–")),

@@ -31,18 +31,23 @@ class Predictions:
     groups: "NDArray[np.str_]"
 
 
+def manifest(store: Store, key: str | None) -> dict[str, Any] | None:
+    """What is known of a finished stage or score."""
+    return store.manifest(key) if key else None
+
+
 def result(store: Store, key: str | None) -> dict[str, Any]:
     """The finished result under a key; empty if there is none."""
-    manifest = store.manifest(key) if key else None
-    return manifest["result"] if manifest else {}
+    known = manifest(store, key)
+    return known["result"] if known else {}
 
 
 def lineage(store: Store, key: str | None) -> tuple[str, ...]:
     """The finished stages that lead to a stage, first to last, itself included."""
     keys: list[str] = []
-    while key and (manifest := store.manifest(key)):
+    while key and (known := store.manifest(key)):
         keys.append(key)
-        key = manifest["spec"]["parent"]
+        key = known["spec"]["parent"]
     return tuple(reversed(keys))
 
 

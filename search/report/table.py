@@ -7,7 +7,7 @@ Best first with the baselines in their place; what has no score follows, pruned 
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from trainables.spec import Score
 
 WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
 BASELINE = "baseline"  # in the label's column
+CHEAPER = 0.8  # times the cost: of two trainings, a smaller difference may be the machine's
 SURE = 0.05  # a corrected p-value below it is a difference; above it, the chains are tied
 
 
@@ -30,14 +31,14 @@ SURE = 0.05  # a corrected p-value below it is a difference; above it, the chain
 class Row:
     """One chain or baseline; accuracies in percent, None where there is no number.
 
-    lrs, downstream_lr: a * marks a rate on the edge of its range. train_seconds: of all its stages
-    and its score, as if nothing had been shared. difference: to the winner, on the same resampled
-    groups; p_value: of that, corrected; tied: not significantly different. order: in which the
-    search got its scores, from 0. stage_seconds: train_seconds without the score, which costs the
-    same for every chain but for noise. pretext_accuracy, pretext_chance: of its last stage's own
-    question, 0 to 1, and of a guess. seed_scores: one a seed, the first seed's first; the accuracy
-    is their mean, and so are linear and knn; rates, cost and keys are the first seed's.
-    repeat_keys: the scores of the other seeds.
+    lrs, downstream_lr: a * marks a rate on the edge of its task's range. train_seconds: of all its
+    stages and its score, as if nothing had been shared. difference: to the winner, on the same
+    resampled groups; p_value: of that, corrected; tied: not significantly different. order: in
+    which the search got its scores, from 0. stage_seconds: train_seconds without the score, which
+    costs the same for every chain but for noise. pretext_accuracy, pretext_chance: of its last
+    stage's own question, 0 to 1, and of a guess. seed_scores: one a seed, the first seed's first;
+    the accuracy is their mean, and so are linear and knn; rates, cost and keys are the first
+    seed's. repeat_keys: the scores of the other seeds.
     """
 
     chain: str
@@ -47,8 +48,8 @@ class Row:
     ci_low: float | None
     ci_high: float | None
     delta: float | None
-    better_than_scratch: bool | None
-    better_than_imagenet: bool | None
+    above_scratch: bool | None
+    above_imagenet: bool | None
     linear: float | None
     knn: float | None
     lrs: str
@@ -117,10 +118,14 @@ class Table:
 
     @property
     def cheapest(self) -> Row | None:
-        """The one of the tied chains that trains fastest; by stages if seconds are not known."""
+        """The one of the tied chains that trains fastest, if clearly faster than the best one.
+
+        By stages if seconds are not known.
+        """
         timed = all(row.stage_seconds is not None for row in self.tied)
         cost = (lambda row: row.stage_seconds) if timed else (lambda row: row.length)
-        return min(self.tied, key=cost, default=None)
+        found = min(self.tied, key=cost, default=None)
+        return found if found is None or cost(found) < CHEAPER * cost(self.best) else self.best
 
     def row(self, chain: str) -> Row | None:
         return next((row for row in self.rows if row.chain == chain), None)
@@ -142,7 +147,8 @@ def build(results: Sequence[ChainResult], store: Store) -> Table:
     """Every result as a row, labels and deltas from the singles' accuracies."""
     accuracies = {r.chain: _mean(r, "balanced_accuracy") for r in results if r.score}
     singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
-    rows = [_row(result, store, accuracies, singles) for result in results]
+    ranges = dict(_ranges(results, store))
+    rows = [_row(result, store, accuracies, singles, ranges) for result in results]
     return Table(tuple(sorted(rows, key=_order)))
 
 
@@ -170,6 +176,7 @@ def _row(
     store: Store,
     accuracies: Mapping[Chain, float],
     singles: Mapping[str, float],
+    ranges: Mapping[str, Sequence[float]],
 ) -> Row:
     tasks = () if result.chain[0] in BASELINES else result.chain
     score = result.score
@@ -188,11 +195,11 @@ def _row(
         ci_low=_mean(result, "ci_low") if score else None,
         ci_high=_mean(result, "ci_high") if score else None,
         delta=None if own is None or not tasks else chains.delta(tasks, own, singles),
-        better_than_scratch=_above(own, accuracies.get((SCRATCH,)), result.chain == (SCRATCH,)),
-        better_than_imagenet=_above(own, accuracies.get((IMAGENET,)), result.chain == (IMAGENET,)),
+        above_scratch=_above(own, accuracies.get((SCRATCH,)), result.chain == (SCRATCH,)),
+        above_imagenet=_above(own, accuracies.get((IMAGENET,)), result.chain == (IMAGENET,)),
         linear=_probe(result, "linear"),
         knn=_probe(result, "knn"),
-        lrs=", ".join(f"{task} {_rate(stage)}" for task, stage in stages.items()),
+        lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
         downstream_lr=_rate(measured) if score else "",
         status=result.status,
         reason=result.reason,
@@ -227,9 +234,19 @@ def _above(own: float | None, baseline: float | None, itself: bool) -> bool | No
     return None if own is None or baseline is None or itself else own > baseline
 
 
-def _rate(measured: Mapping[str, Any]) -> str:
-    edge = "*" if measured.get("lr_at_edge") else ""
-    return f"{measured['lr']:g}{edge}" if "lr" in measured else ""
+def _ranges(results: Sequence[ChainResult], store: Store) -> Iterator[tuple[str, Sequence[float]]]:
+    """A task's whole range, which its single tried; later stages try a part of it."""
+    for result in results:
+        if len(result.chain) == 1 and (manifest := stored.manifest(store, result.stage_key)):
+            yield result.chain[0], manifest["spec"]["training"]["lr"]["range"]
+
+
+def _rate(measured: Mapping[str, Any], whole: Sequence[float] | None = None) -> str:
+    if "lr" not in measured:
+        return ""
+    within = whole is not None and min(whole) < measured["lr"] < max(whole)
+    edge = "*" if measured.get("lr_at_edge") and not within else ""
+    return f"{measured['lr']:g}{edge}"
 
 
 def _seconds(measured: Sequence[Mapping[str, Any]]) -> float | None:

@@ -41,8 +41,8 @@ def _terminal_cells(row: Row) -> list[str]:
         label,
         f"{number(row.balanced_accuracy)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})",
         number(row.delta, signed=True),
-        yes_no(row.better_than_scratch),
-        yes_no(row.better_than_imagenet),
+        yes_no(row.above_scratch),
+        yes_no(row.above_imagenet),
     ]
 
 

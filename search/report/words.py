@@ -83,13 +83,13 @@ def ties(table: Table) -> str:
     cheapest = table.cheapest
     assert cheapest is not None
     if cheapest == best:
-        return f"{said} None of them trains faster."
+        return f"{said} None of them trains clearly faster."
     assert cheapest.difference is not None
     assert cheapest.difference_low is not None
     return (
-        f"{said} The cheapest of them is {cheapest.chain} ({cost(cheapest)} of training instead of "
-        f"{cost(best)}); it scores {number(abs(cheapest.difference))} points less, at worst about "
-        f"{number(abs(cheapest.difference_low))}."
+        f"{said} The cheapest of them is {cheapest.chain} ({cost(cheapest)} of pretraining "
+        f"instead of {cost(best)}); it scores {number(abs(cheapest.difference))} points less, at "
+        f"worst about {number(abs(cheapest.difference_low))}."
     )
 
 
@@ -139,10 +139,14 @@ def course(summary: Summary) -> str:
     found = next((step for step in steps if step["regret"] <= 0), None)
     if found is None:
         return "The order in which the chains were tried is not known."
+    stages, alone = found["stages"], found["stages_alone"]
+    total = steps[-1]["stages"]
+    said = f"The best chain, {found['chain']}, was known after {stages} of {total} stages"
+    if alone == stages:
+        return f"{said}."
     return (
-        f"The best chain, {found['chain']}, was known after {found['stages']} of "
-        f"{steps[-1]['stages']} stages; training every chain by itself, without shared prefixes, "
-        f"would have taken {found['stages_alone']} until then."
+        f"{said}; training every chain by itself, without shared prefixes, would have taken "
+        f"{alone} until then."
     )
 
 

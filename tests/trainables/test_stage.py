@@ -110,7 +110,7 @@ def test_a_diverged_rate_loses_and_an_edge_is_flagged(data, tmp_path):
     assert result["lr_at_edge"]
     trials = json.loads((tmp_path / "history.json").read_text())["lr_range"]
     assert [trial["diverged"] for trial in trials] == [False, True]
-    assert trials[1]["score"] is None
+    assert [*trials[1]["scores"].values()][-1] is None
     assert "loss is" in trials[1]["reason"]
 
 

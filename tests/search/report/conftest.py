@@ -261,7 +261,13 @@ def _trial(
 ) -> dict[str, Any]:
     diverged = diverges and index == 3
     score = None if diverged else 0.62 - 0.08 * abs(index - best) + rng.normal(0, 0.02)
-    return {"lr": rate, "score": score, "diverged": diverged, "loss": [2.0, 1.5], "reason": ""}
+    scores = {"10": None if score is None else 0.5, "40": score}
+    if index == 0:  # left behind, though it was ahead
+        scores = {"10": 0.9}
+    return {
+        "lr": rate, "steps": 40 if len(scores) == 2 else 10, "scores": scores, "diverged": diverged,
+        "loss": [2.0, 1.5], "reason": "",
+    }  # fmt: skip
 
 
 def _write_score(
@@ -279,7 +285,7 @@ def _write_score(
         for epoch in range(1, EPOCHS + 1)
     ]  # fmt: skip
     trials = [
-        {"lr": r, "score": s, "diverged": False, "loss": []}
+        {"lr": r, "steps": 20, "scores": {"20": s}, "diverged": False, "loss": []}
         for r, s in ((0.003, score - 6), (0.01, score - 3), (0.03, score - 4))
     ]
     result = {

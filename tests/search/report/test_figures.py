@@ -98,7 +98,10 @@ def test_regret_falls_to_the_winner(search: Any) -> None:
     line = next(line for line in stages.lines if line.get_label() == "the best chain so far")
     assert np.allclose(line.get_ydata(), [step.regret for step in steps])
     assert stages.get_xlabel() == "stages trained"
-    assert time.get_xlabel() == "minutes of training and scoring"
+    assert time.get_xlabel() == "worker minutes of training and scoring"
+    assert "without shared prefixes" in [line.get_label() for line in stages.lines]
+    at_once = regret.draw([replace(step, regret=0.0) for step in steps]).axes[0]
+    assert "without shared prefixes" not in [line.get_label() for line in at_once.lines]
     untimed = [replace(step, seconds=None) for step in steps]
     assert len(regret.draw(untimed).axes) == 1
 
@@ -106,7 +109,7 @@ def test_regret_falls_to_the_winner(search: Any) -> None:
 def _row(chain: str, score: float | None) -> Row:
     return Row(
         chain=chain, length=chain.count(">") + 1, label="", balanced_accuracy=score, ci_low=score,
-        ci_high=score, delta=None, better_than_scratch=None, better_than_imagenet=None, linear=None,
+        ci_high=score, delta=None, above_scratch=None, above_imagenet=None, linear=None,
         knn=None, lrs="", downstream_lr="", status="pruned" if score is None else "done", reason="",
         train_seconds=None, stage_key=None, downstream_key=None,
     )  # fmt: skip
@@ -121,6 +124,18 @@ def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
     assert sum(line.get_marker() == "^" for line in moco.lines) == 5, "every moco is on the edge"
     odc = figure.axes[titles.index("odc")]
     assert sum(line.get_marker() == "x" for line in odc.lines) == 5, "every odc diverges at 0.1"
+
+
+def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any) -> None:
+    figure = curves.lr_ranges(tables.build(search.results, search.store), search.store)
+    assert figure is not None
+    titled = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes}
+    moco = titled["moco"]
+    hollow = [line for line in moco.lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_xdata()[0] for line in hollow] == [0.003] * 5
+    assert [line.get_ydata()[0] for line in hollow] == [0.9] * 5
+    chosen = [line for line in moco.lines if line.get_marker() == "^"]
+    assert all(line.get_ydata()[0] < 0.7 for line in chosen), "not the score of the first rung"
 
 
 def test_nothing_scored_still_draws_the_tree(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_no_gain_is_said(search: Any) -> None:
     assert "4.56 points below no pretraining" in shown.text
     assert "pretraining did not pay off here" in shown.text
     made = summary.build(tables.build(worse, search.store), search.info, search.store)
-    assert (made["best_chain"], made["best_better_than_scratch"]) == ("odc>moco", False)
+    assert (made["best_chain"], made["best_above_scratch"]) == ("odc>moco", False)
 
 
 def test_failed_pruned_and_interrupted_are_said(search: Any) -> None:

@@ -57,13 +57,13 @@ def test_labels_are_the_published_ones(table: Table) -> None:
 
 
 def test_flags_are_the_published_ones(table: Table) -> None:
-    assert {row.chain for row in table.rows if row.better_than_imagenet} == ABOVE_IMAGENET
-    assert all(row.better_than_scratch for row in table.rows if row.chain != "scratch")
+    assert {row.chain for row in table.rows if row.above_imagenet} == ABOVE_IMAGENET
+    assert all(row.above_scratch for row in table.rows if row.chain != "scratch")
     scratch, imagenet = table.row("scratch"), table.row("imagenet")
     assert scratch is not None
     assert imagenet is not None
-    assert (scratch.better_than_scratch, scratch.better_than_imagenet) == (None, False)
-    assert imagenet.better_than_imagenet is None
+    assert (scratch.above_scratch, scratch.above_imagenet) == (None, False)
+    assert imagenet.above_imagenet is None
 
 
 def test_delta_is_to_the_first_task_alone(table: Table) -> None:
@@ -92,6 +92,15 @@ def test_rates_edges_and_cost(table: Table) -> None:
     assert (scratch.lrs, scratch.train_seconds) == ("", 50)
 
 
+def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
+    """A later stage tries a part of what its single tried."""
+    narrow = {"lr": 0.03, "lr_at_edge": True}
+    assert tables._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
+    assert tables._rate(narrow, [0.01, 0.03]) == "0.03*"
+    assert tables._rate(narrow) == "0.03*"
+    assert dict(tables._ranges(search.results, search.store))["odc"] == [0.003, 0.01, 0.03, 0.1]
+
+
 def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path) -> None:
     assert [row.status for row in partial.rows[-4:]] == ["not run", "failed", "pruned", "pruned"]
     imagenet = next(row for row in _read(partial, tmp_path) if row["chain"] == "imagenet")
@@ -101,7 +110,7 @@ def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path)
         "chain": "imagenet", "length": "0", "label": "baseline", "status": "not run",
         "reason": "no weights",
     }  # fmt: skip
-    assert all(row.better_than_imagenet is None for row in partial.rows)
+    assert all(row.above_imagenet is None for row in partial.rows)
 
 
 def test_csv(table: Table, tmp_path: Path) -> None:
@@ -110,8 +119,8 @@ def test_csv(table: Table, tmp_path: Path) -> None:
     assert list(rows[0])[-11:] == LAST_COLUMNS
     first = [rows[0][column] for column in FIRST_COLUMNS]
     assert first == ["odc>moco", "2", "C", "75.44", "73.54", "77.24", "11.92"]
-    assert (rows[0]["better_than_scratch"], rows[0]["better_than_imagenet"]) == ("yes", "yes")
-    assert (rows[-1]["chain"], rows[-1]["better_than_imagenet"]) == ("scratch", "no")
+    assert (rows[0]["above_scratch"], rows[0]["above_imagenet"]) == ("yes", "yes")
+    assert (rows[-1]["chain"], rows[-1]["above_imagenet"]) == ("scratch", "no")
 
 
 def test_csv_of_the_comparison(compared: Table, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from search.report.table import Row, Table, chance
 def _row(chain: str, score: float, **columns: Any) -> Row:
     """A scored chain that trains 100 s a stage."""
     known: dict[str, Any] = {
-        "label": "", "delta": None, "better_than_scratch": None, "better_than_imagenet": None,
+        "label": "", "delta": None, "above_scratch": None, "above_imagenet": None,
         "linear": None, "knn": None, "lrs": "", "downstream_lr": "", "status": "done", "reason": "",
         "stage_key": None, "downstream_key": None,
         "length": 0 if chain in BASELINES else chain.count(">") + 1,
@@ -52,7 +52,7 @@ def test_conclusion_of_the_published_search(search: Any, compared: Table) -> Non
         "26.17 points above no pretraining (a significant difference)",
         "1.68 points above ImageNet weights (which chance can explain)",
         f"{len(compared.tied) - 1} of 14 other chains can't be told apart from it",
-        "The cheapest of them is moco (1:40 of training instead of 3:20)",
+        "The cheapest of them is moco (1:40 of pretraining instead of 3:20)",
         f"{less:.2f} points less, at worst about {worst:.2f}",
         f"it scores {test['value']:.2f} % ({test['low']:.2f} to {test['high']:.2f})",
     ):
@@ -76,7 +76,7 @@ def test_no_tie() -> None:
 
 def test_nothing_cheaper_among_the_tied() -> None:
     table = Table((WINNER, _against("a>b>c", 74.0, 0.4)))
-    assert words.ties(table).endswith("None of them trains faster.")
+    assert words.ties(table).endswith("None of them trains clearly faster.")
 
 
 def test_a_single_scored_chain_and_no_predictions() -> None:
@@ -139,6 +139,8 @@ def test_course_names_the_stage_at_which_the_winner_was_known(search: Any, compa
     made = summary.build(compared, search.info, search.store)
     assert "odc>moco, was known after 14 of 15 stages" in words.course(made)
     assert "would have taken 30 until then" in words.course(made)
+    first = [{"chain": "moco", "stages": 1, "stages_alone": 1, "regret": 0.0}]
+    assert words.course({"course": first}) == "The best chain, moco, was known after 1 of 1 stages."
     assert "not known" in words.course(made | {"course": []})
 
 
