@@ -24,8 +24,7 @@ def confusions(table: Table, store: Store) -> Figure | None:
             drawn.append((row, np.array(counts), stored.result(store, row.stage_key)))
     if not drawn:
         return None
-    width = style.WIDTH * min(1.0, 0.6 * len(drawn))
-    figure = Figure(figsize=(width, max(0.46 * style.WIDTH, width / len(drawn) * 0.9)))
+    figure = Figure(figsize=(style.WIDTH, 0.46 * style.WIDTH))
     places = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, (row, counts, result) in zip(places, drawn, strict=False):
         _draw(axes, row, counts, result)
@@ -46,7 +45,7 @@ def _draw(axes: Axes, row: Row, counts: Any, result: dict[str, Any]) -> None:
     axes.set_xticks(range(size), names)
     axes.set_yticks(range(size), names)
     axes.tick_params(length=0, labelcolor=style.INK)
-    axes.set_title(f"{row.chain} ({100 * result['chance']:.0f} by chance)", parse_math=False)
+    axes.set_title(f"{row.chain}: {100 * result['chance']:.0f} % by chance", parse_math=False)
     axes.set(xlabel="answered", ylabel="truth")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
