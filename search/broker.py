@@ -332,6 +332,7 @@ class Broker:
             "stages_trained": len(self.trained),
             "stages_reused": len(self.reused),
             "trained": sorted(self.trained),
+            "came": sum(one.is_set() for one in self.present.values()),
             "ledger": self.ledger.entries(self._now()),
             "queued": len(self.queue),
             "chains": dict(self.states),

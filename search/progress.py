@@ -10,6 +10,8 @@ from search.policies import Policy
 from search.questions import Questions
 from search.repeats import schedule
 
+LATE = 90.0  # seconds until a worker group should have come up
+
 
 class Progress:
     """Called with every snapshot; `mirror` is called with the chains that got a score since."""
@@ -36,9 +38,15 @@ class Progress:
         eta = elapsed / (done - self.known) * (total - done) if done > self.known else None
         if eta is not None and (left := self.meter.left()) is not None:
             eta = min(eta, left)
+        late = not status["came"] and status["elapsed"] > LATE
         status["offset"] = elapsed - status["elapsed"]
         status["chains"] = self._scored() | self._stopped() | status["chains"]
         status |= {"elapsed": elapsed, "done": done, "total": total, "eta": eta}
+        if late:
+            status["notice"] = (
+                f"no worker group has come up in {LATE:.0f} s: is the program installed on every "
+                "node, with the same versions? Ray's logs say more: /tmp/ray/session_latest/logs"
+            )
         if asked.over:
             status["notice"] = f"{asked.over}: what is in flight is finished, nothing more is begun"
         self.view.update(status)

@@ -1,7 +1,7 @@
 """Does successive halving choose the rate that the full range would, and at what price?
 
     python tests/benchmarks/lr_policies.py watch --out demo.json --seeds 0 1   # drawn images
-    python tests/benchmarks/lr_policies.py watch --data PATH --out real.json   # as ISIC-2019's
+    python tests/benchmarks/lr_policies.py watch --data PATH --longest 2 --out real.json   # ISIC's
     python tests/benchmarks/lr_policies.py table demo.json real.json
 
 `watch` trains every rate of every stage's range to the end of its trial, with the loop's own code,
@@ -127,14 +127,14 @@ def watch_one(data: Path | None, work: Path, job: tuple[int, str, str]) -> Row:
     return found | {"scores": scores}
 
 
-def watch(data: Path | None, seeds: Sequence[int], out: Path) -> None:
+def watch(data: Path | None, seeds: Sequence[int], longest: int, out: Path) -> None:
     found: list[Row] = []
     chains = load("isic3", ["data=demo"]).chains()
     with tempfile.TemporaryDirectory() as work, ProcessPoolExecutor() as pool:
         for seed in seeds:
             bench(data, seed, Path(work))
         one = partial(watch_one, data, Path(work))
-        for length in range(1, LEAF + 1):
+        for length in range(1, longest + 1):
             these = [name(chain) for chain in chains if len(chain) == length]
             jobs = [(seed, chain, "stage") for seed in seeds for chain in these]
             for row in pool.map(one, jobs):
@@ -211,10 +211,11 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="*", help="of `watch`, for `table`")
     parser.add_argument("--data", type=Path, metavar="PATH")
     parser.add_argument("--out", type=Path, metavar="FILE")
+    parser.add_argument("--longest", type=int, default=LEAF, metavar="N", help="chains watched")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
     if args.what == "watch":
-        watch(args.data, args.seeds, args.out)
+        watch(args.data, args.seeds, args.longest, args.out)
     for file in args.files:
         print(f"\n{file.name}")
         table(json.loads(file.read_text()))
