@@ -248,8 +248,11 @@ def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):
     command = [*RUN, "--data", "images", "data=folder", "profile=smoke", "profile.batch=16"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 2, done.stdout + done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {damaged}: ")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert errors[0].startswith(f"error: {damaged}: ")
+    assert "Traceback" not in done.stderr
+    assert "starting it again" not in done.stderr
     assert not (tmp_path / "runs" / "isic3-images" / "ray").exists()
 
 
