@@ -20,23 +20,23 @@ class Outcome:
 
     def __init__(self, questions: Questions, only: Collection[Chain] | None = None) -> None:
         self.questions, self.plan, self.only = questions, questions.plan, only
-        self.scores, self.stops = dict(questions.scores), dict(questions.stops)
+        scores, stops = dict(questions.scores), dict(questions.stops)
+        self.order = {proposal: place for place, proposal in enumerate(scores)}
+        self.scores = {p: score for p, score in scores.items() if self._asked_for(p.chain)}
+        self.stops = {p: stop for p, stop in stops.items() if self._asked_for(p.chain)}
 
     def results(self) -> list[ChainResult]:
         """One record a chain and a baseline: of a chain's proposals, the best."""
         found: dict[Chain, ChainResult] = {}
-        order = {proposal: place for place, proposal in enumerate(self.scores)}
         repeated = self._repeated()
         for proposal, score in self._first():
             stages = self.plan.stages(proposal)
             found[proposal.chain] = ChainResult(
                 proposal.chain, "done", score, self._remark(proposal),
                 stages[-1].key() if stages else None, self.plan.downstream(proposal).key(),
-                order[proposal], tuple(repeated.get(proposal, ())),
+                self.order[proposal], tuple(repeated.get(proposal, ())),
             )  # fmt: skip
         for proposal, stop in self.stops.items():
-            if not self._asked_for(proposal.chain):
-                continue
             key = self.plan.stages(proposal)[-1].key()
             stopped = ChainResult(proposal.chain, "stopped", reason=stop.reason, stage_key=key)
             found.setdefault(proposal.chain, stopped)
@@ -65,11 +65,7 @@ class Outcome:
 
     def _first(self) -> list[tuple[Proposal, Score]]:
         """With the first seed, the best of a chain last."""
-        first = [
-            (p, score)
-            for p, score in self.scores.items()
-            if p.repeat == 0 and self._asked_for(p.chain)
-        ]
+        first = [(p, score) for p, score in self.scores.items() if p.repeat == 0]
         return sorted(first, key=lambda item: item[1].balanced_accuracy)
 
     def _asked_for(self, chain: Chain) -> bool:

@@ -43,7 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from search.session import Session
     from trainables.errors import UserError
 
-    session: Session | None = None
     interrupt.listen()
     try:
         session = Session(args, started)
@@ -58,12 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt.heard()
         again = " ".join(["python", "search/run.py", *(argv or sys.argv[1:])])
         print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
-        print(f"    {again}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(INTERRUPTED)  # Ray's processes end with their driver; its threads won't
-    finally:
-        if session is not None:
-            session.close()
+        print(f"    {again}", file=sys.stderr)
+        return INTERRUPTED
     if args.json:
         print(json.dumps(summary))
     return DONE if summary["best_chain"] or summary["budget_spent"] else FAILED
@@ -71,4 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # Ray's processes end with their driver; its threads won't

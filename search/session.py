@@ -349,7 +349,3 @@ class Session:
         self._say(f"report    {self.out / 'report' / 'index.html'}")
         self._say(f"backbone  {self.out / 'best'}")
         self._say(f"compare   {self.tracker.command}")
-
-    def close(self) -> None:
-        if self.cluster is not None:
-            self.cluster.close()

@@ -155,9 +155,6 @@ class Cluster:
         """The resources of each node that is alive."""
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
-    def close(self) -> None:
-        ray.shutdown()
-
     def _start(self, common: dict[str, Any]) -> None:
         cpus = cores()
         local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
