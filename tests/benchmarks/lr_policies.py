@@ -180,11 +180,12 @@ def decide(row: Row, rows: Sequence[Row], rungs: Rungs, centred: bool) -> tuple[
         )
         middle = decide(single, rows, rungs, False)[0]
         only = [f"{rate:g}" for rate in near(tuple(map(float, only)), float(middle))]
-    alive, done, cost = only, 0, 0.0
+    alive, looks, cost = only, [0], 0.0
     for part, left in rungs(len(only)):
-        cost += len(alive) * (part - done) / PARTS
-        ranked = sorted(alive, key=lambda rate: (-row["scores"][rate][part - 1], float(rate)))
-        alive, done = sorted(ranked[:left], key=float), part
+        cost += len(alive) * (part - looks[-1]) / PARTS
+        looks = [*looks, part] if row["task"] == TUNING else [part]  # the best look so far counts
+        best_of = {r: max(row["scores"][r][look - 1] for look in looks if look) for r in alive}
+        alive = sorted(sorted(alive, key=lambda r: (-best_of[r], float(r)))[:left], key=float)
     return alive[0], cost
 
 
