@@ -56,7 +56,7 @@ def test_a_cluster_that_grows_holds_more_groups():
 
 
 COMING_UP = """
-import json, sys, time
+import json, os, sys, time
 import ray
 from search import environment, pool
 from search.broker import Broker, Settings
@@ -92,7 +92,8 @@ broker.lease.remote("group-1")
 seen.append(soon(3))
 broker.lease.remote("group-0")
 seen.append(soon(4))
-print(json.dumps(seen))
+print(json.dumps(seen), flush=True)
+os._exit(0)  # as the command ends: its thread still waits for a group
 """
 
 
