@@ -83,7 +83,8 @@ class Pool:
         return max(1, len(self.threads))
 
     def start(self) -> None:
-        threading.Thread(target=self._watch, daemon=True).start()
+        self.watcher = threading.Thread(target=self._watch, daemon=True)
+        self.watcher.start()
 
     def join(self) -> None:
         """Wait for the groups to end, which they do once the broker has told them to stop."""
@@ -91,6 +92,11 @@ class Pool:
         deadline = time.monotonic() + JOIN_SECONDS
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+    def ended(self) -> bool:
+        """Whether nothing of it needs Ray any more; never before `stopping` is set."""
+        self.watcher.join(timeout=1.0)
+        return not any(thread.is_alive() for thread in (self.watcher, *self.threads))
 
     def _watch(self) -> None:
         while not self.stopping.is_set():

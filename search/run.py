@@ -11,7 +11,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -64,9 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE if summary["best_chain"] or summary["budget_spent"] else FAILED
 
 
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    status = main()
+def leave(status: int) -> NoReturn:
+    """End at once: threads of worker groups that come up can't be ended, nor do without Ray."""
+    import psutil
+
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # Ray's processes end with their driver; its threads won't
+    for process in psutil.Process().children(recursive=True):  # of a Ray that is still there
+        with suppress(psutil.Error):
+            process.kill()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    leave(main())

@@ -183,7 +183,8 @@ class Cluster:
 class Engine:
     """Broker and worker groups, which begin to come up at once, and Tune once `run` is called.
 
-    A context manager; after it no group is started again.
+    A context manager; after it no group is started again, and Ray is shut down unless groups that
+    are still coming up need it.
     """
 
     def __init__(
@@ -203,6 +204,8 @@ class Engine:
     def __exit__(self, *of_the_error: object) -> None:
         self.pool.stopping.set()
         shutil.rmtree(self.scratch, ignore_errors=True)
+        if self.pool.ended():
+            ray.shutdown()
 
     def run(
         self, questions: Questions, ready: Proposal, show: Callable[[dict[str, Any]], None]
