@@ -69,7 +69,7 @@ class Crew:
 
 
 class Pool:
-    """Keeps as many groups as fit serving the broker until `join`."""
+    """Keeps as many groups as fit serving the broker until `stopping` is set."""
 
     def __init__(self, crew: Crew, broker: Any, served: Mapping[str, str], scratch: Path) -> None:
         """broker: the actor; served: its `broker` name and `namespace`, for the workers."""
@@ -87,8 +87,10 @@ class Pool:
         self.watcher.start()
 
     def join(self) -> None:
-        """Wait for the groups to end, which they do once the broker has told them to stop."""
-        self.stopping.set()
+        """Wait for the groups to end, which they do once the broker has told them to stop.
+
+        `stopping` must be set: without it a group that broke would be started again.
+        """
         deadline = time.monotonic() + JOIN_SECONDS
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -7,13 +7,10 @@ python search/run.py --space isic3 --dry-run          # the plan, nothing traine
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -66,18 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE if summary["best_chain"] or summary["budget_spent"] else FAILED
 
 
-def leave(status: int) -> NoReturn:
-    """End at once: threads of worker groups that come up can't be ended, nor do without Ray."""
-    import psutil
-
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for process in psutil.Process().children(recursive=True):  # of a Ray that is still there
-        with suppress(psutil.Error):
-            process.kill()
-    os._exit(status)
-
-
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from search.leaving import leave
+
     leave(main())

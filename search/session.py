@@ -183,7 +183,6 @@ class Session:
         self._say(self._headline())
         self._say(f"data {self._data_line()}")
         self.tracker = Tracker(self.args.tracking_uri, self.space.name, self.out)
-        self.tracker.connect()
         self.store = StageStore(self.space.store)
         weights = self._weights()
         self.images = Images(self.space)
@@ -197,7 +196,8 @@ class Session:
             )
             before, ready = set(self.store.keys()), self.questions.next()
         with self._engine() if ready else nullcontext() as engine:
-            self._decode()  # while the worker groups come up
+            self.tracker.connect()  # while the worker groups come up
+            self._decode()
             with full_disk_explained(self.space.store):
                 try:
                     trained = self._train(engine, ready) if engine and ready else set()

@@ -1,6 +1,6 @@
 """MLflow: a parent run for the search, a child run for every chain. The only importer of mlflow.
 
-    tracker = Tracker(uri=None, experiment="isic3", out=out)
+    tracker = Tracker(uri=None, experiment="isic3", out=out)    # UserError if nothing is there
     tracker.connect()                  # UserError now, rather than after hours of training
     tracker.mirror(table, plan, info, summary, store, out)     # or start, log_chain, finish
 
@@ -72,6 +72,7 @@ class Tracker:
 
     def __init__(self, uri: str | None, experiment: str, out: Path) -> None:
         self.uri = uri or f"sqlite:///{Path.cwd() / DATABASE}"
+        _check_reachable(self.uri)
         self.local = uri is None
         self.experiment, self.out = experiment, out
         self.lost = False
@@ -87,8 +88,7 @@ class Tracker:
         return "mlflow ui" if self.local else f"mlflow ui --backend-store-uri {self.uri}"
 
     def connect(self) -> None:
-        """Reach the server, create the schema and the experiment; UserError if that fails."""
-        _check_reachable(self.uri)
+        """Import mlflow, create the schema and the experiment; UserError if that fails."""
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:

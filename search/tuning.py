@@ -9,7 +9,6 @@ Each epoch of its fine-tuning is one result of the trial, after which Tune may s
 """
 
 import logging
-import shutil
 import socket
 import threading
 import uuid
@@ -22,6 +21,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from search import leaving
 from search.broker import Broker, Curve, Settings
 from search.plan import Plan
 from search.pool import Crew, Pool
@@ -184,13 +184,14 @@ class Engine:
     """Broker and worker groups, which begin to come up at once, and Tune once `run` is called.
 
     A context manager; after it no group is started again, and Ray is shut down unless groups that
-    are still coming up need it.
+    are still coming up need it. The groups end while the block goes on after `run`.
     """
 
     def __init__(
         self, plan: Plan, settings: Settings, crew: Crew, namespace: str, scratch: Path
     ) -> None:
         self.scratch = scratch
+        leaving.without(scratch)
         self.served = {"broker": BROKER, "namespace": namespace}
         actor: Any = ray.remote(Broker).options(name=BROKER, num_cpus=0, max_concurrency=1000)
         self.broker = actor.remote(plan, settings)
@@ -201,9 +202,10 @@ class Engine:
     def __enter__(self) -> "Engine":
         return self
 
-    def __exit__(self, *of_the_error: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.pool.stopping.set()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        if error is None:
+            self.pool.join()
         if self.pool.ended():
             ray.shutdown()
 
@@ -221,7 +223,7 @@ class Engine:
             status = ray.get(broker.status.remote())
             show(status)
             ray.get(broker.stop.remote())
-            self.pool.join()
+            self.pool.stopping.set()
             return status
         finally:
             over.set()

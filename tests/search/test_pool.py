@@ -62,7 +62,7 @@ from search import environment, pool
 from search.broker import Broker, Settings
 from search.plan import Plan
 from search.pool import Crew, Pool
-from search.run import leave
+from search.leaving import leave
 from search.space import load
 from trainables.spec import Runtime
 
