@@ -120,7 +120,7 @@ class Broker:
                 await self._ensure(spec, label)
             manifest = await self._scored(proposal, label)
         except Stopped:
-            return float("nan"), self.states[label]["reason"]
+            return float("nan"), self.states[label].get("reason", "interrupted")
         except StageFailed as failed:
             self.states[label] = {"state": "failed", "reason": str(failed)}
             return float("nan"), str(failed)
@@ -137,7 +137,7 @@ class Broker:
             try:
                 return await self._ensure(self.plan.downstream(proposal), label)
             except Stopped:
-                if label in self.dropped:
+                if label in self.dropped or self.stopping:
                     raise
 
     async def _ensure(self, spec: Spec, label: str) -> Manifest:
@@ -277,7 +277,9 @@ class Broker:
         return held.lease.job
 
     def _unwanted(self, job: Job) -> bool:
-        return job.name in self.dropped and isinstance(job.spec, DownstreamSpec)
+        """After an interrupt nothing is: what is in work leaves a checkpoint."""
+        scored = isinstance(job.spec, DownstreamSpec)
+        return self.stopping or (scored and job.name in self.dropped)
 
     def _drop(self, job: Job) -> None:
         self.futures.pop(job.key, None)
@@ -315,6 +317,7 @@ class Broker:
                     await self._lost(group, f"its group was silent for {LEASE_SECONDS:.0f} s")
 
     async def stop(self) -> None:
+        """Groups end, those at work soon."""
         async with self.arrived:
             self.stopping = True
             self.arrived.notify_all()

@@ -16,6 +16,7 @@ from typing import Any
 
 from search.proposal import Proposal
 from search.stopping import Stop
+from trainables.errors import UserError
 from trainables.spec import Score, digest
 
 
@@ -24,7 +25,13 @@ class Journal:
 
     def __init__(self, out: Path, identity: dict[str, Any]) -> None:
         self.path = out / f"journal-{digest(identity)}.jsonl"
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+        except OSError as error:
+            raise UserError(
+                f"--out {out}: {error.strerror}; want a folder that can be written to"
+            ) from None
 
     def replay(self) -> tuple[list[Proposal], dict[Proposal, Score | None]]:
         """All that was asked, and what was told of it; failures are forgotten and tried again."""

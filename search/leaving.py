@@ -6,6 +6,7 @@ of Ray is killed, and then what its processes have written is removed.
 
 import os
 import shutil
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +23,11 @@ def without(folder: Path) -> None:
 def leave(status: int) -> NoReturn:
     import psutil
 
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
     children = psutil.Process().children(recursive=True)
     for process in children:
         with suppress(psutil.Error):

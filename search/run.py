@@ -7,8 +7,10 @@ python search/run.py --space isic3 --dry-run          # the plan, nothing traine
 
 import argparse
 import json
+import shlex
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         interrupt.heard()
-        again = " ".join(["python", "search/run.py", *(argv or sys.argv[1:])])
+        again = shlex.join(["python", "search/run.py", *(argv or sys.argv[1:])])
         print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
         print(f"    {again}", file=sys.stderr)
         return INTERRUPTED
@@ -67,4 +69,13 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from search.leaving import leave
 
-    leave(main())
+    try:
+        status = main()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else FAILED
+    except KeyboardInterrupt:  # once more, while the first one was answered
+        status = INTERRUPTED
+    except BaseException:
+        traceback.print_exc()
+        status = FAILED
+    leave(status)

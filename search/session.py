@@ -179,6 +179,7 @@ class Session:
         from search.journal import Journal
         from search.store import StageStore, full_disk_explained
         from search.tracking import Tracker
+        from trainables.preflight import check_gpus
 
         self._say(self._headline())
         self._say(f"data {self._data_line()}")
@@ -187,6 +188,8 @@ class Session:
         weights = self._weights()
         self.images = Images(self.space)
         self.images.check()
+        if self.args.address is None:
+            check_gpus(self.gpus, self.space.profile.precision)
         self.plan = Plan(self.space, self.images.digest(), weights, self.store.rate)
         self._check_space()
         journal = Journal(self.out, self.plan.identity())

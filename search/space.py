@@ -291,9 +291,11 @@ def _check_tasks(space: Space) -> None:
 
 def _check_sizes(space: Space) -> None:
     profile = space.profile
-    for key in ("image_size", "cache_size", "bn_groups", "batch", "downstream_batch", "epochs"):
-        if getattr(profile, key) <= 0:
-            raise UserError(f"profile.{key}: came {getattr(profile, key)}; want more than 0")
+    for key, value in vars(profile).items():
+        if isinstance(value, int | float) and key != "warmup" and not value > 0:
+            raise UserError(f"profile.{key}: came {value}; want more than 0")
+    if not 0 <= profile.warmup < 1:
+        raise UserError(f"profile.warmup: came {profile.warmup}; want 0 <= x < 1")
     for key in ("batch", "downstream_batch"):
         if getattr(profile, key) % profile.bn_groups:
             raise UserError(
@@ -341,6 +343,10 @@ def _check_runtime(space: Space) -> None:
             f"runtime.workers: came {workers}; profile.bn_groups = {groups} allows "
             f"{', '.join(map(str, allowed))} (raise profile.bn_groups for more)"
         )
+    for key, value in vars(space.runtime).items():
+        least = 0 if key == "checkpoint_seconds" else 1
+        if key not in ("workers", "groups_per_gpu") and value is not None and not value >= least:
+            raise UserError(f"runtime.{key}: came {value}; want {least} or more")
     shared = space.runtime.groups_per_gpu
     if shared is not None and (shared < 1 or (shared > 1 and workers > 1)):
         raise UserError(

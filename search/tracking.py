@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from search.plan import Plan
-from search.report import points
+from search.report import duplicates, points
 from search.report.stored import Store
 from search.report.table import Row, Table
 from search.results import RunInfo
@@ -164,7 +164,10 @@ class Tracker:
             return
         run_id = self._parent.info.run_id
         self._log(self._parent, {}, list(points.summary_metrics(summary)))
-        self._open.log_artifacts(run_id, str(report_dir), "report")
+        for path in sorted(report_dir.iterdir()):
+            if path.name != duplicates.FILE:  # names of images and patients stay here
+                send = self._open.log_artifacts if path.is_dir() else self._open.log_artifact
+                send(run_id, str(path), f"report/{path.name}" if path.is_dir() else "report")
         if table.best:
             self._open.set_tag(run_id, "best_chain", table.best.chain)
             self._register(table.best, best_dir)

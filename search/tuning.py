@@ -34,7 +34,7 @@ from trainables.processor import cores
 BROKER = "broker"
 POLL_SECONDS = 0.5
 STATUS_SECONDS = 10.0  # for the broker to answer
-SLOTS = {"driver_slot": 1.0}
+SLOT = "driver_slot"
 log = logging.getLogger(__name__)
 
 
@@ -158,7 +158,7 @@ class Cluster:
     def _start(self, common: dict[str, Any]) -> None:
         cpus = cores()
         local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
-        local |= {"resources": {"driver_slot": 2.0 * cpus + 2}}
+        local |= {"resources": {SLOT: 2.0 * cpus + 2}}
         try:
             ray.init(**local, **common)
         except Exception as error:  # Ray gives a busy machine 30 s and raises nothing finer
@@ -176,8 +176,13 @@ class Cluster:
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"--address {address}: no Ray cluster answers ({reason}); want HOST:PORT of a "
-                "running head (`ray start --head`), `auto`, or leave it out to use this machine"
+                "running head (cluster.yaml), `auto`, or leave it out to use this machine"
             ) from None
+        if not ray.cluster_resources().get(SLOT):
+            raise UserError(
+                f"--address {address}: its head has no `{SLOT}`, which trials hold; start it as "
+                f"cluster.yaml does: ray start --head --resources='{{\"{SLOT}\": 32}}'"
+            )
 
 
 class Engine:
@@ -222,17 +227,17 @@ class Engine:
             _tuner(searcher, EarlyStop(searcher, broker), limit, self.scratch).fit()
             status = ray.get(broker.status.remote())
             show(status)
-            ray.get(broker.stop.remote())
-            self.pool.stopping.set()
             return status
         finally:
+            self.pool.stopping.set()
+            broker.stop.remote()
             over.set()
             watcher.join(timeout=5)
 
 
 def _tuner(searcher: PolicySearch, scheduler: EarlyStop, limit: int, scratch: Path) -> tune.Tuner:
     return tune.Tuner(
-        tune.with_resources(ChainTrial, SLOTS),
+        tune.with_resources(ChainTrial, {SLOT: 1.0}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,

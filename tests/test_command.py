@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -169,7 +173,7 @@ def test_the_best_backbone_loads(exhaustive):
 
 
 def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path):
-    process = start(tmp_path, "tasks.moco.params.temperature=0.3")
+    process = start(tmp_path, "tasks.moco.params.temperature=0.3", "--out", "with space")
     time.sleep(15)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -178,6 +182,7 @@ def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path):
     assert time.monotonic() - asked < 20
     assert "run again" in err
     assert "search/run.py --space isic3 profile=smoke" in err
+    assert err.rstrip().endswith("--out 'with space'")
     assert "Traceback" not in err
 
 
@@ -217,6 +222,9 @@ def test_two_workers_give_the_stage_that_one_gives(exhaustive, tmp_path):
         (["--space", "isic3", "--budget", "0"], "budget"),
         (["--space", "isic3", "profile=smoke", "profile.batch=2048"], "batch of 2048 images"),
         (["--space", "isic3", "profile=smoke", "tasks.odc.params.clusters=600"], "clusters"),
+        (["--space", "isic3", "profile=smoke", "runtime.threads=-1"], "runtime.threads: came -1"),
+        (["--space", "isic3", "profile=smoke", "profile.warmup=2"], "profile.warmup: came 2"),
+        (["--space", "isic3", "profile=smoke", "--out", "/dev/null/x"], "--out /dev/null/x"),
         (["--space", "isic3", "--data", ".", "data=demo"], "data=demo"),
         (["--space", "isic3", "profile=smoke", "baselines.imagenet=none.pth"], "none.pth"),
         (
@@ -235,6 +243,51 @@ def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, said):
     assert len(errors) == 1, done.stderr
     assert said in errors[0]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU here can be used")
+def test_gpus_that_pytorch_cannot_use_are_bad_input(tmp_path):
+    command = [*RUN, "profile=smoke"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "0,1"},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: GPUs: 2 here, but PyTorch")
+    assert "CUDA_VISIBLE_DEVICES=" in done.stderr
+
+
+def test_a_cluster_without_slots_for_trials_is_bad_input():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environ = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    head = subprocess.Popen(
+        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=1",
+         f"--port={port}", "--include-dashboard=false", f"--temp-dir=/tmp/ray-{port}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ,
+    )  # fmt: skip
+    try:
+        command = [*RUN, "profile=smoke", "--address", f"127.0.0.1:{port}"]
+        done = _until(lambda run: "no Ray cluster answers" not in run.stderr, command, environ)
+    finally:
+        everything = [*psutil.Process(head.pid).children(recursive=True), head]
+        for process in everything:
+            process.kill()
+        head.wait(timeout=30)
+        shutil.rmtree(f"/tmp/ray-{port}", ignore_errors=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "driver_slot" in done.stderr
+    assert "ray start --head --resources=" in done.stderr
+
+
+def _until(good, command, environ):
+    """The first run of the command that is good: what it talks to is coming up."""
+    for _ in range(20):
+        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120)
+        if good(done):
+            break
+    return done
 
 
 def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):

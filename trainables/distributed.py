@@ -25,6 +25,14 @@ def all_gather(x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def gather(value: str) -> list[str]:
+    """What every rank has to say, in rank order."""
+    said = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(said, value)
+    return said
+
+
 @torch.no_grad()
 def all_mean(x: Tensor) -> Tensor:
     """The mean over ranks, elementwise; a new tensor."""

@@ -8,6 +8,7 @@ so that neither the host nor the training stream waits for them. What a step get
 and step alone, never on what was read ahead.
 """
 
+import functools
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -39,9 +40,9 @@ class Feed:
         self.epoch_steps = len(index) // global_batch
         self.waited = 0.0  # seconds that `batch` waited for pixels, in all
         self._orders: dict[int, NDArray[np.int64]] = {}  # of the one epoch read last
-        self._pool = ThreadPoolExecutor(1, "feed")
         self._ahead: tuple[int, Future[Read]] | None = None
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _stream(device) if device.type == "cuda" else None
+        self._pool = ThreadPoolExecutor(1, "feed", _settle, (self._stream,))
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch; a pass takes every image at most once."""
@@ -78,3 +79,15 @@ class Feed:
         with torch.cuda.stream(self._stream):
             moved = positions.pin_memory().to(self.device, non_blocking=True)
             return self.pixels(positions), moved
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all feeds: memory that a stream has used is used again by that stream only."""
+    return torch.cuda.Stream(device)
+
+
+def _settle(stream: torch.cuda.Stream | None) -> None:
+    """A new thread is on the first GPU, and would take memory there."""
+    if stream:
+        torch.cuda.set_device(stream.device)

@@ -34,6 +34,7 @@ from trainables.step import Step, place
 Report = Callable[[dict[str, Any]], object]
 SCORE = "balanced_accuracy"  # what `evaluate` is judged by
 CONFUSED = 8  # batches that a task's confusion is counted over
+PATIENCE = 30  # times as long as the last checkpoint took, at least, until the next
 
 
 @dataclass
@@ -78,7 +79,8 @@ class Loop:
         self.rates = self.training.lr.range
         self._begun: dict[str, Tensor] = {}
         self.feed = Feed(self.data, self.index, self.training.global_batch, self.seed, self.device)
-        self._unwanted = False  # known to rank 0 alone
+        self._unwanted = False  # known to rank 0 alone, as is
+        self._interval = self.runtime.checkpoint_seconds
 
     def train(self) -> Outcome:
         """The LR policy's runs, then the full one; what is behind us is not done again."""
@@ -181,7 +183,7 @@ class Loop:
         names = list(self._pending[0])
         values = torch.stack([torch.stack([m[n].float() for n in names]) for m in self._pending])
         waited = time.perf_counter() - self._checkpointed
-        due = torch.full_like(values[:1], float(waited > self.runtime.checkpoint_seconds))
+        due = torch.full_like(values[:1], float(waited > self._interval and not distributed.rank()))
         unwanted = torch.full_like(due, float(self._unwanted))
         means = distributed.all_mean(torch.cat([values, due, unwanted])).tolist()
         fresh = [dict(zip(names, row, strict=True)) for row in means[:-2]]
@@ -255,9 +257,12 @@ class Loop:
         }
 
     def _checkpoint(self) -> None:
+        begun = time.perf_counter()
         if distributed.rank() == 0:
             self.progress.save(self.out_dir)
         self._checkpointed = time.perf_counter()
+        took = self._checkpointed - begun
+        self._interval = max(self.runtime.checkpoint_seconds, PATIENCE * took)
 
     def _confusion(self, task: Task) -> list[list[int]] | None:
         """Of a trained task with fixed answers, over a few batches it would have seen next."""

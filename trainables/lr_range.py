@@ -37,6 +37,7 @@ def halving(policy: LRPolicy, steps: int, advance: Advance, drop: Drop) -> float
         alive = sorted(ranked[:left])
         for rate in ranked[left:]:
             drop(rate)
+    drop(alive[0])
     return alive[0]
 
 

@@ -1,9 +1,12 @@
-"""Refuse what cannot be trained on these images before an image is decoded."""
+"""Refuse what cannot be trained on these images, or here, before an image is decoded."""
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from trainables import plugins
 from trainables.data import Table
+from trainables.errors import UserError
 from trainables.loop import context
 from trainables.spec import DownstreamSpec, StageSpec
 from trainables.splits import Index, subset
@@ -21,3 +24,20 @@ def check(
         known = context(spec.training, len(train), spec.augment, spec.seed, unknown, unknown)
         if isinstance(spec, StageSpec):
             plugins.load("trainables.pretext", spec.pretext).check(spec.params, known)
+
+
+def check_gpus(count: int, precision: str) -> None:
+    """UserError if PyTorch can't use the `count` GPUs of this machine, or not at this precision."""
+    if not count:
+        return
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"GPUs: {count} here, but PyTorch {torch.__version__} can't use them; its CUDA "
+            f"{torch.version.cuda} may need a newer driver (see `nvidia-smi`): update it, or hide "
+            "the GPUs with CUDA_VISIBLE_DEVICES= (empty)"
+        )
+    if precision == "bfloat16" and torch.cuda.get_device_capability()[0] < 8:
+        raise UserError(
+            f"profile.precision: came bfloat16, which a {torch.cuda.get_device_name()} only "
+            "emulates; give profile.precision=float32"
+        )

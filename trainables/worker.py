@@ -55,9 +55,12 @@ def _serve_one(broker: Any, group: str, lease: Lease) -> None:
         answer.fail(str(failed), final=True)
     except Exception as broken:
         reason = f"{type(broken).__name__}: {broken}".splitlines()[0]
+        if memory := isinstance(broken, torch.OutOfMemoryError):
+            reason += " (make profile.batch smaller, or give runtime.groups_per_gpu=1)"
         answer.fail(reason, final=False, trace=traceback.format_exc())
-        if distributed.world_size() > 1:
-            raise  # the other ranks may hang in a collective: let Ray restart the group
+        hurt = torch.cuda.is_available() and not memory  # nothing may work in it any more
+        if distributed.world_size() > 1 or hurt:
+            raise  # nor the other ranks, which may hang in a collective: Ray restarts the group
     else:
         answer.finish(result)
 
@@ -69,9 +72,7 @@ def perform(job: Job, report: Any) -> dict[str, Any]:
         torch.set_num_threads(runtime.threads)
     parent, out = job.parent_dir and Path(job.parent_dir), Path(job.out_dir)
     report({"phase": "starting"})
-    data = _data(job.spec.data, job.data_root, job.cache_dir)
-    if data.digest != job.spec.data_digest:
-        raise StageFailed(f"the images on this node differ from the driver's ({job.data_root})")
+    data = _data(job)
     if isinstance(job.spec, StageSpec):
         result = train_stage(job.spec, runtime, data, parent or None, out, report)
     else:
@@ -88,7 +89,22 @@ def _device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _data(spec: DataSpec, root: str | None, cache_dir: str) -> Prepared:
+def _data(job: Job) -> Prepared:
+    """StageFailed on every rank if one of them has not the driver's images."""
+    found: Prepared | None = None
+    problem = f"the images on a node differ from the driver's ({job.data_root})"
+    try:
+        found = _open(job.spec.data, job.data_root, job.cache_dir)
+    except UserError as error:
+        problem = str(error)
+    good = found is not None and found.digest == job.spec.data_digest
+    if problems := [said for said in distributed.gather("" if good else problem) if said]:
+        raise StageFailed(problems[0])
+    assert found is not None
+    return found
+
+
+def _open(spec: DataSpec, root: str | None, cache_dir: str) -> Prepared:
     key = repr((spec, root, cache_dir))
     if key not in _opened:
         folder = prepare(spec, Path(root) if root else None, Path(cache_dir))

@@ -27,14 +27,11 @@ HERE = Path(__file__).parent
 DOWNSTREAM = "downstream"
 NAMES = (*small.TASKS, DOWNSTREAM)
 STEPS = 10
-RATES = {
-    "byol": 1e-4,
+RATES = dict.fromkeys(NAMES, 1e-4) | {
     "moco": 5e-5,
     "odc": 1e-3,
     "relative_location": 3e-5,
-    "rotation": 1e-4,
     "swav": 3e-5,
-    DOWNSTREAM: 1e-4,
 }
 
 

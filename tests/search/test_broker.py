@@ -353,3 +353,21 @@ def test_a_group_whose_lease_is_not_its_own_any_more_may_end(settings, plan):
         return ended
 
     assert asyncio.run(main())
+
+
+def test_after_an_interrupt_what_is_in_work_ends_soon(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        lease = await broker.lease("g")
+        assert isinstance(lease.job.spec, StageSpec)
+        assert not broker.heartbeat("g", lease.number, {"step": 1})
+        await broker.stop()
+        assert broker.heartbeat("g", lease.number, {"step": 2})
+        broker.end("g", lease.number)  # it has left a checkpoint
+        assert await broker.lease("g") == "stop"
+        return await asked
+
+    accuracy, reason = asyncio.run(main())
+    assert math.isnan(accuracy)
+    assert reason == "interrupted"

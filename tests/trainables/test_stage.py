@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from safetensors.torch import load_file
 
 from search.proposal import Proposal
 from tests.trainables import small
+from trainables import distributed, loop
 from trainables.checkpoint import NAME, Progress
 from trainables.downstream.finetune import finetune
 from trainables.errors import StageFailed, UserError
+from trainables.job import Job
 from trainables.spec import Runtime
 from trainables.stage import BACKBONE, train_stage
 
@@ -157,6 +161,53 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     ]
     assert math.isclose(100 * np.mean(hits), expected["balanced_accuracy"])
     assert expected["ci_low"] <= expected["balanced_accuracy"] <= expected["ci_high"]
+
+
+def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch):
+    """A step takes a second of this clock, writing the checkpoint five: 150 until the next."""
+    now, saved = [0.0], []
+
+    def clock():
+        now[0] += 1.0
+        return now[0]
+
+    def save(*_):
+        saved.append(now[0])
+        now[0] += 5.0
+
+    monkeypatch.setattr(loop.time, "perf_counter", clock)
+    monkeypatch.setattr(Progress, "save", save)
+    spec = stage(data, "rotation", "tasks.rotation.lr_range=[0.01]", "profile.epochs=8")
+    runtime = Runtime(threads=1, log_every=1, checkpoint_seconds=0)
+    train_stage(spec, runtime, data, None, tmp_path, quiet)
+    assert len(saved) > 1
+    assert min(after - before for before, after in pairwise(saved)) >= loop.PATIENCE * 5
+
+
+def _other_images(rank, folder, data_dir):
+    """Rank 1 has other images than the driver; both say so and live on."""
+    import torch.distributed as dist
+
+    from trainables import worker
+
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    prepared = worker.open_cache(data_dir)
+    digest = prepared.digest if rank == 0 else "another"
+    worker._open = lambda *_: replace(prepared, digest=digest)
+    spec = stage(prepared, "rotation")
+    job = Job("key", "rotation", spec, None, str(folder), None, "", RUNTIME, None)
+    with pytest.raises(StageFailed, match="images on a node differ"):
+        worker.perform(job, quiet)
+    assert distributed.gather(str(rank)) == ["0", "1"]
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("data")
+def test_images_that_differ_on_one_rank_fail_the_stage_on_all(tmp_path):
+    data_dir = next(p.parent for p in tmp_path.parent.glob("cache*/*/manifest.json"))
+    torch.multiprocessing.spawn(_other_images, (tmp_path, data_dir), nprocs=2)
 
 
 def _rank(rank, world, folder, specs, data_dir):

@@ -17,7 +17,7 @@ import importlib.util
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 
 from trainables.bench import figure, public
 from trainables.bench.images import BUILT, Images, build_rate, collect, read_rate
-from trainables.bench.measure import Measured, race
+from trainables.bench.measure import Measured, built, race
 from trainables.bench.pipelines import Ours, Pipeline, Public
 from trainables.bench.recipes import Recipes
 from trainables.errors import UserError
@@ -72,16 +72,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "throughput.json").write_text(json.dumps(result, indent=1))
-    figure.draw(result, args.out / "throughput.png")
+    except KeyboardInterrupt:
+        print("\ninterrupted; the tasks measured so far are written", file=sys.stderr)
+        return 130
     print(f"{args.out / 'throughput.json'}, {args.out / 'throughput.png'}")
     if args.json:
         print(json.dumps(result))
     return 0
 
 
+def write(result: dict[str, Any], out: Path) -> None:
+    (out / "throughput.json").write_text(json.dumps(result, indent=1))
+    figure.draw(result, out / "throughput.png")
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Task after task; what is measured is written at once."""
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {args.out}: {error.strerror}; want a folder to write to") from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipes = Recipes(args.profile, device)
     data = recipes.data((args.dataset or "isic2019") if args.data else "folder")
@@ -94,14 +104,17 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         print(heading())
         for task in args.tasks:
             stage = recipes.stage(task, data, images.prepared)
-            found = race(
-                pipelines(stage, images, device),
-                stage.training.global_batch,
-                args.seconds,
-                device,
-            )
+            try:
+                raced = pipelines(stage, images, device)
+                found = race(raced, stage.training.global_batch, args.seconds, device)
+            except torch.OutOfMemoryError as error:
+                print(f"{task:18}{str(error).splitlines()[0]}", flush=True)
+                continue
             result["tasks"][task] = summary(found)
             print(line(task, result["tasks"][task]), flush=True)
+            write(result, args.out)
+    if not result["tasks"]:
+        raise UserError(f"--profile {args.profile}: no task fits the memory; want a smaller one")
     return result
 
 
@@ -129,20 +142,20 @@ def about(recipes: Recipes, images: Images, device: torch.device) -> dict[str, A
 def pipelines(stage: StageSpec, images: Images, device: torch.device) -> dict[str, Pipeline]:
     """Those there are of the task, each with a model of its own."""
     ctx = Ours.context_of(stage, images)
-    found: dict[str, Pipeline] = {
-        "ours": Ours(stage, images, device),
-        "limit": Ours(stage, images, device, "resident"),
-        "step alone": Ours(stage, images, device, "resident", made=True),
+    make: dict[str, Callable[[], Pipeline]] = {
+        "ours": lambda: Ours(stage, images, device),
+        "limit": lambda: Ours(stage, images, device, "resident"),
+        "step alone": lambda: Ours(stage, images, device, "resident", made=True),
     }
     if stage.pretext in public.OF_TASK:
         views = public.OF_TASK[stage.pretext](stage, ctx)
-        found["torchvision"] = Public(stage, images, device, cores(), views)
+        make["torchvision"] = lambda: Public(stage, images, device, cores(), views)
     if HAS_LIGHTLY:
         from trainables.bench import of_lightly
 
         if stage.pretext in of_lightly.OF_TASK:
-            found["lightly"] = of_lightly.Lightly(stage, ctx, images, device, cores())
-    return found
+            make["lightly"] = lambda: of_lightly.Lightly(stage, ctx, images, device, cores())
+    return {name: built(one, device) for name, one in make.items()}
 
 
 def summary(found: dict[str, Measured]) -> dict[str, Any]:

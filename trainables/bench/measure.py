@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
@@ -19,7 +20,7 @@ class Measured:
 
     rates: list[float]  # images/s of each turn
     waiting: float  # share of the time without data
-    memory: int  # bytes: on a GPU those allocated at most, else of all processes (PSS)
+    memory: int  # bytes: on a GPU its own at most; else those of all processes (PSS)
 
     @property
     def rate(self) -> float:
@@ -52,6 +53,7 @@ def race(
 
 def turn(pipeline: Pipeline, seconds: float, device: torch.device) -> tuple[int, float, float, int]:
     """Steps made, seconds spent, seconds waited for data, bytes used."""
+    held = _allocated(device)
     pipeline.open()
     for _ in range(pipeline.warm):
         pipeline.step()
@@ -67,7 +69,22 @@ def turn(pipeline: Pipeline, seconds: float, device: torch.device) -> tuple[int,
     spent, used = time.perf_counter() - begun, _memory(device)
     waited = pipeline.waited - before
     pipeline.close()
+    if device.type == "cuda":
+        used += pipeline.held - held
+        pipeline.held += _allocated(device) - held
     return steps, spent, waited, used
+
+
+def built(make: Callable[[], Pipeline], device: torch.device) -> Pipeline:
+    """A pipeline that knows what it holds of a GPU between its turns."""
+    before = _allocated(device)
+    pipeline = make()
+    pipeline.held = _allocated(device) - before
+    return pipeline
+
+
+def _allocated(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def _finish(device: torch.device) -> None:

@@ -38,6 +38,7 @@ class Pipeline:
 
     warm = 2  # steps after `open` before its rate is the lasting one
     waited = 0.0
+    held = 0  # bytes on a GPU between its turns
 
     def open(self) -> None: ...
 

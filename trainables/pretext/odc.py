@@ -12,7 +12,8 @@ weighted labels, times the share of the labels that stay. The loss alone is meas
 that move: it falls where all images drift into one cluster, and a rate that is too high has labels
 that never stay.
 
-Reading whether a cluster is too small makes a GPU wait once a step; all else stays on the device.
+Whether a cluster is too small is asked in a step and read in the next one, before anything else, so
+that no GPU runs dry; the memory is the same as if it were mended at once.
 """
 
 import math
@@ -72,9 +73,26 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Centroids are plain means. Summed in any order on a GPU: hence the mean over ranks."""
+        """Centroids are plain means; GPUs of two kinds round differently: the mean over ranks."""
         fresh = means(self.bank, self.labels, self.centroids)
         self.centroids.copy_(distributed.all_mean(fresh))
+
+
+class Asked:
+    """A bool on the device, on its way to the host while what is queued after it goes on."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value, self.arrived = value, None
+        if value.is_cuda:
+            self.value = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self.value.copy_(value, non_blocking=True)
+            self.arrived = torch.cuda.Event()
+            self.arrived.record()
+
+    def answer(self) -> bool:
+        if self.arrived:
+            self.arrived.synchronize()
+        return bool(self.value)
 
 
 class Plugin(Task):
@@ -91,6 +109,7 @@ class Plugin(Task):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self.memory = Memory(context.images, self.clusters, hidden // 2)
+        self.short: Asked | None = None  # is a cluster too small? None: not known
         normal = (context.mean, context.std, context.image_size)
         self.view = View(Preset.of(context.augment), *normal, tuple(params["crop"]))
         self.full = FullView(*normal)
@@ -137,6 +156,7 @@ class Plugin(Task):
         return list(positions.view(count, -1, local)[:, distributed.rank()])
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        sizes = self.mended()
         views = self.view(batch.images, batch.draw)
         hidden = dropout(
             self.neck(self.backbone(views)), self.params["dropout"], batch.draw, self.training
@@ -151,19 +171,27 @@ class Plugin(Task):
             right = (logits.argmax(1) == labels).float()
             accuracy = weighted_mean(right, labels, weights)
             entropy = torch.special.entr(shares(self.memory.labels, self.clusters)).sum()
-            known = {"accuracy": accuracy, "label_entropy": entropy}
-            return loss, known | self.remember(batch, features.detach().float())
+            changed = self.remember(batch, features.detach().float())
+            known = {"accuracy": accuracy, "label_entropy": entropy, "change_ratio": changed}
+            return loss, known | {"largest": sizes.max(), "smallest": sizes.min()}
 
-    def remember(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
-        """Update the memory, the same on every rank; its metrics."""
+    @torch.no_grad()
+    def mended(self) -> Tensor:
+        """The sizes of the clusters, none of them too small."""
+        memory = self.memory
+        if self.short is None or self.short.answer():
+            mend(memory.bank, memory.labels, memory.centroids, self.minimum)
+        return counts(memory.labels, self.clusters)
+
+    def remember(self, batch: Batch, features: Tensor) -> Tensor:
+        """Update the memory, the same on every rank; the share of labels that changed."""
         memory = self.memory
         index, features = (distributed.all_gather(x) for x in (batch.index, features))
         changed = memory.update(index, features, self.params["momentum"])
         if (batch.step + 1) % refresh_every(self.context.epoch_steps) == 0:
             memory.refresh()
-        mend(memory.bank, memory.labels, memory.centroids, self.minimum)
-        sizes = counts(memory.labels, self.clusters).float()
-        return {"change_ratio": changed, "largest": sizes.max(), "smallest": sizes.min()}
+        self.short = Asked((counts(memory.labels, self.clusters) < self.minimum).any())
+        return changed
 
     def chance(self) -> float:
         """Of one who always names the cluster of the largest weight."""
@@ -198,9 +226,12 @@ def counts(labels: Tensor, clusters: int) -> Tensor:
 
 
 def means(bank: Tensor, labels: Tensor, otherwise: Tensor) -> Tensor:
-    """Mean feature of each cluster; that of `otherwise` where it is empty."""
+    """Mean feature of each cluster; that of `otherwise` where it is empty.
+
+    By a product: adding up by index has no fixed order on a GPU, and ranks would part.
+    """
     sizes = counts(labels, len(otherwise))[:, None]
-    sums = torch.zeros_like(otherwise).index_add_(0, labels, bank)
+    sums = F.one_hot(labels, len(otherwise)).to(bank.dtype).T @ bank
     return torch.where(sizes > 0, sums / sizes.clamp(min=1), otherwise)
 
 

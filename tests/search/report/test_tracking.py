@@ -105,6 +105,7 @@ def _check(uri: str) -> None:
     assert len(client.get_metric_history(winner.info.run_id, "stage_2_moco_loss")) == 12
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
     assert {"report/index.html", "report/chains.csv", "report/tree.png"} <= artifacts
+    assert "report/near_duplicates.csv" not in artifacts  # names of images and patients
     assert client.get_model_version_by_alias("isic3-backbone", "best").tags["chain"] == "odc>moco"
 
 

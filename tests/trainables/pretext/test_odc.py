@@ -11,6 +11,7 @@ from pretext_harness import N, context, optimiser, pictures, started, train
 from trainables.backbone import Backbone, group_batch_norm
 from trainables.errors import UserError
 from trainables.plugins import load
+from trainables.pretext import odc
 from trainables.pretext.odc import (
     Memory,
     class_weights,
@@ -148,6 +149,31 @@ def test_no_cluster_empty_while_training():
     history = train(task, optimiser("odc", task, lr=0.1), range(6))
     assert min(row["smallest"] for row in history) >= task.minimum
     assert counts(task.memory.labels, task.clusters).sum() == N
+
+
+def test_mending_a_step_later_changes_nothing(monkeypatch):
+    """Against mending at the end of the step, where clusters soon are too small."""
+    mended = []
+
+    def counted(*args):
+        mended.append(int((counts(args[1], len(args[2])) < args[3]).any()))
+        mend(*args)
+
+    monkeypatch.setattr(odc, "mend", counted)
+    large = {"clusters": 3, "min_cluster": 5}
+    later, at_once = started("odc", large), started("odc", large)
+    remember = at_once.remember
+
+    def mending(*args):
+        changed = remember(*args)
+        memory = at_once.memory
+        mend(memory.bank, memory.labels, memory.centroids, at_once.minimum)
+        return changed
+
+    at_once.remember = mending
+    histories = [train(t, optimiser("odc", t, lr=0.3), range(8)) for t in (later, at_once)]
+    assert histories[0] == histories[1]
+    assert sum(mended) > 0
 
 
 def test_start_fits_batch_norm_to_the_images():
