@@ -39,6 +39,7 @@ ALIAS = "best"
 ENDED = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens as training runs and charts
 HTTP = ("http://", "https://")
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 ENVIRONMENT = {  # read by mlflow when it is imported
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about anyone's data leaves the machine
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -267,6 +268,11 @@ def _check_reachable(uri: str) -> None:
     folder = _database_folder(uri)
     if folder and not folder.is_dir():
         raise UserError(f"--tracking-uri {uri}: there is no folder {folder}")
+    if (scheme := urlsplit(uri).scheme.partition("+")[0]) not in SCHEMES:
+        raise UserError(
+            f"--tracking-uri {uri}: came {scheme or 'no'} scheme; allowed {', '.join(SCHEMES)}: as "
+            "sqlite:///mlflow.db or http://head:5000"
+        )
     if not uri.startswith(HTTP):
         return
     try:

@@ -197,9 +197,15 @@ def test_missing_folder_is_bad_input() -> None:
         Tracker("sqlite:////no/such/mlflow.db", "isic3", Path("out")).connect()
 
 
-def test_unusable_uri_is_bad_input() -> None:
-    with pytest.raises(UserError, match="tracking-uri nonsense://x"):
-        Tracker("nonsense://x", "isic3", Path("out")).connect()
+@pytest.mark.parametrize("uri", ["nonsense://x", "./mlruns"])
+def test_unusable_uri_is_bad_input_before_mlflow_is_asked(uri: str) -> None:
+    with pytest.raises(UserError, match=f"tracking-uri {uri}: came .* scheme; allowed sqlite,"):
+        Tracker(uri, "isic3", Path("out"))
+
+
+def test_what_mlflow_cannot_open_is_bad_input() -> None:
+    with pytest.raises(UserError, match="tracking-uri postgresql://"):
+        Tracker("postgresql://nobody@127.0.0.1:9/none", "isic3", Path("out")).connect()
 
 
 def test_lost_tracker_warns_once_and_goes_on(
