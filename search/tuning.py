@@ -11,8 +11,10 @@ Each epoch of its fine-tuning is one result of the trial, after which Tune may s
 import logging
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from trainables.processor import cores
 BROKER = "broker"
 POLL_SECONDS = 0.5
 STATUS_SECONDS = 10.0  # for the broker to answer
+SETTLE_SECONDS = 10.0  # after an interrupt
 SLOT = "driver_slot"
 log = logging.getLogger(__name__)
 
@@ -211,8 +214,20 @@ class Engine:
         self.pool.stopping.set()
         if error is None:
             self.pool.join()
+        elif error is KeyboardInterrupt:
+            self._settle()
         if self.pool.ended():
             ray.shutdown()
+
+    def _settle(self) -> None:
+        """Until what is in work has left a checkpoint, or long enough."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        with suppress(ray.exceptions.RayError):
+            while time.monotonic() < deadline:
+                status = ray.get(self.broker.status.remote(), timeout=STATUS_SECONDS)
+                if not status["groups"]:
+                    return
+                time.sleep(POLL_SECONDS)
 
     def run(
         self, questions: Questions, ready: Proposal, show: Callable[[dict[str, Any]], None]

@@ -172,9 +172,11 @@ def test_the_best_backbone_loads(exhaustive):
     assert done.returncode == 0, done.stderr
 
 
-def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path):
-    process = start(tmp_path, "tasks.moco.params.temperature=0.3", "--out", "with space")
-    time.sleep(15)
+@pytest.mark.parametrize("until", ["worker groups of", "training"])
+def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path, until):
+    rarely = ["profile.epochs=200", "runtime.checkpoint_seconds=1000", "--out", "with space"]
+    process = start(tmp_path, *rarely)
+    assert any(until in line for line in process.stdout)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -183,6 +185,8 @@ def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path):
     assert "run again" in err
     assert "search/run.py --space isic3 profile=smoke" in err
     assert err.rstrip().endswith("--out 'with space'")
+    left = list((tmp_path / "runs" / "store").glob("*.part/checkpoint.safetensors"))
+    assert left or until != "training", "what was in work is lost"
     assert "Traceback" not in err
 
 
