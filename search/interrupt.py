@@ -8,17 +8,24 @@ import signal
 from types import FrameType
 
 INSIST_SECONDS = 5.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)  # the last one is our own insisting
 
 
 def listen() -> None:
     """From now on either signal raises KeyboardInterrupt in the main thread."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
 
 
 def heard() -> None:
     """For who handles the exception: it does not come again by itself."""
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def ignore() -> None:
+    """From now on nothing is raised any more."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

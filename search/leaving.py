@@ -6,11 +6,12 @@ of Ray is killed, and then what its processes have written is removed.
 
 import os
 import shutil
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
+
+from search import interrupt
 
 _scratch: list[Path] = []
 
@@ -23,8 +24,7 @@ def without(folder: Path) -> None:
 def leave(status: int) -> NoReturn:
     import psutil
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, signal.SIG_IGN)
+    interrupt.ignore()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody reads it any more
             stream.flush()

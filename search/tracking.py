@@ -167,8 +167,7 @@ class Tracker:
         self._log(self._parent, {}, list(points.summary_metrics(summary)))
         for path in sorted(report_dir.iterdir()):
             if path.name != duplicates.FILE:  # names of images and patients stay here
-                send = self._open.log_artifacts if path.is_dir() else self._open.log_artifact
-                send(run_id, str(path), f"report/{path.name}" if path.is_dir() else "report")
+                self._open.log_artifact(run_id, str(path), "report")
         if table.best:
             self._open.set_tag(run_id, "best_chain", table.best.chain)
             self._register(table.best, best_dir)

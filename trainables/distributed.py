@@ -25,7 +25,7 @@ def all_gather(x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def gather(value: str) -> list[str]:
+def all_gather_object(value: str) -> list[str]:
     """What every rank has to say, in rank order."""
     said = [value] * world_size()
     if world_size() > 1:

@@ -79,8 +79,8 @@ class Loop:
         self.rates = self.training.lr.range
         self._begun: dict[str, Tensor] = {}
         self.feed = Feed(self.data, self.index, self.training.global_batch, self.seed, self.device)
-        self._unwanted = False  # known to rank 0 alone, as is
-        self._interval = self.runtime.checkpoint_seconds
+        self._unwanted = False  # known to rank 0 alone
+        self._interval = self.runtime.checkpoint_seconds  # until the next one is due, on rank 0
 
     def train(self) -> Outcome:
         """The LR policy's runs, then the full one; what is behind us is not done again."""

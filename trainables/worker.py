@@ -55,7 +55,8 @@ def _serve_one(broker: Any, group: str, lease: Lease) -> None:
         answer.fail(str(failed), final=True)
     except Exception as broken:
         reason = f"{type(broken).__name__}: {broken}".splitlines()[0]
-        if memory := isinstance(broken, torch.OutOfMemoryError):
+        memory = isinstance(broken, torch.OutOfMemoryError)
+        if memory:
             reason += " (make profile.batch smaller, or give runtime.groups_per_gpu=1)"
         answer.fail(reason, final=False, trace=traceback.format_exc())
         hurt = torch.cuda.is_available() and not memory  # nothing may work in it any more
@@ -98,7 +99,9 @@ def _data(job: Job) -> Prepared:
     except UserError as error:
         problem = str(error)
     good = found is not None and found.digest == job.spec.data_digest
-    if problems := [said for said in distributed.gather("" if good else problem) if said]:
+    if problems := [
+        said for said in distributed.all_gather_object("" if good else problem) if said
+    ]:
         raise StageFailed(problems[0])
     assert found is not None
     return found

@@ -200,7 +200,7 @@ def _other_images(rank, folder, data_dir):
     job = Job("key", "rotation", spec, None, str(folder), None, "", RUNTIME, None)
     with pytest.raises(StageFailed, match="images on a node differ"):
         worker.perform(job, quiet)
-    assert distributed.gather(str(rank)) == ["0", "1"]
+    assert distributed.all_gather_object(str(rank)) == ["0", "1"]
     dist.destroy_process_group()
 
 

@@ -16,6 +16,7 @@ import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
+from search.report import duplicates
 from search.tracking import Tracker
 from trainables.errors import UserError
 
@@ -74,6 +75,7 @@ def _mirror(
     uri: str | None, search: Any, written: tuple[Path, dict[str, Any]], experiment: str = "isic3"
 ) -> Tracker:
     out, summary = written
+    (out / "report" / duplicates.FILE).write_text("image_a,image_b\nANNA.jpg,OTTO.jpg\n")
     tracker = Tracker(uri, experiment, out)
     tracker.connect()
     tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
