@@ -1,9 +1,11 @@
 """The broker: one actor between trials, which ask for a score, and worker groups, which lease jobs.
 
 A job is trained once, whoever asks and however often: by this search (one future a key), by another
-search on the same store (one lock a key), or by an earlier one (its manifest is there). A job whose
-group died is leased again and goes on from its checkpoint; after `attempts` leases it fails, alone.
-A score that is not wanted any more is ended by its group, which leaves a checkpoint.
+search on the same store (one lock a key), or by an earlier one (its manifest is there).
+
+It ends in a `Result` or in a `Fault`. After a fault it is tried again from its checkpoint, in
+another group if there is one; `attempts` without progress end the search and say nothing of the
+chain. A score that is not wanted any more is ended by its group, which leaves a checkpoint.
 """
 
 import asyncio
@@ -11,17 +13,20 @@ import logging
 import socket
 import time
 from collections import defaultdict, deque
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from search.leases import Attempts, Leased
 from search.overhead import Ledger
 from search.plan import Plan
 from search.proposal import Proposal
+from search.status import ChainState, Curve, Scored, Status
 from search.store import StageStore
-from trainables.errors import StageFailed, Stopped
-from trainables.job import SAVING, Job, Lease
+from trainables.errors import MachineFault, StageFailed, Stopped
+from trainables.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
 
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
@@ -44,23 +49,8 @@ class Settings:
     attempts: int
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Validation accuracies of a fine-tuning's epochs so far, in percent, of `epochs` in all."""
-
-    values: tuple[float, ...]
-    epochs: int
-
-
-@dataclass
-class Held:
-    """A job out with a group."""
-
-    lease: Lease
-    group: str
-    since: float
-    beat: float
-    progress: dict[str, Any] = field(default_factory=dict)
+class ParentDamaged(Exception):
+    """The parent stage in the store was damaged and is set aside."""
 
 
 class Broker:
@@ -70,74 +60,89 @@ class Broker:
         self.store = StageStore(settings.store)
         self.plan, self.settings = replace(plan, chosen=self.store.rate), settings
         self.queue: deque[Job] = deque()
-        self.arrived = asyncio.Condition()
+        self.changed = asyncio.Condition()  # the queue has a job more, or the search ends
+        self.told = asyncio.Condition()  # a curve has grown, or a score is there
         self.futures: dict[str, asyncio.Task[Manifest]] = {}
         self.answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self.held: dict[str, Held] = {}
-        self.attempts: dict[str, int] = {}
-        self.reasons: dict[str, str] = {}
-        self.states: dict[str, dict[str, Any]] = {}
-        self.news: dict[str, asyncio.Queue[Curve | asyncio.Task[tuple[float, str]]]] = {}
-        self.seen: dict[str, int] = {}  # epochs told of each chain
-        self.dropped = set[str]()  # chains whose score nobody wants
+        self.leases: dict[str, Leased] = {}
+        self.attempts: dict[str, Attempts] = defaultdict(Attempts)
+        self.states: dict[str, ChainState] = {}
+        self.curves: dict[str, Curve] = {}
+        self.scores: dict[str, asyncio.Task[Scored]] = {}
+        self.cancelled = set[str]()  # chains whose score is not wanted any more
         self.leased = 0.0  # seconds of leases that are over
         self.trained, self.reused = set[str](), set[str]()
-        self.number, self.stopping = 0, False
+        self.number, self.stopping, self.fault = 0, False, ""
         self.started = time.monotonic()
         self.ledger = Ledger()
         self.present: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.heard: dict[str, float] = {}  # when each group last said something
+        self.notices: list[str] = []
 
     # -- asked by trials -------------------------------------------------------------------------
 
-    async def follow(self, proposal: Proposal) -> Curve | tuple[float, str]:
-        """The next epoch of the chain's fine-tuning, at last what `score` has to say."""
-        label = str(proposal)
-        if label not in self.news:
-            self.news[label] = asyncio.Queue()
-            scoring = asyncio.ensure_future(self.score(proposal))
-            scoring.add_done_callback(self.news[label].put_nowait)
-        news = await self.news[label].get()
-        return news if isinstance(news, Curve) else await news
+    async def follow(self, proposal: Proposal, epochs: int) -> Curve | Scored:
+        """The chain's curve once it has more than so many epochs; else, in the end, its score.
 
-    async def drop(self, proposal: Proposal, reason: str) -> None:
-        """Nobody wants the chain's score any more: its group learns by its next heartbeat."""
+        Asked again after a lost trial it answers the same.
+        """
         label = str(proposal)
-        self.dropped.add(label)
-        self.states[label] = {"state": "stopped", "reason": reason}
-        for job in [job for job in self.queue if self._unwanted(job)]:
-            self.queue.remove(job)
-            self._drop(job)
+        if label not in self.scores:
+            self.scores[label] = asyncio.ensure_future(self.score(proposal))
+            self.scores[label].add_done_callback(lambda _: asyncio.ensure_future(self._tell()))
+        scoring = self.scores[label]
+        async with self.told:
+            await self.told.wait_for(lambda: scoring.done() or self._epochs(label) > epochs)
+        return await scoring if scoring.done() else self.curves[label]
 
-    async def score(self, proposal: Proposal) -> tuple[float, str]:
-        """Train what is missing of the chain and score it: the accuracy, or NaN and why."""
+    def _epochs(self, label: str) -> int:
+        return len(self.curves[label].values) if label in self.curves else 0
+
+    async def _tell(self) -> None:
+        async with self.told:
+            self.told.notify_all()
+
+    async def cancel(self, proposal: Proposal, reason: str) -> None:
+        """The chain's score is not wanted any more: its group learns by its next heartbeat."""
         label = str(proposal)
-        self.states[label] = {"state": "waiting"}
+        self.cancelled.add(label)
+        self.states[label] = ChainState("stopped", reason)
+        self._cancel_queued()
+
+    async def score(self, proposal: Proposal) -> Scored:
+        """Train what is missing of the chain and score it."""
+        label, nan = str(proposal), float("nan")
+        self.states[label] = ChainState("waiting")
         try:
-            for spec in self.plan.singles(proposal):
-                with suppress(StageFailed):  # then its whole range is tried
-                    await self._ensure(spec, label)
-            for spec in self.plan.stages(proposal):
-                await self._ensure(spec, label)
-            manifest = await self._scored(proposal, label)
+            result = (await self._scored(proposal, label))["result"]
         except Stopped:
-            return float("nan"), self.states[label].get("reason", "interrupted")
+            return Scored(nan, self.states[label].reason or "interrupted", "ended")
         except StageFailed as failed:
-            self.states[label] = {"state": "failed", "reason": str(failed)}
-            return float("nan"), str(failed)
-        result = manifest["result"]
-        interval = [result["ci_low"], result["ci_high"]]
-        score = result["balanced_accuracy"]
-        if label not in self.dropped:
-            self.states[label] = {"state": "done", "score": score, "ci": interval}
-        return score, ""
+            self.states[label] = ChainState("failed", str(failed))
+            return Scored(nan, str(failed), "failed")
+        except Exception as broken:
+            await self.end_search(_line(label, broken))
+            return Scored(nan, self.fault, "ended")
+        score, interval = result["balanced_accuracy"], (result["ci_low"], result["ci_high"])
+        if label not in self.cancelled:
+            self.states[label] = ChainState("done", "", score, interval)
+        return Scored(score)
 
     async def _scored(self, proposal: Proposal, label: str) -> Manifest:
-        """If it was another chain's to drop and is wanted here, it goes on from its checkpoint."""
+        """The score's manifest, with all stages before it trained."""
         while True:
             try:
+                for spec in self.plan.singles(proposal):
+                    with suppress(StageFailed):  # then its whole range is tried
+                        await self._ensure(spec, label)
+                for stage in self.plan.stages(proposal):
+                    await self._ensure(stage, label)
                 return await self._ensure(self.plan.downstream(proposal), label)
+            except ParentDamaged:
+                continue  # it is trained again
             except Stopped:
-                if label in self.dropped or self.stopping:
+                # If only a twin with this key was cancelled, resume its checkpoint.
+                if label in self.cancelled or self.stopping:
                     raise
 
     async def _ensure(self, spec: Spec, label: str) -> Manifest:
@@ -149,9 +154,11 @@ class Broker:
 
     async def _obtain(self, key: str, spec: Spec, label: str) -> Manifest:
         while (manifest := self.store.manifest(key)) is None:
+            if self.stopping:
+                raise Stopped(label)
             lock = self.store.lock(key)
             if lock is None:
-                self.states[label] = {"state": "waiting", "reason": "another search trains it"}
+                self.states[label] = ChainState("waiting", "another search trains it")
                 await asyncio.sleep(LOCK_SECONDS)
                 continue
             with lock:
@@ -173,6 +180,7 @@ class Broker:
             cache_dir=settings.cache,
             runtime=settings.runtime,
             weights=settings.weights if isinstance(spec, DownstreamSpec) and spec.weights else None,
+            store_id=self.store.token(),
         )
         self.answers[key] = asyncio.get_running_loop().create_future()
         await self._enqueue(job)
@@ -191,119 +199,145 @@ class Broker:
             "device": result["device"],
             "host": socket.gethostname(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "attempts": self.attempts[key],
+            "attempts": self.attempts[key].total,
         }
         return self.store.commit(key, manifest)
 
     async def _enqueue(self, job: Job) -> None:
-        async with self.arrived:
+        async with self.changed:
             self.queue.append(job)
-            self.arrived.notify()
+            self.changed.notify_all()
 
     # -- asked by worker groups ------------------------------------------------------------------
 
-    async def lease(self, group: str) -> Lease | str | None:
-        """The next job for this group; "stop" when the search is over, None to ask again."""
-        if group in self.held:
-            await self._lost(group, "its worker group died")
+    async def lease(self, group: str, nodes: Collection[str] = ()) -> Lease | str | None:
+        """The next job for this group; "stop" when the search is over, None to ask again.
+
+        nodes: where its workers run.
+        """
+        if group in self.leases:
+            await self._retry(self._release(group), "its worker group died")
         self.ledger.asked(group, self._now())
+        self.heard[group] = self._now()
         self.present[group].set()
-        async with self.arrived:
+        async with self.changed:
             try:
-                await asyncio.wait_for(self.arrived.wait_for(self._something), IDLE_SECONDS)
+                await asyncio.wait_for(
+                    self.changed.wait_for(lambda: self.stopping or self._next(group)), IDLE_SECONDS
+                )
             except TimeoutError:
                 return None
-            if self.stopping:
+            job = self._next(group)
+            if self.stopping or job is None:
                 return "stop"
-            job = self.queue.popleft()
-        self.attempts[job.key] = self.attempts.get(job.key, 0) + 1
-        self.number += 1
-        now = time.monotonic()
-        self.held[group] = Held(Lease(self.number, job), group, now, now)
+            self.queue.remove(job)
+        return self._lease(job, group, nodes)
+
+    def _next(self, group: str) -> Job | None:
+        """The first job that met no fault in this group, or that met one in every group."""
+        for job in self.queue:
+            met = self.attempts[job.key].groups
+            if group not in met or met >= self.heard.keys():
+                return job
+        return None
+
+    def _lease(self, job: Job, group: str, nodes: Collection[str]) -> Lease:
+        self.attempts[job.key].begin()
+        self.number, now = self.number + 1, time.monotonic()
+        lease = Lease(self.number, job)
+        self.leases[group] = Leased(lease, group, nodes, now, now)
         self.ledger.leased(group, self._now())
-        self.states[job.name] = {"state": "running"}
-        return self.held[group].lease
+        self.states[job.name] = ChainState("running")
+        return lease
 
-    def heartbeat(self, group: str, number: int, progress: dict[str, Any]) -> bool:
+    async def heartbeat(self, group: str, number: int, progress: Heartbeat) -> bool:
         """True if the group may end the job: it is not wanted any more, or not this group's."""
-        if (held := self._current(group, number)) is None:
+        if (leased := self._current(group, number)) is None:
             return True
-        held.beat = time.monotonic()
-        held.progress |= progress
-        if progress.get("phase") == SAVING:
+        job = leased.lease.job
+        leased.hear(progress, time.monotonic())
+        self.heard[group] = self._now()
+        self.attempts[job.key].progressed(progress.saved or 0)
+        if progress.phase == SAVING:
             self.ledger.ended(group, self._now())
-        elif "step" in progress:
+        elif progress.step is not None:
             self.ledger.began(group, self._now())
-        if "curve" in progress:
-            self._tell(held.lease.job.name, Curve(tuple(progress["curve"]), progress["epochs"]))
-        return self._unwanted(held.lease.job)
+        if len(progress.curve) > self._epochs(job.name):  # a later attempt repeats the first epochs
+            self.curves[job.name] = Curve(progress.curve, progress.epochs)
+            await self._tell()
+        return self._unwanted(job)
 
-    def _tell(self, label: str, curve: Curve) -> None:
-        """To whoever follows; not again what a second attempt comes through."""
-        if label in self.news and len(curve.values) > self.seen.get(label, 0):
-            self.seen[label] = len(curve.values)
-            self.news[label].put_nowait(curve)
-
-    def finish(self, group: str, number: int, result: dict[str, Any]) -> None:
-        if self._current(group, number) is not None:
-            self.answers[self._release(group).key].set_result(result)
+    async def finish(self, group: str, number: int, answer: Answer) -> None:
+        """The group's job came to its end, or met a fault."""
+        if self._current(group, number) is None:
+            return
+        job = self._release(group)
+        if isinstance(answer, Result):
+            self._answer(job, answer)
+            return
+        self._keep_trace(job, answer)
+        self.attempts[job.key].groups.add(group)
+        await self._retry(job, answer.reason)
 
     def end(self, group: str, number: int) -> None:
         """The group has ended a job that is not wanted any more."""
         if self._current(group, number) is not None:
-            self._drop(self._release(group))
+            self._cancel(self._release(group))
 
-    async def fail(self, group: str, number: int, reason: str, final: bool, trace: str) -> None:
-        """final: the job cannot be done; otherwise it is tried again, `attempts` times in all."""
-        if (held := self._current(group, number)) is None:
-            return
-        if trace:
-            log.warning("%s failed:\n%s", held.lease.job.name, trace)
-            (self.store.part(held.lease.job.key) / "error.txt").write_text(trace)
-        if final:
-            self.answers[self._release(group).key].set_exception(StageFailed(reason))
+    def _answer(self, job: Job, result: Result) -> None:
+        if result.failed:
+            self.answers[job.key].set_exception(StageFailed(result.failed))
         else:
-            await self._lost(group, reason)
+            self.answers[job.key].set_result(result.values)
 
-    def _current(self, group: str, number: int) -> Held | None:
-        held = self.held.get(group)
-        return held if held is not None and held.lease.number == number else None
+    def _keep_trace(self, job: Job, fault: Fault) -> None:
+        log.warning("%s: %s\n%s", job.name, fault.reason, fault.trace)
+        with suppress(OSError):  # the disk may be the fault
+            (self.store.part(job.key) / "error.txt").write_text(fault.trace)
+
+    def _current(self, group: str, number: int) -> Leased | None:
+        leased = self.leases.get(group)
+        return leased if leased is not None and leased.lease.number == number else None
 
     def _release(self, group: str) -> Job:
         """The group's job, out of its hands."""
-        held = self.held.pop(group)
-        self.leased += time.monotonic() - held.since
+        leased = self.leases.pop(group)
+        self.leased += time.monotonic() - leased.since
         self.ledger.ended(group, self._now())
-        return held.lease.job
+        return leased.lease.job
 
     def _unwanted(self, job: Job) -> bool:
-        """After an interrupt nothing is: what is in work leaves a checkpoint."""
+        """After an interrupt nothing is wanted: what is in work leaves a checkpoint."""
         scored = isinstance(job.spec, DownstreamSpec)
-        return self.stopping or (scored and job.name in self.dropped)
+        return self.stopping or (scored and job.name in self.cancelled)
 
-    def _drop(self, job: Job) -> None:
+    def _cancel(self, job: Job) -> None:
         self.futures.pop(job.key, None)
         self.answers[job.key].set_exception(Stopped(job.name))
+
+    def _cancel_queued(self) -> None:
+        for job in [job for job in self.queue if self._unwanted(job)]:
+            self.queue.remove(job)
+            self._cancel(job)
 
     def _now(self) -> float:
         return time.monotonic() - self.started
 
-    def _something(self) -> bool:
-        return self.stopping or bool(self.queue)
-
-    async def _lost(self, group: str, reason: str) -> None:
-        """The group's job goes to whoever asks next, unless it was tried too often."""
-        job = self._release(group)
-        self.reasons[job.key] = reason
-        tried = self.attempts[job.key]
+    async def _retry(self, job: Job, reason: str) -> None:
+        """Queue a job again after a fault, unless its attempts without progress are used up."""
+        attempts, parent = self.attempts[job.key], job.spec.parent
         if self._unwanted(job):
-            self._drop(job)
-        elif tried < self.settings.attempts:
-            log.warning("%s: %s; attempt %d follows", job.name, reason, tried + 1)
+            self._cancel(job)
+        elif parent and not self.store.recheck(parent):
+            for key in (parent, job.key):
+                self.futures.pop(key, None)
+            self.answers[job.key].set_exception(ParentDamaged(parent))
+        elif attempts.fruitless < self.settings.attempts:
+            self.notices.append(f"{job.name}: {reason}; attempt {attempts.total + 1} follows")
             await self._enqueue(job)
         else:
-            failed = StageFailed(f"{reason} (gave up after {tried} attempts)")
-            self.answers[job.key].set_exception(failed)
+            times = f"{attempts.fruitless} attempts without progress"
+            self.answers[job.key].set_exception(MachineFault(f"{reason} ({times})"))
 
     # -- asked by the driver ---------------------------------------------------------------------
 
@@ -312,37 +346,52 @@ class Broker:
         while not self.stopping:
             await asyncio.sleep(LEASE_SECONDS / 6)
             now = time.monotonic()
-            for group, held in list(self.held.items()):
-                if now - held.beat > LEASE_SECONDS:
-                    await self._lost(group, f"its group was silent for {LEASE_SECONDS:.0f} s")
+            for group, leased in list(self.leases.items()):
+                if now - leased.beat > LEASE_SECONDS:
+                    reason = f"its worker group was silent for {LEASE_SECONDS:.0f} s"
+                    await self._retry(self._release(group), reason)
+
+    async def nodes_died(self, nodes: Collection[str]) -> None:
+        """Take back the leases of groups with a worker on one of these nodes."""
+        for group, leased in list(self.leases.items()):
+            if set(leased.nodes) & set(nodes):
+                await self._retry(self._release(group), "a node of its worker group died")
+
+    async def end_search(self, fault: str) -> None:
+        """End the search for a fault that stays; the first one is the one that is said."""
+        self.fault = self.fault or fault
+        await self.stop()
 
     async def stop(self) -> None:
-        """Groups end, those at work soon."""
-        async with self.arrived:
+        """Groups end, those at work soon, leaving checkpoints."""
+        async with self.changed:
             self.stopping = True
-            self.arrived.notify_all()
+            self._cancel_queued()
+            self.changed.notify_all()
 
     async def came(self, group: str) -> None:
-        """Answered once the group has come up and asked for work."""
+        """Return once the group has come up and asked for work."""
         await self.present[group].wait()
 
-    def status(self) -> dict[str, Any]:
-        """A snapshot for the live view and the summary."""
-        groups, now = [self._group(held) for held in self.held.values()], time.monotonic()
-        return {
-            "elapsed": self._now(),
-            "leased": self.leased + sum(now - held.since for held in self.held.values()),
-            "stages_trained": len(self.trained),
-            "stages_reused": len(self.reused),
-            "trained": sorted(self.trained),
-            "came": sum(one.is_set() for one in self.present.values()),
-            "ledger": self.ledger.entries(self._now()),
-            "queued": len(self.queue),
-            "chains": dict(self.states),
-            "groups": groups,
-        }
+    def status(self) -> Status:
+        now = time.monotonic()
+        return Status(
+            elapsed=self._now(),
+            leased=self.leased + sum(now - leased.since for leased in self.leases.values()),
+            trained=frozenset(self.trained),
+            reused=frozenset(self.reused),
+            chains=dict(self.states),
+            groups=tuple(leased.state() for leased in self.leases.values()),
+            heard=dict(self.heard),
+            ledger=self.ledger.entries(self._now()),
+            notices=(*self.store.damaged.values(), *self.notices),
+            fault=self.fault,
+        )
 
-    def _group(self, held: Held) -> dict[str, Any]:
-        job = held.lease.job
-        what = "stage" if isinstance(job.spec, StageSpec) else "downstream"
-        return {"group": held.group, "chain": job.name, "what": what, **held.progress}
+
+def _line(label: str, broken: Exception) -> str:
+    """One line for a fault; the trace goes to the log."""
+    if not isinstance(broken, MachineFault | ValueError):
+        log.warning("%s", label, exc_info=broken)
+    first = (str(broken) or type(broken).__name__).splitlines()[0]
+    return f"{label}: {first}"

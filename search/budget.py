@@ -55,13 +55,17 @@ class Budget:
 
 
 class Meter:
-    """How much of a budget of time is spent. gpus: of one worker group."""
+    """How much of a budget of time is spent.
+
+    gpus: of one worker group. leased: asks for the seconds of all leases, of all groups together.
+    """
 
     def __init__(
         self, budget: Budget, started: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.budget, self.started, self.clock = budget, started, clock
-        self.gpus, self.leased = 0.0, 0.0  # leased: seconds, of all worker groups together
+        self.gpus = 0.0
+        self.leased: Callable[[], float] = float
 
     def elapsed(self) -> float:
         """Seconds since the command was started."""
@@ -81,5 +85,5 @@ class Meter:
         if self.budget.seconds is not None:
             return self.elapsed() / self.budget.seconds
         if self.budget.gpu_hours is not None:
-            return self.leased * self.gpus / 3600 / self.budget.gpu_hours
+            return self.leased() * self.gpus / 3600 / self.budget.gpu_hours
         return 0.0

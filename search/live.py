@@ -1,7 +1,7 @@
 """The search as it runs: a tree of chains in a terminal, plain lines anywhere else.
 
     with LiveView(console, chains) as view:
-        view.update(status)        # the broker's snapshot, as often as it comes
+        view.update(progress)       # as often as there is news
 
 Plain lines come only when something changed, and a group's progress at most every 15 seconds:
 
@@ -12,7 +12,6 @@ Plain lines come only when something changed, and a group's progress at most eve
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,11 +20,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from search.chain import BASELINES
+from search.status import ChainState, GroupState, Progress, State
 
-Status = Mapping[str, Any]
 EVERY = 15.0  # seconds between two plain progress lines of one group
+NOTICES = 3  # shown at a time
 MAX_CHAINS = 40  # beyond that, the tree keeps what is active and the best
-STATES = {
+STATES: dict[State, tuple[str, str]] = {
     "running": ("▶", "cyan"),
     "waiting": ("…", "cyan"),
     "done": ("✓", "green"),
@@ -50,7 +50,7 @@ class LiveView:
         self.chains = [*chains, *BASELINES]
         self._live: Live | None = None
         self._said: dict[str, str] = {}  # chain -> its last state
-        self._notice = ""
+        self._noticed = set[str]()
         self._progress: dict[str, tuple[float, str]] = {}  # group -> when, what it was at
 
     def __enter__(self) -> "LiveView":
@@ -68,63 +68,58 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, status: Status) -> None:
-        """Show the newest snapshot; any field of it may be missing."""
+    def update(self, progress: Progress) -> None:
         if self._live is not None:
-            self._live.update(picture(status, self.chains))
+            self._live.update(picture(progress, self.chains))
             return
-        elapsed = clock_text(status.get("elapsed") or 0.0)
-        for line in (*self._changed(status), *self._moved(status)):
+        elapsed = clock_text(progress.elapsed)
+        for line in (*self._changed(progress), *self._moved(progress)):
             self.console.print(f"[{elapsed:>5}] {line}", markup=False, highlight=False)
 
-    def _changed(self, status: Status) -> Iterator[str]:
-        """A line for a new notice, and for every chain that is settled since the last snapshot."""
-        if (notice := status.get("notice") or "") != self._notice:
-            self._notice = notice
-            yield notice
-        for chain, entry in (status.get("chains") or {}).items():
-            state = entry.get("state", "planned")
-            if state in SETTLED and self._said.get(chain) != state:
+    def _changed(self, progress: Progress) -> Iterator[str]:
+        """A line for a new notice, and for every chain that was settled since the last call."""
+        for notice in progress.notices:
+            if notice not in self._noticed:
+                self._noticed.add(notice)
+                yield notice
+        for chain, entry in progress.chains.items():
+            if entry.state in SETTLED and self._said.get(chain) != entry.state:
                 yield f"{chain}: {outcome(entry)}"
-            self._said[chain] = state
+            self._said[chain] = entry.state
 
-    def _moved(self, status: Status) -> Iterator[str]:
+    def _moved(self, progress: Progress) -> Iterator[str]:
         """A line for every group that is at something new, or due again and further."""
         now = self.clock()
-        for group in status.get("groups") or ():
-            if not group.get("chain"):
-                continue
-            key, line = str(group.get("group")), at_work(group)
-            since, last = self._progress.get(key, (-EVERY, ""))
+        for group in progress.groups:
+            line = at_work(group)
+            since, last = self._progress.get(group.group, (-EVERY, ""))
             if now - since >= EVERY and line != last:
-                self._progress[key] = (now, line)
+                self._progress[group.group] = (now, line)
                 yield line
 
 
-def picture(status: Status, chains: list[str]) -> RenderableType:
+def picture(progress: Progress, chains: list[str]) -> RenderableType:
     """The header, the tree of chains, a line a worker group."""
-    parts: list[RenderableType] = [Text(header(status), style="bold"), tree(status, chains)]
-    parts += [Text(f"  {status['notice']}")] if status.get("notice") else []
-    parts += [Text(f"  {at_work(g)}") for g in status.get("groups") or () if g.get("chain")]
+    parts: list[RenderableType] = [Text(header(progress), style="bold"), tree(progress, chains)]
+    parts += [Text(f"  {notice}") for notice in progress.notices[-NOTICES:]]
+    parts += [Text(f"  {at_work(group)}") for group in progress.groups]
     return Group(*parts)
 
 
-def header(status: Status) -> str:
+def header(progress: Progress) -> str:
     """`[ 1:23] 4 of 16 done, 3 stages trained, 1 reused, 5:10 left`"""
-    said = []
-    if status.get("total"):
-        said.append(f"{status.get('done', 0)} of {status['total']} done")
-    said.append(f"{status.get('stages_trained', 0)} stages trained")
-    if status.get("stages_reused"):
-        said.append(f"{status['stages_reused']} reused")
-    if status.get("eta") is not None:
-        said.append(f"about {clock_text(status['eta'])} left")
-    return f"[{clock_text(status.get('elapsed') or 0.0):>5}] {', '.join(said)}"
+    said = [f"{progress.done} of {progress.total} done"] if progress.total else []
+    said.append(f"{progress.stages_trained} stages trained")
+    if progress.stages_reused:
+        said.append(f"{progress.stages_reused} reused")
+    if progress.eta is not None:
+        said.append(f"about {clock_text(progress.eta)} left")
+    return f"[{clock_text(progress.elapsed):>5}] {', '.join(said)}"
 
 
-def tree(status: Status, chains: list[str]) -> Tree:
+def tree(progress: Progress, chains: list[str]) -> Tree:
     """Every chain below its prefix, with its state; the best one marked."""
-    entries: Mapping[str, Any] = status.get("chains") or {}
+    entries = progress.chains
     root = Tree(_node("scratch", entries), guide_style="dim")
     if "imagenet" in entries:
         root.add(_node("imagenet", entries))
@@ -136,28 +131,27 @@ def tree(status: Status, chains: list[str]) -> Tree:
     return root
 
 
-def outcome(entry: Mapping[str, Any]) -> str:
+def outcome(entry: ChainState) -> str:
     """`42.10 (38.9-45.2)`, or the state with its reason."""
-    if entry.get("score") is not None:
-        low_high = entry.get("ci")
+    if entry.score is not None:
+        low_high = entry.interval
         interval = f" ({low_high[0]:.1f}-{low_high[1]:.1f})" if low_high else ""
-        return f"{entry['score']:.2f}{interval}"
-    state, reason = entry.get("state", "planned"), entry.get("reason")
-    return f"{state}: {reason}" if reason else state
+        return f"{entry.score:.2f}{interval}"
+    return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
 
 
-def at_work(group: Mapping[str, Any]) -> str:
+def at_work(group: GroupState) -> str:
     """`odc>moco: training 40% 812 img/s, 0:42 left`"""
-    phase = str(group.get("phase") or "starting")
-    if group.get("what") == "downstream" and phase == "training":
+    phase = group.phase or "starting"
+    if group.kind == "downstream" and phase == "training":
         phase = "fine-tuning"
-    line = f"{group['chain']}: {phase}"
-    if group.get("steps") and group.get("step") is not None:
-        line += f" {100 * group['step'] / group['steps']:.0f}%"
-    if group.get("images_per_second"):
-        line += f" {group['images_per_second']:.0f} img/s"
-    if group.get("eta") is not None:
-        line += f", {clock_text(group['eta'])} left"
+    line = f"{group.chain}: {phase}"
+    if group.steps and group.step is not None:
+        line += f" {100 * group.step / group.steps:.0f}%"
+    if group.images_per_second:
+        line += f" {group.images_per_second:.0f} img/s"
+    if group.eta is not None:
+        line += f", {clock_text(group.eta)} left"
     return line
 
 
@@ -168,32 +162,31 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _node(chain: str, entries: Mapping[str, Any], best: bool = False) -> str:
-    entry = entries.get(chain) or {}
-    state = entry.get("state", "planned")
-    mark, style = STATES.get(state, STATES["planned"])
+def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> str:
+    entry = entries.get(chain, ChainState())
+    mark, style = STATES[entry.state]
     text = f"{mark} {escape(chain.rpartition('>')[2])}"
-    if state in SETTLED:
+    if entry.state in SETTLED:
         text += f"  {escape(outcome(entry))}"
-    elif state != "planned":
-        text += f"  {state}"
+    elif entry.state != "planned":
+        text += f"  {entry.state}"
     return f"[{'bold ' if best else ''}{style}]{text}{'  ★' if best else ''}[/]"
 
 
-def _best(entries: Mapping[str, Any]) -> str | None:
+def _best(entries: Mapping[str, ChainState]) -> str | None:
     scored = {
-        chain: entry["score"]
+        chain: entry.score
         for chain, entry in entries.items()
-        if chain.partition("#")[0] not in BASELINES and entry.get("score") is not None
+        if chain.partition("#")[0] not in BASELINES and entry.score is not None
     }
     return max(scored, key=lambda chain: scored[chain]) if scored else None
 
 
-def _shown(entries: Mapping[str, Any], chains: list[str]) -> list[str]:
+def _shown(entries: Mapping[str, ChainState], chains: list[str]) -> list[str]:
     """All chains while they fit on a screen; else those that are more than planned or pruned."""
     windowed = [chain for chain in entries if chain not in chains]  # odc[low]>moco
     own = [chain for chain in (*chains, *windowed) if chain not in BASELINES]
     if len(own) <= MAX_CHAINS:
         return own
-    states = {chain: (entries.get(chain) or {}).get("state", "planned") for chain in own}
+    states = {chain: entries.get(chain, ChainState()).state for chain in own}
     return [chain for chain in own if states[chain] not in ("planned", "pruned")]

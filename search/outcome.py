@@ -1,6 +1,7 @@
-"""What became of a search's questions: one record a chain, for tracker and report.
+"""What became of a search's questions, frozen; made on the driver's thread, which owns them.
 
-Outcome(questions).results()
+Outcome(questions).results()    # one record a chain, for tracker and report
+snapshot(questions)             # for the live view
 """
 
 from collections.abc import Collection
@@ -8,19 +9,18 @@ from collections.abc import Collection
 from search.chain import BASELINES, IMAGENET, Chain
 from search.proposal import Proposal
 from search.questions import Questions
+from search.repeats import schedule
 from search.results import ChainResult, Repeat
+from search.status import ChainState, Snapshot
 from trainables.spec import Score
 
 
 class Outcome:
-    """As of this moment; the questions may go on being answered by another thread.
-
-    only: the chains it is about; all by default.
-    """
+    """As of this moment. only: the chains it is about; all by default."""
 
     def __init__(self, questions: Questions, only: Collection[Chain] | None = None) -> None:
         self.questions, self.plan, self.only = questions, questions.plan, only
-        scores, stops = dict(questions.scores), dict(questions.stops)
+        scores, stops = questions.scores, questions.stops
         self.order = {proposal: place for place, proposal in enumerate(scores)}
         self.scores = {p: score for p, score in scores.items() if self._asked_for(p.chain)}
         self.stops = {p: stop for p, stop in stops.items() if self._asked_for(p.chain)}
@@ -82,3 +82,28 @@ class Outcome:
         reasons = self.questions.reasons.items()
         failed = [f"{p}: {reason}" for p, reason in reasons if p.again(0) == proposal]
         return "; ".join([str(proposal)] * bool(proposal.windows) + failed)
+
+
+def snapshot(questions: Questions) -> Snapshot:
+    over = questions.over
+    return Snapshot(
+        chains=_states(questions),
+        done=len(questions.scores) + len(questions.stops) + len(questions.reasons),
+        total=_total(questions),
+        notice=f"{over}: what is in flight is finished, nothing more is begun" if over else "",
+    )
+
+
+def _states(questions: Questions) -> dict[str, ChainState]:
+    scored = {
+        str(p): ChainState("done", "", score.balanced_accuracy, (score.ci_low, score.ci_high))
+        for p, score in questions.scores.items()
+    }
+    return scored | {str(p): ChainState("stopped", s.reason) for p, s in questions.stops.items()}
+
+
+def _total(questions: Questions) -> int:
+    """Scores in all, as far as is known now."""
+    plan, chains = questions.plan, questions.policy.planned().maximum
+    seeds = plan.space.repeats
+    return chains + sum(schedule(chains, seeds)) + seeds * len(plan.baselines())

@@ -17,10 +17,12 @@ from typing import Any, TypeAlias
 import ray
 
 from search.space import RuntimeChoice
+from search.status import Status
 
 Resources: TypeAlias = Mapping[str, float]
 
-GROW_SECONDS = 10.0  # between looks at whether the cluster holds another group
+LOOK_SECONDS = 2.0  # between looks at the cluster: dead nodes, room for another group
+LATE_SECONDS = 120.0  # without a word from a worker group, until that is said
 RETRY_SECONDS = 5.0
 START_CORES = 2  # that a group keeps busy while it comes up
 START_SECONDS = 30.0  # after which the next one no longer waits for it
@@ -77,6 +79,8 @@ class Pool:
         self.config = dict(served)
         self.threads: list[threading.Thread] = []
         self.coming: list[Any] = []  # an answer for each group that has not asked for work yet
+        self.begun: dict[str, float] = {}  # when each group began to come up
+        self.dead = frozenset[str]()  # nodes that are known to have died
         self.stopping = threading.Event()
 
     def size(self) -> int:
@@ -100,14 +104,44 @@ class Pool:
         self.watcher.join(timeout=1.0)
         return not any(thread.is_alive() for thread in (self.watcher, *self.threads))
 
+    def late(self, status: Status) -> tuple[str, ...]:
+        """A line for every group that has said nothing for too long, with what it waits for."""
+        now = time.monotonic()
+        silent = {
+            group: status.elapsed - status.heard[group] if group in status.heard else now - begun
+            for group, begun in self.begun.items()
+        }
+        late = [group for group, seconds in silent.items() if seconds > LATE_SECONDS]
+        if not late:
+            return ()
+        return (f"{', '.join(late)}: not up after {LATE_SECONDS:.0f} s; {self._lack()}",)
+
+    def _lack(self) -> str:
+        """What a worker group may wait for."""
+        need, free = self._per_worker(), ray.available_resources()
+        lack = {kind: count for kind, count in need.items() if free.get(kind, 0) < count}
+        if lack:
+            wanted = ", ".join(f"{count:g} {kind}" for kind, count in lack.items())
+            return f"a worker waits for {wanted}, which no node has free"
+        return (
+            "nodes have room for it: is the program installed on every node, with the same "
+            "versions? Ray's logs say more: /tmp/ray/session_latest/logs"
+        )
+
+    def nodes_that_died(self) -> frozenset[str]:
+        """Nodes that are dead and were not when this was called before."""
+        dead = frozenset(node["NodeID"] for node in ray.nodes() if not node["Alive"])
+        fresh, self.dead = dead - self.dead, dead
+        return fresh
+
     def _watch(self) -> None:
         while not self.stopping.is_set():
             try:
                 self._grow()
             except Exception as error:
                 if not self.stopping.is_set():  # otherwise Ray is gone, as it should
-                    log.warning("the cluster could not be looked at: %s", error)
-            self.stopping.wait(GROW_SECONDS)
+                    log.warning("cannot read the cluster's resources: %s", error)
+            self.stopping.wait(LOOK_SECONDS)
 
     def _grow(self) -> None:
         resources = ray.cluster_resources()
@@ -116,6 +150,7 @@ class Pool:
             group = f"group-{len(self.threads)}"
             thread = threading.Thread(target=self._keep, args=(group,), daemon=True, name=group)
             self.threads.append(thread)
+            self.begun[group] = time.monotonic()
             thread.start()
             self.coming.append(self.broker.came.remote(group))
             if (late := len(self.coming) - max(at_once, 1) + 1) > 0:
@@ -133,22 +168,23 @@ class Pool:
                 log.warning("%s ended: %s; starting it again", group, str(error).splitlines()[:1])
                 time.sleep(RETRY_SECONDS)
 
+    def _per_worker(self) -> dict[str, float]:
+        gpu = {"GPU": self.crew.gpus} if self.crew.gpus else {}
+        return {"CPU": float(self.crew.threads), **gpu}
+
     def _trainer(self, group: str) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
         from trainables.worker import serve
 
-        per_worker = {"CPU": self.crew.threads} | (
-            {"GPU": self.crew.gpus} if self.crew.gpus else {}
-        )
         return TorchTrainer(
             serve,
             train_loop_config=self.config | {"group": group},
             scaling_config=ScalingConfig(
                 num_workers=self.crew.workers,
                 use_gpu=self.crew.gpus > 0,
-                resources_per_worker=per_worker,
+                resources_per_worker=self._per_worker(),
             ),
             run_config=RunConfig(
                 name=f"{group}-{uuid.uuid4().hex[:6]}",

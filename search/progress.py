@@ -1,75 +1,39 @@
-"""From the broker's snapshots to the live view and the tracker, with what only the driver knows."""
-
-from collections.abc import Callable, Collection
-from typing import Any
+"""The broker's status and the driver's snapshot, put together for the live view. Shows, no more."""
 
 from search.budget import Meter
-from search.chain import Chain
 from search.live import LiveView
-from search.policies import Policy
-from search.questions import Questions
-from search.repeats import schedule
-
-LATE = 90.0  # seconds until a worker group should have come up
+from search.status import Progress, Snapshot, Status
 
 
-class Progress:
-    """Called with every snapshot; `mirror` is called with the chains that got a score since."""
+class Show:
+    """Called with every status, in a thread of its own.
 
-    def __init__(
-        self,
-        view: LiveView,
-        questions: Questions,
-        policy: Policy,
-        meter: Meter,
-        mirror: Callable[[Collection[Chain]], None],
-    ) -> None:
-        self.view, self.questions, self.policy = view, questions, policy
-        self.meter, self.mirror = meter, mirror
-        self.known = len(questions.scores) + len(questions.stops)
-        self.mirrored = set(questions.scores)
+    snapshot: replaced as a whole by the driver's thread.
+    """
 
-    def __call__(self, status: dict[str, Any]) -> None:
-        self.meter.leased = status["leased"]
-        asked = self.questions
-        done = len(asked.scores) + len(asked.stops) + len(asked.reasons)
-        total = self._total()
-        elapsed = self.meter.elapsed()
-        eta = elapsed / (done - self.known) * (total - done) if done > self.known else None
-        if eta is not None and (left := self.meter.left()) is not None:
-            eta = min(eta, left)
-        late = not status["came"] and status["elapsed"] > LATE
-        status["offset"] = elapsed - status["elapsed"]
-        status["chains"] = self._scored() | self._stopped() | status["chains"]
-        status |= {"elapsed": elapsed, "done": done, "total": total, "eta": eta}
-        if late:
-            status["notice"] = (
-                f"no worker group has come up in {LATE:.0f} s: is the program installed on every "
-                "node, with the same versions? Ray's logs say more: /tmp/ray/session_latest/logs"
-            )
-        if asked.over:
-            status["notice"] = f"{asked.over}: what is in flight is finished, nothing more is begun"
-        self.view.update(status)
-        if fresh := set(self.questions.scores) - self.mirrored:
-            self.mirrored |= fresh
-            self.mirror({proposal.chain for proposal in fresh})
+    def __init__(self, view: LiveView, meter: Meter, snapshot: Snapshot) -> None:
+        self.view, self.meter = view, meter
+        self.snapshot = snapshot
+        self.known = snapshot.done
 
-    def _total(self) -> int:
-        """Scores in all, as far as is known now."""
-        plan, chains = self.questions.plan, self.policy.planned().maximum
-        seeds = plan.space.repeats
-        return chains + sum(schedule(chains, seeds)) + seeds * len(plan.baselines())
+    def __call__(self, status: Status) -> None:
+        self.view.update(together(status, self.snapshot, self.meter, self.known))
 
-    def _scored(self) -> dict[str, Any]:
-        return {
-            str(proposal): {
-                "state": "done",
-                "score": score.balanced_accuracy,
-                "ci": [score.ci_low, score.ci_high],
-            }
-            for proposal, score in list(self.questions.scores.items())
-        }
 
-    def _stopped(self) -> dict[str, Any]:
-        stops = list(self.questions.stops.items())
-        return {str(p): {"state": "stopped", "reason": stop.reason} for p, stop in stops}
+def together(status: Status, snapshot: Snapshot, meter: Meter, known: int) -> Progress:
+    """known: scores that there were when the command started."""
+    elapsed, done, total = meter.elapsed(), snapshot.done, snapshot.total
+    eta = elapsed / (done - known) * (total - done) if done > known else None
+    if eta is not None and (left := meter.left()) is not None:
+        eta = min(eta, left)
+    return Progress(
+        elapsed=elapsed,
+        done=done,
+        total=total,
+        eta=eta,
+        stages_trained=len(status.trained),
+        stages_reused=len(status.reused),
+        chains={**snapshot.chains, **status.chains},
+        groups=status.groups,
+        notices=(*filter(None, [snapshot.notice]), *status.notices),
+    )

@@ -46,29 +46,29 @@ class Questions:
         self.plan, self.policy, self.journal, self.store = plan, policy, journal, store
         self.spent, self.over = spent, ""
         asked, told = journal.replay()
-        told = {p: score for p, score in told.items() if self._known(p)}  # not pruned since
+        told = {p: score for p, score in told.items() if self.known(p)}  # not pruned since
         stops = {} if plan.space.early_stop is None else journal.stops()
-        self.stops = {p: stop for p, stop in stops.items() if self._known(p) is None}
+        self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Proposal, tuple[float, ...]] = {}
         policy.resume(asked, told | {p: stop.score() for p, stop in self.stops.items()})
         self.first: deque[Proposal] = deque((*plan.baselines(), *policy.in_flight()))
         self.scores: dict[Proposal, Score] = {p: score for p, score in told.items() if score}
         self.reasons: dict[Proposal, str] = {}
         self.repeating: set[Proposal] = set()
+        self.changes = 0  # rises with everything that a snapshot would show
 
     def next(self) -> Proposal | None:
         """What has to be trained next; None: nothing now (see `finished`)."""
         while (proposal := self._candidate()) is not None:
-            if self._known(proposal) is None:
+            if self.known(proposal) is None:
                 return proposal
             self.answer(proposal)
         return None
 
-    def answer(
-        self, proposal: Proposal, reason: str = "its trial was lost", stop: Stop | None = None
-    ) -> None:
+    def answer(self, proposal: Proposal, reason: str = "", stop: Stop | None = None) -> None:
         """Its trial is over: the score is in the store, or it was stopped, or failed (reason)."""
-        manifest = self._known(proposal)
+        self.changes += 1
+        manifest = self.known(proposal)
         score = score_of(manifest["result"]) if manifest else None
         if score is not None:
             self.scores[proposal] = score
@@ -78,6 +78,7 @@ class Questions:
             self.policy.tell(proposal, stop.score())
             return
         else:
+            assert reason, f"{proposal} has no score, no stop and no reason"
             self.reasons[proposal] = reason
         self.repeating.discard(proposal)
         if proposal.repeat == 0 and proposal not in self.plan.baselines():
@@ -135,12 +136,13 @@ class Questions:
                 self.curves[proposal] = tuple(row[METRIC] for row in epochs)
         return [curve for curve in self.curves.values() if curve]
 
-    def _known(self, proposal: Proposal) -> dict[str, Any] | None:
+    def known(self, proposal: Proposal) -> dict[str, Any] | None:
+        """The manifest of its score, if the store has it."""
         return self.store.manifest(self.plan.downstream(proposal).key())
 
     def _candidate(self) -> Proposal | None:
         if not self._all_asked() and (spent := self.spent()):
-            self.over = spent
+            self.over, self.changes = spent, self.changes + 1
             return None
         if self.first:
             return self.first.popleft()

@@ -14,14 +14,15 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="search/run.py",
         description="Find the best chain of self-supervised pretext tasks for your images.",
-        epilog="exit status: 0 done, 1 search failed, 2 bad input, 130 interrupted",
+        epilog="exit status: 0 done, 1 search failed, 2 bad input; 130, 143, 129 after SIGINT, "
+        "SIGTERM, SIGHUP",
     )
     add = parser.add_argument
     add("--space", required=True, metavar="NAME", help="what to search: a file in spaces/")
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     from search import interrupt
     from search.session import Session
-    from trainables.errors import UserError
+    from trainables.errors import MachineFault, UserError
 
     interrupt.listen()
     try:
@@ -54,19 +55,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except MachineFault as fault:
+        return failed(str(fault), argv)
     except KeyboardInterrupt:
         interrupt.heard()
-        again = shlex.join(["python", "search/run.py", *(argv or sys.argv[1:])])
         print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
-        print(f"    {again}", file=sys.stderr)
-        return INTERRUPTED
+        print(f"    {again(argv)}", file=sys.stderr)
+        return interrupt.status()
     if args.json:
         print(json.dumps(summary))
+    if summary["incomplete"]:
+        return failed(summary["incomplete"], argv)
     return DONE if summary["best_chain"] or summary["budget_spent"] else FAILED
+
+
+def failed(fault: str, argv: Sequence[str] | None) -> int:
+    print(f"error: {fault}; the search is incomplete. Once mended, run again:", file=sys.stderr)
+    print(f"    {again(argv)}", file=sys.stderr)
+    return FAILED
+
+
+def again(argv: Sequence[str] | None) -> str:
+    """The command as it was given."""
+    return shlex.join(["python", "search/run.py", *(argv or sys.argv[1:])])
 
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from search import interrupt
     from search.leaving import leave
 
     try:
@@ -74,7 +90,7 @@ if __name__ == "__main__":
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else FAILED
     except KeyboardInterrupt:  # once more, while the first one was answered
-        status = INTERRUPTED
+        status = interrupt.status()
     except BaseException:
         traceback.print_exc()
         status = FAILED

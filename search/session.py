@@ -4,6 +4,7 @@
 """
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -18,11 +19,11 @@ from rich.console import Console
 
 from search import environment, hardware, interrupt, repeats
 from search.budget import Budget, Meter
-from search.chain import BASELINES, Chain, name, stages_naive, stages_shared
+from search.chain import BASELINES, name, stages_naive, stages_shared
 from search.images import Images
 from search.live import clock_text
-from search.outcome import Outcome
-from search.overhead import Entry, summarise
+from search.outcome import Outcome, snapshot
+from search.overhead import Overhead, summarise
 from search.plan import Plan, backbone_bytes, estimate, file_digest
 from search.policies import Policy
 from search.proposal import Proposal
@@ -30,15 +31,17 @@ from search.questions import Questions
 from search.report import duplicates
 from search.results import RunInfo
 from search.space import Space, load
-from trainables.errors import UserError
+from trainables.errors import MachineFault, UserError
 from trainables.plugins import load as plugin
 from trainables.processor import cores
 
 if TYPE_CHECKING:
+    from search.progress import Show
     from search.store import StageStore
     from search.tracking import Tracker
     from search.tuning import Engine
 
+log = logging.getLogger(__name__)
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
 
@@ -56,8 +59,8 @@ class Session:
         self.began = datetime.now(UTC).isoformat(timespec="seconds")
         self.console = Console(width=None if sys.stdout.isatty() else 120)
         self.cluster: Any = None
-        self.work: dict[str, Entry] = {}  # of the worker groups, in seconds since `offset`
-        self.offset = 0.0
+        self.engine: Engine | None = None
+        self.published, self.told = -1, set[Proposal]()  # what view and tracker know
         self.gpus = self._gpus()
         self.space = self._space()
         self.meter = Meter(self.space.budget, started)
@@ -77,7 +80,9 @@ class Session:
         from search.tuning import Cluster
 
         self.cluster = self.cluster or Cluster(self.args.address)
-        return self.cluster.connect()
+        resources = self.cluster.connect()
+        interrupt.listen()  # Ray puts a handler of its own on SIGTERM
+        return resources
 
     def _space(self) -> Space:
         args = self.args
@@ -175,7 +180,10 @@ class Session:
     # -- the search ------------------------------------------------------------------------------
 
     def search(self) -> dict[str, Any]:
-        """Train what is missing, write the report; returns the summary."""
+        """Train what is missing, write the report; returns the summary.
+
+        Its `incomplete` is the fault of the machine that ended the search, "" if there was none.
+        """
         from search.journal import Journal
         from search.store import StageStore, full_disk_explained
         from search.tracking import Tracker
@@ -198,17 +206,19 @@ class Session:
                 self.plan, self.policy, journal, self.store, self.meter.spent
             )
             before, ready = set(self.store.keys()), self.questions.next()
-        with self._engine() if ready else nullcontext() as engine:
+        with self._engine() if ready else nullcontext() as self.engine:
             self.tracker.connect()  # while the worker groups come up
             self._decode()
-            with full_disk_explained(self.space.store):
-                try:
-                    trained = self._train(engine, ready) if engine and ready else set()
-                except KeyboardInterrupt:
-                    interrupt.heard()
-                    self._report(self.outcome.stages() - before, interrupted=True)
-                    raise
-                return self._report(trained, interrupted=False)
+            try:
+                if self.engine and ready:
+                    self._train(self.engine, ready)
+            except KeyboardInterrupt:
+                interrupt.heard()
+                self._report(before, interrupted=True)
+                raise
+            except MachineFault as fault:
+                return self._report(before, incomplete=str(fault))
+            return self._report(before)
 
     def _decode(self) -> None:
         self.images.decode(self.console)
@@ -244,19 +254,32 @@ class Session:
             )
         self._say(f"{groups} worker groups of {crew.workers} x {crew.threads} CPU threads")
         scratch, namespace = self.out / "ray", self.cluster.namespace
-        return Engine(self.plan, self._settings(crew), crew, namespace, scratch)
+        engine = Engine(self.plan, self._settings(crew), crew, namespace, scratch)
+        self.meter.leased = lambda: engine.status.leased
+        return engine
 
-    def _train(self, engine: "Engine", ready: Proposal) -> set[str]:
-        """Train all that is not in the store; the keys of the stages."""
+    def _train(self, engine: "Engine", ready: Proposal) -> None:
+        """Train all that is not in the store."""
         from search.live import LiveView
-        from search.progress import Progress
+        from search.progress import Show
 
-        self.tracker.start(self.plan, self._info(set(), interrupted=False))
+        self.tracker.start(self.plan, self._info(set()))
         with LiveView(self.console, map(name, self.space.chains())) as view:
-            show = Progress(view, self.questions, self.policy, self.meter, self.mirror)
-            status = engine.run(self.questions, ready, show)
-        self.work, self.offset = status["ledger"], status["offset"]
-        return set(status["trained"])
+            show = Show(view, self.meter, snapshot(self.questions))
+            engine.run(self.questions, ready, lambda: self._publish(show), show)
+
+    def _publish(self, show: "Show") -> None:
+        """Give view and tracker frozen records of what changed; on the driver's thread."""
+        if self.published == self.questions.changes:
+            return
+        self.published = self.questions.changes
+        show.snapshot = snapshot(self.questions)
+        if fresh := set(self.questions.scores) - self.told:
+            self.told |= fresh
+            chains = {proposal.chain for proposal in fresh}
+            judged_by = {(task,) for task in self.space.tasks} | {(one,) for one in BASELINES}
+            results = Outcome(self.questions, {*chains, *judged_by}).results()
+            self.tracker.update(tuple(results), frozenset(chains), self.store)
 
     def _groups_per_gpu(self, resources: dict[str, float], wanted: int) -> int:
         """Measured where a GPU may be shared and there is work for more groups than GPUs."""
@@ -293,29 +316,25 @@ class Session:
 
     # -- what came of it -------------------------------------------------------------------------
 
-    def _report(self, trained: set[str], interrupted: bool) -> dict[str, Any]:
+    def _report(
+        self, before: Collection[str], interrupted: bool = False, incomplete: str = ""
+    ) -> dict[str, Any]:
+        """before: keys that were finished when the command started."""
         from search import report
 
         table = report.build(self.outcome.results(), self.store)
-        drawn = report.draw(table, self.store, self.out)
-        info = self._info(trained, interrupted)
-        summary = report.write(table, drawn, self.plan, info, self.store, self.out)
+        info = self._info(self.outcome.stages() - set(before), interrupted, incomplete)
+        summary = report.write(table, self.plan, info, self.store, self.out)
+        try:
+            report.illustrate(table, self.plan, info, summary, self.store, self.out)
+        except Exception:  # the numbers are written
+            log.exception("figures and page failed")
         self.tracker.mirror(table, self.plan, info, summary, self.store, self.out)
         self.console.print(report.terminal.render(table))
-        self._closing()
+        self._closing(incomplete)
         return summary
 
-    def mirror(self, fresh: Collection[Chain]) -> None:
-        """Log these chains, which have a new score: the tracker shows a search while it runs."""
-        from search.report import rows
-
-        judged_by = {(task,) for task in self.space.tasks} | {(one,) for one in BASELINES}
-        outcome = Outcome(self.questions, {*fresh, *judged_by})
-        for row in rows.build(outcome.results(), self.store).scored:
-            if (row.tasks or (row.chain,)) in fresh:
-                self.tracker.log_chain(row, self.store)
-
-    def _info(self, trained: set[str], interrupted: bool) -> RunInfo:
+    def _info(self, trained: set[str], interrupted: bool = False, incomplete: str = "") -> RunInfo:
         space, demo = self.space, self.space.data.name == "demo"
         pick = self.policy.best() if space.repeats == 1 else None
         wall = time.monotonic() - self.started
@@ -339,14 +358,23 @@ class Session:
             stopped=self.questions.stopped(),
             budget=str(space.budget),
             budget_spent=bool(self.questions.over),
-            overhead=summarise(self.work, self.offset, wall),
+            overhead=self._overhead(wall),
+            incomplete=incomplete,
         )
+
+    def _overhead(self, wall: float) -> Overhead | None:
+        """What the time went to besides training; None where nothing was trained."""
+        if self.engine is None:
+            return None
+        return summarise(self.engine.status.ledger, self.engine.broker_started - self.started, wall)
 
     @property
     def outcome(self) -> Outcome:
         return Outcome(self.questions)
 
-    def _closing(self) -> None:
+    def _closing(self, incomplete: str) -> None:
+        if incomplete:
+            self._say(f"INCOMPLETE: {incomplete}")
         if self.space.data.name == "demo":
             self._say("these are DEMONSTRATION images: the result says nothing about yours")
         self._say(f"report    {self.out / 'report' / 'index.html'}")

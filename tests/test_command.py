@@ -172,15 +172,18 @@ def test_the_best_backbone_loads(exhaustive):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("until", ["worker groups of", "training"])
-def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path, until):
+@pytest.mark.parametrize(
+    ("until", "number", "status"),
+    [("worker groups of", signal.SIGINT, 130), ("training", signal.SIGTERM, 143)],
+)
+def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number, status):
     rarely = ["profile.epochs=200", "runtime.checkpoint_seconds=1000", "--out", "with space"]
     process = start(tmp_path, *rarely)
     assert any(until in line for line in process.stdout)
     asked = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     assert time.monotonic() - asked < 20
     assert "run again" in err
     assert "search/run.py --space isic3 profile=smoke" in err
@@ -188,6 +191,29 @@ def test_interrupt_stops_soon_and_says_how_to_go_on(tmp_path, until):
     left = list((tmp_path / "runs" / "store").glob("*.part/checkpoint.safetensors"))
     assert left or until != "training", "what was in work is lost"
     assert "Traceback" not in err
+    assert "*** SIGTERM" not in err, "the trace of a library's handler"
+    if until == "training":
+        client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+        runs = client.search_runs([client.get_experiment_by_name("isic3").experiment_id])
+        assert {run.info.status for run in runs} == {"KILLED"}
+
+
+def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp_path):
+    process = start(tmp_path, "policy=exhaustive", "profile.epochs=20", "--out", "one", "--json")
+    assert any(": training" in line for line in process.stdout)
+    family = psutil.Process(process.pid).children(recursive=True)
+    broker = next(p for p in family if "ray::Broker" in " ".join(p.cmdline()))
+    broker.kill()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    said, again = err.strip().splitlines()[-2:]
+    assert said.startswith("error: the broker is gone")
+    assert "search/run.py --space isic3" in again
+    assert "Traceback" not in err
+    summary = json.loads((tmp_path / "one" / "report" / "summary.json").read_text())
+    assert summary["incomplete"].startswith("the broker is gone")
+    assert (summary["pruned"], summary["failed"]) == ([], [])
+    assert "INCOMPLETE" in (tmp_path / "one" / "report" / "index.html").read_text()
 
 
 def test_two_workers_give_the_stage_that_one_gives(exhaustive, tmp_path):

@@ -1,4 +1,4 @@
-"""How a run ends early without a bug: bad input, a stage that broke, one no longer wanted."""
+"""How a run ends early without a bug: bad input, a stage that broke, a fault of the machine."""
 
 
 class UserError(ValueError):
@@ -15,3 +15,7 @@ class StageFailed(RuntimeError):
 
 class Stopped(Exception):
     """A stage or score that nobody wants any more. Raised on all ranks alike."""
+
+
+class MachineFault(RuntimeError):
+    """A fault of the machine, in one line with its cure; never a result. Ends a search."""

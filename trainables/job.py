@@ -1,6 +1,11 @@
-"""What the broker hands to a worker group, and what both call its phases. Standard library only."""
+"""Messages between the broker and the worker groups. Standard library only.
 
-from dataclasses import dataclass
+Lease   broker -> group   a job to do
+Heartbeat, Result, Fault  group -> broker   how far it is; how it ended
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
 
@@ -9,7 +14,10 @@ SAVING = "saving"  # trained and evaluated; the result is being written
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do: a stage or a score, with the directories it reads and writes."""
+    """One stage or score to train, with the directories it reads and writes.
+
+    store_id: what the store's own file says; a worker that reads another sees another disk.
+    """
 
     key: str
     name: str  # of the chain, for people
@@ -20,6 +28,7 @@ class Job:
     cache_dir: str
     runtime: Runtime
     weights: str | None = None
+    store_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,3 +37,41 @@ class Lease:
 
     number: int
     job: Job
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """How far a job is. None and empty: not said this time.
+
+    saved: steps that the stage's checkpoint holds, trials of the LR range included. curve:
+    validation balanced accuracy, %, of each epoch so far of a fine-tuning, of `epochs` in all.
+    """
+
+    phase: str = ""
+    step: int | None = None
+    steps: int | None = None
+    images_per_second: float | None = None
+    eta: float | None = None  # seconds
+    loss: float | None = None
+    saved: int | None = None
+    curve: tuple[float, ...] = ()
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A job that came to its end. failed: why its task can't be trained (`loss is NaN`)."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A job that the machine kept from its end; says nothing of the chain."""
+
+    reason: str
+    trace: str = ""
+
+
+Answer: TypeAlias = Result | Fault

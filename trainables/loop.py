@@ -27,11 +27,12 @@ from trainables.cache import Prepared
 from trainables.checkpoint import FULL, Progress, Run
 from trainables.errors import StageFailed, Stopped, UserError
 from trainables.feed import Feed
+from trainables.job import Heartbeat
 from trainables.pretext import Context, Task
 from trainables.spec import Runtime, Training
 from trainables.step import Step, place
 
-Report = Callable[[dict[str, Any]], object]
+Report = Callable[[Heartbeat], object]
 SCORE = "balanced_accuracy"  # what `evaluate` is judged by
 CONFUSED = 8  # batches that a task's confusion is counted over
 PATIENCE = 30  # times as long as the last checkpoint took, at least, until the next
@@ -80,6 +81,7 @@ class Loop:
         self._begun: dict[str, Tensor] = {}
         self.feed = Feed(self.data, self.index, self.training.global_batch, self.seed, self.device)
         self._unwanted = False  # known to rank 0 alone
+        self._saved = self._trained()
         self._interval = self.runtime.checkpoint_seconds  # until the next one is due, on rank 0
 
     def train(self) -> Outcome:
@@ -161,7 +163,7 @@ class Loop:
         optimizer = place(task, self.training, run.lr, self.device)
         self._since = time.perf_counter()
         if distributed.rank() == 0:
-            self._say({"phase": self._phase, "step": run.step, "steps": steps})
+            self._say(Heartbeat(self._phase, run.step, steps, saved=self._saved))
         if run.step:
             task.load_state_dict(checkpoint.without_prefix("task", run.tensors))
             checkpoint.load_optimizer(optimizer, run.tensors)
@@ -212,15 +214,17 @@ class Loop:
             run.rows.append(row)
         if distributed.rank() == 0:
             whole = lr_range.planned(self.training.lr, self.trial_steps) + self.steps
-            left = max(whole - sum(one.step for one in self.progress.runs.values()), 0)
-            self._say(
-                {"phase": self._phase, "step": done, "steps": steps, "images_per_second": rate}
-                | {"eta": left * spent / count, "loss": row["loss"]}
-            )
+            eta = max(whole - self._trained(), 0) * spent / count
+            loss, saved = row["loss"], self._saved
+            self._say(Heartbeat(self._phase, done, steps, rate, eta, loss, saved))
 
-    def _say(self, progress: dict[str, Any]) -> None:
+    def _say(self, heartbeat: Heartbeat) -> None:
         """On rank 0: report, and remember if the answer was that nobody wants the result."""
-        self._unwanted = self.report(progress) is True or self._unwanted
+        self._unwanted = self.report(heartbeat) is True or self._unwanted
+
+    def _trained(self) -> int:
+        """Steps trained so far, trials of the LR range included."""
+        return sum(run.step for run in self.progress.runs.values())
 
     def _spend(self, run: Run) -> float:
         """Book the time since the last booking on the run."""
@@ -243,7 +247,7 @@ class Loop:
                 run.tensors |= checkpoint.prefixed("best", state)
         if self._phase == "training" and distributed.rank() == 0:
             epochs = math.ceil(self.steps / self.epoch_steps)
-            self._say({"curve": [row[SCORE] for row in run.rows], "epochs": epochs})
+            self._say(Heartbeat(curve=tuple(row[SCORE] for row in run.rows), epochs=epochs))
         self._spend(run)
 
     def _tensors(self, run: Run, task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -260,6 +264,7 @@ class Loop:
         begun = time.perf_counter()
         if distributed.rank() == 0:
             self.progress.save(self.out_dir)
+            self._saved = self._trained()
         self._checkpointed = time.perf_counter()
         took = self._checkpointed - begun
         self._interval = max(self.runtime.checkpoint_seconds, PATIENCE * took)

@@ -13,8 +13,7 @@ from torch import nn
 from trainables import distributed, plugins
 from trainables.backbone import Backbone
 from trainables.cache import Prepared
-from trainables.errors import StageFailed
-from trainables.job import SAVING
+from trainables.job import SAVING, Heartbeat
 from trainables.loop import Loop, Report
 from trainables.pretext import Context, Task
 from trainables.spec import Runtime, StageSpec
@@ -48,7 +47,7 @@ def train_stage(
     )  # fmt: skip
     outcome = loop.train()
     if distributed.rank() == 0:
-        report({"phase": SAVING})
+        report(Heartbeat(SAVING))
         save(outcome.task.backbone, out_dir / BACKBONE)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
     return outcome.result
@@ -56,11 +55,8 @@ def train_stage(
 
 def load_backbone(backbone: Backbone, folder: Path | None) -> None:
     """Weights and BatchNorm statistics of the stage in `folder`; None: as initialised."""
-    if folder is None:
-        return
-    if not (folder / BACKBONE).exists():
-        raise StageFailed(f"the parent stage has no {BACKBONE} in {folder}")
-    backbone.load_state_dict(load_file(folder / BACKBONE))
+    if folder is not None:
+        backbone.load_state_dict(load_file(folder / BACKBONE))
 
 
 def save(module: nn.Module, path: Path) -> None:

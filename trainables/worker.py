@@ -1,10 +1,12 @@
 """A Ray Train worker group that leases stages and scores, one after another, while it lives.
 
 Starting a TorchTrainer costs 15 s on two cores, a next stage in a warm group 0.02 s. Rank 0 talks
-to the broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `fail`, `end`);
+to the broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `end`);
 the other ranks get each lease by broadcast. The only importer of ray in `trainables`.
 """
 
+import errno
+import socket
 import threading
 import traceback
 from dataclasses import replace
@@ -18,8 +20,8 @@ import torch.distributed as dist
 from trainables import distributed
 from trainables.cache import Prepared, open_cache, prepare
 from trainables.downstream.finetune import finetune
-from trainables.errors import StageFailed, Stopped, UserError
-from trainables.job import Job, Lease
+from trainables.errors import MachineFault, StageFailed, Stopped, UserError
+from trainables.job import Answer, Fault, Heartbeat, Job, Lease, Result
 from trainables.spec import DataSpec, StageSpec
 from trainables.stage import train_stage
 
@@ -29,41 +31,56 @@ HEARTBEAT_SECONDS = 5.0
 def serve(config: dict[str, Any]) -> None:
     """The train loop of one worker group: lease, do, answer, until the broker says stop."""
     broker = ray.get_actor(config["broker"], namespace=config["namespace"])
+    nodes = distributed.all_gather_object(ray.get_runtime_context().get_node_id())
     while True:
-        lease = _next(broker, config["group"])
+        lease = _next(broker, config["group"], nodes)
         if lease == "stop":
             return
         if isinstance(lease, Lease):
             _serve_one(broker, config["group"], lease)
 
 
-def _next(broker: Any, group: str) -> Lease | str | None:
+def _next(broker: Any, group: str, nodes: list[str]) -> Lease | str | None:
     """Rank 0 asks, all ranks get the answer; None: nothing yet (so that no rank times out)."""
-    box = [ray.get(broker.lease.remote(group)) if distributed.rank() == 0 else None]
+    box = [ray.get(broker.lease.remote(group, nodes)) if distributed.rank() == 0 else None]
     if distributed.world_size() > 1:
         dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
 def _serve_one(broker: Any, group: str, lease: Lease) -> None:
-    answer = _Answer(broker, group, lease.number)
+    """Do the job and send its answer; raises where this process can't be trusted any more."""
+    line = _Line(broker, group, lease.number)
     try:
-        result = perform(lease.job, answer.report)
+        line.finish(Result(perform(lease.job, line.report)))
     except Stopped:
-        answer.end()
-    except (StageFailed, UserError) as failed:
-        answer.fail(str(failed), final=True)
+        line.end()
+    except StageFailed as failed:
+        line.finish(Result(failed=str(failed)))
     except Exception as broken:
-        reason = f"{type(broken).__name__}: {broken}".splitlines()[0]
-        memory = isinstance(broken, torch.OutOfMemoryError)
-        if memory:
-            reason += " (make profile.batch smaller, or give runtime.groups_per_gpu=1)"
-        answer.fail(reason, final=False, trace=traceback.format_exc())
-        hurt = torch.cuda.is_available() and not memory  # nothing may work in it any more
-        if distributed.world_size() > 1 or hurt:
-            raise  # nor the other ranks, which may hang in a collective: Ray restarts the group
-    else:
-        answer.finish(result)
+        line.finish(Fault(_reason(broken), traceback.format_exc()))
+        if _spoiled(broken):
+            raise  # Ray restarts the group
+
+
+def _reason(broken: Exception) -> str:
+    """One line, with the cure where there is one."""
+    if isinstance(broken, MachineFault | UserError):
+        return str(broken)
+    reason = f"{type(broken).__name__}: {broken}".splitlines()[0]
+    if isinstance(broken, torch.OutOfMemoryError):
+        return f"{reason} (make profile.batch smaller, or give runtime.groups_per_gpu=1)"
+    if "No space left" in reason or getattr(broken, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return f"{reason}: the disk is full; free some or give another store="
+    return reason
+
+
+def _spoiled(broken: Exception) -> bool:
+    """Whether other ranks may hang in a collective, or CUDA is unusable in this process."""
+    if isinstance(broken, MachineFault | UserError):  # raised on all ranks alike
+        return False
+    cuda_broken = torch.cuda.is_available() and not isinstance(broken, torch.OutOfMemoryError)
+    return distributed.world_size() > 1 or cuda_broken
 
 
 def perform(job: Job, report: Any) -> dict[str, Any]:
@@ -72,7 +89,8 @@ def perform(job: Job, report: Any) -> dict[str, Any]:
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     parent, out = job.parent_dir and Path(job.parent_dir), Path(job.out_dir)
-    report({"phase": "starting"})
+    report(Heartbeat("starting"))
+    _agree(_store_problem(job))
     data = _data(job)
     if isinstance(job.spec, StageSpec):
         result = train_stage(job.spec, runtime, data, parent or None, out, report)
@@ -80,6 +98,27 @@ def perform(job: Job, report: Any) -> dict[str, Any]:
         weights = Path(job.weights) if job.weights else None
         result = finetune(job.spec, runtime, data, parent or None, out, report, weights)
     return result | {"device": _device_name(), "workers": distributed.world_size()}
+
+
+def _agree(problem: str) -> None:
+    """MachineFault on every rank if one of them has a problem."""
+    if problems := [said for said in distributed.all_gather_object(problem) if said]:
+        raise MachineFault(problems[0])
+
+
+def store_id(x):
+    return ""
+
+
+def _store_problem(job: Job) -> str:
+    """Why this node's store is not the driver's; "" if it is."""
+    store = Path(job.out_dir).parent
+    if store_id(store) == job.store_id:
+        return ""
+    return (
+        f"store={store}: must be the same folder on every node, and on {socket.gethostname()} it "
+        "is not; mount it there at the same path"
+    )
 
 
 def _device() -> str:
@@ -91,18 +130,19 @@ def _device_name() -> str:
 
 
 def _data(job: Job) -> Prepared:
-    """StageFailed on every rank if one of them has not the driver's images."""
+    """The images; MachineFault on every rank if one of them does not have the driver's."""
     found: Prepared | None = None
-    problem = f"the images on a node differ from the driver's ({job.data_root})"
+    problem = ""
     try:
         found = _open(job.spec.data, job.data_root, job.cache_dir)
+        if found.digest != job.spec.data_digest:
+            problem = (
+                f"data.root={job.data_root}: must hold the same images on every node, and on "
+                f"{socket.gethostname()} they differ; copy them there or mount one folder"
+            )
     except UserError as error:
         problem = str(error)
-    good = found is not None and found.digest == job.spec.data_digest
-    if problems := [
-        said for said in distributed.all_gather_object("" if good else problem) if said
-    ]:
-        raise StageFailed(problems[0])
+    _agree(problem)
     assert found is not None
     return found
 
@@ -118,7 +158,7 @@ def _open(spec: DataSpec, root: str | None, cache_dir: str) -> Prepared:
 _opened: dict[str, Prepared] = {}
 
 
-class _Answer:
+class _Line:
     """What rank 0 tells the broker of one lease; a thread keeps the lease alive meanwhile."""
 
     def __init__(self, broker: Any, group: str, number: int) -> None:
@@ -129,24 +169,22 @@ class _Answer:
         if self.speaks:
             threading.Thread(target=self._beat, daemon=True).start()
 
-    def report(self, progress: dict[str, Any]) -> bool:
+    def report(self, heartbeat: Heartbeat) -> bool:
         """Never waits; True if an earlier report was answered: nobody wants the result."""
         if not self.speaks:
             return False
         unwanted = False
         if self.asked is not None and ray.wait([self.asked], timeout=0)[0]:
             unwanted, self.asked = ray.get(self.asked), None
-        sent = self.broker.heartbeat.remote(self.group, self.number, progress)
+        sent = self.broker.heartbeat.remote(self.group, self.number, heartbeat)
         self.asked = self.asked or sent
         return unwanted
 
-    def finish(self, result: dict[str, Any]) -> None:
-        self._last(self.broker.finish, result)
-
-    def fail(self, reason: str, final: bool, trace: str = "") -> None:
-        self._last(self.broker.fail, reason, final, trace)
+    def finish(self, answer: Answer) -> None:
+        self._last(self.broker.finish, answer)
 
     def end(self) -> None:
+        """The job was not wanted any more; it has left a checkpoint."""
         self._last(self.broker.end)
 
     def _last(self, method: Any, *values: Any) -> None:
@@ -156,4 +194,4 @@ class _Answer:
 
     def _beat(self) -> None:
         while not self.over.wait(HEARTBEAT_SECONDS):
-            self.broker.heartbeat.remote(self.group, self.number, {})
+            self.broker.heartbeat.remote(self.group, self.number, Heartbeat())

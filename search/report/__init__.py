@@ -1,8 +1,8 @@
 """What a finished search looks like: table, figures, page, best backbone. Reads the store only.
 
     table = build(results, store)
-    drawn = draw(table, store, out)                             # the figures, which take longest
-    summary = write(table, drawn, plan, info, store, out)
+    summary = write(table, plan, info, store, out)
+    illustrate(table, plan, info, summary, store, out)
     console.print(terminal.render(table))
 
 Writes `out/report/` (chains.csv, summary.json, index.html, figures) and `out/best/`.
@@ -20,7 +20,7 @@ from search.report.stored import Store
 from search.report.table import Table
 from search.results import ChainResult, RunInfo
 
-__all__ = ["best", "build", "draw", "evidence", "rows", "summary", "terminal", "write"]
+__all__ = ["best", "build", "evidence", "illustrate", "rows", "summary", "terminal", "write"]
 
 
 def build(results: Sequence[ChainResult], store: Store) -> Table:
@@ -28,27 +28,25 @@ def build(results: Sequence[ChainResult], store: Store) -> Table:
     return evidence.compare(rows.build(results, store), store)
 
 
-def draw(table: Table, store: Store, out: Path) -> dict[str, Path]:
-    """Every figure, by name."""
-    from search.report import figures
-
+def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> dict[str, Any]:
+    """The numbers and the best backbone; returns what is in summary.json."""
     folder = out / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    return figures.draw(table, store, folder)
-
-
-def write(
-    table: Table, drawn: dict[str, Path], plan: Plan, info: RunInfo, store: Store, out: Path
-) -> dict[str, Any]:
-    """Everything a reader gets besides the figures; returns what is in summary.json."""
-    from search.report import page
-
-    folder = out / "report"
     table.write_csv(folder / "chains.csv")
     made = summary.build(table, info, store)
     (folder / "summary.json").write_text(json.dumps(made, indent=2, allow_nan=False) + "\n")
     if table.best:
         best.write(table.best, plan, info, store, made, out / "best")
-    html = page.render(table, plan, info, made, drawn)
-    (folder / "index.html").write_text(html, encoding="utf-8")
     return made
+
+
+def illustrate(
+    table: Table, plan: Plan, info: RunInfo, summary: dict[str, Any], store: Store, out: Path
+) -> None:
+    """Figures, which take longest, and the page."""
+    from search.report import figures, page
+
+    folder = out / "report"
+    drawn = figures.draw(table, store, folder)
+    html = page.render(table, plan, info, summary, drawn)
+    (folder / "index.html").write_text(html, encoding="utf-8")

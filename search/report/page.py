@@ -58,9 +58,11 @@ def _headline(table: Table) -> str:
 
 
 def _banner(info: RunInfo) -> str:
+    said = words.incomplete(info)
+    incomplete = f'<p class="banner" role="note">{text(said)}</p>' if said else ""
     if not info.demo:
-        return ""
-    return (
+        return incomplete
+    return incomplete + (
         '<p class="banner" role="note"><strong>Demonstration data.</strong> These are built-in '
         "demonstration images, drawn by a program: the result says nothing about your data. "
         "Run again with <code>--data PATH</code>.</p>"

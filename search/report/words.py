@@ -25,7 +25,7 @@ def conclusion(table: Table, info: RunInfo, summary: Summary) -> str:
     """The result in one paragraph, the unwelcome parts too."""
     best = table.best
     if best is None:
-        return "Reasons are listed below; the finished stages are kept."
+        return incomplete(info) or "Reasons are listed below; the finished stages are kept."
     said = [
         f"It scores {number(best.balanced_accuracy)} % balanced accuracy on validation"
         f"{_seeds(best)} (95 % interval {number(best.ci_low)} to {number(best.ci_high)}).",
@@ -39,11 +39,22 @@ def conclusion(table: Table, info: RunInfo, summary: Summary) -> str:
         "The search was interrupted: chains that were not tried may be better."
         if info.interrupted
         else "",
+        incomplete(info),
         f"The budget of {info.budget} was spent: chains that were not tried may be better."
         if info.budget_spent
         else "",
     ]
     return " ".join(filter(None, said))
+
+
+def incomplete(info: RunInfo) -> str:
+    """What a fault of the machine left undone; nothing is said of chains that were not scored."""
+    if not info.incomplete:
+        return ""
+    return (
+        f"INCOMPLETE: the search was ended by a fault of the machine ({info.incomplete}). Chains "
+        "without a score were not judged; the same command goes on once the fault is mended."
+    )
 
 
 def repeated(table: Table, plan_seed: int) -> str:

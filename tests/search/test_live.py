@@ -1,24 +1,18 @@
 """The live view: plain lines on change where there is no terminal, a tree where there is one."""
 
 import io
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from search import live
 from search.live import LiveView, clock_text, picture
+from search.status import ChainState, GroupState, Progress
 
 CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
-START: dict[str, Any] = {
-    "elapsed": 83.4,
-    "chains": {"moco": {"state": "running"}},
-    "groups": [
-        {
-            "group": "group-0", "chain": "moco", "what": "stage", "phase": "training",
-            "step": 40, "steps": 100, "images_per_second": 811.6, "eta": 42.0,
-        }
-    ],
-}  # fmt: skip
+AT_WORK = GroupState("group-0", "moco", "stage", "training", 40, 100, 811.6, 42.0)
+START = Progress(83.4, chains={"moco": ChainState("running")}, groups=(AT_WORK,))
 
 
 TREE = """\
@@ -40,12 +34,12 @@ class Lines:
         console = Console(file=self.out, force_terminal=False, width=200)
         self.view = LiveView(console, CHAINS, lambda: self.now)
 
-    def after(self, seconds: float, status: dict[str, Any]) -> list[str]:
-        """The lines that this snapshot adds."""
+    def after(self, seconds: float, progress: Progress) -> list[str]:
+        """The lines that this news adds."""
         self.now += seconds
         before = len(self.out.getvalue())
         with self.view as view:
-            view.update(status)
+            view.update(progress)
         return self.out.getvalue()[before:].splitlines()
 
 
@@ -56,14 +50,14 @@ def lines() -> Lines:
 
 def test_progress_then_result(lines: Lines) -> None:
     assert lines.after(0, START) == ["[ 1:23] moco: training 40% 812 img/s, 0:42 left"]
-    done = {"moco": {"state": "done", "score": 42.1, "ci": [38.94, 45.2]}}
-    assert lines.after(1, {"elapsed": 125, "chains": done}) == ["[ 2:05] moco: 42.10 (38.9-45.2)"]
-    assert lines.after(1, {"elapsed": 126, "chains": done}) == []
+    done = {"moco": ChainState("done", "", 42.1, (38.94, 45.2))}
+    assert lines.after(1, Progress(125, chains=done)) == ["[ 2:05] moco: 42.10 (38.9-45.2)"]
+    assert lines.after(1, Progress(126, chains=done)) == []
 
 
 def test_one_progress_line_in_fifteen_seconds(lines: Lines) -> None:
-    def at(step: int) -> dict[str, Any]:
-        return START | {"groups": [START["groups"][0] | {"step": step}]}
+    def at(step: int) -> Progress:
+        return replace(START, groups=(replace(AT_WORK, step=step),))
 
     said = [len(lines.after(1, at(step))) for step in range(31)]
     assert said == [1, *[0] * 14, 1, *[0] * 14, 1]
@@ -75,44 +69,57 @@ def test_nothing_new_is_not_repeated(lines: Lines) -> None:
 
 def test_failures_and_pruning_say_why(lines: Lines) -> None:
     chains = {
-        "odc": {"state": "failed", "reason": "loss is NaN at step 3"},
-        "odc>moco": {"state": "pruned", "reason": "odc failed"},
-        "moco": {"state": "planned"},
+        "odc": ChainState("failed", "loss is NaN at step 3"),
+        "odc>moco": ChainState("pruned", "odc failed"),
+        "moco": ChainState("planned"),
     }
-    assert lines.after(0, {"elapsed": 5, "chains": chains}) == [
+    assert lines.after(0, Progress(5, chains=chains)) == [
         "[ 0:05] odc: failed: loss is NaN at step 3",
         "[ 0:05] odc>moco: pruned: odc failed",
     ]
 
 
-@pytest.mark.parametrize("status", [{}, {"groups": [{}]}, {"chains": {"moco": {}}}])
-def test_early_snapshots_lack_fields(lines: Lines, status: dict[str, Any]) -> None:
-    assert lines.after(0, status) == []
+def test_a_notice_is_said_once(lines: Lines) -> None:
+    one, two = Progress(5, notices=("late",)), Progress(6, notices=("late", "damaged"))
+    assert [lines.after(1, progress) for progress in (one, one, two, two)] == [
+        ["[ 0:05] late"], [], ["[ 0:06] damaged"], [],
+    ]  # fmt: skip
 
 
 def test_fine_tuning_is_called_so(lines: Lines) -> None:
-    group = {"group": "g", "chain": "odc", "what": "downstream", "phase": "training"}
-    assert lines.after(0, {"groups": [group]}) == ["[ 0:00] odc: fine-tuning"]
+    group = GroupState("g", "odc", "downstream", "training")
+    assert lines.after(0, Progress(groups=(group,))) == ["[ 0:00] odc: fine-tuning"]
 
 
 def test_markup_in_a_reason_is_text(lines: Lines) -> None:
-    chains = {"odc[low]": {"state": "failed", "reason": "[red]no[/red]"}}
-    assert lines.after(0, {"chains": chains}) == ["[ 0:00] odc[low]: failed: [red]no[/red]"]
+    chains = {"odc[low]": ChainState("failed", "[red]no[/red]")}
+    assert lines.after(0, Progress(chains=chains)) == ["[ 0:00] odc[low]: failed: [red]no[/red]"]
 
 
 def test_tree_shows_every_chain_below_its_prefix() -> None:
     out = io.StringIO()
-    status = START | {
-        "done": 2, "total": 5, "stages_trained": 2, "eta": 130.0,
-        "chains": {
-            "scratch": {"state": "done", "score": 30.0},
-            "odc": {"state": "done", "score": 41.0, "ci": [38, 44]},
-            "odc>moco": {"state": "running"},
-            "moco": {"state": "failed", "reason": "[bad] loss"},
-        },
-    }  # fmt: skip
-    Console(file=out, width=100).print(picture(status, CHAINS))
+    chains = {
+        "scratch": ChainState("done", "", 30.0),
+        "odc": ChainState("done", "", 41.0, (38, 44)),
+        "odc>moco": ChainState("running"),
+        "moco": ChainState("failed", "[bad] loss"),
+    }
+    progress = replace(START, done=2, total=5, stages_trained=2, eta=130.0, chains=chains)
+    Console(file=out, width=100).print(picture(progress, CHAINS))
     assert out.getvalue() == TREE
+
+
+def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> None:
+    many = [f"task{i}" for i in range(live.MAX_CHAINS)]
+    states = {"task0": ChainState("done", "", 40.0), "task1": ChainState("pruned", "not rising")}
+
+    def shown(chains: list[str]) -> list[str]:
+        out = io.StringIO()
+        Console(file=out, width=100).print(picture(Progress(chains=states), chains))
+        return out.getvalue().splitlines()[2:]  # below the header and scratch
+
+    assert len(shown(many)) == live.MAX_CHAINS
+    assert shown([*many, "one_more"]) == ["└── ✓ task0  40.00  ★"]
 
 
 def test_terminal_uses_rich_live() -> None:

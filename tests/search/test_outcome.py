@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.outcome import Outcome
+from search.outcome import Outcome, snapshot
 from search.proposal import Proposal
+from search.status import ChainState
+from search.stopping import Stop
 from trainables.spec import Score
 
 
@@ -50,3 +52,28 @@ def test_of_a_chains_proposals_the_best_counts(outcome):
     found = {result.chain: result for result in outcome.results()}
     assert found[("a",)].score.balanced_accuracy == 61.0
     assert found[("a",)].reason == "a[low]"
+
+
+def test_remarks_say_which_windows_and_which_repeats_failed(outcome):
+    single = Proposal(("b",))
+    outcome.questions.reasons = {single.again(1): "loss is NaN", Proposal(("a",)).again(2): "x"}
+    found = {result.chain: result.reason for result in outcome.results()}
+    assert found[("b",)] == "b#1: loss is NaN"
+    assert found[("a", "b")] == "a[low]>b"
+
+
+def test_a_snapshot_counts_and_does_not_change_with_the_questions(outcome):
+    asked = outcome.questions
+    asked.over, asked.policy = "", SimpleNamespace(planned=lambda: SimpleNamespace(maximum=4))
+    asked.plan.space.repeats, asked.plan.baselines = 2, lambda: (Proposal(("scratch",)),)
+    asked.stops = {Proposal(("b", "a")): Stop(2, 5, 40.0, 45.0, "hopeless")}
+    asked.reasons = {Proposal(("a", "b")).again(1): "loss is NaN"}
+    made = snapshot(asked)
+    assert (made.done, made.total) == (5 + 1 + 1, 4 + 2 + 2 * 1)  # chains, second seeds, baselines
+    assert made.chains["a[low]>b"] == ChainState("done", "", 65.0, (64.0, 66.0))
+    assert made.chains["b>a"] == ChainState("stopped", "hopeless")
+    asked.scores.clear()
+    assert len(made.chains) == 6
+    assert made.notice == ""
+    asked.over = "the budget of 8 h is spent"
+    assert snapshot(asked).notice.startswith("the budget of 8 h is spent: ")

@@ -1,53 +1,88 @@
-"""What the driver adds to the broker's snapshots before they are shown."""
+"""What the live view is told: the broker's status with the driver's snapshot."""
 
-import io
-from types import SimpleNamespace
+import gc
+from types import FunctionType, ModuleType
 
 import pytest
-from rich.console import Console
 
 from search.budget import Budget, Meter
+from search.journal import Journal
 from search.live import LiveView
-from search.progress import LATE, Progress
-from search.proposal import Proposal
-from trainables.spec import Score
-
-MOCO, ODC = Proposal(("moco",)), Proposal(("odc",))
-
-
-@pytest.fixture
-def shown():
-    """A Progress over two chains, what it prints, and which chains it mirrors."""
-    space = SimpleNamespace(repeats=1)
-    plan = SimpleNamespace(space=space, baselines=lambda: ())
-    questions = SimpleNamespace(plan=plan, scores={}, stops={}, reasons={}, over="")
-    policy = SimpleNamespace(planned=lambda: SimpleNamespace(maximum=2))
-    mirrored = []
-    view = LiveView(Console(file=io.StringIO(), width=200), ["moco", "odc"])
-    show = Progress(view, questions, policy, Meter(Budget.parse(None), 0.0), mirrored.append)
-    return show, questions, view.console.file, mirrored
+from search.outcome import snapshot
+from search.plan import Plan
+from search.policies import Policy
+from search.progress import Show, together
+from search.questions import Questions
+from search.run import parse
+from search.session import Session
+from search.status import ChainState, GroupState, Snapshot, Status
+from search.store import StageStore
 
 
-def status(**more):
-    return {"elapsed": 1.0, "leased": 0.0, "came": 1, "chains": {}, "groups": [], **more}
+def shown(snapshot=None, status=None, budget=None, known=0):
+    """After 100 seconds."""
+    meter = Meter(Budget.parse(budget), 0.0, lambda: 100.0)
+    return together(status or Status(), snapshot or Snapshot(), meter, known)
 
 
-def test_only_chains_with_a_new_score_are_mirrored(shown):
-    show, questions, _, mirrored = shown
-    show(status())
-    questions.scores[MOCO] = Score(50.0, 45.0, 55.0)
-    show(status())
-    show(status())
-    questions.scores[ODC] = Score(51.0, 45.0, 55.0)
-    questions.scores[MOCO.again(1)] = Score(49.0, 45.0, 55.0)
-    show(status())
-    assert mirrored == [{("moco",)}, {("odc",), ("moco",)}]
+@pytest.mark.parametrize(
+    ("done", "total", "known", "budget", "eta"),
+    [
+        (0, 8, 0, None, None),
+        (2, 2, 2, None, None),  # all known from before: nothing to go by
+        (4, 8, 0, None, 100.0),  # 4 in 100 s, 4 to come
+        (4, 8, 2, None, 200.0),  # 2 in 100 s
+        (4, 8, 2, "150s", 50.0),  # the budget ends it
+        (8, 8, 0, None, 0.0),
+    ],
+)
+def test_what_is_left_goes_by_the_pace_so_far(done, total, known, budget, eta):
+    progress = shown(Snapshot(done=done, total=total), budget=budget, known=known)
+    assert progress.eta == (None if eta is None else pytest.approx(eta))
+    assert (progress.done, progress.total, progress.elapsed) == (done, total, 100.0)
 
 
-def test_a_cluster_whose_groups_never_come_up_is_not_waited_for_in_silence(shown):
-    show, _, printed, _ = shown
-    show(status(came=0, elapsed=LATE - 1))
-    assert "no worker group" not in printed.getvalue()
-    show(status(came=0, elapsed=LATE + 1))
-    show(status(came=0, elapsed=LATE + 2))
-    assert printed.getvalue().count("no worker group has come up in 90 s") == 1
+def test_what_runs_now_is_shown_over_what_was_known():
+    old = {"odc": ChainState("stopped", "hopeless"), "moco": ChainState("done", "", 40.0)}
+    group = GroupState("g", "odc")
+    status = Status(
+        trained=frozenset("ab"), reused=frozenset("c"), chains={"odc": ChainState("running")},
+        groups=(group,),
+    )  # fmt: skip
+    progress = shown(Snapshot(old), status)
+    assert progress.chains == {**old, "odc": ChainState("running")}
+    assert (progress.stages_trained, progress.stages_reused, progress.groups) == (2, 1, (group,))
+
+
+def test_notices_of_both_are_shown():
+    assert shown(status=Status(notices=("late",))).notices == ("late",)
+    both = shown(Snapshot(notice="the budget is spent"), Status(notices=("late",)))
+    assert both.notices == ("the budget is spent", "late")
+
+
+def test_neither_view_nor_its_thread_reaches_the_policy(tmp_path, monkeypatch):
+    """All that the live view's thread can get at from what it is given."""
+    monkeypatch.chdir(tmp_path)
+    args = parse(["--space", "isic3", "data=demo", "profile=smoke", "policy=adaptive"])
+    session = Session(args, 0.0)
+    plan = Plan(session.space, "digest")
+    journal, store = Journal(tmp_path / "out", {}), StageStore(tmp_path / "store")
+    questions = Questions(plan, session.policy, journal, store, session.meter.spent)
+    show = Show(LiveView(session.console, ["moco"]), session.meter, snapshot(questions))
+    assert not [one for one in reachable(show) if isinstance(one, Policy | Questions | Journal)]
+    assert [one for one in reachable(questions) if isinstance(one, Policy)]  # the walk can see it
+
+
+def reachable(start):
+    """Every object that can be reached from it, but for modules, classes and globals."""
+    seen, left = {}, [start]
+    while left:
+        one = left.pop()
+        if id(one) in seen or isinstance(one, ModuleType | type):
+            continue
+        seen[id(one)] = one
+        if isinstance(one, FunctionType):
+            left += [cell.cell_contents for cell in one.__closure__ or ()]
+        else:
+            left += gc.get_referents(one)
+    return seen.values()

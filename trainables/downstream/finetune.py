@@ -27,7 +27,7 @@ from trainables.cache import Prepared
 from trainables.checkpoint import FULL
 from trainables.downstream import metrics, probes
 from trainables.errors import UserError
-from trainables.job import SAVING
+from trainables.job import SAVING, Heartbeat
 from trainables.loop import SCORE, Loop, Report, evaluating
 from trainables.pretext import Batch, Context, Task
 from trainables.spec import DownstreamSpec, Runtime
@@ -113,10 +113,10 @@ def finetune(
     result = outcome.result | {"best_epoch": best["epoch"]}
     result |= _score(outcome.task, data, runtime, out_dir)
     if spec.probes:
-        report({"phase": "probes"})
+        report(Heartbeat("probes"))
         result |= _probe(make(outcome.task.context), data, index, runtime)
     if distributed.rank() == 0:
-        report({"phase": SAVING})
+        report(Heartbeat(SAVING))
         save(outcome.task.backbone, out_dir / BACKBONE)
         save(outcome.task.get_submodule("head"), out_dir / HEAD)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))

@@ -90,8 +90,9 @@ class Search:
     def write(self, out: Path) -> dict[str, Any]:
         """The whole report; its summary."""
         table = self.table
-        drawn = report.draw(table, self.store, out)
-        return report.write(table, drawn, self.plan, self.info, self.store, out)
+        summary = report.write(table, self.plan, self.info, self.store, out)
+        report.illustrate(table, self.plan, self.info, summary, self.store, out)
+        return summary
 
     def repeated(self, scores: Mapping[str, Sequence[float]]) -> "Search":
         """The same search with the scores of further seeds, chain by chain."""

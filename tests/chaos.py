@@ -1,0 +1,380 @@
+"""Faults of the machine, at random, against a real search: does the same command still end right?
+
+    python tests/chaos.py --seed 0 --faults 30          # about a minute a fault on two cores
+
+A search over four chains is run undisturbed. Then, for every fault, some of its finished stages are
+taken away, the search is started again, and the fault is done to it at a random moment of its
+training: a process is killed, a signal is sent, the store's disk is full, the tracker goes away,
+the power is cut (files keep what was flushed to the disk), a stage, a checkpoint or the cache is
+damaged. However the disturbed run ended, the same command must then end with the table and the
+weights of the undisturbed run, bit for bit. Prints a table; exit status 1 if anything differs.
+
+The store lies on a tmpfs of its own where the user may mount one; else the disk is not filled.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+SEARCH = [
+    sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3", "profile=smoke",
+    "~tasks.relative_location", "max_length=2", "policy=exhaustive", "early_stop=null",
+    "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16", "profile.epochs=3",
+    "profile.label_fraction=0.5", "downstream.lr_range=[0.01,0.03]", "runtime.groups=2",
+    "runtime.threads=1", "runtime.checkpoint_seconds=0.3", "--out", "out", "store=store/here",
+]  # fmt: skip
+STORE_BYTES = 1500 << 20
+TIMEOUT = 240.0
+
+# Wraps os.fsync in every Python process of the search, so that a power cut can be played after it.
+RECORDER = """
+import os
+_fsync = os.fsync
+def fsync(descriptor):
+    _fsync(descriptor)
+    stat = os.fstat(descriptor)
+    log = os.open(os.environ["CHAOS_FLUSHED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(log, f"{stat.st_dev} {stat.st_ino} {stat.st_size}\\n".encode())
+    os.close(log)
+os.fsync = fsync
+"""
+
+
+@dataclass
+class Bench:
+    """Where the search runs, and what an undisturbed run gave."""
+
+    folder: Path
+    tracker: str
+    table: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store" / "here"
+
+    @property
+    def ballast(self) -> Path:
+        return self.folder / "store" / "ballast"
+
+    def start(self) -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.folder / "recorder"),
+            "CHAOS_FLUSHED": str(self.folder / "flushed"),
+        }
+        return subprocess.Popen(
+            [*SEARCH, "--tracking-uri", self.tracker], cwd=self.folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    def found(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Scores by chain; digests of all stages' backbones and of the delivered one."""
+        with (self.folder / "out/report/chains.csv").open() as file:
+            rows = {row["chain"]: row["balanced_accuracy"] for row in csv.DictReader(file)}
+        files = [
+            *self.store.glob("*/backbone.safetensors"),
+            self.folder / "out/best/backbone.safetensors",
+        ]
+        return rows, {f.parent.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+    def forget(self, chance: random.Random) -> None:
+        """Take away at least half of what is finished, children with their parents."""
+        stages = {
+            p.parent.name: json.loads(p.read_text()) for p in self.store.glob("*/manifest.json")
+        }
+        gone = set(chance.sample(sorted(stages), k=max(1, len(stages) // 2)))
+        while more := {k for k, m in stages.items() if m["spec"]["parent"] in gone} - gone:
+            gone |= more
+        for key in gone:
+            shutil.rmtree(self.store / key)
+
+    def serve(self) -> None:
+        """A real tracking server; returns when it answers."""
+        if self.server is None:
+            port = self.tracker.rpartition(":")[2]
+            self.server = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port,
+                 "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
+                 "--artifacts-destination", str(self.folder / "artifacts")],
+                cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        for _ in range(600):
+            with (
+                suppress(OSError),
+                socket.create_connection(("127.0.0.1", int(self.tracker.rpartition(":")[2]))),
+            ):
+                return
+            time.sleep(0.1)
+        raise RuntimeError("the tracking server did not come up")
+
+    def end_server(self) -> None:
+        if self.server is not None:
+            for process in [*psutil.Process(self.server.pid).children(recursive=True), self.server]:
+                with suppress(psutil.Error):
+                    process.kill()
+            self.server.wait()
+            self.server = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """do: to the search that trains; before: to what it finds; statuses: how it may end itself."""
+
+    name: str
+    statuses: set[int]
+    do: Callable[[Bench, psutil.Process, random.Random], None] | None = None
+    before: Callable[[Bench, random.Random], None] | None = None
+
+
+def kill(title: str) -> Callable[[Bench, psutil.Process, random.Random], None]:
+    """SIGKILL to one of the search's processes whose command line begins so."""
+
+    def do(_: Bench, search: psutil.Process, chance: random.Random) -> None:
+        for _ in range(100):
+            found = [p for p in search.children(recursive=True) if title in _title(p)]
+            if found:
+                chance.choice(found).kill()
+                return
+            time.sleep(0.1)
+
+    return do
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return process.cmdline()[0].rpartition("/")[2] if process.cmdline() else ""
+    return ""
+
+
+def send(number: signal.Signals) -> Callable[[Bench, psutil.Process, random.Random], None]:
+    return lambda bench, search, chance: search.send_signal(number)
+
+
+def fill_the_disk(bench: Bench, *_: object) -> None:
+    with suppress(OSError), bench.ballast.open("wb") as file:
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
+
+
+def stop_the_tracker(bench: Bench, *_: object) -> None:
+    bench.end_server()
+
+
+def cut_the_power(bench: Bench, search: psutil.Process, _: random.Random) -> None:
+    """Kill everything, then cut every file to what was flushed of it."""
+    for process in [search, *search.children(recursive=True)]:
+        with suppress(psutil.Error):
+            process.kill()
+    time.sleep(1)
+    flushed: dict[tuple[int, int], int] = {}
+    for line in (bench.folder / "flushed").read_text().splitlines():
+        device, inode, size = map(int, line.split())
+        flushed[device, inode] = size
+    for folder in (bench.store, bench.folder / "out", bench.folder / "runs"):
+        for path in folder.rglob("*"):
+            if path.is_file() and "report" not in path.parts and "best" not in path.parts:
+                stat = path.stat()
+                kept = flushed.get((stat.st_dev, stat.st_ino), 0)
+                if kept < stat.st_size:
+                    os.truncate(path, kept)
+
+
+def damage(*patterns: str) -> Callable[[Bench, random.Random], None]:
+    """Flip a bit in, cut or remove one of these files."""
+
+    def before(bench: Bench, chance: random.Random) -> None:
+        found = sorted(
+            p for pattern in patterns for p in bench.folder.glob(pattern) if p.stat().st_size
+        )
+        if not found:
+            return
+        path = chance.choice(found)
+        way = chance.choice(("flip", "cut", "remove"))
+        if way == "remove":
+            path.unlink()
+        elif way == "cut":
+            os.truncate(path, chance.randrange(path.stat().st_size))
+        else:
+            place = chance.randrange(path.stat().st_size)
+            with path.open("r+b") as file:
+                file.seek(place)
+                byte = file.read(1)[0]
+                file.seek(place)
+                file.write(bytes([byte ^ 1 << chance.randrange(8)]))
+
+    return before
+
+
+def kill_in_work_and_damage_a_checkpoint(
+    bench: Bench, search: psutil.Process, chance: random.Random
+) -> None:
+    for process in [search, *search.children(recursive=True)]:
+        with suppress(psutil.Error):
+            process.kill()
+    time.sleep(1)
+    damage("store/here/*.part/*")(bench, chance)
+
+
+FAULTS = [
+    Fault("driver killed", {-9}, lambda b, search, c: search.kill()),
+    Fault("worker killed", {0}, kill("ray::RayTrainWorker")),
+    Fault("trial killed", {0}, kill("ray::ChainTrial")),
+    Fault("broker killed", {1}, kill("ray::Broker")),
+    Fault("raylet killed", {1}, kill("raylet")),
+    Fault("gcs killed", {1}, kill("gcs_server")),
+    Fault("SIGINT", {130}, send(signal.SIGINT)),
+    Fault("SIGTERM", {143}, send(signal.SIGTERM)),
+    Fault("SIGHUP", {129}, send(signal.SIGHUP)),
+    Fault("SIGUSR1", {0}, send(signal.SIGUSR1)),
+    Fault("disk full", {1, 2}, fill_the_disk),
+    Fault("tracker gone", {0}, stop_the_tracker),
+    Fault("power cut", {-9}, cut_the_power),
+    Fault("stage damaged", {0}, before=damage("store/here/*/*")),
+    Fault("cache damaged", {0}, before=damage("runs/cache/*/*")),
+    Fault("checkpoint damaged", {-9}, kill_in_work_and_damage_a_checkpoint),
+]
+
+
+@dataclass
+class Tally:
+    """Of one kind of fault. alone: ended right without being run again."""
+
+    done: int = 0
+    alone: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def disturb(bench: Bench, fault: Fault, chance: random.Random, tally: Tally) -> None:
+    """One fault, and the same command again."""
+    bench.serve()
+    bench.forget(chance)
+    if fault.before:
+        fault.before(bench, chance)
+    (bench.folder / "flushed").write_text("")
+    status, error = _run(bench, fault, chance)
+    bench.ballast.unlink(missing_ok=True)
+    bench.serve()
+    tally.done += 1
+    if status not in {*fault.statuses, 0}:  # 0: it was over before the fault
+        tally.wrong.append(f"ended with {status}: {error[-600:]}")
+    if status in (0, 1) and "Traceback" in error:
+        tally.wrong.append(f"a traceback: {error[-600:]}")
+    tally.alone += status == 0 and bench.found() == (bench.table, bench.weights)
+    again, error = _run(bench)
+    if again != 0:
+        tally.wrong.append(f"run again, ended with {again}: {error[-600:]}")
+    elif bench.found() != (bench.table, bench.weights):
+        tally.wrong.append("run again, table or weights differ")
+
+
+def _run(
+    bench: Bench, fault: Fault | None = None, chance: random.Random | None = None
+) -> tuple[int, str]:
+    """Exit status and stderr; the fault comes at a random moment after training began."""
+    process = bench.start()
+    assert process.stdout
+    if fault and fault.do and chance:
+        for line in process.stdout:
+            if "training" in line:
+                time.sleep(chance.uniform(0, 6))
+                with suppress(psutil.NoSuchProcess):
+                    fault.do(bench, psutil.Process(process.pid), chance)
+                break
+    try:
+        _, error = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return -1, f"still running after {TIMEOUT:.0f} s: {process.communicate()[1]}"
+    _wait_for_children(process.pid)
+    return process.returncode, error
+
+
+def _wait_for_children(session: int) -> None:
+    """Ray's own processes follow a killed driver within seconds."""
+    for _ in range(100):
+        if not any(_session(p.pid) == session for p in psutil.process_iter()):
+            return
+        time.sleep(0.1)
+
+
+def _session(pid: int) -> int:
+    with suppress(OSError):
+        return os.getsid(pid)
+    return -1
+
+
+@contextmanager
+def bench_in(folder: Path) -> Iterator[tuple[Bench, bool]]:
+    """A bench in a fresh folder, and whether its disk can be filled."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    bench = Bench(folder, f"http://127.0.0.1:{port}")
+    (folder / "store").mkdir()
+    (folder / "recorder").mkdir()
+    (folder / "recorder" / "sitecustomize.py").write_text(RECORDER)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_BYTES}", "tmpfs", str(folder / "store")]
+    small = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield bench, small
+    finally:
+        bench.end_server()
+        if small:
+            subprocess.run(["umount", "-l", str(folder / "store")], check=False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", type=int, default=30)
+    parser.add_argument("--only", help="a kind of fault, as in the table")
+    args = parser.parse_args()
+    chance, tallies = random.Random(args.seed), {}
+    with tempfile.TemporaryDirectory() as place, bench_in(Path(place)) as (bench, small):
+        kinds = [
+            f for f in FAULTS if (small or f.name != "disk full") and args.only in (None, f.name)
+        ]
+        bench.serve()
+        status, error = _run(bench)
+        assert status == 0, error
+        bench.table, bench.weights = bench.found()
+        order = [
+            f
+            for _ in range(-(-args.faults // len(kinds)))
+            for f in chance.sample(kinds, len(kinds))
+        ]
+        for number, fault in enumerate(order[: args.faults], 1):
+            began, tally = time.monotonic(), tallies.setdefault(fault.name, Tally())
+            disturb(bench, fault, chance, tally)
+            verdict = "; ".join(tally.wrong) or "ok"
+            print(
+                f"{number:3} {fault.name}: {verdict} ({time.monotonic() - began:.0f} s)", flush=True
+            )
+    print("\n| fault | times | the run itself ended right | wrong |\n| --- | --- | --- | --- |")
+    for name, tally in sorted(tallies.items()):
+        print(f"| {name} | {tally.done} | {tally.alone} | {len(tally.wrong)} |")
+    return int(any(tally.wrong for tally in tallies.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

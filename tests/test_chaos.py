@@ -1,0 +1,16 @@
+"""One seed of tests/chaos.py: random faults of the machine against a real search."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.slow
+def test_four_faults_change_no_result():
+    command = [sys.executable, "tests/chaos.py", "--seed", "1", "--faults", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
