@@ -116,8 +116,7 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
         return np.asarray(image.convert("L"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return np.asarray(Image.alpha_composite(black, image).convert("RGB"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.asarray(image.convert("RGB"))
 
 
