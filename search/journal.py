@@ -6,18 +6,46 @@
     journal.told(proposal, score)           # or journal.stopped(proposal, stop)
 
 Results live in the stage store; the journal keeps the order of a policy's decisions. It is named
-by what is searched, so another space in the same folder starts its own.
+by what is searched, so another space in the same folder starts its own. Every line is on the disk
+before the search goes on; a last line that a kill cut short is dropped.
 """
 
 import json
-from dataclasses import asdict
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
 from search.proposal import Proposal
 from search.stopping import Stop
+from trainables.durable import sync
 from trainables.errors import UserError
 from trainables.spec import Score, digest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line: a proposal that was asked for, scored, or stopped."""
+
+    proposal: Proposal
+    score: Score | None
+    stop: Stop | None
+
+    @classmethod
+    def parse(cls, line: bytes) -> "Event":
+        """ValueError, KeyError or TypeError if it is no event."""
+        found = json.loads(line)
+        score, stop = found.get("score"), found.get("stop")
+        return cls(
+            Proposal.parse(found["proposal"]),
+            Score(**score) if score else None,
+            Stop(**stop) if stop else None,
+        )
 
 
 class Journal:
@@ -28,6 +56,7 @@ class Journal:
         try:
             out.mkdir(parents=True, exist_ok=True)
             self.path.touch()
+            sync(out)
         except OSError as error:
             raise UserError(
                 f"--out {out}: {error.strerror}; want a folder that can be written to"
@@ -38,21 +67,19 @@ class Journal:
         asked: dict[Proposal, None] = {}
         told: dict[Proposal, Score | None] = {}
         for event in self._events():
-            proposal = Proposal.parse(event["proposal"])
-            asked[proposal] = None
-            if event.get("score"):
-                told[proposal] = Score(**event["score"])
+            asked[event.proposal] = None
+            if event.score:
+                told[event.proposal] = event.score
         return list(asked), told
 
     def stops(self) -> dict[Proposal, Stop]:
         """What was stopped and has got no score since."""
         found: dict[Proposal, Stop] = {}
         for event in self._events():
-            proposal = Proposal.parse(event["proposal"])
-            if event.get("score"):
-                found.pop(proposal, None)
-            elif event.get("stop"):
-                found[proposal] = Stop(**event["stop"])
+            if event.score:
+                found.pop(event.proposal, None)
+            elif event.stop:
+                found[event.proposal] = event.stop
         return found
 
     def asked(self, proposal: Proposal) -> None:
@@ -65,12 +92,29 @@ class Journal:
         self._append({"proposal": str(proposal), "stop": asdict(stop)})
 
     def _append(self, event: dict[str, Any]) -> None:
-        with open(self.path, "a") as file:
-            file.write(json.dumps(event) + "\n")
+        line = json.dumps(event).encode() + b"\n"
+        with open(self.path, "ab+") as file:
+            _drop_cut_line(file)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
 
-    def _events(self) -> list[dict[str, Any]]:
-        """Whole lines only: the last one may have been cut by a kill."""
+    def _events(self) -> Iterator[Event]:
+        """What can be read, in order."""
         if not self.path.exists():
-            return []
-        lines = self.path.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+            return
+        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                yield Event.parse(line)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                log.warning("%s, row %d: cannot be read (%s); skipped", self.path, number, error)
+
+
+def _drop_cut_line(file: BufferedRandom) -> None:
+    """Cut the file after its last newline."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 1, 0))
+    if file.read(1) not in (b"", b"\n"):
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.seek(0, os.SEEK_END)

@@ -6,11 +6,14 @@
             train(out_dir=store.part(key))  # kept when interrupted, with its checkpoint
             store.commit(key, {"spec": asdict(spec), ...})  # manifest last, then one rename
 
-    ROOT/STORE.json            format of everything inside
+    ROOT/STORE.json            format of everything inside, and the store's own id
     ROOT/KEY/manifest.json     a finished stage: the directory has its name only once complete
     ROOT/KEY.part/             work in progress, or what an interrupted stage left
     ROOT/.locks/KEY            flock of whoever trains it; the kernel lets go on SIGKILL
+    ROOT/.damaged/KEY-TIME/    a stage that was not as committed: set aside and trained again
     ROOT/.trash/               on its way out
+
+A process compares all files of a stage with their digests when it first reads the stage.
 
 ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd), optionally file://.
 By hand: python -m search.store list|verify|prune --store ROOT
@@ -25,18 +28,24 @@ import re
 import shutil
 import sys
 import tempfile
+import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.durable import TEMPORARY, sync, sync_files, write_json
-from search.lock import Lock, flock
+from filelock import Timeout
+
+from search import sealing
+from search.sealing import MANIFEST, Damaged
+from trainables.durable import TEMPORARY, kernel_lock, sync, write_json
 from trainables.errors import UserError
-from trainables.spec import FORMAT, digest
+from trainables.spec import FORMAT
+from trainables.storage import CHECKPOINT, STAMP
 
 log = logging.getLogger(__name__)
-MANIFEST, STAMP, PART = "manifest.json", "STORE.json", ".part"
+PART = ".part"
 
 
 class StageStore:
@@ -51,15 +60,20 @@ class StageStore:
             )
         self.root = Path(place).absolute()
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
+        self._aside = self.root / ".damaged"
         self._rates: dict[str, float | None] = {}
+        self._sound = set[str]()  # keys whose files this process has compared with their digests
+        self.damaged: dict[str, str] = {}  # key -> what was found, one line for people
         try:
             for folder in (self._locks, self._trash):
                 folder.mkdir(parents=True, exist_ok=True)
-            if not (self.root / STAMP).exists():
-                write_json(self.root / STAMP, {"format": FORMAT})
+            self._stamp = self._stamped()
         except OSError as error:
             raise UserError(f"store {self.root}: {error.strerror}; give another store=") from None
-        self._check_format()
+
+    def token(self) -> str:
+        """What `storage.store_id` reads on every machine that sees this store."""
+        return str(self._stamp["id"])
 
     def keys(self) -> list[str]:
         """Finished stages, sorted; one directory listing, no manifest is read."""
@@ -68,15 +82,26 @@ class StageStore:
         return sorted(name for name in names if not name.endswith(PART))
 
     def manifest(self, key: str) -> dict[str, Any] | None:
-        """What is known of a finished stage; None unless it is finished."""
+        """What is known of a finished stage; None unless it is finished and as it was committed.
+
+        A damaged stage is set aside, remembered in `damaged` and logged.
+        """
+        folder = self.path(key)
         try:
-            found = json.loads((self.path(key) / MANIFEST).read_bytes())
-        except FileNotFoundError:
+            known = sealing.read(folder)
+            if known is not None and key not in self._sound:
+                for problem in sealing.problems(folder, known):
+                    raise Damaged(problem)
+                self._sound.add(key)
+        except Damaged as damage:
+            self._set_aside(key, str(damage))
             return None
-        except (ValueError, OSError) as error:
-            log.warning("stage %s: its manifest can't be read (%s); trained again", key, error)
-            return None
-        return found if isinstance(found, dict) else None
+        return known
+
+    def recheck(self, key: str) -> bool:
+        """Whether a finished stage is still as it was committed; reads all of it again."""
+        self._sound.discard(key)
+        return self.manifest(key) is not None
 
     def rate(self, key: str) -> float | None:
         """The learning rate that a finished stage chose; None unless it is finished."""
@@ -88,7 +113,8 @@ class StageStore:
 
     def path(self, key: str) -> Path:
         """Where the finished stage lies, or would lie."""
-        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", key), key
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", key):
+            raise UserError(f"store {self.root}: key {key!r} must be letters, digits, _ and -")
         return self.root / key
 
     def part(self, key: str) -> Path:
@@ -97,36 +123,40 @@ class StageStore:
         part.mkdir(exist_ok=True)
         return part
 
-    def lock(self, key: str, wait: float | None = 0.0) -> Lock | None:
-        """The right to train `key`; None if another holds it after `wait` seconds (None: ever)."""
-        return flock(self._locks / self.path(key).name, wait)
+    def lock(self, key: str, wait: float | None = 0.0) -> AbstractContextManager[object] | None:
+        """The right to train `key`, held until the end of a `with`.
+
+        None if another holds it after `wait` seconds (None: for ever).
+        """
+        lock = kernel_lock(self._locks / self.path(key).name)
+        try:
+            return lock.acquire(timeout=-1 if wait is None else wait)
+        except Timeout:
+            return None
 
     def commit(self, key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Finish a stage from its part directory; a finished one stays and ours is dropped.
 
-        The caller holds the lock. Returns the manifest that stands, with `files` (name -> bytes)
-        added to what came.
+        The caller holds the lock. Returns the manifest that stands, with `files` and `digest`
+        added. The checkpoint goes last, so that no kill costs more than this call.
         """
         part, final = self.path(key).with_name(key + PART), self.path(key)
         if (standing := self.manifest(key)) is not None:
             self._discard(part)
             return standing
-        if final.exists():
-            self._discard(final)  # damaged: it has no readable manifest
         for stale in (part / MANIFEST, *part.glob(f"{TEMPORARY}*")):
-            stale.unlink(missing_ok=True)  # of a commit that was cut short
+            stale.unlink(missing_ok=True)  # of a commit or checkpoint that was cut short
         with full_disk_explained(f"store {self.root}"):
-            whole = {**manifest, "files": sync_files(part)}
-            write_json(part / MANIFEST, whole)
-            sync(part)
+            whole = sealing.sealed(part, manifest)
+            write_json(part / MANIFEST, whole, indent=1)
             os.rename(part, final)
             sync(self.root)
-        standing = self.manifest(key)
-        assert standing is not None, key
-        return standing
+        (final / CHECKPOINT).unlink(missing_ok=True)
+        self._sound.add(key)
+        return whole
 
     def verify(self) -> list[str]:
-        """One line for everything that is not as it was committed."""
+        """One line for everything that is not as it was committed; nothing is set aside."""
         return [f"{key}: {problem}" for key in self.keys() for problem in self._problems(key)]
 
     def orphans(self) -> list[str]:
@@ -135,7 +165,8 @@ class StageStore:
         return sorted(key for key in parts if self._free(key))
 
     def prune(self, keep: Collection[str] | None = None) -> list[str]:
-        """Remove orphaned part directories and, if `keep` is given, finished stages not in it."""
+        """Remove orphaned part directories, what was set aside and, if `keep` is given, finished
+        stages not in it."""
         doomed = [self.path(key).with_name(key + PART) for key in self.orphans()]
         if keep is not None:
             doomed += [self.path(key) for key in self.keys() if key not in keep]
@@ -145,7 +176,7 @@ class StageStore:
                 with held:
                     self._discard(path)
                 removed.append(path.name)
-        for leftover in self._trash.iterdir():
+        for leftover in (*self._trash.iterdir(), self._aside):
             shutil.rmtree(leftover, ignore_errors=True)
         return removed
 
@@ -158,36 +189,60 @@ class StageStore:
                 "needed; free some (python -m search.store prune) or give another store="
             )
 
-    def _check_format(self) -> None:
+    def _stamped(self) -> dict[str, Any]:
+        """STORE.json, written by the first process that comes."""
+        found = self._read_stamp()
+        if "id" not in found:
+            with kernel_lock(self._locks / STAMP):
+                found = self._read_stamp()
+                if "id" not in found:
+                    found = {"format": FORMAT, "id": uuid.uuid4().hex}
+                    write_json(self.root / STAMP, found)
+        return found
+
+    def _read_stamp(self) -> dict[str, Any]:
+        """Empty if there is none yet; UserError if it is of another format."""
         try:
-            found = json.loads((self.root / STAMP).read_bytes())["format"]
+            found = json.loads((self.root / STAMP).read_bytes())
+            written = found["format"]
+        except FileNotFoundError:
+            return {}
         except (ValueError, KeyError, TypeError):
-            found = "unreadable"
-        if found != FORMAT:
+            written = "unreadable"
+        if written != FORMAT:
             raise UserError(
-                f"store {self.root}: written in format {found}, this version writes {FORMAT}; "
+                f"store {self.root}: written in format {written}, this version writes {FORMAT}; "
                 "give another store="
             )
+        return found
 
     def _free(self, key: str) -> bool:
-        held = self.lock(key)
-        if held:
-            held.release()
-        return held is not None
+        if held := self.lock(key):
+            with held:
+                return True
+        return False
 
     def _problems(self, key: str) -> Iterator[str]:
-        manifest = self.manifest(key)
-        if manifest is None:
-            yield f"no readable {MANIFEST}"
-            return
-        for name, size in manifest.get("files", {}).items():
-            path = self.path(key) / name
-            if not path.is_file():
-                yield f"{name} is missing"
-            elif path.stat().st_size != size:
-                yield f"{name} has {path.stat().st_size} bytes, {size} were committed"
-        if not key.endswith(f"-{digest(manifest.get('spec'))}"):
-            yield "its specification does not hash to its key"
+        try:
+            if (known := sealing.read(self.path(key))) is not None:
+                yield from sealing.problems(self.path(key), known)
+        except Damaged as damage:
+            yield str(damage)
+
+    def _set_aside(self, key: str, problem: str) -> None:
+        """Out of the way in one rename; a rival may have done it already."""
+        done = f"set aside in {self._aside}, to be trained again"
+        try:
+            self._aside.mkdir(exist_ok=True)
+            os.rename(self.path(key), self._aside / f"{key}-{time.time_ns()}")
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # a store that this process may only read
+            done = f"it cannot be set aside ({error.strerror})"
+        said = f"{problem}; {done}"
+        if self.damaged.get(key) != said:
+            self.damaged[key] = said
+            log.warning("stage %s: %s", key, said)
 
     def _discard(self, path: Path) -> None:
         """Away in one rename, so that no half-deleted stage is ever seen."""

@@ -4,19 +4,20 @@
     data = open_cache(path)                    # data.images[i] is [side, side, channels]
 
 The folder's name holds the digest of the content (names, labels, groups, pixels' files) and of the
-specification, never of the place it was read from. It is written beside and renamed when complete.
+specification, never of the place it was read from. It is written beside, put on the disk and
+renamed when complete. Every process that prepares it first compares it with its checksums (232 MB
+in 0.15 s on one core); what does not fit is decoded again, while maps that others hold stay valid.
 Near-duplicates in different groups are found as the cache is built; with `merge_duplicates` their
 groups are made one before the split.
 """
 
-import fcntl
 import json
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,17 @@ from trainables import duplicates, fingerprint
 from trainables.data import Dataset, Table
 from trainables.decoding import Progress, decode_all, statistics
 from trainables.duplicates import Pair
+from trainables.durable import kernel_lock, sync, write_json
 from trainables.errors import UserError
 from trainables.plugins import load
+from trainables.processor import cores
 from trainables.spec import DataSpec, digest
 from trainables.splits import Index, check, split
 
 FORMAT = 2  # of the folder, of how pixels are resized and duplicates found; part of the digest
 MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
 SPARE = 64 << 20  # bytes to leave free
+BLOCK = 16 << 20  # bytes that one checksum is of
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +86,19 @@ class Source:
         return self._digest
 
     def prepare(self, cache_root: Path, progress: Progress | None = None) -> Path:
-        """The folder with it decoded; built by one process, while others wait for it."""
+        """The folder with it decoded; built by one process, while others wait for it.
+
+        A damaged one is built again.
+        """
         content = self.digest(cache_root)
         path = cache_root / f"{self.spec.name}-{self.spec.size}px-{content}"
-        if (path / MANIFEST).is_file():
+        if path.exists() and not _damage(path):
             return path
-        with _locked(cache_root / f"{path.name}.lock"):
-            if not (path / MANIFEST).is_file():
+        with kernel_lock(cache_root / f"{path.name}.lock"):
+            if path.exists() and (problem := _damage(path)):
+                log.warning("%s: damaged (%s); decoded again", path, problem)
+                os.rename(path, _beside(path))
+            if not path.exists():
                 _build(self.spec, self.images, self.table, content, path, progress)
         return path
 
@@ -145,7 +155,7 @@ def _build(
     for stale in path.parent.glob(f"{path.name}.tmp-*"):
         shutil.rmtree(stale, ignore_errors=True)
     _check_space(spec, len(table.names), path.parent)
-    beside = path.parent / f"{path.name}.tmp-{uuid.uuid4().hex[:8]}"
+    beside = _beside(path)
     beside.mkdir()
     try:
         sums = decode_all(spec, data, len(table.names), beside / IMAGES, progress)
@@ -154,10 +164,13 @@ def _build(
             table = replace(table, groups=duplicates.merged(table.groups, pairs))
         parts = _split(spec, table)
         mean, std = statistics(sums[parts["train"]], spec.size**2)
-        _write(beside / TABLE, _columns(table, parts, pairs))
-        manifest = {"mean": mean, "std": std, "digest": content, "spec": asdict(spec)}
-        _write(beside / MANIFEST, {**manifest, "demo": data.demo, "format": FORMAT})
+        sync(beside / IMAGES)
+        write_json(beside / TABLE, _columns(table, parts, pairs))
+        known = {"mean": mean, "std": std, "digest": content, "spec": asdict(spec)}
+        manifest = {**known, "demo": data.demo, "format": FORMAT}
+        write_json(beside / MANIFEST, _sealed(beside, manifest))
         os.replace(beside, path)
+        sync(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     log.info("decoded %d images into %s", len(table.names), path)
@@ -169,8 +182,42 @@ def _columns(table: Table, parts: dict[str, Index], pairs: list[Pair]) -> dict[s
     return {**columns, "duplicates": [asdict(pair) for pair in pairs]}
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, allow_nan=False))
+def _beside(path: Path) -> Path:
+    """A name for what is not whole; the next build removes it."""
+    return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
+
+
+def _sealed(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with checksums of the other files and a digest of itself."""
+    sums = {name: _checksums(folder / name) for name in (IMAGES, TABLE)}
+    whole = {**manifest, "checksums": sums}
+    return {**whole, "seal": digest(whole)}
+
+
+def _damage(path: Path) -> str:
+    """What is not as it was written; empty if all is."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        if manifest.pop("seal") != digest(manifest):
+            return f"{MANIFEST} is not what was written"
+        for name, known in manifest["checksums"].items():
+            if _checksums(path / name) != known:
+                return f"{name} is not what was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _checksums(path: Path) -> list[int]:
+    """CRC-32 of every block of the file."""
+
+    def checksum(at: int) -> int:
+        with path.open("rb") as file:
+            file.seek(at)
+            return zlib.crc32(file.read(BLOCK))
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(checksum, range(0, path.stat().st_size, BLOCK)))
 
 
 def _make(folder: Path) -> None:
@@ -190,10 +237,3 @@ def _check_space(spec: DataSpec, n: int, folder: Path) -> None:
             f"{folder}: decoding {n} images at {spec.size} px takes {need / 1e9:.1f} GB and "
             f"{free / 1e9:.1f} GB are free; make room, or put the cache on another disk"
         )
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

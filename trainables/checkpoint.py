@@ -1,18 +1,25 @@
-"""What a running stage must remember, in one safetensors file that is replaced as a whole."""
+"""What a running stage must remember, in one safetensors file that is replaced as a whole.
+
+safetensors has no checksum: the file's metadata holds one of everything else in it.
+"""
 
 import json
-import os
+import logging
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-NAME = "checkpoint.safetensors"
+from trainables.durable import TEMPORARY, replacing
+from trainables.storage import CHECKPOINT
+
+log = logging.getLogger(__name__)
 FULL = "full"  # the full run among the runs of the LR range
 
 
@@ -49,28 +56,53 @@ class Progress:
         return sorted(found, key=lambda run: run.lr)
 
     def save(self, folder: Path) -> None:
-        plain = {name: run.plain() for name, run in self.runs.items()}
+        plain = json.dumps({name: run.plain() for name, run in self.runs.items()})
         tensors = {
             f"{name}/{key}": value.detach().cpu().contiguous()
             for name, run in self.runs.items()
             for key, value in run.tensors.items()
         }
-        beside = folder / f"{NAME}.tmp"
-        save_file(tensors, beside, metadata={"progress": json.dumps(plain)})
-        os.replace(beside, folder / NAME)
+        for stale in folder.glob(f"{TEMPORARY}{CHECKPOINT}*"):
+            stale.unlink(missing_ok=True)  # of a process that was killed as it wrote
+        metadata = {"progress": plain, "checksum": _checksum(plain, tensors)}
+        with replacing(folder / CHECKPOINT) as beside:
+            save_file(tensors, beside, metadata=metadata)
 
     @classmethod
     def load(cls, folder: Path) -> "Progress":
-        """The stage's progress so far, on the CPU; a fresh one if there is none."""
-        if not (folder / NAME).exists():
+        """The stage's progress so far, on the CPU; a fresh one if there is none, or a damaged."""
+        path = folder / CHECKPOINT
+        if not path.exists():
             return cls()
-        with safe_open(folder / NAME, framework="pt") as file:
-            plain: dict[str, Any] = json.loads(file.metadata()["progress"])
-            runs = {name: Run(**values) for name, values in plain.items()}
-            for key in file.keys():
-                name, _, own = key.partition("/")
-                runs[name].tensors[own] = file.get_tensor(key).clone()
+        try:
+            plain, tensors = _read(path)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s: damaged (%s); the stage starts afresh", path, error)
+            return cls()
+        runs = {name: Run(**values) for name, values in plain.items()}
+        for key, value in tensors.items():
+            name, _, own = key.partition("/")
+            runs[name].tensors[own] = value
         return cls(runs)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """ValueError, or what safetensors and json raise, if it is not what was written."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
+    if metadata["checksum"] != _checksum(metadata["progress"], tensors):
+        raise ValueError("its checksum differs")
+    return json.loads(metadata["progress"]), tensors
+
+
+def _checksum(plain: str, tensors: dict[str, Tensor]) -> str:
+    """CRC-32 of names, shapes, types and bytes: for faults of a machine, at 2 GB/s."""
+    found = zlib.crc32(plain.encode())
+    for key, value in sorted(tensors.items()):
+        found = zlib.crc32(f"{key} {value.dtype} {list(value.shape)}".encode(), found)
+        found = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

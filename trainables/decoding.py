@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.data import Dataset
+from trainables.processor import cores, free_memory
+from trainables.room import Room
 from trainables.spec import DataSpec
 
+SHARE = 4  # of the free memory, one part is for pictures that are being decoded
 Progress = Callable[[int, int], None]  # images done, of how many
 
 
@@ -33,18 +36,24 @@ def square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.ui
 def decode_all(
     spec: DataSpec, data: Dataset, n: int, file: Path, progress: Progress | None
 ) -> NDArray[np.int64]:
-    """Write the images; returns [n, 2, channels]: sum and sum of squares of every image."""
+    """Write the images; returns [n, 2, channels]: sum and sum of squares of every image.
+
+    A thread a core, as long as the pictures in work fit into a quarter of the free memory.
+    """
     shape = (n, spec.size, spec.size, spec.channels)
     images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     _reserve(file)
     sums = np.zeros((n, 2, spec.channels), np.int64)
 
+    room = Room(free_memory() // SHARE)
+
     def decode(i: int) -> None:
-        images[i] = square(data.read(i, spec.size), spec.size, spec.channels)
+        with room.taken(data.memory(i, spec.size)):
+            images[i] = square(data.read(i, spec.size), spec.size, spec.channels)
         flat = images[i].reshape(-1, spec.channels).astype(np.int64)
         sums[i] = flat.sum(0), (flat**2).sum(0)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             for done, _ in enumerate(pool.map(decode, range(n)), start=1):
                 if progress:

@@ -13,7 +13,6 @@ nothing: the first step fades the border, the second leaves black ones out. 25,0
 fifteen seconds of one core.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from trainables.processor import cores
 
 SIDE = 32  # px of a thumbnail
 FREQUENCIES = 8  # a direction, from the first above the mean
@@ -48,7 +49,7 @@ class Pair:
 
 def find(images: NDArray[np.uint8], groups: Sequence[str]) -> list[Pair]:
     """Near-duplicates in different groups, by row; all copies of one file pair with its first."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         thumbnails = np.stack(list(pool.map(_thumbnail, images)))
     flat = thumbnails.reshape(len(images), -1).view(f"V{SIDE**2}").ravel()
     _, first, of = np.unique(flat, return_index=True, return_inverse=True)
@@ -81,7 +82,7 @@ def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _near(thumbnails: Stack, member: Index) -> Iterator[tuple[int, int, int]]:
     """Confirmed pairs of distinct thumbnails, with the distance of their hashes."""
     hashes = _hashes(thumbnails)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         starts = range(0, len(thumbnails), BLOCK)
         blocks = list(pool.map(lambda at: _candidates(hashes, member, at), starts))
     a, b, turn, distance = np.concatenate(blocks, axis=1)

@@ -7,12 +7,15 @@ cache's folder, one a data folder, so that a second start does not read gigabyte
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from trainables.durable import file_digest, write_json
 from trainables.errors import UserError
+from trainables.files import regular
+from trainables.processor import cores
+from trainables.spec import digest
 
 Known = dict[str, tuple[int, int, str]]  # path -> size, mtime_ns, digest
 
@@ -28,28 +31,29 @@ def _digests(files: list[Path], cache_root: Path) -> list[str]:
     place = hashlib.sha256(os.path.commonpath(files).encode()).hexdigest()[:16]
     memory = cache_root / f"digests-{place}.json"
     known = _remembered(memory)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         entries = list(pool.map(lambda file: _entry(file, known.get(str(file))), files))
     now = {str(file): entry for file, entry in zip(files, entries, strict=True)}
     if now != known:
-        beside = memory.with_name(f"{memory.name}.tmp-{uuid.uuid4().hex[:8]}")
-        beside.write_text(json.dumps(now))
-        os.replace(beside, memory)
+        write_json(memory, {"files": now, "digest": digest(now)})
     return [entry[2] for entry in entries]
 
 
 def _remembered(memory: Path) -> Known:
+    """Empty if there is none, or a damaged one: then the files are read again."""
     try:
-        return {path: tuple(entry) for path, entry in json.loads(memory.read_text()).items()}
-    except (OSError, ValueError):  # not there, or cut off: read the files again
+        found = json.loads(memory.read_bytes())
+        files = found["files"] if found["digest"] == digest(found["files"]) else {}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return {path: tuple(entry) for path, entry in files.items()}
 
 
 def _entry(file: Path, known: tuple[int, int, str] | None) -> tuple[int, int, str]:
-    stat = file.stat()
+    stat = regular(file)
     if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
         return known
     try:
-        return stat.st_size, stat.st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()
+        return stat.st_size, stat.st_mtime_ns, file_digest(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); check its rights") from error

@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from search.proposal import Proposal
 from tests.trainables import small
 from trainables import distributed, loop
-from trainables.checkpoint import NAME, Progress
+from trainables.checkpoint import Progress
 from trainables.downstream.finetune import finetune
 from trainables.errors import StageFailed, UserError
 from trainables.job import Job
 from trainables.spec import Runtime
 from trainables.stage import BACKBONE, train_stage
+from trainables.storage import CHECKPOINT
 
 RUNTIME = Runtime(threads=1, log_every=2)
 
@@ -149,7 +150,7 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     often = Runtime(threads=1, log_every=2, checkpoint_seconds=0)
     with pytest.raises(Killed):
         finetune(spec, often, data, None, cut, dying(len(reports) - 2))
-    assert (cut / NAME).exists()
+    assert (cut / CHECKPOINT).exists()
     result = finetune(spec, often, data, None, cut, quiet)
     for key in ("balanced_accuracy", "ci_low", "ci_high", "best_epoch", "lr", "loss"):
         assert result[key] == expected[key], key

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data._files import decode
+from trainables.data._files import decode, memory
 from trainables.errors import UserError
 from trainables.plugins import unknown
 
@@ -68,6 +68,11 @@ class Dataset:
         path = self.source(i)
         assert isinstance(path, Path), path
         return decode(path, side)
+
+    def memory(self, i: int, side: int = 0) -> int:
+        """Bytes that `read` and a resize take at most, known before a pixel is decoded."""
+        path = self.source(i)
+        return memory(path, side) if isinstance(path, Path) else 0  # drawn ones are small
 
     def mask(self, i: int) -> NDArray[np.bool_] | None:  # noqa: ARG002
         """The region of interest of row i, as large as `read(i)`; None where it isn't known."""

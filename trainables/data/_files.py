@@ -6,6 +6,7 @@ for path in find_images(folder): decode(path)
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,36 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from trainables.errors import UserError
+from trainables.files import regular
 from trainables.plugins import unknown
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")  # whatever the ending
+PIXELS = 178_000_000  # of one image at most: 3.6 GB while it is decoded
+GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L"})
+STRIP = 256  # rows that are stretched at once
+
+Image.MAX_IMAGE_PIXELS = None  # PIL's own bound warns on stderr; ours is PIXELS
 
 
 def find_images(folder: Path) -> Iterator[Path]:
-    """Image files under the folder, at any depth, without hidden ones and zip residue of a Mac."""
+    """Image files under the folder, at any depth, without hidden ones and zip residue of a Mac.
+
+    UserError for anything else with an image's ending: a folder, a pipe, a broken link.
+    """
     for where, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
-        for file in sorted(files):
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in SUFFIXES:
-                yield Path(where, file)
+        for name in sorted((*folders, *files)):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                regular(Path(where, name))
+                yield Path(where, name)
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows by column name; at least `columns` must be there."""
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file; it must hold the columns {', '.join(columns)}")
+    regular(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -60,13 +73,34 @@ def decode(path: Path, side: int = 0) -> NDArray[np.uint8]:
     Transparency is over black; grey of more than 8 bits is stretched from its least to its
     greatest value.
     """
+    with _opened(path, side) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        return _pixels(image)
+
+
+def memory(path: Path, side: int = 0) -> int:
+    """Bytes that `decode` and a resize of its result take at most, from the file's header."""
+    with _opened(path, side) as image:
+        return image.width * image.height * (8 if image.mode in GREY else 20)
+
+
+@contextmanager
+def _opened(path: Path, side: int) -> Iterator[Image.Image]:
+    """The image with its header read and no pixel; what fails in the block names the file."""
+    regular(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            if (pixels := image.width * image.height) > PIXELS:
+                raise UserError(
+                    f"{path}: must have at most {PIXELS / 1e6:.0f} megapixels, has "
+                    f"{pixels / 1e6:.0f}; make it smaller or take it out of the data"
+                )
             if side:
                 image.draft(None, (2 * side, 2 * side))
-            upright = ImageOps.exif_transpose(image)
-            return _pixels(upright)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            yield image
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path}: not a readable image ({reason}); replace the file or take it out of the data"
@@ -77,17 +111,21 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("L", "RGB"):
         return np.asarray(image)
     if image.mode[0] in "IF":
-        return _stretched(np.asarray(image, np.float64))
+        return _stretched(np.asarray(image))
     if image.mode == "1":
         return np.asarray(image.convert("L"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return np.asarray(Image.alpha_composite(black, image).convert("RGB"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.asarray(image.convert("RGB"))
 
 
-def _stretched(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    low, high = values.min(), values.max()
+def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """0 to 255; strip by strip, as the whole in float64 takes eight times as much as the result."""
+    low, high = np.float64(values.min()), np.float64(values.max())  # type: ignore[arg-type]
     scale = 255 / (high - low) if high > low else 0.0
-    return np.round((values - low) * scale).astype(np.uint8)
+    stretched = np.empty(values.shape, np.uint8)
+    for at in range(0, len(values), STRIP):
+        strip = values[at : at + STRIP].astype(np.float64)
+        stretched[at : at + STRIP] = np.round((strip - low) * scale)
+    return stretched

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables import cache, decoding
+from trainables import cache, decoding, fingerprint
 from trainables.cache import Source, open_cache, prepare
 from trainables.data.isic2019 import IMAGES, TRUTH
 from trainables.errors import UserError
@@ -92,14 +93,23 @@ def test_16_bit_grey_keeps_its_whole_range(spec, tmp_path, channels, ending):
 def test_second_start_reads_no_image(spec, isic, tmp_path, monkeypatch):
     first = prepare(spec("isic2019"), isic, tmp_path / "cache")
     monkeypatch.setattr(cache, "_build", None)
-    monkeypatch.setattr("pathlib.Path.read_bytes", None)
+    monkeypatch.setattr(fingerprint, "file_digest", None)
     assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
 
 
-def test_damaged_memory_of_digests(spec, isic, tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:50],
+        lambda text: "[]",
+        lambda text: '{"files": 3, "digest": 3}',
+        lambda text: text.replace(re.search(r"[0-9a-f]{64}", text)[0], "0" * 64),
+    ],
+)
+def test_damaged_memory_of_digests(spec, isic, tmp_path, damage):
     first = prepare(spec("isic2019"), isic, tmp_path / "cache")
     (memory,) = (tmp_path / "cache").glob("digests-*.json")
-    memory.write_text(memory.read_text()[:50])
+    memory.write_text(damage(memory.read_text()))
     assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
 
 
@@ -187,6 +197,77 @@ def test_bad_split_before_any_work(spec, tmp_path):
     with pytest.raises(UserError, match="both must be > 0"):
         prepare(spec(params=SMALL, val=0.0), None, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a bit of the last pixel": ("images.npy", lambda path: flip(path, -1)),
+    "a bit of the shape": ("images.npy", lambda path: flip(path, 60)),
+    "images cut": ("images.npy", lambda path: os.truncate(path, 200_000)),
+    "images longer": ("images.npy", lambda path: path.write_bytes(path.read_bytes() + b"0")),
+    "no images": ("images.npy", os.unlink),
+    "a bit of the table": ("table.json", lambda path: flip(path, 300)),
+    "table cut": ("table.json", lambda path: os.truncate(path, 300)),
+    "no table": ("table.json", os.unlink),
+    "a digit of the manifest": ("manifest.json", lambda path: flip(path, 15)),
+    "manifest cut": ("manifest.json", lambda path: os.truncate(path, 100)),
+    "a list for a manifest": ("manifest.json", lambda path: path.write_text("[]")),
+    "no manifest": ("manifest.json", os.unlink),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_cache_is_built_again(spec, tmp_path, kind, caplog, monkeypatch):
+    """Checksums are of small blocks here, so that the images have several."""
+    monkeypatch.setattr(cache, "BLOCK", 1 << 16)
+    small = spec(params=SMALL)
+    path = prepare(small, None, tmp_path)
+    whole = {file.name: file.read_bytes() for file in path.iterdir()}
+    name, damage = DAMAGE[kind]
+    damage(path / name)
+    with caplog.at_level("WARNING"):
+        assert prepare(small, None, tmp_path) == path
+    (said,) = caplog.messages
+    assert said.startswith(f"{path}: damaged (")
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == whole
+    assert not list(tmp_path.glob("*tmp*"))
+    monkeypatch.setattr(cache, "_build", None)
+    assert prepare(small, None, tmp_path) == path
+
+
+def test_who_has_a_damaged_cache_open_keeps_what_it_maps(spec, tmp_path):
+    path = prepare(spec(params=SMALL), None, tmp_path)
+    opened = open_cache(path)
+    before, old = opened.images[:].copy(), os.stat(path / "images.npy").st_ino
+    (path / "table.json").write_text("{")
+    assert prepare(spec(params=SMALL), None, tmp_path) == path
+    assert os.stat(path / "images.npy").st_ino != old
+    assert np.array_equal(opened.images, before)
+
+
+def test_everything_is_on_the_disk_before_the_cache_has_its_name(spec, tmp_path, monkeypatch):
+    events, sync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    def replaced(a, b):
+        events.append(f"to {os.path.basename(b)}")
+        replace(a, b)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    path = prepare(spec(params=SMALL), None, tmp_path)
+    named = events.index(f"to {path.name}")
+    for first in ("images.npy", "to table.json", "to manifest.json"):
+        assert events.index(first) < named
+    assert events[named + 1 :] == [tmp_path.name]
 
 
 def test_cache_root_is_a_file(spec, tmp_path):

@@ -1,0 +1,65 @@
+"""Writing so that a crash, even of the machine, leaves the old file or the new one.
+
+    with replacing(path) as beside:   # on the disk and under its name when the block ends
+        beside.write_bytes(content)
+    write_json(path, {"format": 1})
+    with kernel_lock(path):           # one process at a time; the lock dies with its holder
+
+Standard library and filelock only.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import UnixFileLock
+
+TEMPORARY = ".tmp-"  # what a name begins with until the file is whole
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; after the block that file is `path`, and on the disk."""
+    beside = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield beside
+        sync(beside)
+        os.replace(beside, path)
+        sync(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Write all of the value or nothing; NaN is a ValueError."""
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kernel_lock(path: Path) -> UnixFileLock:
+    """A lock between processes and threads that the kernel takes back from a killed holder.
+
+    Not filelock's fall-back without flock: its marker outlives a killed holder.
+    """
+    return UnixFileLock(path, thread_local=False, fallback_to_soft=False)

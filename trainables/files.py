@@ -1,0 +1,27 @@
+"""A user's files, before one is opened."""
+
+import os
+import stat
+from pathlib import Path
+
+from trainables.errors import UserError
+
+KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+def regular(path: Path) -> os.stat_result:
+    """What the system knows of a file; UserError for all else: opening a pipe may never return."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "special file")
+        raise UserError(f"{path}: must be a file, is a {kind}; move it out of the data")
+    return found

@@ -1,0 +1,20 @@
+"""What both sides know of the stage store: its stamp and the file of work in progress.
+
+A worker compares `store_id(root)` with `StageStore.token()`: equal only on one shared store.
+Standard library only.
+"""
+
+import json
+from pathlib import Path
+
+STAMP = "STORE.json"  # {"format": ..., "id": ...} at the store's root
+CHECKPOINT = "checkpoint.safetensors"  # in a stage's folder until the stage is finished
+
+
+def store_id(root: Path) -> str | None:
+    """The random id of the store at `root`; None if no store can be read there."""
+    try:
+        found = json.loads((root / STAMP).read_bytes())["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
