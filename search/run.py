@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     from search import interrupt
     from search.session import Session
+    from search.tracking.uri import masked
     from trainables.errors import UserError
 
     interrupt.listen()
@@ -52,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE
         summary = session.search()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         interrupt.heard()
-        again = shlex.join(["python", "search/run.py", *(argv or sys.argv[1:])])
+        again = shlex.join(["python", "search/run.py", *map(masked, argv or sys.argv[1:])])
         print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
         print(f"    {again}", file=sys.stderr)
         return INTERRUPTED
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from search.leaving import leave
+    from search.tracking.uri import masked
 
     try:
         status = main()
@@ -76,6 +78,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:  # once more, while the first one was answered
         status = INTERRUPTED
     except BaseException:
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), file=sys.stderr)
         status = FAILED
     leave(status)

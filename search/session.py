@@ -18,7 +18,7 @@ from rich.console import Console
 
 from search import environment, hardware, interrupt, repeats
 from search.budget import Budget, Meter
-from search.chain import BASELINES, Chain, name, stages_naive, stages_shared
+from search.chain import Chain, name, stages_naive, stages_shared
 from search.images import Images
 from search.live import clock_text
 from search.outcome import Outcome
@@ -36,7 +36,7 @@ from trainables.processor import cores
 
 if TYPE_CHECKING:
     from search.store import StageStore
-    from search.tracking import Tracker
+    from search.tracking.tracker import Tracker
     from search.tuning import Engine
 
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
@@ -178,12 +178,15 @@ class Session:
         """Train what is missing, write the report; returns the summary."""
         from search.journal import Journal
         from search.store import StageStore, full_disk_explained
-        from search.tracking import Tracker
+        from search.tracking.tracker import Tracker
         from trainables.preflight import check_gpus
 
         self._say(self._headline())
         self._say(f"data {self._data_line()}")
-        self.tracker = Tracker(self.args.tracking_uri, self.space.name, self.out)
+        self.tracker = Tracker(
+            self.args.tracking_uri, self.space.name, self.out, self.space.report.share_images
+        )
+        self.tracker.check()
         self.store = StageStore(self.space.store)
         weights = self._weights()
         self.images = Images(self.space)
@@ -307,13 +310,7 @@ class Session:
 
     def mirror(self, fresh: Collection[Chain]) -> None:
         """Log these chains, which have a new score: the tracker shows a search while it runs."""
-        from search.report import rows
-
-        judged_by = {(task,) for task in self.space.tasks} | {(one,) for one in BASELINES}
-        outcome = Outcome(self.questions, {*fresh, *judged_by})
-        for row in rows.build(outcome.results(), self.store).scored:
-            if (row.tasks or (row.chain,)) in fresh:
-                self.tracker.log_chain(row, self.store)
+        self.tracker.update(tuple(self.outcome.results()), frozenset(fresh), self.store)
 
     def _info(self, trained: set[str], interrupted: bool) -> RunInfo:
         space, demo = self.space, self.space.data.name == "demo"
