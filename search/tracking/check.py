@@ -25,7 +25,7 @@ REACH_SECONDS = 4.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SCHEMES = ("sqlite", "http", "https", *PORTS)
 INSTALL = {  # a missing module -> what brings it; others are named as they are
-    "psycopg2": "`uv sync --extra postgres`",
+    "psycopg": "`uv sync --extra postgres`",
     "MySQLdb": "mysql+pymysql:// and `uv pip install pymysql`",
     "pyodbc": "`uv pip install pyodbc`",
 }
