@@ -99,7 +99,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes this search this one: all that decides which results it asks for."""
         space = asdict(self.space)
-        for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop"):
+        for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):
             space.pop(elsewhere)
         space["data"].pop("root")
         return {"space": space, "data": self.data_digest, "imagenet": self.imagenet_digest}

@@ -81,4 +81,4 @@ class RunInfo:
     budget: str = ""  # as "8 h"; "" if there is none
     overhead: Overhead | None = None  # None: nothing was trained, or it was interrupted
     budget_spent: bool = False  # and so chains of the policy were not tried
-    incomplete: str = ""  # the fault of the machine that ended the search
+    incomplete: str = ""  # the fault of the machine that ended it early; "" if none did

@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     from search import interrupt
     from search.session import Session
+    from search.tracking.uri import masked
     from trainables.errors import MachineFault, UserError
 
     interrupt.listen()
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE
         summary = session.search()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except MachineFault as fault:
         return failed(str(fault), argv)
@@ -70,20 +71,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def failed(fault: str, argv: Sequence[str] | None) -> int:
-    print(f"error: {fault}; the search is incomplete. Once mended, run again:", file=sys.stderr)
+    from search.tracking.uri import masked
+
+    print(
+        f"error: {masked(fault)}; the search is incomplete. Once mended, run again:",
+        file=sys.stderr,
+    )
     print(f"    {again(argv)}", file=sys.stderr)
     return FAILED
 
 
 def again(argv: Sequence[str] | None) -> str:
-    """The command as it was given."""
-    return shlex.join(["python", "search/run.py", *(argv or sys.argv[1:])])
+    """The command as it was given, without its passwords."""
+    from search.tracking.uri import masked
+
+    return shlex.join(["python", "search/run.py", *map(masked, argv or sys.argv[1:])])
 
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from search import interrupt
     from search.leaving import leave
+    from search.tracking.uri import masked
 
     try:
         status = main()
@@ -92,6 +101,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:  # once more, while the first one was answered
         status = interrupt.status()
     except BaseException:
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), file=sys.stderr)
         status = FAILED
     leave(status)

@@ -38,7 +38,7 @@ from trainables.processor import cores
 if TYPE_CHECKING:
     from search.progress import Show
     from search.store import StageStore
-    from search.tracking import Tracker
+    from search.tracking.tracker import Tracker
     from search.tuning import Engine
 
 log = logging.getLogger(__name__)
@@ -186,12 +186,15 @@ class Session:
         """
         from search.journal import Journal
         from search.store import StageStore, full_disk_explained
-        from search.tracking import Tracker
+        from search.tracking.tracker import Tracker
         from trainables.preflight import check_gpus
 
         self._say(self._headline())
         self._say(f"data {self._data_line()}")
-        self.tracker = Tracker(self.args.tracking_uri, self.space.name, self.out)
+        self.tracker = Tracker(
+            self.args.tracking_uri, self.space.name, self.out, self.space.report.share_images
+        )
+        self.tracker.check()
         self.store = StageStore(self.space.store)
         weights = self._weights()
         self.images = Images(self.space)

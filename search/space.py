@@ -121,6 +121,14 @@ class Baselines:
 
 
 @dataclass(frozen=True)
+class ReportChoice:
+    """share_images: pictures and names go to the tracker; null: not to a remote one."""
+
+    __pydantic_config__ = STRICT
+    share_images: bool | None = None
+
+
+@dataclass(frozen=True)
 class Space:
     """Everything one search needs; plain values all the way down.
 
@@ -145,6 +153,7 @@ class Space:
     policy: Policy
     runtime: RuntimeChoice
     baselines: Baselines
+    report: ReportChoice = ReportChoice()
 
     def chains(self) -> list[Chain]:
         """Every chain of the space, shorter ones first."""
@@ -270,6 +279,7 @@ def _first_line(error: ValidationError) -> str:
 def _fields_at(parents: Sequence[str]) -> tuple[str, ...]:
     kinds = {"data": Data, "downstream": Downstream, "profile": Profile, "policy": Policy}
     kinds |= {"runtime": RuntimeChoice, "baselines": Baselines, "tasks": TaskChoice}
+    kinds |= {"report": ReportChoice}
     kind: Any = kinds.get(parents[0], Space) if parents else Space
     return tuple(field.name for field in fields(kind))
 

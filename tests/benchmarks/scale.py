@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))
 from search import report  # noqa: E402
 from search.chain import enumerate_chains, name  # noqa: E402
 from search.store import StageStore  # noqa: E402
-from search.tracking import Tracker  # noqa: E402
+from search.tracking.mirror import Mirror  # noqa: E402
+from search.tracking.uri import Address  # noqa: E402
 from tests.search.report.conftest import CLASSES, finished  # noqa: E402
 
 T = TypeVar("T")
@@ -67,7 +68,8 @@ def main() -> None:
 
 
 def track(table: report.rows.Table, search: object, folder: str) -> None:
-    tracker = Tracker(f"sqlite:///{folder}/mlflow.db", "scale", Path(folder))
+    address = Address.of(f"sqlite:///{folder}/mlflow.db")
+    tracker = Mirror(address, "scale", Path(folder), "no names")
     tracker.connect()
     tracker.start(search.plan, search.info)  # type: ignore[attr-defined]
     rows = table.scored[:TRACKED]

@@ -1,0 +1,216 @@
+"""Refuse a tracker that can't be used: at once, without mlflow, and with nothing created.
+
+check(Address.of("http://head:5000"), "isic3")     # UserError in one line
+
+MLflow's own retries take minutes, and some of its messages hold the password.
+"""
+
+import os
+import re
+import socket
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from search.tracking.outbox import reason
+from search.tracking.uri import HIDDEN, Address
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from requests import Response
+    from sqlalchemy import URL
+
+REACH_SECONDS = 4.0
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+SCHEMES = ("sqlite", "http", "https", *PORTS)
+INSTALL = {  # a missing module -> what brings it; others are named as they are
+    "psycopg": "`uv sync --extra postgres`",
+    "MySQLdb": "mysql+pymysql:// and `uv pip install pymysql`",
+    "pyodbc": "`uv pip install pyodbc`",
+}
+ELSEWHERE = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")  # a login that only mlflow knows
+
+
+def check(address: Address, experiment: str) -> None:
+    """UserError if nothing answers, a driver is missing, or the experiment was deleted."""
+    if address.scheme not in SCHEMES:
+        raise refused(
+            address,
+            f"an address that begins with one of {', '.join(SCHEMES)}",
+            "sqlite:///mlflow.db or http://head:5000",
+        )
+    if address.scheme == "sqlite":
+        _check_file(address, experiment)
+        return
+    _check_userinfo(address)
+    if address.http:
+        _check_server(address, experiment)
+    else:
+        _check_database(address, experiment)
+
+
+def refused(address: Address, must: str, cure: str) -> UserError:
+    return UserError(f"{address.where or 'MLflow'}={address}: must be {must}; try {cure}")
+
+
+def deleted(experiment: str, number: object, address: Address) -> UserError:
+    return UserError(
+        f"name={experiment}: must not be an experiment that was deleted in MLflow; try "
+        f"`MLFLOW_TRACKING_URI={address} mlflow experiments restore --experiment-id {number}`, "
+        "or another name=..."
+    )
+
+
+def _check_userinfo(address: Address) -> None:
+    """An unencoded @ or / in a password makes a part of it the host, which errors then print."""
+    scheme, _, rest = address.uri.partition("://")
+    userinfo, at, host = rest.rpartition("@")
+    if at and re.search(r"[@/?#\s]", userinfo):
+        raise UserError(
+            f"{address.where}={scheme}://{HIDDEN}@{host}: must have its user and password "
+            "percent-encoded; try %40 for @, %2F for /, %3F for ?, %23 for #"
+        )
+    try:
+        valid = bool(urlsplit(address.uri).port or True)
+    except ValueError:
+        valid = False
+    if not valid or re.search(r"\s", address.uri):
+        raise refused(address, "an address as SCHEME://HOST:PORT", "http://head:5000")
+
+
+# -- a server --------------------------------------------------------------------------------------
+
+
+def _check_server(address: Address, experiment: str) -> None:
+    import requests
+
+    try:
+        answer = _ask(address, experiment)
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise refused(
+            address,
+            f"a server that answers: no answer within {REACH_SECONDS:g} s ({_cause(error)})",
+            "to start it (mlflow/README.md), or leave it out",
+        ) from None
+    if answer.status_code == 401 and not _login_elsewhere():
+        raise refused(
+            address,
+            "a server that lets you in: it refused the login",
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        )
+    if answer.ok and (found := _json(answer).get("experiment")):
+        if found.get("lifecycle_stage") == "deleted":
+            raise deleted(experiment, found["experiment_id"], address)
+    elif "error_code" not in _json(answer) and answer.status_code not in (401, 403):
+        raise refused(
+            address,
+            f"an MLflow server: it answered {answer.status_code} {answer.reason}",
+            "the address that a browser shows MLflow at",
+        )
+
+
+def _ask(address: Address, experiment: str) -> "Response":
+    """With the login that mlflow will use: the address's, else the environment's."""
+    import requests
+
+    env = os.environ
+    user, password, token = (
+        env.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")
+    )
+    basic = bool(user and password)
+    unsafe = env.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
+    with warnings.catch_warnings(action="ignore"):  # about the TLS that the user switched off
+        return requests.get(
+            f"{address.uri.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name",
+            params={"experiment_name": experiment},
+            auth=(user, password) if basic and "@" not in address.uri else None,
+            headers={"Authorization": f"Bearer {token}"} if token and not basic else None,
+            verify=env.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or not unsafe,
+            cert=env.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None,
+            timeout=REACH_SECONDS,
+        )
+
+
+def _login_elsewhere() -> bool:
+    stored = Path("~/.mlflow/credentials").expanduser()
+    return stored.exists() or any(os.environ.get(name) for name in ELSEWHERE)
+
+
+def _json(answer: "Response") -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, as `[Errno 111] Connection refused`."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return reason(error)
+
+
+# -- a database ------------------------------------------------------------------------------------
+
+
+def _check_file(address: Address, experiment: str) -> None:
+    path = address.file
+    if path is None or path.name == ":memory:":
+        raise refused(address, "a file", "sqlite:///mlflow.db")
+    if not path.parent.is_dir():
+        raise refused(address, f"in a folder that exists: there is no folder {path.parent}",
+                      f"`mkdir -p {path.parent}`")  # fmt: skip
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise refused(address, "a file that can be written", "another one")
+    if path.exists() and path.stat().st_size:
+        from sqlalchemy import make_url
+
+        _look(make_url(address.uri), address, experiment)
+
+
+def _check_database(address: Address, experiment: str) -> None:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        url = make_url(address.uri)
+        url.get_dialect().import_dbapi()
+    except ImportError as error:
+        missing = error.name or "its driver"
+        install = INSTALL.get(missing, f"`uv pip install {missing}`")
+        raise refused(
+            address, f"a database whose driver is installed: {missing} is missing", install
+        ) from None
+    except SQLAlchemyError as error:
+        raise refused(address, f"a database ({reason(error)})", "postgresql://HOST/NAME") from None
+    try:
+        if url.host:
+            port = url.port or PORTS[address.scheme]
+            socket.create_connection((url.host, port), REACH_SECONDS).close()
+    except OSError as error:
+        raise refused(
+            address,
+            f"a database that answers: no answer within {REACH_SECONDS:g} s ({reason(error)})",
+            "to start it (mlflow/README.md), or leave it out",
+        ) from None
+    _look(url, address, experiment)
+
+
+def _look(url: "URL", address: Address, experiment: str) -> None:
+    """Log in, and look whether the experiment was deleted; reads only."""
+    from sqlalchemy import NullPool, create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    asked = text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = :name")
+    try:
+        with create_engine(url, poolclass=NullPool).connect() as link:
+            known = inspect(link).has_table("experiments")
+            found = link.execute(asked, {"name": experiment}).first() if known else None
+    except SQLAlchemyError as error:
+        raise refused(
+            address, f"a database that can be opened ({reason(error)})", "another one"
+        ) from None
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise deleted(experiment, found.experiment_id, address)

@@ -1,0 +1,288 @@
+"""The runs in MLflow: a parent for the search, a child for every chain. Only this imports mlflow.
+
+    mirror = Mirror(address, experiment="isic3", out=out, level="aggregates")
+    mirror.connect()                   # UserError now, rather than after hours of training
+    mirror.start(plan, info); mirror.log_chain(row, store); list(mirror.finish(ending))
+
+Each of these may raise whatever mlflow does, and may be called again: what is logged twice is
+logged once, since a run is found again by the keys in its tags.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from search.plan import Plan
+from search.report import points
+from search.report.stored import Store
+from search.report.table import Row, Table
+from search.results import RunInfo
+from search.tracking import sharing
+from search.tracking.check import deleted, refused
+from search.tracking.outbox import reason
+from search.tracking.sharing import Level
+from search.tracking.uri import Address
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+ARTIFACTS = "mlruns"  # of a database, beside its file
+LOCK_SECONDS = 120.0  # a database is made in about ten
+BATCH = 500  # metrics a request; the server's limit is 1000
+PAGE = 5000  # runs a request
+TAG = 500  # characters of a tag or parameter
+PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
+ALIAS = "best"
+ENDED = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens as training runs and charts
+ENVIRONMENT = {  # read by mlflow when it is imported
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about anyone's data leaves the machine
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",  # its warnings print addresses with their passwords
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A finished search: the compared table, the summary, the folder with report/ and best/."""
+
+    table: Table
+    summary: Mapping[str, Any]
+    out: Path
+
+
+class Mirror:
+    """One search in one MLflow experiment. Used by one thread at a time."""
+
+    def __init__(self, address: Address, experiment: str, out: Path, level: Level) -> None:
+        self.address, self.experiment, self.out, self.level = address, experiment, out, level
+        self._client: MlflowClient | None = None
+        self._parent: Run | None = None
+        self._children: dict[str, Run] = {}  # by the key of the score; by chain if there is none
+
+    def connect(self) -> None:
+        """Import mlflow, create the schema and the experiment; UserError if that fails."""
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # we say it, once
+        try:
+            from mlflow.tracking import MlflowClient
+
+            with _only_one(self.address):
+                _create_file(self.address)
+                self._client = MlflowClient(self.address.uri, self.address.uri)
+                self._experiment_id = self._find_experiment()
+        except UserError:
+            raise
+        except Exception as error:
+            raise refused(
+                self.address, f"a tracker that MLflow can open ({reason(error)})", "another one"
+            ) from None
+
+    @property
+    def started(self) -> bool:
+        return self._parent is not None
+
+    def forget(self) -> None:
+        """Find all runs anew at the next start: after a failure nobody knows what was written."""
+        self._parent, self._children = None, {}
+
+    def start(self, plan: Plan, info: RunInfo) -> None:
+        """The parent run and its children, found again if this search was mirrored before."""
+        key = search_key(plan, info)
+        found = self._runs(SEARCH_KEY, key)
+        title = f"{info.space} on {info.data}"
+        parent = found[0] if found else self._new(title, {SEARCH_KEY: key})
+        run_id = parent.info.run_id
+        if parent.info.status != "RUNNING":
+            self._open.update_run(run_id, "RUNNING")
+        self._open.set_tag(run_id, "out", str(self.out))
+        self._children = {}
+        for run in self._runs(PARENT, run_id):
+            self._remember(run)
+        self._log(parent, points.search_params(plan, info), [])
+        self._open.set_tag(run_id, "mlflow.note.content", points.note(info))
+        self._parent = parent
+
+    def log_chain(self, row: Row, store: Store) -> None:
+        """A child run for a chain with a score, a stop or a failure; nothing for the others.
+
+        Its numbers change when it is repeated; a curve, once there, does not.
+        """
+        if row.status not in ENDED:
+            return
+        key = row.downstream_key or row.chain
+        run = self._children.get(key) or self._children.get(row.chain)
+        known = run.data.metrics if run and run.info.status == "FINISHED" else {}
+        metrics = [one for one in points.chain_metrics(row) if known.get(one[0]) != one[1]]
+        metrics += [one for one in points.curves(row, store) if one[0] not in known]
+        if run is None:
+            run = self._new(row.chain, {PARENT: self._begun.info.run_id, CHAIN_KEY: key})
+        self._log(run, points.chain_params(row), metrics)
+        why = sharing.free_text(row.reason, self.level)[:TAG]
+        for tag, value in ((CHAIN_KEY, key), ("state", row.status), ("reason", why)):
+            if run.data.tags.get(tag, "") != value:
+                self._open.set_tag(run.info.run_id, tag, value)
+        ended = ENDED[row.status]
+        if run.info.status != ended:
+            self._open.set_terminated(run.info.run_id, ended)
+        self._remember(self._open.get_run(run.info.run_id))
+
+    def finish(self, ending: Ending, info: RunInfo) -> Iterator[None]:
+        """Report and figures on the parent run, the best backbone as a model version; by steps."""
+        run_id, table = self._begun.info.run_id, ending.table
+        self._log(self._begun, {}, list(points.summary_metrics(ending.summary)))
+        report = ending.out / "report"
+        with tempfile.TemporaryDirectory() as scratch:
+            for path in sharing.files(self.level, report, table, ending.summary, Path(scratch)):
+                self._open.log_artifact(run_id, str(path), "report")
+                yield
+        if table.best:
+            self._open.set_tag(run_id, "best_chain", table.best.chain)
+            self._register(table.best, ending.out / "best")
+            yield
+        ended = "KILLED" if info.interrupted else "FAILED" if info.incomplete else "FINISHED"
+        self._open.set_terminated(run_id, ended)
+
+    # -- the client ------------------------------------------------------------------------------
+
+    @property
+    def _open(self) -> "MlflowClient":
+        assert self._client is not None, "connect() comes first"
+        return self._client
+
+    @property
+    def _begun(self) -> "Run":
+        assert self._parent is not None, "start() comes first"
+        return self._parent
+
+    def _find_experiment(self) -> str:
+        """Its id; a search beside this one may create it first."""
+        from mlflow.exceptions import MlflowException
+
+        found = self._open.get_experiment_by_name(self.experiment)
+        if found is None:
+            try:
+                return self._open.create_experiment(self.experiment, self._artifacts(), tags=KIND)
+            except MlflowException:
+                found = self._open.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise deleted(self.experiment, found.experiment_id, self.address)
+        return str(found.experiment_id)
+
+    def _artifacts(self) -> str | None:
+        """Those of a database lie in a folder, by absolute path; a server knows its own."""
+        if self.address.http:
+            return None
+        folder = self.address.file.parent if self.address.file else Path.cwd()
+        return (folder / ARTIFACTS).as_uri()
+
+    def _runs(self, tag: str, value: str) -> "list[Run]":
+        found: list[Run] = []
+        page: str | None = None
+        while page is None or page:
+            some = self._open.search_runs(
+                [self._experiment_id], f"tags.`{tag}` = '{value}'",
+                max_results=PAGE, page_token=page,
+            )  # fmt: skip
+            found, page = [*found, *some], some.token or ""
+        return found
+
+    def _remember(self, run: "Run") -> None:
+        """A chain's run; one without a score is taken up by the chain's success."""
+        chain, scored = str(run.info.run_name), run.info.status == "FINISHED"
+        if scored:
+            self._children.pop(chain, None)
+        self._children[run.data.tags[CHAIN_KEY] if scored else chain] = run
+
+    def _new(self, name: str, tags: Mapping[str, str]) -> "Run":
+        return self._open.create_run(self._experiment_id, run_name=name, tags=dict(tags))
+
+    def _log(self, run: "Run", params: Mapping[str, Any], measured: Sequence[points.Point]) -> None:
+        """Parameters that are not there yet (MLflow refuses to change one) and everything measured.
+
+        Their time is the run's start, so that a point that is sent twice stays one point.
+        """
+        from mlflow.entities import Metric, Param
+
+        fresh = [Param(k, str(v)[:TAG]) for k, v in params.items() if k not in run.data.params]
+        metrics = [Metric(key, value, run.info.start_time, at) for key, value, at in measured]
+        if fresh or metrics:
+            self._open.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
+        for first in range(BATCH, len(metrics), BATCH):
+            self._open.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
+
+    def _register(self, best: Row, best_dir: Path) -> None:
+        """The best chain's backbone as a version of the experiment's model, alias `best`."""
+        run_id, name = self._begun.info.run_id, f"{self.experiment}-backbone"
+        folder = f"best/{best.stage_key}"
+        versions = self._open.search_model_versions(f"name = '{name}'")
+        same = [v for v in versions if v.run_id == run_id and v.tags.get("stage") == best.stage_key]
+        if same:
+            version = same[0].version
+        else:
+            self._open.log_artifacts(run_id, str(best_dir), folder)
+            version = self._version(name, folder, run_id, best)
+        self._open.set_registered_model_alias(name, ALIAS, version)
+
+    def _version(self, name: str, folder: str, run_id: str, best: Row) -> str:
+        if not self._open.search_registered_models(f"name = '{name}'"):
+            self._open.create_registered_model(name)
+        made = self._open.create_model_version(
+            name,
+            source=f"{self._open.get_run(run_id).info.artifact_uri}/{folder}",
+            run_id=run_id,
+            tags={"chain": best.chain, "stage": str(best.stage_key)},
+        )
+        return str(made.version)
+
+
+def search_key(plan: Plan, info: RunInfo) -> str:
+    """What makes a search this search, for finding its parent run again."""
+    from trainables.spec import digest
+
+    return f"{info.space}-{digest(plan.identity())}"
+
+
+def _only_one(address: Address) -> AbstractContextManager[object]:
+    """A lock for making a database: of several processes that make one, most fail.
+
+    Beside a SQLite file, so that machines which share the folder wait for each other; else in the
+    temporary folder, for the processes of this user.
+    """
+    from trainables.spec import digest
+
+    if address.http:
+        return nullcontext()
+    name = f"mlflow-{os.getuid()}-{digest({'uri': address.uri})}.lock"
+    where = Path(tempfile.gettempdir()) / name
+    if path := address.file:
+        where = path.with_name(f".{path.name}.lock")
+    return FileLock(where, timeout=LOCK_SECONDS, mode=0o666)
+
+
+def _create_file(address: Address) -> None:
+    """A SQLite database, made under another name: whoever dies over it leaves no half of one."""
+    from mlflow.tracking import MlflowClient
+
+    path = address.file
+    if path is None or (path.exists() and path.stat().st_size):
+        return
+    made = path.with_name(f".{path.name}.new")
+    made.unlink(missing_ok=True)
+    uri = f"sqlite:///{made}"
+    MlflowClient(uri, uri).search_experiments(max_results=1)
+    made.replace(path)
