@@ -195,7 +195,7 @@ def test_a_damaged_parent_is_trained_again(settings, plan):
     def spoil(job):
         if job.spec.parent == parent.key() and not met:
             met.append(job.key)
-            (store.path(parent.key()) / "backbone.safetensors").write_bytes(b"bit rot")
+            (store.path(parent.key()) / "manifest.json").write_bytes(b"{bit rot")
             return Fault("header too large")
         return None
 
