@@ -239,10 +239,10 @@ class StageStore:
             pass
         except OSError as error:  # a store that this process may only read
             done = f"it cannot be set aside ({error.strerror})"
-        said = f"{problem}; {done}"
+        said = f"stage {key}: {problem}; {done}"
         if self.damaged.get(key) != said:
             self.damaged[key] = said
-            log.warning("stage %s: %s", key, said)
+            log.warning("%s", said)
 
     def _discard(self, path: Path) -> None:
         """Away in one rename, so that no half-deleted stage is ever seen."""
