@@ -186,7 +186,7 @@ def test_another_seed_asks_in_another_order(name: str) -> None:
 
 @every_policy
 @pytest.mark.parametrize("budget", [None, 9])
-@pytest.mark.parametrize("outcome", [accuracy, no_moco_first])
+@pytest.mark.parametrize("outcome", [accuracy, no_odc_then_moco])
 def test_resumed_at_every_cut_it_goes_on_as_if_never_stopped(
     name: str, budget: int | None, outcome: Outcome
 ) -> None:
@@ -227,10 +227,10 @@ def test_telling_the_wrong_thing_is_our_own_error(name: str) -> None:
 def test_it_recommends_something_that_was_tried(name: str) -> None:
     policy = make(name)
     assert policy.best() is None
-    asked = run(policy, no_moco_first)
+    asked = run(policy, no_odc_then_moco)
     best = policy.best()
     assert best in asked
-    highest = max(accuracy(p).balanced_accuracy for p in asked if no_moco_first(p))
+    highest = max(accuracy(p).balanced_accuracy for p in asked if no_odc_then_moco(p))
     assert policy.value(best) == highest or name == "adaptive"  # that one discounts luck
 
 
