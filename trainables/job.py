@@ -27,8 +27,8 @@ class Job:
     data_root: str | None
     cache_dir: str
     runtime: Runtime
+    store_id: str
     weights: str | None = None
-    store_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from search.pool import Crew
+from search import pool as pool_module
+from search.pool import Crew, Pool
 from search.space import load
+from search.status import Status
 
 
 def crew(nodes, wanted=8, per_gpu=1, **runtime):
@@ -108,3 +111,43 @@ def test_no_more_groups_come_up_at_a_time_than_there_are_cores_for(tmp_path):
     assert run.returncode == 0, run.stderr
     names = [f"group-{i}" for i in range(4)]
     assert json.loads(run.stdout.splitlines()[-1]) == [names[:2], names[:3], names]
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    """A pool of one group of 2 CPUs, at a clock and a cluster that a test sets."""
+    cluster = SimpleNamespace(now=0.0, free={"CPU": 2.0}, nodes=[])
+    monkeypatch.setattr(pool_module.time, "monotonic", lambda: cluster.now)
+    monkeypatch.setattr(pool_module.ray, "available_resources", lambda: cluster.free)
+    monkeypatch.setattr(pool_module.ray, "nodes", lambda: cluster.nodes)
+    made = Pool(Crew(limit=1, workers=1, threads=2, per_gpu=0), None, {}, None)
+    made.begun["group-0"] = 0.0
+    return made, cluster
+
+
+def test_a_group_that_does_not_come_up_is_said_with_what_it_waits_for(pool):
+    made, cluster = pool
+    cluster.now, cluster.free = 119.0, {"CPU": 1.0}
+    assert made.late(Status(elapsed=119.0)) == ()
+    cluster.now = 121.0
+    (said,) = made.late(Status(elapsed=121.0))
+    assert said == ("group-0: not up after 120 s; a worker waits for 2 CPU, which no node has free")
+    cluster.free = {"CPU": 4.0}
+    (said,) = made.late(Status(elapsed=121.0))
+    assert "is the program installed on every node" in said
+
+
+def test_a_group_that_was_heard_of_is_late_only_when_it_falls_silent(pool):
+    made, cluster = pool
+    cluster.now = 500.0
+    assert made.late(Status(elapsed=500.0, heard={"group-0": 450.0})) == ()
+    assert made.late(Status(elapsed=571.0, heard={"group-0": 450.0})) != ()
+
+
+def test_a_node_that_died_is_told_once(pool):
+    made, cluster = pool
+    cluster.nodes = [{"NodeID": "a", "Alive": True}, {"NodeID": "b", "Alive": True}]
+    assert made.nodes_that_died() == frozenset()
+    cluster.nodes[1]["Alive"] = False
+    assert made.nodes_that_died() == {"b"}
+    assert made.nodes_that_died() == frozenset()

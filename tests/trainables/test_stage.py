@@ -16,7 +16,7 @@ from tests.trainables import small
 from trainables import distributed, loop
 from trainables.checkpoint import Progress
 from trainables.downstream.finetune import finetune
-from trainables.errors import StageFailed, UserError
+from trainables.errors import MachineFault, StageFailed, UserError
 from trainables.job import Job
 from trainables.spec import Runtime
 from trainables.stage import BACKBONE, train_stage
@@ -198,8 +198,9 @@ def _other_images(rank, folder, data_dir):
     digest = prepared.digest if rank == 0 else "another"
     worker._open = lambda *_: replace(prepared, digest=digest)
     spec = stage(prepared, "rotation")
-    job = Job("key", "rotation", spec, None, str(folder), None, "", RUNTIME, None)
-    with pytest.raises(StageFailed, match="images on a node differ"):
+    (folder / "STORE.json").write_text('{"id": "one"}')
+    job = Job("key", "rotation", spec, None, str(folder / "key.part"), None, "", RUNTIME, "one")
+    with pytest.raises(MachineFault, match="must hold the same images on every node"):
         worker.perform(job, quiet)
     assert distributed.all_gather_object(str(rank)) == ["0", "1"]
     dist.destroy_process_group()

@@ -39,7 +39,7 @@ def accuracy(proposal: Proposal) -> Score:
 
 
 def no_odc_then_moco(proposal: Proposal) -> Score | None:
-    """Singles rise from rotation over odc and moco to swav, so that `curriculum` asks for it too."""
+    """Singles rise from rotation to swav, so that `curriculum` asks for odc>moco too."""
     if proposal.chain[:2] == ("odc", "moco"):
         return None
     rising = {"rotation": 40.0, "odc": 45.0, "moco": 50.0, "swav": 55.0}
