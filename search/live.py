@@ -16,11 +16,11 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 from rich.tree import Tree
 
 from search.chain import BASELINES
+from search.printable import line
 
 Status = Mapping[str, Any]
 EVERY = 15.0  # seconds between two plain progress lines of one group
@@ -74,8 +74,8 @@ class LiveView:
             self._live.update(picture(status, self.chains))
             return
         elapsed = clock_text(status.get("elapsed") or 0.0)
-        for line in (*self._changed(status), *self._moved(status)):
-            self.console.print(f"[{elapsed:>5}] {line}", markup=False, highlight=False)
+        for said in (*self._changed(status), *self._moved(status)):
+            self.console.print(line(f"[{elapsed:>5}] {said}"))
 
     def _changed(self, status: Status) -> Iterator[str]:
         """A line for a new notice, and for every chain that is settled since the last snapshot."""
@@ -94,18 +94,18 @@ class LiveView:
         for group in status.get("groups") or ():
             if not group.get("chain"):
                 continue
-            key, line = str(group.get("group")), at_work(group)
+            key, said = str(group.get("group")), at_work(group)
             since, last = self._progress.get(key, (-EVERY, ""))
-            if now - since >= EVERY and line != last:
-                self._progress[key] = (now, line)
-                yield line
+            if now - since >= EVERY and said != last:
+                self._progress[key] = (now, said)
+                yield said
 
 
 def picture(status: Status, chains: list[str]) -> RenderableType:
     """The header, the tree of chains, a line a worker group."""
-    parts: list[RenderableType] = [Text(header(status), style="bold"), tree(status, chains)]
-    parts += [Text(f"  {status['notice']}")] if status.get("notice") else []
-    parts += [Text(f"  {at_work(g)}") for g in status.get("groups") or () if g.get("chain")]
+    parts: list[RenderableType] = [line(header(status), "bold"), tree(status, chains)]
+    parts += [line(f"  {status['notice']}")] if status.get("notice") else []
+    parts += [line(f"  {at_work(g)}") for g in status.get("groups") or () if g.get("chain")]
     return Group(*parts)
 
 
@@ -151,14 +151,14 @@ def at_work(group: Mapping[str, Any]) -> str:
     phase = str(group.get("phase") or "starting")
     if group.get("what") == "downstream" and phase == "training":
         phase = "fine-tuning"
-    line = f"{group['chain']}: {phase}"
+    said = f"{group['chain']}: {phase}"
     if group.get("steps") and group.get("step") is not None:
-        line += f" {100 * group['step'] / group['steps']:.0f}%"
+        said += f" {100 * group['step'] / group['steps']:.0f}%"
     if group.get("images_per_second"):
-        line += f" {group['images_per_second']:.0f} img/s"
+        said += f" {group['images_per_second']:.0f} img/s"
     if group.get("eta") is not None:
-        line += f", {clock_text(group['eta'])} left"
-    return line
+        said += f", {clock_text(group['eta'])} left"
+    return said
 
 
 def clock_text(seconds: float) -> str:
@@ -168,16 +168,16 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _node(chain: str, entries: Mapping[str, Any], best: bool = False) -> str:
+def _node(chain: str, entries: Mapping[str, Any], best: bool = False) -> Text:
     entry = entries.get(chain) or {}
     state = entry.get("state", "planned")
     mark, style = STATES.get(state, STATES["planned"])
-    text = f"{mark} {escape(chain.rpartition('>')[2])}"
+    text = f"{mark} {chain.rpartition('>')[2]}"
     if state in SETTLED:
-        text += f"  {escape(outcome(entry))}"
+        text += f"  {outcome(entry)}"
     elif state != "planned":
         text += f"  {state}"
-    return f"[{'bold ' if best else ''}{style}]{text}{'  ★' if best else ''}[/]"
+    return line(f"{text}  ★" if best else text, f"bold {style}" if best else style)
 
 
 def _best(entries: Mapping[str, Any]) -> str | None:
