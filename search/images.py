@@ -13,6 +13,7 @@ from rich.console import Console
 
 from search.chain import SCRATCH
 from search.plan import Plan, data_spec
+from search.printable import line
 from search.proposal import Proposal
 from search.report import duplicates
 from search.space import Space
@@ -68,5 +69,5 @@ class Images:
         self.data = data = open_cache(folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
-        console.print(said, highlight=False)
-        console.print(duplicates.sentence(duplicates.count(data)), highlight=False)
+        console.print(line(said))
+        console.print(line(duplicates.sentence(duplicates.count(data))))

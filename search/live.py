@@ -15,11 +15,11 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 from rich.tree import Tree
 
 from search.chain import BASELINES
+from search.printable import line
 from search.status import ChainState, GroupState, Progress, State
 
 EVERY = 15.0  # seconds between two plain progress lines of one group
@@ -73,8 +73,8 @@ class LiveView:
             self._live.update(picture(progress, self.chains))
             return
         elapsed = clock_text(progress.elapsed)
-        for line in (*self._changed(progress), *self._moved(progress)):
-            self.console.print(f"[{elapsed:>5}] {line}", markup=False, highlight=False)
+        for said in (*self._changed(progress), *self._moved(progress)):
+            self.console.print(line(f"[{elapsed:>5}] {said}"))
 
     def _changed(self, progress: Progress) -> Iterator[str]:
         """A line for a new notice, and for every chain that was settled since the last call."""
@@ -91,18 +91,18 @@ class LiveView:
         """A line for every group that is at something new, or due again and further."""
         now = self.clock()
         for group in progress.groups:
-            line = at_work(group)
+            said = at_work(group)
             since, last = self._progress.get(group.group, (-EVERY, ""))
-            if now - since >= EVERY and line != last:
-                self._progress[group.group] = (now, line)
-                yield line
+            if now - since >= EVERY and said != last:
+                self._progress[group.group] = (now, said)
+                yield said
 
 
 def picture(progress: Progress, chains: list[str]) -> RenderableType:
     """The header, the tree of chains, a line a worker group."""
-    parts: list[RenderableType] = [Text(header(progress), style="bold"), tree(progress, chains)]
-    parts += [Text(f"  {notice}") for notice in progress.notices[-NOTICES:]]
-    parts += [Text(f"  {at_work(group)}") for group in progress.groups]
+    parts: list[RenderableType] = [line(header(progress), "bold"), tree(progress, chains)]
+    parts += [line(f"  {notice}") for notice in progress.notices[-NOTICES:]]
+    parts += [line(f"  {at_work(group)}") for group in progress.groups]
     return Group(*parts)
 
 
@@ -145,14 +145,14 @@ def at_work(group: GroupState) -> str:
     phase = group.phase or "starting"
     if group.kind == "downstream" and phase == "training":
         phase = "fine-tuning"
-    line = f"{group.chain}: {phase}"
+    said = f"{group.chain}: {phase}"
     if group.steps and group.step is not None:
-        line += f" {100 * group.step / group.steps:.0f}%"
+        said += f" {100 * group.step / group.steps:.0f}%"
     if group.images_per_second:
-        line += f" {group.images_per_second:.0f} img/s"
+        said += f" {group.images_per_second:.0f} img/s"
     if group.eta is not None:
-        line += f", {clock_text(group.eta)} left"
-    return line
+        said += f", {clock_text(group.eta)} left"
+    return said
 
 
 def clock_text(seconds: float) -> str:
@@ -162,15 +162,15 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> str:
+def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> Text:
     entry = entries.get(chain, ChainState())
     mark, style = STATES[entry.state]
-    text = f"{mark} {escape(chain.rpartition('>')[2])}"
+    text = f"{mark} {chain.rpartition('>')[2]}"
     if entry.state in SETTLED:
-        text += f"  {escape(outcome(entry))}"
+        text += f"  {outcome(entry)}"
     elif entry.state != "planned":
         text += f"  {entry.state}"
-    return f"[{'bold ' if best else ''}{style}]{text}{'  ★' if best else ''}[/]"
+    return line(f"{text}  ★" if best else text, f"bold {style}" if best else style)
 
 
 def _best(entries: Mapping[str, ChainState]) -> str | None:

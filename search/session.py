@@ -26,6 +26,7 @@ from search.outcome import Outcome, snapshot
 from search.overhead import Overhead, summarise
 from search.plan import Plan, backbone_bytes, estimate, file_digest
 from search.policies import Policy
+from search.printable import line
 from search.proposal import Proposal
 from search.questions import Questions
 from search.report import duplicates
@@ -128,7 +129,7 @@ class Session:
         return Path(given).absolute()
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(line(text))
 
     # -- the plan --------------------------------------------------------------------------------
 

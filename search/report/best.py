@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from search.plan import Plan
+from search.printable import code, printable
 from search.report import stored
 from search.report.stored import Store
 from search.report.table import Row, number
@@ -36,8 +37,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(store.path(winner.stage_key) / BACKBONE, folder / BACKBONE)
     meta = stored.meta(store, winner.downstream_key)
-    (folder / SNIPPET).write_text(snippet(plan, winner.chain, meta))
-    (folder / CARD).write_text(card(winner, plan, info, summary, meta))
+    (folder / SNIPPET).write_text(snippet(plan, winner.chain, meta), encoding="utf-8")
+    (folder / CARD).write_text(card(winner, plan, info, summary, meta), encoding="utf-8")
 
 
 def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
@@ -46,8 +47,8 @@ def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
     block, layers = ARCHITECTURES[profile.backbone]
     channels = plan.space.data.channels
     return Template((TEMPLATES / "load.py.txt").read_text()).substitute(
-        chain=chain,
-        backbone=profile.backbone,
+        chain=ascii(chain),  # a literal: no name of a chain is read as code
+        backbone=ascii(profile.backbone),
         block=block,
         layers=layers,
         channels=channels,
@@ -65,26 +66,26 @@ def card(
     space, profile = plan.space, plan.space.profile
     return Template((TEMPLATES / "model_card.md.txt").read_text()).substitute(
         warning=DEMO_WARNING if info.demo else "",
-        chain=winner.chain,
-        space=info.space,
-        data=info.data,
-        digest=plan.data_digest,
+        chain=code(winner.chain),
+        space=code(info.space),
+        data=code(info.data),
+        digest=code(plan.data_digest),
         held=f"{space.data.val:.0%} of the groups for validation, {space.data.test:.0%} for test",
         seed=space.seed,
-        backbone=profile.backbone,
+        backbone=printable(profile.backbone),
         channels=space.data.channels,
         size=profile.image_size,
         epochs=f"{profile.epochs:g}",
         batch=profile.batch,
         precision=profile.precision,
-        rates=winner.lrs,
+        rates=code(winner.lrs),
         downstream_rate=winner.downstream_lr,
         scores=_scores(winner, summary),
         labels=f"{profile.label_fraction:.0%}",
         mean=_numbers(meta["mean"]) if "mean" in meta else "not recorded",
         std=_numbers(meta["std"]) if "std" in meta else "not recorded",
-        classes=", ".join(map(str, meta.get("classes", []))) or "not recorded",
-        stage=winner.stage_key,
+        classes=", ".join(map(code, meta.get("classes", []))) or "not recorded",
+        stage=code(winner.stage_key),
     )
 
 
@@ -98,7 +99,7 @@ def _scores(winner: Row, summary: Mapping[str, Any]) -> str:
     lines = [
         "| | validation (selected on) | test (held out) |",
         "| --- | --- | --- |",
-        f"| **{winner.chain}** | {number(winner.balanced_accuracy)} "
+        f"| **{code(winner.chain)}** | {number(winner.balanced_accuracy)} "
         f"({_span(winner.ci_low, winner.ci_high)}) | {_test(summary, winner.chain)} |",
     ]
     for name in ("scratch", "imagenet"):

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from search.printable import printable
+
 
 def text(value: object) -> str:
-    return escape(str(value), quote=True)
+    return escape(printable(value), quote=True)
 
 
 def chain(name: str) -> str:

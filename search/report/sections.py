@@ -131,7 +131,7 @@ def _chain(row: Row, table: Table, low: float, high: float) -> str:
         ("n", "–" if row == table.best else number(row.difference, signed=True)),
         ("ci", _difference(row, table)),
         ("n", "–" if row == table.best else text(chance(row.p_value))),
-        ("verdict", words.against(row, table)),
+        ("verdict", text(words.against(row, table))),
     ]
     return markup.row(markup.chain(row.chain), cells, _kind(row, table))
 

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from search.printable import line
 from search.report import words
 from search.report.table import Row, Table, number, yes_no
 
@@ -21,7 +22,7 @@ def render(table: Table) -> RichTable:
         shown.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
         if row.status != "pruned":
-            cells = [Text(cell) for cell in _terminal_cells(row)]
+            cells = map(line, _terminal_cells(row))
             shown.add_row(*cells, style=_style(row, table))
     return shown
 
@@ -59,4 +60,4 @@ def _caption(table: Table) -> Text | None:
     lines += (
         [f"{edges} rows chose a rate on the edge of its range: see the report"] if edges else []
     )
-    return Text("\n".join(lines)) if lines else None
+    return Text("\n").join(map(line, lines)) if lines else None

@@ -1,7 +1,9 @@
 """The winner's folder: the snippet loads the weights, the card says what they are."""
 
+import ast
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 
 from search.report import best, summary
@@ -86,7 +89,7 @@ def test_card(written: tuple[Path, dict[str, Any]]) -> None:
     text = (written[0] / "best" / best.CARD).read_text()
     for said in (
         "# resnet10 pretrained by `odc>moco`",
-        "| **odc>moco** | 75.44 (73.54 – 77.24) |",
+        "| **`odc>moco`** | 75.44 (73.54 – 77.24) |",
         "odc 0.03, moco 0.1*",
         "mean not recorded",
         "Not a medical device",
@@ -94,6 +97,33 @@ def test_card(written: tuple[Path, dict[str, Any]]) -> None:
         assert said in text
     assert "$" not in text
     assert "demonstration" not in text
+
+
+HOSTILE = [
+    '"""; import os; os.abort() #', "'''\n", "a\nimport os", "{os}", "\\", "$mean", "\udcff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("chain", HOSTILE)
+def test_no_name_of_a_chain_is_code_in_the_snippet(search: Any, chain: str) -> None:
+    plain = ast.parse(best.snippet(search.plan, "odc>moco", {}))
+    module = ast.parse(best.snippet(search.plan, chain, {}))
+    assert [type(node) for node in ast.walk(module)] == [type(node) for node in ast.walk(plain)]
+    assigned = next(node for node in module.body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(assigned.value)[0] == chain
+
+
+def test_no_name_is_markup_in_the_card(make_search: Callable[..., Any], tmp_path: Path) -> None:
+    """Rendered with raw HTML allowed, it has no tag that the card of plain names has not."""
+    names = ["<script>x</script>", "a`b", "| c |", "[d](http://e)", "![f](g)\n# h", "$chain"]
+    tags = []
+    for classes, said in (list("abcdef"), "plain"), (names, " ".join(names)):
+        out = tmp_path / str(len(tags))
+        _write(make_search(classes=classes, data=said, space=said), out)
+        card = (out / "best" / best.CARD).read_text(encoding="utf-8")
+        parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+        tags.append(re.findall(r"</?[a-z0-9]+", parser.render(card)))
+    assert tags[0] == tags[1]
 
 
 def test_demo_card_warns(search: Any, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""Text from outside (paths, class names, reasons), made safe to show.
+
+console.print(line(f"data {root}"))      # rich reads no markup and no :emoji: in it
+printable("a\\n\\x1b[2J")                  # one line, escapes for what cannot be seen
+code("a`b")                              # Markdown: ``a`b``
+"""
+
+import re
+import unicodedata
+
+from rich.text import Text
+
+TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of a character, line breaks
+
+
+def printable(value: object) -> str:
+    """One line: what cannot be seen, or turns the direction of writing, becomes its escape."""
+    return "".join(
+        one.encode("unicode_escape").decode()
+        if one in TURNS or unicodedata.category(one) in HIDDEN
+        else one
+        for one in str(value)
+    )
+
+
+def line(value: object, style: str = "") -> Text:
+    """For rich's console, where it stands as it is."""
+    return Text(printable(value), style=style)
+
+
+def code(value: object) -> str:
+    """A code span of Markdown, also inside a table, whose cells a | would end: it becomes ¦."""
+    plain = printable(value).replace("|", "¦")
+    fence = "`" * (max(map(len, re.findall("`+", plain)), default=0) + 1)
+    space = " " if not plain.strip() or "`" in (plain[0], plain[-1]) else ""
+    return f"{fence}{space}{plain}{space}{fence}"
