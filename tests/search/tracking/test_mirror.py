@@ -89,10 +89,16 @@ def test_sqlite_by_default_in_this_directory(
 
 
 def test_server(
-    search: Any, written: Any, server: "Server", tmp_path: Path, said: list[str]
+    search: Any,
+    written: Any,
+    server: "Server",
+    tmp_path: Path,
+    said: list[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     tracker = _mirror(server.uri, search.only("odc>moco", "odc", "scratch"), written)
     assert [line for line in said if "waiting" not in line] == []
+    assert "secret1234" not in "".join(capfd.readouterr()), "mlflow prints where a run is"
     assert tracker.command == f"open http://admin:***@127.0.0.1:{server.port}"
     parent, children = _runs(server.uri)
     assert parent.info.status == "FINISHED"
