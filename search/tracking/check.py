@@ -172,7 +172,6 @@ def _check_file(address: Address, experiment: str) -> None:
 
 def _check_database(address: Address, experiment: str) -> None:
     from sqlalchemy import make_url
-    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         url = make_url(address.uri)
@@ -183,7 +182,7 @@ def _check_database(address: Address, experiment: str) -> None:
         raise refused(
             address, f"a database whose driver is installed: {missing} is missing", install
         ) from None
-    except SQLAlchemyError as error:
+    except Exception as error:  # whatever the driver raises, here and below
         raise refused(address, f"a database ({reason(error)})", "postgresql://HOST/NAME") from None
     try:
         if url.host:
@@ -201,14 +200,13 @@ def _check_database(address: Address, experiment: str) -> None:
 def _look(url: "URL", address: Address, experiment: str) -> None:
     """Log in, and look whether the experiment was deleted; reads only."""
     from sqlalchemy import NullPool, create_engine, inspect, text
-    from sqlalchemy.exc import SQLAlchemyError
 
     asked = text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = :name")
     try:
         with create_engine(url, poolclass=NullPool).connect() as link:
             known = inspect(link).has_table("experiments")
             found = link.execute(asked, {"name": experiment}).first() if known else None
-    except SQLAlchemyError as error:
+    except Exception as error:
         raise refused(
             address, f"a database that can be opened ({reason(error)})", "another one"
         ) from None

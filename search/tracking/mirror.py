@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -49,6 +50,7 @@ ENVIRONMENT = {  # read by mlflow when it is imported
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_LOGGING_LEVEL": "ERROR",  # its warnings print addresses with their passwords
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # so does what it prints after a run
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -129,15 +131,16 @@ class Mirror:
         metrics += [one for one in points.curves(row, store) if one[0] not in known]
         if run is None:
             run = self._new(row.chain, {PARENT: self._begun.info.run_id, CHAIN_KEY: key})
-        self._log(run, points.chain_params(row), metrics)
+        changed = self._log(run, points.chain_params(row), metrics)
         why = sharing.free_text(row.reason, self.level)[:TAG]
         for tag, value in ((CHAIN_KEY, key), ("state", row.status), ("reason", why)):
             if run.data.tags.get(tag, "") != value:
                 self._open.set_tag(run.info.run_id, tag, value)
-        ended = ENDED[row.status]
-        if run.info.status != ended:
-            self._open.set_terminated(run.info.run_id, ended)
-        self._remember(self._open.get_run(run.info.run_id))
+                changed = True
+        if run.info.status != ENDED[row.status]:
+            self._open.set_terminated(run.info.run_id, ENDED[row.status])
+            changed = True
+        self._remember(self._open.get_run(run.info.run_id) if changed else run)
 
     def finish(self, ending: Ending, info: RunInfo) -> Iterator[None]:
         """Report and figures on the parent run, the best backbone as a model version; by steps."""
@@ -145,9 +148,9 @@ class Mirror:
         self._log(self._begun, {}, list(points.summary_metrics(ending.summary)))
         report = ending.out / "report"
         with tempfile.TemporaryDirectory() as scratch:
-            for path in sharing.files(self.level, report, table, ending.summary, Path(scratch)):
-                self._open.log_artifact(run_id, str(path), "report")
-                yield
+            sharing.copy(self.level, report, table, ending.summary, Path(scratch))
+            self._open.log_artifacts(run_id, scratch, "report")
+            yield
         if table.best:
             self._open.set_tag(run_id, "best_chain", table.best.chain)
             self._register(table.best, ending.out / "best")
@@ -211,10 +214,11 @@ class Mirror:
     def _new(self, name: str, tags: Mapping[str, str]) -> "Run":
         return self._open.create_run(self._experiment_id, run_name=name, tags=dict(tags))
 
-    def _log(self, run: "Run", params: Mapping[str, Any], measured: Sequence[points.Point]) -> None:
+    def _log(self, run: "Run", params: Mapping[str, Any], measured: Sequence[points.Point]) -> bool:
         """Parameters that are not there yet (MLflow refuses to change one) and everything measured.
 
-        Their time is the run's start, so that a point that is sent twice stays one point.
+        False if there is neither. A point's time is the run's start, so that one that is sent twice
+        stays one.
         """
         from mlflow.entities import Metric, Param
 
@@ -224,6 +228,7 @@ class Mirror:
             self._open.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
         for first in range(BATCH, len(metrics), BATCH):
             self._open.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
+        return bool(fresh or metrics)
 
     def _register(self, best: Row, best_dir: Path) -> None:
         """The best chain's backbone as a version of the experiment's model, alias `best`."""
@@ -281,8 +286,9 @@ def _create_file(address: Address) -> None:
     path = address.file
     if path is None or (path.exists() and path.stat().st_size):
         return
-    made = path.with_name(f".{path.name}.new")
-    made.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.new-*"):
+        left.unlink(missing_ok=True)
+    made = path.with_name(f".{path.name}.new-{uuid4().hex[:8]}")
     uri = f"sqlite:///{made}"
     MlflowClient(uri, uri).search_experiments(max_results=1)
     made.replace(path)

@@ -39,7 +39,7 @@ class Outbox(Generic[News]):
         self._changed = threading.Condition()
         self._waiting: News | None = None
         self._busy = self._hurry = self._stop = False
-        self._heard = 0.0  # when the last step ended
+        self._heard, self._steps = 0.0, 0  # when it last came further, and how far it came
         self._away: float | None = None  # since when it fails
         self._thread: threading.Thread | None = None
 
@@ -53,11 +53,11 @@ class Outbox(Generic[News]):
             self._changed.notify_all()
 
     def last(self, news: News, patience: float) -> bool:
-        """Send this and end; False if no step ended in `patience` seconds, or if it has ended."""
+        """Send this and end; False if it came no further for `patience` seconds, or has ended."""
         if self._stop:
             return False
         begun = self._heard = time.monotonic()
-        self._hurry = True
+        self._steps, self._hurry = 0, True
         self.put(news)
         said = False
         with self._changed:
@@ -82,8 +82,8 @@ class Outbox(Generic[News]):
         pause = FIRST_PAUSE
         while (news := self._next()) is not None:
             try:
-                for _ in self._send(news):
-                    self._heard = time.monotonic()
+                for step, _ in enumerate(self._send(news), 1):
+                    self._step(step)
                     if self._stop:
                         return
             except Exception as error:  # whatever a client library raises
@@ -100,6 +100,11 @@ class Outbox(Generic[News]):
             news, self._waiting = self._waiting, None
             self._busy = not self._stop
             return None if self._stop else news
+
+    def _step(self, step: int) -> None:
+        """A step that an earlier try came to as well is no progress: else it never ends."""
+        if step > self._steps:
+            self._heard, self._steps = time.monotonic(), step
 
     def _failed(self, news: News, error: Exception, pause: float) -> None:
         if self._away is None:
@@ -119,7 +124,7 @@ class Outbox(Generic[News]):
             gone, self._away = time.monotonic() - self._away, None
             log.warning("tracking at %s: works again after %.0f s", self.where, gone)
         with self._changed:
-            self._busy = False
+            self._busy, self._steps = False, 0
             self._changed.notify_all()
 
     def _keep(self, news: News, older: News | None) -> None:

@@ -6,6 +6,7 @@ of an image, patient or path, and so no free text such as the reason of a fault.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,10 @@ from search.tracking.uri import Address
 Level = Literal["everything", "no names", "aggregates"]
 TABLE, SUMMARY = "chains.csv", "summary.json"
 # By name, so that a figure that comes later stays here until somebody has looked at it.
-FIGURES = ("tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext")
+FIGURES = tuple(
+    f"{name}.png"
+    for name in ("tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext")
+)
 FREE_TEXT = ("reason", "incomplete")
 
 
@@ -33,18 +37,22 @@ def free_text(text: str, level: Level) -> str:
     return "" if level == "aggregates" else text
 
 
-def files(
-    level: Level, report: Path, table: Table, summary: Mapping[str, Any], scratch: Path
-) -> list[Path]:
-    """The report's files to send; copies without free text are written to `scratch`."""
-    if level != "aggregates":
-        every = sorted(path for path in report.iterdir() if path.is_file())
-        return [p for p in every if level == "everything" or p.name != duplicates.FILE]
-    quiet = Table(tuple(replace(row, reason="") for row in table.rows))
-    quiet.write_csv(scratch / TABLE)
-    (scratch / SUMMARY).write_text(json.dumps(_without_text(summary), indent=2) + "\n")
-    figures = [report / f"{name}.png" for name in FIGURES]
-    return [scratch / TABLE, scratch / SUMMARY, *(path for path in figures if path.exists())]
+def copy(
+    level: Level, report: Path, table: Table, summary: Mapping[str, Any], folder: Path
+) -> None:
+    """Put those of the report's files into the folder that may be sent, without free text."""
+    sent = [path for path in report.iterdir() if path.is_file() and _may_leave(path.name, level)]
+    for path in sent:
+        shutil.copyfile(path, folder / path.name)
+    if level == "aggregates":
+        Table(tuple(replace(row, reason="") for row in table.rows)).write_csv(folder / TABLE)
+        (folder / SUMMARY).write_text(json.dumps(_without_text(summary), indent=2) + "\n")
+
+
+def _may_leave(name: str, level: Level) -> bool:
+    if level == "aggregates":
+        return name in FIGURES
+    return level == "everything" or name != duplicates.FILE
 
 
 def _without_text(value: Any) -> Any:

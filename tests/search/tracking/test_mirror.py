@@ -1,85 +1,47 @@
-"""The MLflow mirror, against SQLite and against a real server on loopback."""
+"""What is in MLflow after a search: against SQLite, and against a real server with a login."""
 
-import logging
+import base64
+import json
 import os
-import re
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
 from search.report import duplicates
-from search.tracking import Tracker
+from search.results import ChainResult
+from search.tracking import tracker as tracking
+from search.tracking.mirror import Mirror
+from search.tracking.tracker import Tracker
+from search.tracking.uri import Address
 from trainables.errors import UserError
 
+if TYPE_CHECKING:
+    from tests.search.tracking.conftest import Server
+
+ROOT = Path(__file__).resolve().parents[3]
 CHILDREN = 17  # 15 chains and two baselines
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The current directory of a search; its database is made once, that takes seconds."""
-    return tmp_path_factory.mktemp("here")
-
-
-@pytest.fixture(scope="module")
-def database(folder: Path) -> str:
-    return f"sqlite:///{folder}/mlflow.db"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    log = (folder / "log").open("w")
-    quiet = os.environ | {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=quiet)
-    try:
-        _wait(port, process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
-
-
-def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        assert process.poll() is None, "the server ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the server did not come up")
-
-
 def _mirror(
-    uri: str | None, search: Any, written: tuple[Path, dict[str, Any]], experiment: str = "isic3"
+    uri: str | None,
+    search: Any,
+    written: tuple[Path, dict[str, Any]],
+    experiment: str = "isic3",
+    share_images: bool | None = None,
 ) -> Tracker:
     out, summary = written
     (out / "report" / duplicates.FILE).write_text("image_a,image_b\nANNA.jpg,OTTO.jpg\n")
-    tracker = Tracker(uri, experiment, out)
+    tracker = Tracker(uri, experiment, out, share_images)
     tracker.connect()
     tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
-    assert not tracker.lost
     return tracker
 
 
@@ -126,17 +88,34 @@ def test_sqlite_by_default_in_this_directory(
     assert len(MlflowClient(uri, uri).search_model_versions("name = 'isic3-backbone'")) == 1
 
 
-def test_server(search: Any, written: Any, server: str, tmp_path: Path) -> None:
-    _mirror(server, search.only("odc", "odc>moco", "moco", "scratch"), written)
-    parent, children = _runs(server)
-    assert {run.info.run_name for run in children} == {"odc", "odc>moco", "moco", "scratch"}
-    client = MlflowClient(server, server)
+def test_server(
+    search: Any,
+    written: Any,
+    server: "Server",
+    tmp_path: Path,
+    said: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    tracker = _mirror(server.uri, search.only("odc>moco", "odc", "scratch"), written)
+    assert [line for line in said if "waiting" not in line] == []
+    assert "secret1234" not in "".join(capfd.readouterr()), "mlflow prints where a run is"
+    assert tracker.command == f"open http://admin:***@127.0.0.1:{server.port}"
+    parent, children = _runs(server.uri)
+    assert parent.info.status == "FINISHED"
+    assert {run.info.run_name for run in children} == {"odc>moco", "odc", "scratch"}
+    client = server.client
     assert client.list_artifacts(parent.info.run_id, "report")
     version = client.get_model_version_by_alias("isic3-backbone", "best")
     source = client.get_model_version_download_uri(version.name, version.version)
-    got = Path(download_artifacts(artifact_uri=source, dst_path=str(tmp_path), tracking_uri=server))
+    got = Path(
+        download_artifacts(artifact_uri=source, dst_path=str(tmp_path), tracking_uri=server.uri)
+    )
     own = written[0] / "best" / "backbone.safetensors"
     assert next(got.rglob("backbone.safetensors")).read_bytes() == own.read_bytes()
+    for secret in (b"a%20b%40secret1234", b"a b@secret1234"):
+        assert not server.holds(secret)
+        files = (path for path in written[0].rglob("*") if path.is_file())
+        assert not any(secret in path.read_bytes() for path in files)
 
 
 def test_failed_and_pruned_chains(search: Any, written: Any, database: str) -> None:
@@ -156,19 +135,19 @@ def test_failed_and_pruned_chains(search: Any, written: Any, database: str) -> N
 
 def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, database: str) -> None:
     """Chains are logged as they are scored, some again, all at the end; each point once."""
-    out, summary = written
-    tracker = Tracker(database, "live", out)
-    tracker.connect()
-    tracker.start(search.plan, search.info)
+    mirror = Mirror(Address.of(database), "live", written[0], "no names")
+    mirror.connect()
+    mirror.start(search.plan, search.info)
     rows = [row for row in search.table.scored if row.length < 2]
     broken = search.without("failed", "its group died", "moco").table.row("moco")
-    tracker.log_chain(broken, search.store)
+    mirror.log_chain(broken, search.store)
     for logged in (rows[:2], rows, [replace(rows[0], linear=12.0)]):
         for row in logged:
-            tracker.log_chain(row, search.store)
-    _, children = _runs(database, "live")
+            mirror.log_chain(row, search.store)
+    parent, children = _runs(database, "live")
+    assert parent.info.status == "RUNNING"
     assert sorted(run.info.run_name for run in children) == sorted(row.chain for row in rows)
-    tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
+    _mirror(database, search, written, "live")
     _, children = _runs(database, "live")
     assert len(children) == CHILDREN
     client = MlflowClient(database, database)
@@ -177,54 +156,259 @@ def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, dat
         assert len(client.get_metric_history(first.info.run_id, metric)) == points
 
 
-def test_unreachable_server_is_bad_input_soon() -> None:
-    began = time.monotonic()
-    with pytest.raises(UserError, match=re.escape("http://127.0.0.1:9: no answer")):
-        Tracker("http://127.0.0.1:9", "isic3", Path("out")).connect()
-    assert time.monotonic() - began < 5
+class Flaky:
+    """A client whose server is away while `down`."""
+
+    def __init__(self, client: Any) -> None:
+        self.client, self.down, self.refused = client, False, 0
+
+    def __getattr__(self, name: str) -> Any:
+        if self.down:
+            self.refused += 1
+            raise ConnectionError("http://u:pw@h went away")
+        return getattr(self.client, name)
 
 
-def test_silent_server_is_bad_input_soon() -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        began = time.monotonic()
-        with pytest.raises(UserError, match="no answer within 4 s"):
-            Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", "x", Path("out")).connect()
-    assert time.monotonic() - began < 6
-
-
-def test_missing_folder_is_bad_input() -> None:
-    with pytest.raises(UserError, match="there is no folder /no/such"):
-        Tracker("sqlite:////no/such/mlflow.db", "isic3", Path("out")).connect()
-
-
-@pytest.mark.parametrize("uri", ["nonsense://x", "./mlruns"])
-def test_unusable_uri_is_bad_input_before_mlflow_is_asked(uri: str) -> None:
-    with pytest.raises(UserError, match=f"tracking-uri {uri}: came .* scheme; allowed sqlite,"):
-        Tracker(uri, "isic3", Path("out"))
-
-
-def test_what_mlflow_cannot_open_is_bad_input() -> None:
-    with pytest.raises(UserError, match="tracking-uri postgresql://"):
-        Tracker("postgresql://nobody@127.0.0.1:9/none", "isic3", Path("out")).connect()
-
-
-def test_lost_tracker_warns_once_and_goes_on(
-    search: Any, written: Any, database: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    out, summary = written
-    tracker = Tracker(database, "other", out)
+@pytest.fixture
+def flaky(
+    search: Any, written: Any, database: str, quick: None, request: pytest.FixtureRequest
+) -> Iterator[tuple[Tracker, Flaky]]:
+    """A search that has started, and the client that it is tracked with."""
+    del quick
+    tracker = Tracker(database, request.node.name, written[0], None)
     tracker.connect()
+    client = Flaky(tracker._mirror._client)
+    tracker._mirror._client = client  # type: ignore[assignment]
+    tracker.start(search.plan, search.info)
+    yield tracker, client
+    client.down = False
+    tracker._outbox._stop = True
 
-    class Gone:
-        def __getattr__(self, name: str) -> Any:
-            raise ConnectionError("the server went away")
 
-    tracker._client = Gone()  # type: ignore[assignment]
-    with caplog.at_level(logging.WARNING):
-        tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
-    assert tracker.lost
-    assert [record.getMessage() for record in caplog.records] == [
-        f"tracking at {tracker.uri} stopped: the server went away; no result is lost"
-    ]
+def _ask(client: Flaky, more: int = 1) -> None:
+    """Wait until the server was asked again, in vain."""
+    before, waits = client.refused, iter(range(1000))
+    while client.refused < before + more:
+        assert next(waits, None) is not None
+        _pause()
+
+
+def _pause() -> None:
+    time.sleep(0.01)
+
+
+def test_updates_reach_mlflow_while_the_search_runs(
+    search: Any, database: str, flaky: tuple[Tracker, Flaky]
+) -> None:
+    tracker, _ = flaky
+    results: tuple[ChainResult, ...] = tuple(search.results)
+    tracker.update(results, frozenset({("odc",)}), search.store)
+    tracker.update(results, frozenset({("odc", "moco"), ("scratch",)}), search.store)
+    waits = iter(range(1000))
+    while tracker._outbox._busy or tracker._outbox._waiting is not None:
+        assert next(waits, None) is not None
+        _pause()
+    parent, children = _runs(database, tracker.experiment)
+    assert parent.info.status == "RUNNING"
+    assert {run.info.run_name for run in children} == {"odc", "odc>moco", "scratch"}
+    deep = next(run for run in children if run.info.run_name == "odc>moco")
+    assert deep.data.metrics["delta"] == pytest.approx(11.92), "the single it is judged by is known"
+
+
+def test_what_was_lost_on_the_way_is_sent_later(
+    search: Any, written: Any, database: str, flaky: tuple[Tracker, Flaky], said: list[str]
+) -> None:
+    tracker, client = flaky
+    out, summary = written
+    client.down = True
+    tracker.update(tuple(search.results), frozenset({("odc",)}), search.store)
+    _ask(client, 3)
+    client.down = False
+    tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
+    parent, children = _runs(database, tracker.experiment)
+    assert (parent.info.status, len(children)) == ("FINISHED", CHILDREN)
+    assert len(said) == 2
+    assert "failed (http://u:***@h went away); tried again, no result is lost" in said[0]
+    assert "works again" in said[1]
+
+
+def test_a_tracker_that_stays_away_costs_a_bounded_wait_and_one_line(
+    search: Any,
+    written: Any,
+    database: str,
+    flaky: tuple[Tracker, Flaky],
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tracker, client = flaky
+    out, summary = written
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(tracking, "SLOWEST", 1e9)
+    client.down = True
+    tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
+    assert said[-1] == (
+        f"tracking at {database}: not everything was sent; the same command run again sends it"
+    )
+    _mirror(database, search, written, tracker.experiment)  # the same command run again
+    parent, children = _runs(database, tracker.experiment)
+    assert (parent.info.status, len(children)) == ("FINISHED", CHILDREN)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"interrupted": True}, "KILLED"),
+        ({"incomplete": "disk is full"}, "FAILED"),
+        ({}, "FINISHED"),
+    ],
+    ids=str,
+)
+def test_how_the_parent_run_ends(
+    change: dict[str, Any], status: str, search: Any, written: Any, database: str
+) -> None:
+    few = search.only("moco", "scratch")
+    few = replace(few, info=replace(few.info, **change))
+    _mirror(database, few, written, "ends")
+    parent, _ = _runs(database, "ends")
+    assert parent.info.status == status
+
+
+def test_a_deleted_experiment_is_said_with_the_cure(database: str, server: "Server") -> None:
+    for uri in (database, server.uri):
+        tracker = Tracker(uri, "thrown away", Path("out"), None)
+        tracker.connect()
+        client = MlflowClient(uri, uri)
+        found = client.get_experiment_by_name("thrown away")
+        assert found is not None
+        client.delete_experiment(found.experiment_id)
+        cure = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        for ask in (tracker.check, tracker.connect, tracker._mirror.connect):
+            with pytest.raises(UserError, match=f"name=thrown away: must not .*{cure}"):
+                ask()
+        client.restore_experiment(found.experiment_id)
+        tracker.connect()
+
+
+CONNECT = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from search.tracking.tracker import Tracker
+tracker = Tracker(None, "isic3", Path("out"), None)
+print("ready", flush=True)
+sys.stdin.readline()
+tracker.connect()
+from mlflow.telemetry.utils import is_telemetry_disabled
+import mlflow.telemetry.utils as telemetry
+telemetry._IS_IN_CI_ENV_OR_TESTING = False
+assert is_telemetry_disabled(), "telemetry"
+"""
+
+
+def test_four_first_searches_at_once(tmp_path: Path) -> None:
+    """In one fresh folder: one makes the database, the others wait for it. No telemetry."""
+    command = [sys.executable, "-c", CONNECT, str(ROOT)]
+    plain = {k: v for k, v in os.environ.items() if k != "MLFLOW_DISABLE_TELEMETRY"}
+    searches = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=plain, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for one in searches:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    for one in searches:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    for one in searches:
+        _, err = one.communicate(timeout=120)
+        assert one.returncode == 0, err
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    names = [found.name for found in MlflowClient(uri, uri).search_experiments()]
+    assert sorted(names) == ["Default", "isic3"]
+
+
+def test_a_database_is_never_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dies while the tables are created leaves none; the next one makes them."""
+    from mlflow.store.db import utils
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with monkeypatch.context() as broken:
+
+        def dies(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        broken.setattr(utils, "_upgrade_db", dies)
+        with pytest.raises(KeyboardInterrupt):
+            Tracker(uri, "isic3", tmp_path, None).connect()
+    assert not (tmp_path / "mlflow.db").exists()
+    Tracker(uri, "isic3", tmp_path, None).connect()
+    assert (tmp_path / "mlflow.db").stat().st_size
+
+
+# -- what leaves the machine -----------------------------------------------------------------------
+
+PICTURE = bytes(range(256)) * 4  # of a patient
+NAMES = (b"ANNA_0412.jpg", b"PATIENT-77")
+
+
+@pytest.fixture
+def told(search: Any, written: Any) -> Iterator[tuple[Any, Any]]:
+    """A search whose report shows pictures and names of images and patients wherever it can."""
+    out, summary = written
+    reason = "/data/isic/ANNA_0412.jpg of PATIENT-77: is no image"
+    few = search.only("moco", "moco>odc").without("failed", reason, "moco>odc")
+    few = replace(few, info=replace(few.info, incomplete=reason))
+    summary = summary | {
+        "incomplete": reason, "failed": [{"chain": "moco>odc", "reason": reason}],
+        "chains": [{"chain": "moco>odc", "reason": reason}],
+    }  # fmt: skip
+    extra = {"thumbnails.png": PICTURE, "names.txt": b"ANNA_0412.jpg PATIENT-77"}
+    page = out / "report" / "index.html"
+    before = page.read_bytes()
+    page.write_bytes(before + base64.b64encode(PICTURE) + b"ANNA_0412.jpg PATIENT-77 /data/isic")
+    for name, content in extra.items():
+        (out / "report" / name).write_bytes(content)
+    yield few, (out, summary)
+    page.write_bytes(before)
+    for name in extra:
+        (out / "report" / name).unlink()
+
+
+def test_a_remote_tracker_gets_aggregates_only(told: Any, server: "Server", tmp_path: Path) -> None:
+    """`share_images=False` is what a remote address means by default, see below."""
+    few, report = told
+    _mirror(server.uri, few, report, "aggregates", share_images=False)
+    for words in (*NAMES, b"ANNA.jpg", PICTURE, base64.b64encode(PICTURE)):
+        assert not server.holds(words), words[:20]
+    parent, children = _runs(server.uri, "aggregates")
+    assert {run.info.run_name for run in children} == {"moco", "moco>odc"}
+    client = server.client
+    sent = {Path(file.path).name for file in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"chains.csv", "summary.json", "tree.png", "finetuning.png"} <= sent
+    assert not sent & {"index.html", "thumbnails.png", "names.txt", duplicates.FILE}
+    got = client.download_artifacts(parent.info.run_id, "report", str(tmp_path))
+    assert json.loads((Path(got) / "summary.json").read_text())["best_chain"] == "odc>moco"
+    assert "moco,1," in (Path(got) / "chains.csv").read_text()
+
+
+def test_everything_is_sent_when_asked_for(told: Any, server: "Server") -> None:
+    few, report = told
+    few = replace(few, info=replace(few.info, started="2026-02-01T00:00:00+00:00"))
+    _mirror(server.uri, few, report, "everything", share_images=True)
+    for words in (*NAMES, b"ANNA.jpg", PICTURE, base64.b64encode(PICTURE)):
+        assert server.holds(words), words[:20]
+
+
+@pytest.mark.parametrize(
+    ("uri", "share", "level"),
+    [
+        ("http://head:5000", None, "aggregates"), ("postgresql://h/db", None, "aggregates"),
+        ("http://head:5000", True, "everything"), ("sqlite:///x.db", None, "no names"),
+        ("http://localhost:5000", None, "no names"), ("sqlite:///x.db", False, "aggregates"),
+    ],
+)  # fmt: skip
+def test_what_is_shared_by_default(uri: str, share: bool | None, level: str) -> None:
+    assert Tracker(uri, "isic3", Path("out"), share)._mirror.level == level
