@@ -38,7 +38,7 @@ class Budget:
         if found is None or not 0 < float(found[1]) <= MOST or ("." in found[1] and not found[2]):
             raise UserError(
                 f"budget={shown(given)}: must be whole stages (20), wall time (90s, 90m, 8h, "
-                "2d) or GPU-hours (12gpuh), above 0; try 8h"
+                "2d) or GPU-hours (12gpuh), above 0; try 20"
             )
         number, unit = float(found[1]), found[2]
         if unit == "gpuh":

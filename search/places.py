@@ -1,9 +1,12 @@
 """Folders that a search will write to, checked without creating anything."""
 
+import json
 import os
 from pathlib import Path
 
+from search.store import STAMP
 from trainables.errors import UserError
+from trainables.spec import FORMAT
 
 
 def check_writable(where: str, folder: Path) -> None:
@@ -19,6 +22,21 @@ def check_writable(where: str, folder: Path) -> None:
         raise _refused(where, folder, f"{nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise _refused(where, folder, f"{nearest} is read-only")
+
+
+def check_format(store: Path) -> None:
+    """UserError if the store was written by a version with another format."""
+    try:
+        found = json.loads((store / STAMP).read_bytes())["format"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        found = "unreadable"
+    if found != FORMAT:
+        raise UserError(
+            f"store={store}: must be of format {FORMAT}, which this version writes, not {found}; "
+            "try another one"
+        )
 
 
 def _refused(where: str, folder: Path, reason: str) -> UserError:

@@ -163,7 +163,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, Row]], Sequence[str]]:
     if "chain" not in header:
         raise UserError(
             f"{path}: must have the column chain in its header ({', '.join(header)}); "
-            f"try naming {near('chain', header) if header else 'it'} so"
+            f"try {near('chain', header) or 'adding it'}"
         )
     return [(line, row) for line, row in rows if row["chain"].strip() not in BASELINES], header
 
@@ -200,7 +200,7 @@ def _number(where: str, row: Row, column: str) -> float | None:
         return None
     if not _is_number(text):
         raise UserError(
-            f"{where}: {column}={shown(text)} must be a number; try leaving it empty if unknown"
+            f"{where}, {column}={shown(text)}: must be a number; try leaving it empty if unknown"
         )
     return float(text)
 
@@ -209,8 +209,7 @@ def _check_tasks(space: Space, scores: Mapping[Chain, Score]) -> None:
     for chain in scores:
         for task in chain:
             if task not in space.tasks:
-                what = f"--table: task {task} of chain {name(chain)}"
-                raise UserError(f"{what} {one_of(task, list(space.tasks))}")
+                raise UserError(f"--table, {name(chain)}: {one_of(task, list(space.tasks))}")
     if not any((task,) in scores for task in space.tasks):
         raise UserError(
             f"--table: must have a score for a single ({', '.join(space.tasks)}), as every chain "

@@ -45,6 +45,7 @@ CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 class Session:
     """The state of one command."""
 
+    weights: str | None  # digest of the ImageNet file
     plan: Plan
     store: "StageStore"
     tracker: "Tracker"
@@ -136,8 +137,7 @@ class Session:
 
         The dry run and the search both begin with it, so neither takes what the other refuses.
         """
-        from search.places import check_writable
-        from search.store import STAMP, StageStore
+        from search.places import check_format, check_writable
         from search.tracking import Tracker
         from trainables.preflight import check_backbone, check_gpus
 
@@ -145,8 +145,8 @@ class Session:
         check_tasks(space)
         for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
             check_writable(where, Path(folder))
-        if (Path(space.store) / STAMP).exists():
-            StageStore(space.store)  # of this version's format
+        check_format(Path(space.store))
+        self.weights = self._weights()
         check_backbone(space.profile.backbone, space.data.channels, space.baselines.imagenet)
         if self.args.address is None:
             check_gpus(self.gpus, space.profile.precision)
@@ -212,8 +212,7 @@ class Session:
         self._say(f"data {self._data_line()}")
         self.check()
         self.store = StageStore(self.space.store)
-        weights = self._weights()
-        self.plan = Plan(self.space, self.images.digest(), weights, self.store.rate)
+        self.plan = Plan(self.space, self.images.digest(), self.weights, self.store.rate)
         self._check_space()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):

@@ -40,9 +40,10 @@ def one_of(came: str, known: Sequence[str]) -> str:
     """`must be one of a, b; try b`: everything that is known, and the near match."""
     if not known:
         return "must be left out, as nothing is known here; try without it"
-    return f"must be one of {', '.join(sorted(known))}; try {near(came, known)}"
+    names = sorted(known)
+    return f"must be one of {', '.join(names)}; try {near(came, names) or names[0]}"
 
 
 def near(came: str, known: Sequence[str]) -> str:
-    """The known name that looks most like it; else the first."""
-    return (*difflib.get_close_matches(came, known, n=1), *sorted(known))[0]
+    """The known name that looks like it, if there is one."""
+    return next(iter(difflib.get_close_matches(came, known, n=1)), "")

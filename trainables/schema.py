@@ -13,6 +13,7 @@ said from the dataclass's own JSON schema, so bounds stand in one place. No torc
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -70,7 +71,7 @@ def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any]
 
     where: what names `given` on the command line; usual: the same with default values.
     """
-    adapter = TypeAdapter(kind)
+    adapter: TypeAdapter[Kind] = _adapter(kind)
     try:
         return adapter.validate_json(json.dumps(given, default=str), strict=True)
     except ValidationError as error:
@@ -79,6 +80,11 @@ def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any]
             raise cause from None
         line = _line(adapter.json_schema(), dict(first), where, given, usual())
         raise UserError(line) from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual: Any) -> str:

@@ -11,7 +11,7 @@ dataclasses of `schema.py` refuse what they don't know, and bound what they do.
 from collections.abc import Sequence
 from functools import partial
 
-from search.space.compose import SPACES, available_spaces, compose, defaults, params
+from search.space.compose import SPACES, available_spaces, composed, defaults, params
 from search.space.schema import (
     Baselines,
     Data,
@@ -37,7 +37,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Space:
     """Compose `spaces/NAME.yaml` with Hydra overrides; UserError in one line if anything is off."""
     if name not in available_spaces():
         raise UserError(unknown("--space", name, available_spaces()))
-    return read(Space, compose(name, overrides), usual=lambda: defaults(name, overrides))
+    return read(Space, composed(name, overrides), usual=lambda: defaults(name, overrides))
 
 
 def check_tasks(space: Space) -> None:

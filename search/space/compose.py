@@ -5,6 +5,7 @@ What is wrong with an override is said here, in one line, since Hydra's own erro
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +22,45 @@ def available_spaces() -> tuple[str, ...]:
     return _names(SPACES)
 
 
-def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Plain values; UserError if Hydra can't make any of the YAML files and overrides."""
+    for override in overrides:
+        _check(override)
+    try:
+        return _by_hydra(name, overrides)
+    except _broken() as error:
+        _check_files(name)
+        known = _known(name, overrides)
+        for override in overrides if known else ():
+            _explain(override, known)
+        reason = " ".join(str(error).split())[:200]
+        where, rule = " ".join(overrides), f"must fit spaces/{name}.yaml"
+        if not where:
+            where, rule = f"spaces/{name}.yaml", "must fit the files it names"
+        raise UserError(f"{where}: {rule} ({reason}); try without it") from None
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """What Hydra raises for the files and overrides of a user."""
     import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    for override in overrides:
-        _check(override)
-    broken = (HydraException, OmegaConfBaseException, yaml.YAMLError, RecursionError)
-    try:
-        return _composed(name, overrides)
-    except (*broken, OSError, ValueError, AssertionError) as error:
-        _check_files(name)
-        try:
-            known = defaults(name, overrides)
-        except broken:
-            known = defaults(name)
-        for override in overrides:
-            _explain(override, known)
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{' '.join(overrides) or name}: must fit spaces/{name}.yaml ({reason[:200]}); "
-            "try without it"
-        ) from None
+    hydra = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+    return (*hydra, OSError, ValueError, AssertionError, RecursionError)
+
+
+def _known(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """All keys there are; none if the space itself is broken."""
+    for chosen in (overrides, ()):
+        with suppress(*_broken()):
+            return defaults(name, chosen)
+    return {}
 
 
 def defaults(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The same without the single values that were given: with the files that were chosen."""
-    return _composed(name, [o for o in overrides if _group(o) and not o.startswith("~")])
+    return _by_hydra(name, [o for o in overrides if _group(o) and not o.startswith("~")])
 
 
 def params(group: str, name: str) -> dict[str, Any]:
@@ -60,7 +71,7 @@ def params(group: str, name: str) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text())["params"]) if path.is_file() else {}
 
 
-def _composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _by_hydra(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     import hydra
     from omegaconf import OmegaConf
 
@@ -89,7 +100,7 @@ def _check(override: str) -> None:
     """UserError unless it is `key=value`, and its value one of the group's files if it is one."""
     key, equals, value = override.partition("=")
     if not KEY.fullmatch(key) or not (equals or key.startswith("~")):
-        raise UserError(f"{shown(override)}: must be key=value; try seed=1, or --help")
+        raise UserError(f"{shown(override) or repr('')}: must be key=value; try seed=1, or --help")
     group = _group(override)
     if group == "task" and "@" not in key:
         raise UserError(f"{override}: must say its place; try +task@tasks.{value}={value}")
@@ -102,10 +113,11 @@ def _explain(override: str, config: dict[str, Any]) -> None:
     key = override.partition("=")[0]
     path = key.lstrip("+~").partition("@")[2] if _group(override) else key.lstrip("+~")
     node: Any = {**config, "modality": None}
-    for part in path.split(".") if path else ():
+    parts = path.split(".") if path else []
+    for depth, part in enumerate(parts, 1):
         if not isinstance(node, Mapping) or part not in node:
             known = tuple(map(str, node)) if isinstance(node, Mapping) else ()
-            raise UserError(f"{shown(override)}: {part} {one_of(part, known)}")
+            raise UserError(f"{'.'.join(parts[:depth])}: {one_of(part, known)}")
         node = node[part]
 
 

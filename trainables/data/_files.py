@@ -68,7 +68,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         if column not in header:
             raise UserError(
                 f"{path}: must have the column {column} in its header ({', '.join(header)}); "
-                f"try {near(column, header)}"
+                f"try {near(column, header) or 'adding it'}"
             )
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
