@@ -71,7 +71,7 @@ def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any]
 
     where: what names `given` on the command line; usual: the same with default values.
     """
-    adapter: TypeAdapter[Kind] = _adapter(kind)
+    adapter: TypeAdapter[Kind] = _adapter(kind)  # type: ignore[arg-type]  # a class has a hash
     try:
         return adapter.validate_json(json.dumps(given, default=str), strict=True)
     except ValidationError as error:

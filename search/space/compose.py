@@ -34,10 +34,10 @@ def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
         for override in overrides if known else ():
             _explain(override, known)
         reason = " ".join(str(error).split())[:200]
-        where, rule = " ".join(overrides), f"must fit spaces/{name}.yaml"
+        where, whole = " ".join(overrides), f"spaces/{name}.yaml"
         if not where:
-            where, rule = f"spaces/{name}.yaml", "must fit the files it names"
-        raise UserError(f"{where}: {rule} ({reason}); try without it") from None
+            where, whole = whole, "the files it names"
+        raise UserError(f"{where}: must fit {whole} ({reason}); try without it") from None
 
 
 def _broken() -> tuple[type[Exception], ...]:

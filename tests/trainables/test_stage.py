@@ -139,7 +139,7 @@ def test_when_every_rate_diverges_the_stage_fails_with_the_reason(data, tmp_path
 
 def test_a_batch_larger_than_the_data_names_both(data, tmp_path):
     spec = stage(data, "moco", "profile.batch=1024")
-    with pytest.raises(UserError, match="batch of 1024 images: only"):
+    with pytest.raises(UserError, match="=1024: must be at most the"):
         train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
 
 

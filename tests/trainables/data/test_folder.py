@@ -52,7 +52,7 @@ def test_bad_folders(folders, tmp_path):
     assert "must have at least 2 sub-folders, one a class, not 0 (none)" in error(folders / "b")
     assert "one a class, not 1 (deep)" in error(folders / "a")
     (folders / "c").mkdir()
-    assert "no images in this class folder" in error(folders)
+    assert "c: must hold images" in error(folders)
 
 
 def test_unknown_parameter(folders):
