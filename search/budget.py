@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainables.errors import UserError
+from trainables.schema import shown
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-WANT = "want stages (20), wall time (90s, 90m, 8h, 2d) or GPU-hours (12gpuh)"
+MOST = 1e9
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,18 @@ class Budget:
         """From what a user wrote; UserError in one line if it makes no sense."""
         if given is None or isinstance(given, Budget):
             return given or cls()
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) *(s|m|h|d|gpuh|)", str(given).strip().lower())
-        if found is None or float(found[1]) == 0:
-            raise UserError(f"budget: came {given}; {WANT}, more than 0")
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(s|m|h|d|gpuh|)", str(given).strip().lower())
+        if found is None or not 0 < float(found[1]) <= MOST or ("." in found[1] and not found[2]):
+            raise UserError(
+                f"budget={shown(given)}: must be whole stages (20), wall time (90s, 90m, 8h, "
+                "2d) or GPU-hours (12gpuh), above 0; try 20"
+            )
         number, unit = float(found[1]), found[2]
         if unit == "gpuh":
             return cls(gpu_hours=number, text=f"{number:g} GPU-hours")
         if unit:
             return cls(seconds=number * SECONDS[unit], text=f"{number:g} {unit}")
-        if "." in found[1]:
-            raise UserError(f"budget: came {given}; stages are whole: {WANT}")
-        return cls(stages=int(found[1]), text=f"{found[1]} stages")
+        return cls(stages=int(number), text=f"{found[1]} stages")
 
     @property
     def worker_seconds(self) -> float | None:

@@ -18,7 +18,7 @@ def parse(text: str) -> Chain:
     """`"odc>moco"` -> `("odc", "moco")`."""
     chain = tuple(part.strip() for part in text.split(">"))
     if not all(chain) or len(set(chain)) != len(chain):
-        raise UserError(f"chain {text!r}: want distinct task names joined by '>', as in odc>moco")
+        raise UserError(f"chain={text}: must be different task names joined by '>'; try odc>moco")
     return chain
 
 

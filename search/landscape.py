@@ -110,14 +110,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(tasks: Sequence[str], seed: int, effects: Effects) -> None:
     if len(set(tasks)) < len(tasks) or not 2 <= len(tasks) <= 7:
-        raise UserError(f"tasks: came {' '.join(tasks)}; want 2 to 7 different names")
+        raise UserError(
+            f"TASK={' '.join(tasks)}: must be 2 to 7 different names; try odc moco rotation"
+        )
     if seed < 0:
-        raise UserError(f"--seed: came {seed}; want 0 or more")
+        raise UserError(f"--seed={seed}: must be 0 or more; try 0")
     for field in fields(Effects):
         value = getattr(effects, field.name)
         if not (0 <= value <= 1 if field.name == "forgetting" else 0 <= value < float("inf")):
-            allowed = "0 to 1" if field.name == "forgetting" else "0 or more"
-            raise UserError(f"--{field.name}: came {value:g}; allowed {allowed}")
+            allowed = "0 to 1" if field.name == "forgetting" else "a number, 0 or more"
+            raise UserError(f"--{field.name}={value:g}: must be {allowed}; try {field.default:g}")
 
 
 if __name__ == "__main__":

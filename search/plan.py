@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from search.chain import BASELINES, IMAGENET, SCRATCH
@@ -144,14 +143,15 @@ class Plan:
 
 
 def file_digest(path: str) -> str:
-    """sha256 of a weight file; UserError if it is not there."""
-    if not Path(path).is_file():
+    """sha256 of a weight file; UserError if it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
         raise UserError(
-            f"baselines.imagenet: no file {path!r}; give a torchvision or timm ResNet "
-            "as .safetensors or .pth, or null to leave the row out"
-        )
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            f"baselines.imagenet={path}: must be a file to read ({error.strerror}); try a "
+            "torchvision or timm ResNet as .safetensors or .pth, or null to leave the row out"
+        ) from None
 
 
 def backbone_bytes(name: str) -> int:

@@ -48,7 +48,9 @@ class Proposal:
         windows = {part[1]: part[2] or FULL for part in parts if part}
         known = len(windows) == len(parts) and set(windows.values()) <= set(WINDOWS)
         if not known or (mark and not repeat.isdecimal()):
-            raise UserError(f"chain {text!r}: want distinct tasks as in odc>moco or odc[low]>moco")
+            raise UserError(
+                f"chain={text}: must be different tasks joined by '>'; try odc[low]>moco"
+            )
         return cls.of(tuple(windows), windows).again(int(repeat or 0))
 
     def __str__(self) -> str:

@@ -24,7 +24,8 @@ from search.policies import Policy
 from search.space import Space, load
 from trainables.errors import UserError
 from trainables.plugins import load as plugin
-from trainables.plugins import unknown
+from trainables.plugins import near, one_of, unknown
+from trainables.schema import shown
 from trainables.spec import Score
 
 DONE, BAD_INPUT = 0, 2
@@ -112,7 +113,7 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
     column = _column(path, rows, header, column)
     scores: dict[Chain, Score] = {}
     for line, row in rows:
-        where = f"{path}, line {line}"
+        where = f"{path}, row {line}"
         value = _number(where, row, column)
         if value is None:
             continue
@@ -121,13 +122,19 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         if chain in scores:
-            raise UserError(f"{where}: chain {name(chain)} came before; want one row a chain")
+            raise UserError(
+                f"{where}: must be of another chain than a row above ({name(chain)}); try "
+                "one row a chain"
+            )
         low, high = _number(where, row, "ci_low"), _number(where, row, "ci_high")
         scores[chain] = Score(
             value, value if low is None else low, value if high is None else high
         )  # fmt: skip
     if not scores:
-        raise UserError(f"{path}: no chain has a number in the column {column}; want one at least")
+        raise UserError(
+            f"{path}: must have a number in the column {column} for one chain at least; "
+            "try another --column"
+        )
     return scores
 
 
@@ -136,7 +143,9 @@ def _space(args: argparse.Namespace) -> Space:
     chosen = [f"{key}={value}" for key, value in given.items() if value is not None]
     space = load(args.space, [*args.overrides, *chosen])
     if space.budget.worker_seconds is not None:
-        raise UserError(f"budget: came {space.budget}; a replay takes no time: want stages (20)")
+        raise UserError(
+            f"budget={space.budget}: must be stages, as a replay takes no time; try budget=20"
+        )
     return space
 
 
@@ -150,9 +159,12 @@ def _rows(path: Path) -> tuple[list[tuple[int, Row]], Sequence[str]]:
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--table {path}: {reason}; want a CSV file") from None
+        raise UserError(f"--table={path}: must be a CSV file ({reason}); try FILE.csv") from None
     if "chain" not in header:
-        raise UserError(unknown(f"{path}: the header", "chain", header))
+        raise UserError(
+            f"{path}: must have the column chain in its header ({', '.join(header)}); "
+            f"try {near('chain', header) or 'adding it'}"
+        )
     return [(line, row) for line, row in rows if row["chain"].strip() not in BASELINES], header
 
 
@@ -162,7 +174,7 @@ def _column(
     """The column given; else the usual one; else the first with numbers only."""
     if given is not None:
         if given not in header:
-            raise UserError(unknown(f"--column: {path}", given, list(header)))
+            raise UserError(unknown("--column", given, list(header)))
         return given
     if USUAL in header:
         return USUAL
@@ -170,7 +182,9 @@ def _column(
         cells = [row[column].strip() for _, row in rows]
         if any(cells) and all(map(_is_number, filter(None, cells))):
             return column
-    raise UserError(f"{path}: no column of numbers among {', '.join(header)}; want a score")
+    raise UserError(
+        f"{path}: must have a column of numbers among {', '.join(header)}; try adding a score"
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -185,7 +199,9 @@ def _number(where: str, row: Row, column: str) -> float | None:
     if not text:
         return None
     if not _is_number(text):
-        raise UserError(f"{where}: {column} is {text!r}; want a number, or nothing if unknown")
+        raise UserError(
+            f"{where}, {column}={shown(text)}: must be a number; try leaving it empty if unknown"
+        )
     return float(text)
 
 
@@ -193,12 +209,11 @@ def _check_tasks(space: Space, scores: Mapping[Chain, Score]) -> None:
     for chain in scores:
         for task in chain:
             if task not in space.tasks:
-                what = f"chain {name(chain)} of the table: space {space.name}"
-                raise UserError(unknown(what, task, list(space.tasks)))
+                raise UserError(f"--table, {name(chain)}: {one_of(task, list(space.tasks))}")
     if not any((task,) in scores for task in space.tasks):
         raise UserError(
-            f"the table has no score for any single ({', '.join(space.tasks)}); every chain begins "
-            "with one, so nothing can be tried"
+            f"--table: must have a score for a single ({', '.join(space.tasks)}), as every chain "
+            "begins with one; try adding their rows"
         )
 
 

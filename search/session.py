@@ -31,7 +31,7 @@ from search.proposal import Proposal
 from search.questions import Questions
 from search.report import duplicates
 from search.results import RunInfo
-from search.space import Space, load
+from search.space import Space, check_tasks, load
 from trainables.errors import MachineFault, UserError
 from trainables.plugins import load as plugin
 from trainables.processor import cores
@@ -49,6 +49,7 @@ CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 class Session:
     """The state of one command."""
 
+    weights: str | None  # digest of the ImageNet file
     plan: Plan
     store: "StageStore"
     tracker: "Tracker"
@@ -62,6 +63,7 @@ class Session:
         self.cluster: Any = None
         self.engine: Engine | None = None
         self.published, self.told = -1, set[Proposal]()  # what view and tracker know
+        _check_given(args)
         self.gpus = self._gpus()
         self.space = self._space()
         self.meter = Meter(self.space.budget, started)
@@ -100,13 +102,18 @@ class Session:
         space = hardware.resolve(load(args.space, overrides), self.gpus)
         root = args.data or space.data.root
         if space.data.name == "demo" and root:
-            raise UserError(f"--data {root}: data=demo draws its images; leave out one of the two")
+            raise UserError(
+                f"--data={root}: must be left out with data=demo, which draws its images; try "
+                "data=folder"
+            )
         if space.budget.gpu_hours is not None and not self.gpus:
-            raise UserError(f"budget: came {space.budget}; there is no GPU: give wall time, as 8h")
+            raise UserError(
+                f"budget={space.budget}: must be stages or wall time, as there is no GPU; try 8h"
+            )
         return replace(
             space,
-            store=os.path.abspath(space.store),
-            cache=os.path.abspath(space.cache),
+            store=os.path.abspath(space.store.removeprefix("file://")),
+            cache=os.path.abspath(space.cache.removeprefix("file://")),
             data=replace(space.data, root=root and os.path.abspath(root)),
         )
 
@@ -131,11 +138,35 @@ class Session:
     def _say(self, text: str) -> None:
         self.console.print(line(text))
 
+    def check(self) -> int:
+        """Refuse all that can't be searched, creating nothing; the number of images to train on.
+
+        The dry run and the search both begin with it, so neither takes what the other refuses.
+        """
+        from search.places import check_format, check_writable
+        from search.tracking.tracker import Tracker
+        from trainables.preflight import check_backbone, check_gpus
+
+        space = self.space
+        check_tasks(space)
+        for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
+            check_writable(where, Path(folder))
+        check_format(Path(space.store))
+        self.weights = self._weights()
+        check_backbone(space.profile.backbone, space.data.channels, space.baselines.imagenet)
+        if self.args.address is None:
+            check_gpus(self.gpus, space.profile.precision)
+        share = space.report.share_images
+        self.tracker = Tracker(self.args.tracking_uri, space.name, self.out, share)
+        self.tracker.check()
+        self.images = Images(space)
+        return self.images.check()
+
     # -- the plan --------------------------------------------------------------------------------
 
     def print_plan(self) -> None:
         space, planned = self.space, self.policy.planned()
-        chains, images = self.space.chains(), Images(self.space).check()
+        chains, images = self.space.chains(), self.check()
         cost = estimate(space, images)
         self._say(self._headline())
         self._say(f"data      {self._data_line()}, {images} images to train on")
@@ -187,22 +218,12 @@ class Session:
         """
         from search.journal import Journal
         from search.store import StageStore, full_disk_explained
-        from search.tracking.tracker import Tracker
-        from trainables.preflight import check_gpus
 
         self._say(self._headline())
         self._say(f"data {self._data_line()}")
-        self.tracker = Tracker(
-            self.args.tracking_uri, self.space.name, self.out, self.space.report.share_images
-        )
-        self.tracker.check()
+        self.check()
         self.store = StageStore(self.space.store)
-        weights = self._weights()
-        self.images = Images(self.space)
-        self.images.check()
-        if self.args.address is None:
-            check_gpus(self.gpus, self.space.profile.precision)
-        self.plan = Plan(self.space, self.images.digest(), weights, self.store.rate)
+        self.plan = Plan(self.space, self.images.digest(), self.weights, self.store.rate)
         self._check_space()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
@@ -253,8 +274,8 @@ class Session:
         groups = crew.fit(resources)
         if groups == 0:
             raise UserError(
-                f"runtime.workers={crew.workers}, runtime.threads={crew.threads}: no worker group "
-                f"fits on {self.device}; make one of them smaller"
+                f"runtime.workers={crew.workers}, runtime.threads={crew.threads}: must fit on "
+                f"{self.device} together; try a smaller one"
             )
         self._say(f"{groups} worker groups of {crew.workers} x {crew.threads} CPU threads")
         scratch, namespace = self.out / "ray", self.cluster.namespace
@@ -384,3 +405,12 @@ class Session:
         self._say(f"report    {self.out / 'report' / 'index.html'}")
         self._say(f"backbone  {self.out / 'best'}")
         self._say(f"compare   {self.tracker.command}")
+
+
+def _check_given(args: argparse.Namespace) -> None:
+    """UserError for an option that was given nothing."""
+    for option in ("data", "out", "policy", "budget", "address", "tracking_uri"):
+        given = getattr(args, option)
+        if given is not None and not given.strip():
+            flag = "--" + option.replace("_", "-")
+            raise UserError(f"{flag}={given}: must not be empty; try leaving {flag} out")

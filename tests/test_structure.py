@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "search").rglob("*.py"), *(ROOT / "trainables").rglob("*.py")])
 ALLOWED = {
-    "hydra": {"search/space.py"},
-    "omegaconf": {"search/space.py"},
+    "hydra": {"search/space/compose.py"},
+    "omegaconf": {"search/space/compose.py"},
     "mlflow": {"search/tracking/mirror.py"},
     "ray": {"search/tuning.py", "search/packing.py", "search/pool.py", "trainables/worker.py"},
 }
@@ -71,6 +71,27 @@ def test_style(command):
         [sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+NOT_YET = {  # whose messages do not follow the template yet
+    "search/journal.py", "search/store.py", "search/tracking.py", "search/tuning.py",
+    "trainables/cache.py", "trainables/fingerprint.py",
+}  # fmt: skip
+
+
+def test_every_error_says_what_must_be_and_what_to_try():
+    """`WHERE=VALUE: must be ...; try ...`; a text that a function made is that function's."""
+    wrong, seen = [], 0
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "UserError":
+                text, made = ast.unparse(node.args[0]), node.args[0]
+                whole = isinstance(made, ast.JoinedStr) and len(made.values) > 3
+                seen += whole
+                if whole and not ("must " in text and "try " in text) and "one_of(" not in text:
+                    wrong.append((str(path.relative_to(ROOT)), text))
+    assert seen > 60
+    assert [w for w in wrong if w[0] not in NOT_YET] == []
 
 
 def test_no_function_over_sixty_lines_and_no_file_over_four_hundred():

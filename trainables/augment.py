@@ -11,16 +11,12 @@ Nothing here reads a value back from a GPU.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.errors import UserError
-from trainables.plugins import unknown
+from trainables.modality import Preset
 from trainables.pretext import Draw
 
 RATIO = (3 / 4, 4 / 3)  # of a crop's sides
@@ -28,36 +24,6 @@ JITTERED = 0.8  # share of the views whose colours are jittered
 LUMA = (0.299, 0.587, 0.114)
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 BLUR = (0.1 / 224, 2 / 224)  # deviation as a share of the view's side
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What the modality allows, torchvision's units: `spaces/modality/*.yaml`, key `augment`."""
-
-    hflip: bool = False
-    vflip: bool = False
-    rotate: float = 0.0  # degrees to either side; 180: any
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0  # turns to either side
-    grayscale: float = 0.0  # probability
-    blur: float = 0.0  # probability
-    mean: Sequence[float] | None = None  # 0..1, one a channel; None: that of the training images
-    std: Sequence[float] | None = None
-
-    @classmethod
-    def of(cls, preset: dict[str, Any], **changes: Any) -> "Preset":
-        known = [field.name for field in fields(cls)]
-        for name in preset:
-            if name not in known:
-                raise UserError(unknown("augment", name, known))
-        return cls(**{**preset, **changes})
-
-    def mild(self) -> "Preset":
-        """Half the colour, no grayscale, no blur: for fine-tuning."""
-        halves = {n: getattr(self, n) / 2 for n in ("brightness", "contrast", "saturation", "hue")}
-        return Preset(self.hflip, self.vflip, self.rotate, **halves)
 
 
 class Normalised(nn.Module):

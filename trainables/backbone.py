@@ -33,7 +33,7 @@ class Backbone(ResNet):
 
     def __init__(self, name: str, channels: int = 3) -> None:
         if name not in LAYERS:
-            raise UserError(unknown("backbone", name, tuple(LAYERS)))
+            raise UserError(unknown("profile.backbone", name, tuple(LAYERS)))
         block, layers = LAYERS[name]
         super().__init__(block, layers, zero_init_residual=False)
         self.width: int = self.fc.in_features

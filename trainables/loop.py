@@ -324,8 +324,9 @@ def context(
     epoch_steps = images // training.global_batch
     if epoch_steps == 0:
         raise UserError(
-            f"batch of {training.global_batch} images: only {images} to train on; "
-            "make profile.batch (or profile.downstream_batch) smaller"
+            f"profile.batch (or downstream_batch)={training.global_batch}: must be at most the "
+            f"{images} images to train on; try {max(1, images // training.bn_groups)} times "
+            f"profile.bn_groups={training.bn_groups}, or less"
         )
     preset = Preset.of(augment)
     mean, std = tuple(preset.mean or mean), tuple(preset.std or std)

@@ -5,6 +5,7 @@ available("search.policies")           -> ("curriculum", "exhaustive", ...)
 """
 
 import difflib
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,8 @@ def available(package: str) -> tuple[str, ...]:
     assert spec, package
     assert spec.submodule_search_locations, package
     folder = Path(next(iter(spec.submodule_search_locations)))
-    return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+    stems = (p.stem for p in folder.glob("*.py") if p.stem.isidentifier())
+    return tuple(sorted(stem for stem in stems if not stem.startswith("_")))
 
 
 def load(package: str, name: str) -> Any:
@@ -29,8 +31,19 @@ def load(package: str, name: str) -> Any:
     return import_module(f"{package}.{name}").Plugin
 
 
-def unknown(what: str, came: str, known: tuple[str, ...] | list[str]) -> str:
-    """One line: what was not known, the near match, everything that is known."""
-    near = difflib.get_close_matches(came, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{what} has no {came!r}{hint} Known: {', '.join(sorted(known)) or 'none'}"
+def unknown(where: str, came: str, known: Sequence[str]) -> str:
+    """One line: what was not known, everything that is, the near match."""
+    return f"{where}={came}: {one_of(came, known)}"
+
+
+def one_of(came: str, known: Sequence[str]) -> str:
+    """`must be one of a, b; try b`: everything that is known, and the near match."""
+    if not known:
+        return "must be left out, as nothing is known here; try without it"
+    names = sorted(known)
+    return f"must be one of {', '.join(names)}; try {near(came, names) or names[0]}"
+
+
+def near(came: str, known: Sequence[str]) -> str:
+    """The known name that looks like it, if there is one."""
+    return next(iter(difflib.get_close_matches(came, known, n=1)), "")

@@ -1,10 +1,12 @@
 """Refuse what cannot be trained on these images, or here, before an image is decoded."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
 from trainables import plugins
+from trainables.backbone import LAYERS, Backbone
 from trainables.data import Table
 from trainables.errors import UserError
 from trainables.loop import context
@@ -26,18 +28,30 @@ def check(
             plugins.load("trainables.pretext", spec.pretext).check(spec.params, known)
 
 
+def check_backbone(name: str, channels: int, weights: str | None) -> None:
+    """UserError if there is no such backbone, or the weight file doesn't fit it."""
+    if name not in LAYERS:
+        raise UserError(plugins.unknown("profile.backbone", name, tuple(LAYERS)))
+    if weights:
+        from trainables.downstream.finetune import fitting_weights  # with pyarrow: only if needed
+
+        with torch.device("meta"):  # shapes alone
+            backbone = Backbone(name, channels)
+        fitting_weights(backbone, Path(weights))
+
+
 def check_gpus(count: int, precision: str) -> None:
     """UserError if PyTorch can't use the `count` GPUs of this machine, or not at this precision."""
     if not count:
         return
     if not torch.cuda.is_available():
         raise UserError(
-            f"GPUs: {count} here, but PyTorch {torch.__version__} can't use them; its CUDA "
-            f"{torch.version.cuda} may need a newer driver (see `nvidia-smi`): update it, or hide "
-            "the GPUs with CUDA_VISIBLE_DEVICES= (empty)"
+            f"GPUs={count}: must be usable by PyTorch {torch.__version__}, whose CUDA "
+            f"{torch.version.cuda} may need a newer driver (see `nvidia-smi`); try updating it, or "
+            "hiding the GPUs with CUDA_VISIBLE_DEVICES= (empty)"
         )
     if precision == "bfloat16" and torch.cuda.get_device_capability()[0] < 8:
         raise UserError(
-            f"profile.precision: came bfloat16, which a {torch.cuda.get_device_name()} only "
-            "emulates; give profile.precision=float32"
+            f"profile.precision=bfloat16: must be float32 on a {torch.cuda.get_device_name()}, "
+            "which only emulates bfloat16; try profile.precision=float32"
         )

@@ -28,7 +28,9 @@ def split(
 ) -> dict[str, Index]:
     """Positions of each part, sorted; shares are of images, class by class. Classes name errors."""
     if not (val > 0 and test > 0 and val + test < 1):
-        raise UserError(f"split: val={val}, test={test}; both must be > 0 and their sum < 1")
+        raise UserError(
+            f"data.val={val}, data.test={test}: must be above 0 and below 1 together; try 0.15 each"
+        )
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     counts = _counts(labels, member)
     for label, have in enumerate((counts > 0).sum(0)):
@@ -63,7 +65,9 @@ def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, 
     With one seed, a smaller fraction's images are among a larger one's.
     """
     if not 0 < fraction <= 1:
-        raise UserError(f"label_fraction={fraction}; must be > 0 and at most 1")
+        raise UserError(
+            f"profile.label_fraction={fraction}: must be above 0 and at most 1; try 1.0"
+        )
     names, member = np.unique(np.asarray(groups)[index], return_inverse=True)
     counts = _counts(labels[index], member)
     order = np.argsort(_rank(names, seed))
@@ -122,14 +126,14 @@ def _called(label: int, classes: Sequence[str]) -> str:
 def _too_few(label: int, groups: int, images: int, classes: Sequence[str]) -> str:
     name = _called(label, classes)
     return (
-        f"split: class {name} has {images} images of only {groups} groups (lesions or patients); "
-        f"train, val and test need one each; merge {name} with another class, or leave it out with "
-        f"params exclude_classes: [{name}]"
+        f"class {name}: must have 3 groups (lesions or patients), one each for train, val and "
+        f"test, and has {images} images of only {groups}; try merging it with another class, or "
+        f"data.params.exclude_classes=[{name}]"
     )
 
 
 def _shared(name: str, part: str) -> str:
     return (
-        f"split: class {name} has no group for {part}, as its groups hold rarer classes too; use "
-        f"another split seed, or leave it out with params exclude_classes: [{name}]"
+        f"class {name}: must have a group for {part}, and its groups hold rarer classes too; try "
+        f"another seed, or data.params.exclude_classes=[{name}]"
     )

@@ -25,6 +25,7 @@ from typing import Any
 
 from search.chain import Chain, enumerate_chains, name, prefixes
 from search.proposal import FULL, Proposal
+from trainables.schema import Schema, read
 from trainables.spec import Score
 
 Z95 = 1.96  # half the width of a 95 % interval, in standard deviations
@@ -42,6 +43,10 @@ class Planned:
 class Policy:
     """The bookkeeping that all policies share: asked, told, and the open proposals between."""
 
+    @dataclass(frozen=True)
+    class Params(Schema):
+        """None; a policy that has some declares them, and the defaults in its YAML file."""
+
     def __init__(
         self,
         tasks: Sequence[str],
@@ -57,6 +62,7 @@ class Policy:
         self.tasks, self.max_length, self.budget = tuple(tasks), max_length, budget
         self.seed, self.params, self.rates = seed, dict(params), dict(rates or {})
         self.only = None if only is None else frozenset(only)
+        read(self.Params, self.params, "policy.params")
         self.prepare()
         self._asked: dict[Proposal, None] = {}
         self._told: dict[Proposal, float | None] = {}
@@ -66,7 +72,7 @@ class Policy:
     # What a policy writes.
 
     def prepare(self) -> None:
-        """Check the parameters, settle what was left open; before anything is asked."""
+        """Settle what was left open; before anything is asked."""
 
     def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
         """One of the open proposals that `excluded` has nothing against; None: wait for results."""

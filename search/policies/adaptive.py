@@ -10,18 +10,19 @@ ends when the chance that any chain left is better than that one by more than `m
 below `threshold`. Chains in flight are taken to score what is expected of them.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from search.chain import Chain, name
 from search.chain_model import Array, Belief, Known, Rows, Tree
 from search.policies import Planned, Policy
 from search.proposal import Proposal
-from trainables.errors import UserError
+from trainables.schema import Fraction, Schema
 
 
 @dataclass
@@ -59,12 +60,12 @@ class View:
 class Plugin(Policy):
     """params: margin (points), threshold (a chance): when to stop."""
 
+    @dataclass(frozen=True)
+    class Params(Schema):
+        margin: Annotated[float, Field(ge=0, le=100)]
+        threshold: Fraction
+
     def prepare(self) -> None:
-        for key, most in (("margin", math.inf), ("threshold", 1.0)):
-            came = self.params[key]
-            if not (isinstance(came, int | float) and 0 <= came <= most):
-                allowed = "0 or more points" if key == "margin" else "0 (never stop) to 1"
-                raise UserError(f"policy adaptive: params.{key}: came {came!r}; want {allowed}")
         self._tree = Tree.of(len(self.tasks), self.max_length)
         self._chain = [tuple(self.tasks[task] for task in c) for c in self._tree.chains]
         self._row = {chain: row for row, chain in enumerate(self._chain)}

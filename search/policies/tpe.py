@@ -11,17 +11,18 @@ Without a budget it asks as often as there are orderings: all windows of all of 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import Field
 
 from search.chain import Chain
 from search.policies import Policy
-from search.proposal import FULL, WINDOWS, Proposal, windows_of
-from trainables.errors import UserError
-from trainables.plugins import unknown
+from search.proposal import FULL, Proposal, windows_of
+from trainables.schema import Schema
 
 Pick = Callable[[str, Sequence[Any]], Any]
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for every study otherwise
@@ -30,10 +31,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for every study o
 class Plugin(Policy):
     """params: startup (random ones before TPE), tries (suggestions a question), windows."""
 
+    @dataclass(frozen=True)
+    class Params(Schema):
+        startup: Annotated[int, Field(ge=0, le=10_000)]
+        tries: Annotated[int, Field(ge=1, le=10_000)]
+        windows: list[Literal["full", "low", "high"]]
+
     def prepare(self) -> None:
-        for window in self.params["windows"]:
-            if window not in WINDOWS:
-                raise UserError(unknown("policy tpe: params.windows", str(window), WINDOWS))
         if self.budget is None:
             self.budget = sum(1 for _ in self._chains())
 

@@ -29,19 +29,19 @@ def test_a_budget_is_read(given, stages, seconds, gpu_hours, text):
 
 @pytest.mark.parametrize("given", ["0", 0, -3, "0h", "8x", "h", "8 h 30", "1e3", True, "", "nan"])
 def test_nonsense_is_refused_with_what_is_wanted(given):
-    with pytest.raises(UserError, match=r"^budget: came .*want stages \(20\), wall time"):
+    with pytest.raises(UserError, match=r"^budget=.*: must be whole stages \(20\), wall time"):
         Budget.parse(given)
 
 
 def test_stages_are_whole():
-    with pytest.raises(UserError, match=r"budget: came 2\.5; stages are whole"):
+    with pytest.raises(UserError, match=r"budget=2\.5: must be whole stages"):
         Budget.parse(2.5)
 
 
 @pytest.mark.parametrize(("override", "text"), [("null", ""), ("7", "7 stages"), ("8h", "8 h")])
 def test_a_space_takes_the_same_texts(override, text):
     assert str(load("isic3", [f"budget={override}"]).budget) == text
-    with pytest.raises(UserError, match="budget: came 8x"):
+    with pytest.raises(UserError, match="budget=8x: must"):
         load("isic3", ["budget=8x"])
 
 

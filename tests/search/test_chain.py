@@ -71,5 +71,5 @@ def test_text_round_trip() -> None:
 
 @pytest.mark.parametrize("text", ["", ">", "odc>", "odc>>moco", "odc>odc"])
 def test_malformed_chains(text: str) -> None:
-    with pytest.raises(UserError, match="want distinct task names"):
+    with pytest.raises(UserError, match="must be different task names"):
         parse(text)

@@ -104,11 +104,11 @@ def test_the_command_writes_the_same_table_in_any_process(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["odc"], "want 2 to 7 different names"),
-        (["odc", "odc"], "want 2 to 7 different names"),
-        (["odc", "moco", "--seed", "-1"], "--seed: came -1"),
-        (["odc", "moco", "--forgetting", "2"], "--forgetting: came 2; allowed 0 to 1"),
-        (["odc", "moco", "--noise", "-1"], "--noise: came -1; allowed 0 or more"),
+        (["odc"], "must be 2 to 7 different names"),
+        (["odc", "odc"], "must be 2 to 7 different names"),
+        (["odc", "moco", "--seed", "-1"], "--seed=-1: must be 0 or more"),
+        (["odc", "moco", "--forgetting", "2"], "--forgetting=2: must be 0 to 1"),
+        (["odc", "moco", "--noise", "-1"], "--noise=-1: must be a number, 0 or more"),
     ],
 )
 def test_bad_input_is_one_clear_line(

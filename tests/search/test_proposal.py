@@ -18,7 +18,7 @@ def test_a_full_window_is_not_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "odc>", "odc>odc", "odc[up]", "[low]", "odc[low"])
 def test_malformed(text: str) -> None:
-    with pytest.raises(UserError, match="want distinct tasks"):
+    with pytest.raises(UserError, match="must be different tasks"):
         Proposal.parse(text)
 
 

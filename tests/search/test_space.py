@@ -7,7 +7,7 @@ import pytest
 from search import hardware
 from search.plan import Plan, data_spec, estimate
 from search.proposal import Proposal
-from search.space import SPACES, available_spaces, load
+from search.space import SPACES, available_spaces, check_tasks, load
 from trainables.errors import UserError
 from trainables.plugins import available
 
@@ -34,32 +34,32 @@ def test_gpu_is_the_serious_one():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("tasks.moko.lr_range=[1]", "did you mean 'moco'"),
-        ("+tasks.moco.params.temprature=1", "did you mean 'temperature'"),
-        ("tasks.moco.lr_range=[0.1,0.01]", "want rates above 0 that rise"),
-        ("repeats=0", "want a number of seeds, 1 or more"),
-        ("tasks.moco.lr_range=[-0.1,0.01]", "want rates above 0 that rise"),
-        ("profile.batch=31", "multiple of profile.bn_groups"),
+        ("tasks.moko.lr_range=[1]", "try moco"),
+        ("+tasks.moco.params.temprature=1", "try temperature"),
+        ("tasks.moco.lr_range=[0.1,0.01]", "must be rates that rise"),
+        ("repeats=0", "must be a whole number from 1 to 100"),
+        ("tasks.moco.lr_range=[-0.1,0.01]", "each a number from 1e-08 to 100"),
+        ("profile.batch=31", "must be a multiple of profile.bn_groups=2; try 32"),
         ("profile.label_fraction=0", "profile.label_fraction"),
-        ("data.val=0.9", "data.val, data.test"),
+        ("data.val=0.9", "data.val=0.9, data.test=0.15: must be below 1 together"),
         ("profile.precision=float16", "profile.precision"),
-        ("policy=tpee", "did you mean 'tpe'"),
-        ("modality=xrays", "spaces/modality has no 'xrays'; did you mean 'xray'"),
-        ("modality@data.augment=xrays", "spaces/modality has no 'xrays'; did you mean 'xray'"),
-        ("modality@data.augmnt=xray", "did you mean 'augment'"),
-        ("modalty=xray", "did you mean 'modality'"),
-        ("task@tasks.mocco=moco", "did you mean 'moco'"),
-        ("data.augment.vflp=false", "did you mean 'vflip'"),
-        ("+data.augment.vflp=false", "did you mean 'vflip'"),
-        ("data.augment.mean=[0.5]", "want 3 numbers from 0 to 1, one a channel, or null"),
-        ("data.augment.std=[0.2,0.2,0.0]", "want 3 numbers from 0.001 to 1"),
-        ("data.merge_duplicate=true", "did you mean 'merge_duplicates'"),
+        ("policy=tpee", "try tpe"),
+        ("modality=xrays", "must be one of dermoscopy, xray; try xray"),
+        ("modality@data.augment=xrays", "must be one of dermoscopy, xray; try xray"),
+        ("modality@data.augmnt=xray", "try augment"),
+        ("modalty=xray", "try modality"),
+        ("task@tasks.mocco=moco", "try moco"),
+        ("data.augment.vflp=false", "try vflip"),
+        ("+data.augment.vflp=false", "try vflip"),
+        ("data.augment.mean=[0.5]", "must be 3 numbers, one a channel"),
+        ("data.augment.std=[0.2,0.2,0.0]", "each a number from 0.001 to 1"),
+        ("data.merge_duplicate=true", "try merge_duplicates"),
         ("data.merge_duplicates=perhaps", "data.merge_duplicates"),
     ],
 )
 def test_what_is_off_is_named_in_one_line(override, said):
     with pytest.raises(UserError) as caught:
-        load("isic3", [override])
+        check_tasks(load("isic3", [override]))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -120,7 +120,7 @@ def keys(*overrides, digest="d"):
     ["seed=1", "profile.epochs=0.2", "profile.batch=64", "tasks.odc.lr_range=[0.01]",
      "tasks.odc.weight_decay=0.5", "tasks.odc.version='9'", "data.augment.blur=0.1",
      "modality=xray", "data.merge_duplicates=true",
-     "profile.bn_groups=4", "profile.lr_epochs=0.1", "profile.image_size=64"],
+     "profile.bn_groups=4", "profile.lr_epochs=0.1", "profile.image_size=48"],
 )  # fmt: skip
 def test_what_decides_a_result_changes_the_key_and_every_key_below(override):
     assert not set(keys()) & set(keys(override))

@@ -179,5 +179,5 @@ def test_buffers_move_but_are_not_saved():
 
 
 def test_misspelt_preset_names_the_near_match():
-    with pytest.raises(UserError, match="did you mean 'brightness'"):
+    with pytest.raises(UserError, match="try brightness"):
         Preset.of({"brigthness": 0.1})

@@ -61,7 +61,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args.tasks = args.tasks.split(",")
     for task in args.tasks:
         if task not in tasks:
-            raise UserError(unknown("task", task, tasks))
+            raise UserError(unknown("--tasks", task, tasks))
     return args
 
 
@@ -91,7 +91,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {args.out}: {error.strerror}; want a folder to write to") from None
+        raise UserError(
+            f"--out={args.out}: must be a folder to write to ({error.strerror}); try another"
+        ) from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipes = Recipes(args.profile, device)
     data = recipes.data((args.dataset or "isic2019") if args.data else "folder")
@@ -114,7 +116,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             print(line(task, result["tasks"][task]), flush=True)
             write(result, args.out)
     if not result["tasks"]:
-        raise UserError(f"--profile {args.profile}: no task fits the memory; want a smaller one")
+        raise UserError(
+            f"--profile={args.profile}: must fit the memory, and no task does; try smoke"
+        )
     return result
 
 

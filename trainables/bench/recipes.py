@@ -69,6 +69,6 @@ def read(group: str, name: str) -> dict[str, Any]:
     """`spaces/GROUP/NAME.yaml`."""
     known = tuple(sorted(path.stem for path in (SPACES / group).glob("*.yaml")))
     if name not in known:
-        raise UserError(unknown(group, name, known))
+        raise UserError(unknown(f"--{group}", name, known))
     found: dict[str, Any] = yaml.safe_load((SPACES / group / f"{name}.yaml").read_text())
     return found

@@ -3,12 +3,12 @@
     plugin = load("trainables.data", "isic2019")(root, params)
     plugin.table().labels, plugin.read(0)
 
-A data set subclasses `Dataset` as `Plugin`, names its parameters in `defaults` and writes `scan`.
+A data set subclasses `Dataset` as `Plugin`, declares its parameters in `Params` and writes `scan`.
 Rows are sorted by name, so that nothing depends on the order of a CSV file or a folder's listing.
 No torch here: the search reads tables too, and must start at once.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trainables.data._files import decode, memory
 from trainables.errors import UserError
 from trainables.plugins import unknown
+from trainables.schema import Schema, read
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,16 @@ class Table:
 class Dataset:
     """A data set: `scan` says what is there; tables, exclusion and decoding come with it."""
 
-    defaults: ClassVar[dict[str, Any]] = {}
+    @dataclass(frozen=True)
+    class Params(Schema):
+        """Parameters that all data sets have; the defaults are those of the YAML file."""
+
+        exclude_classes: list[str] | str | None = None
+
     demo: ClassVar[bool] = False  # images that stand for no patient: every output must say so
 
     def __init__(self, root: Path | None, params: dict[str, Any]) -> None:
-        known = {"exclude_classes": (), **self.defaults}
-        for key in params:
-            if key not in known:
-                raise UserError(unknown(f"data {self.name()}: params", key, list(known)))
-        self.params = {**known, **params}
+        self.params = asdict(read(self.Params, params, "data.params"))
         self.root = root
 
     @classmethod
@@ -100,8 +102,9 @@ class Dataset:
         present = {item.label for item in kept}
         if len(present) < 2:
             raise UserError(
-                f"data {self.name()}: {len(present)} class with images "
-                f"({', '.join(present) or 'none'}); training needs at least 2"
+                f"data.name={self.name()}: must have images of at least 2 classes, not of "
+                f"{len(present)} ({', '.join(present) or 'none'}); try another --data folder, or "
+                "fewer data.params.exclude_classes"
             )
         assert all(item.group for item in kept)
         return kept, tuple(label for label in classes if label in present)
@@ -112,5 +115,5 @@ class Dataset:
             excluded = [excluded]
         for label in excluded:
             if label not in classes:
-                raise UserError(unknown(f"data {self.name()}: exclude_classes", label, classes))
+                raise UserError(unknown("data.params.exclude_classes", label, classes))
         return set(excluded)

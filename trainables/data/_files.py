@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps
 
 from trainables.errors import UserError
 from trainables.files import regular
-from trainables.plugins import unknown
+from trainables.plugins import near
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")  # whatever the ending
@@ -31,7 +32,7 @@ def find_images(folder: Path) -> Iterator[Path]:
 
     UserError for anything else with an image's ending: a folder, a pipe, a broken link.
     """
-    for where, folders, files in os.walk(folder, followlinks=True):
+    for where, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
         for name in sorted((*folders, *files)):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
@@ -39,25 +40,55 @@ def find_images(folder: Path) -> Iterator[Path]:
                 yield Path(where, name)
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """Sorted; UserError if the folder can't be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        _unreadable(error)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(
+        f"{error.filename}: must be readable ({error.strerror}); try another folder, or its rights"
+    ) from None
+
+
+def existing(root: Path | None, holds: str) -> Path:
+    """The data set's folder; UserError if there is none."""
+    if root is None or not root.is_dir():
+        raise UserError(
+            f"--data={root or ''}: must be the folder that holds {holds}; try --data PATH"
+        )
+    return root
+
+
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows by column name; at least `columns` must be there."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file; it must hold the columns {', '.join(columns)}")
-    regular(path)
+    if path.exists():
+        regular(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = [cell.strip() for cell in next(reader, [])]
             rows = [row for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{path}: must be a CSV file in UTF-8 with the columns {', '.join(columns)} "
+            f"({reason}); try saving it as one"
+        ) from None
     for column in columns:
         if column not in header:
-            raise UserError(unknown(f"{path}: the header", column, header))
+            raise UserError(
+                f"{path}: must have the column {column} in its header ({', '.join(header)}); "
+                f"try {near(column, header) or 'adding it'}"
+            )
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise UserError(
-                f"{path}: row {line} has {len(row)} cells, the header {len(header)}; mend the row"
+                f"{path}, row {line}: must have {len(header)} cells as the header has, not "
+                f"{len(row)}; try mending the row"
             )
     return [dict(zip(header, map(str.strip, row), strict=True)) for row in rows]
 
@@ -103,7 +134,7 @@ def _opened(path: Path, side: int) -> Iterator[Image.Image]:
     except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path}: not a readable image ({reason}); replace the file or take it out of the data"
+            f"{path}: must be a readable image ({reason}); try replacing it or taking it out"
         ) from error
 
 

@@ -6,33 +6,32 @@ Several images show one lesion (the group) in another view and light. Image i de
 and i alone, never on n. They say nothing about patients: `demo` is true, and every output says so.
 """
 
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from trainables.data import Dataset, Item
 from trainables.data._draw import Lesion, picture
 from trainables.data._kinds import KINDS
-from trainables.errors import UserError
 
 DRAWING = 3  # raise it when the same parameters draw other images
-LIMITS = {"n": (1, 100_000), "size": (16, 512), "seed": (0, 2**32)}
 LESIONS, IMAGES = 1, 2  # streams of random numbers
 
 
 class Plugin(Dataset):
-    defaults: ClassVar[dict[str, Any]] = {"n": 1400, "size": 96, "seed": 0}
+    @dataclass(frozen=True)
+    class Params(Dataset.Params):
+        n: Annotated[int, Field(ge=1, le=100_000)] = 1400
+        size: Annotated[int, Field(ge=16, le=512)] = 96
+        seed: Annotated[int, Field(ge=0, le=2**32)] = 0
+
     demo: ClassVar[bool] = True
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        for key, (low, high) in LIMITS.items():
-            value = self.params[key]
-            if not (type(value) is int and low <= value <= high):
-                raise UserError(
-                    f"data demo: {key}={value!r}; must be a whole number {low} to {high}"
-                )
         size, seed = self.params["size"], self.params["seed"]
         items = [
             Item(f"demo_{i:06}", kind, f"lesion_{lesion:06}", f"drawn {DRAWING} {seed} {size} {i}")

@@ -5,31 +5,29 @@ patient or lesion it is of: `image_column` holds the path under ROOT, the file n
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 from trainables.data import Dataset, Item
-from trainables.data._files import SUFFIXES, find_images, read_csv, some
+from trainables.data._files import SUFFIXES, existing, find_images, read_csv, some, subfolders
 from trainables.errors import UserError
+from trainables.schema import Place, Text
 
 
 class Plugin(Dataset):
-    defaults: ClassVar[dict[str, Any]] = {
-        "groups_csv": None,
-        "image_column": "image",
-        "group_column": "group",
-    }
+    @dataclass(frozen=True)
+    class Params(Dataset.Params):
+        groups_csv: Place | None = None
+        image_column: Text = "image"
+        group_column: Text = "group"
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        root = self._root()
-        folders = sorted(
-            p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX"))
-        )
+        root = existing(self.root, "sub-folders, one a class")
+        folders = [p for p in subfolders(root) if not p.name.startswith((".", "__MACOSX"))]
         if len(folders) < 2:
             raise UserError(
-                f"{root}: {len(folders)} sub-folders "
-                f"({some([f.name for f in folders]) or 'none'}); there must be at least 2, one a "
-                "class, with the images inside"
+                f"--data={root}: must have at least 2 sub-folders, one a class, not {len(folders)} "
+                f"({some([f.name for f in folders]) or 'none'}); try the folder above or below"
             )
         images = [(folder.name, path) for folder in folders for path in _images(folder)]
         names = [path.relative_to(root).as_posix() for _, path in images]
@@ -39,15 +37,6 @@ class Plugin(Dataset):
             for name, (label, path) in zip(names, images, strict=True)
         ]
         return items, tuple(folder.name for folder in folders)
-
-    def _root(self) -> Path:
-        if self.root is None:
-            raise UserError(
-                "data folder: no folder given; pass the one whose sub-folders are classes"
-            )
-        if not self.root.is_dir():
-            raise UserError(f"{self.root}: no such folder; its sub-folders must be the classes")
-        return self.root
 
     def _groups(self, root: Path, names: list[str]) -> Mapping[str, str]:
         if self.params["groups_csv"] is None:
@@ -59,8 +48,9 @@ class Plugin(Dataset):
         missing = [name for name, value in groups.items() if value is None]
         if missing:
             raise UserError(
-                f"{path}: no row for {len(missing)} images ({some(missing)}); column {image!r} "
-                "must hold every image's path under the data folder, its file name or its stem"
+                f"{path}: must have a row for every image, and has none for {len(missing)} "
+                f"({some(missing)}); try paths under the data folder, file names or their stems in "
+                f"column {image}"
             )
         return {name: value for name, value in groups.items() if value}
 
@@ -78,7 +68,7 @@ def _images(folder: Path) -> list[Path]:
     images = list(find_images(folder))
     if not images:
         raise UserError(
-            f"{folder}: no images in this class folder; known endings are "
-            f"{', '.join(sorted(SUFFIXES))}; add images or take the folder away"
+            f"{folder}: must hold images ({', '.join(sorted(SUFFIXES))}), as every sub-folder is a "
+            "class; try adding images or taking the folder away"
         )
     return images

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from trainables.data import Dataset, Item
-from trainables.data._files import find_images, read_csv, some
+from trainables.data._files import existing, find_images, read_csv, some, subfolders
 from trainables.errors import UserError
 
 IMAGES = "ISIC_2019_Training_Input"
@@ -40,32 +40,25 @@ class Plugin(Dataset):
 
     def _base(self) -> Path:
         """The folder that holds the images' folder and the CSV files."""
-        if self.root is None:
-            raise UserError(
-                f"data isic2019: no folder given; pass the one that holds {IMAGES}/, {TRUTH} "
-                f"and {METADATA}"
-            )
-        if not self.root.is_dir():
-            raise UserError(f"{self.root}: no such folder; it must hold {IMAGES}/ and {TRUTH}")
-        root = self.root.absolute()
-        inside = sorted(folder for folder in root.iterdir() if folder.is_dir())
+        root = existing(self.root, f"{IMAGES}/, {TRUTH} and {METADATA}").absolute()
+        inside = subfolders(root)
         around = [root.parent] if root.name == IMAGES else []
         for wanted in ((IMAGES, TRUTH), (IMAGES,)):
             for base in (root, *around, *inside):
                 if all((base / name).exists() for name in wanted):
                     return base
         raise UserError(
-            f"{self.root}: no folder {IMAGES} in it{_advice(inside)}; give the folder that holds "
-            f"{IMAGES}/, {TRUTH} and {METADATA}"
+            f"--data={self.root}: must hold {IMAGES}/, {TRUTH} and {METADATA}; "
+            f"try {_advice(inside) or 'the folder that does'}"
         )
 
 
 def _advice(folders: list[Path]) -> str:
-    """If it looks like one folder a class, say which plug-in reads that."""
+    """If it looks like one folder a class: the plug-in that reads that."""
     classes = [folder.name for folder in folders if next(find_images(folder), None)]
     if len(classes) < 2:
         return ""
-    return f" but {len(classes)} folders of images ({some(classes)}): data=folder reads those"
+    return f"data=folder, which reads {len(classes)} folders of images ({some(classes)})"
 
 
 def _labels(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -75,10 +68,13 @@ def _labels(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     labels: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
         if row["image"] in labels:
-            raise UserError(f"{path}: row {line} repeats image {row['image']}; keep one row of it")
-        labels[row["image"]] = _one_hot(row, classes, f"{path}: row {line} ({row['image']})")
+            raise UserError(
+                f"{path}, row {line}: must be of another image than a row above ({row['image']}); "
+                "try keeping one row of it"
+            )
+        labels[row["image"]] = _one_hot(row, classes, f"{path}, row {line} ({row['image']})")
     if not labels:
-        raise UserError(f"{path}: no rows; it must hold one an image")
+        raise UserError(f"{path}: must have a row an image, and has none; try the file again")
     return labels, classes
 
 
@@ -86,10 +82,12 @@ def _one_hot(row: dict[str, str], classes: tuple[str, ...], where: str) -> str:
     try:
         values = [float(row[label]) for label in classes]
     except ValueError as error:
-        raise UserError(f"{where}: {error}; allowed are 0.0 and 1.0") from error
+        raise UserError(f"{where}: must be 0.0 and 1.0 only ({error}); try mending it") from error
     if sorted(values) != [0.0] * (len(values) - 1) + [1.0]:
         marked = ", ".join(f"{c}={row[c]}" for c, v in zip(classes, values, strict=True) if v)
-        raise UserError(f"{where}: {marked or 'no class'} set; exactly one class must be 1.0")
+        raise UserError(
+            f"{where}: must have exactly one class at 1.0, not {marked or 'none'}; try mending it"
+        )
     return classes[values.index(1.0)]
 
 
@@ -98,8 +96,9 @@ def _lesions(path: Path, labels: dict[str, str]) -> dict[str, str]:
     missing = [name for name in labels if name not in lesions]
     if missing:
         raise UserError(
-            f"{path}: no row for {len(missing)} images of {TRUTH} ({some(missing)}); without the "
-            "lesion, near copies would cross the split; add the rows (lesion_id may be empty)"
+            f"{path}: must have a row for every image of {TRUTH}, and has none for {len(missing)} "
+            f"({some(missing)}): near copies would cross the split; try adding the rows (lesion_id "
+            "may be empty)"
         )
     return lesions
 
@@ -110,19 +109,22 @@ def _files(base: Path, labels: dict[str, str]) -> dict[str, Path]:
     for path in find_images(base / IMAGES):
         stem = path.stem.removesuffix(SMALLER)
         if stem in found:
-            raise UserError(f"{path}: image {path.stem} is also {found[stem]}; keep one of them")
+            raise UserError(
+                f"{path}: must be the only file of image {path.stem}, as {found[stem]} is too; try "
+                "keeping one of them"
+            )
         found[stem] = path
     absent = [name for name in labels if name.removesuffix(SMALLER) not in found]
     if absent:
         raise UserError(
-            f"{base / IMAGES}: {len(absent)} of the {len(labels)} images in {TRUTH} are not there "
-            f"({some(absent)}); unpack the images again, or take the rows out"
+            f"{base / IMAGES}: must hold the {len(labels)} images in {TRUTH}, and {len(absent)} "
+            f"are not there ({some(absent)}); try unpacking them again, or taking the rows out"
         )
     files = {name: found.pop(name.removesuffix(SMALLER)) for name in labels}
     if found:
         extra = [path.name for path in found.values()]
         raise UserError(
-            f"{base / TRUTH}: no row for {len(extra)} files of {IMAGES} ({some(extra)}); add "
-            "their rows, or move the files out of the folder"
+            f"{base / TRUTH}: must have a row for every file of {IMAGES}, and has none for "
+            f"{len(extra)} ({some(extra)}); try adding them, or moving the files out"
         )
     return files

@@ -9,22 +9,23 @@ its ending. The group is the patient or lesion, the image itself where the cell 
 """
 
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 from trainables.data import Dataset, Item
-from trainables.data._files import SUFFIXES, find_images, read_csv, some
+from trainables.data._files import SUFFIXES, existing, find_images, read_csv, some
 from trainables.errors import UserError
+from trainables.schema import Place, Text
 
 
 class Plugin(Dataset):
-    defaults: ClassVar[dict[str, Any]] = {
-        "images": "images",
-        "csv": "labels.csv",
-        "image_column": "image",
-        "label_column": "label",
-        "group_column": "group",
-    }
+    @dataclass(frozen=True)
+    class Params(Dataset.Params):
+        images: Place = "images"
+        csv: Place = "labels.csv"
+        image_column: Text = "image"
+        label_column: Text = "label"
+        group_column: Text | None = "group"
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         root = self._root()
@@ -41,14 +42,13 @@ class Plugin(Dataset):
 
     def _root(self) -> Path:
         wanted = f"{self.params['images']}/ and {self.params['csv']}"
-        if self.root is None:
-            raise UserError(f"data table: no folder given; pass the one that holds {wanted}")
-        if not (self.root / self.params["images"]).is_dir():
+        root = existing(self.root, wanted)
+        if not (root / self.params["images"]).is_dir():
             raise UserError(
-                f"{self.root}: no folder {self.params['images']!r} in it; give the folder that "
-                f"holds {wanted}, or name the folder of images with data.params.images"
+                f"data.params.images={self.params['images']}: must be a folder in {root}; "
+                f"try the --data folder that holds {wanted}"
             )
-        return self.root
+        return root
 
     def _columns(self) -> list[str]:
         names = (self.params[f"{what}_column"] for what in ("image", "label", "group"))
@@ -61,9 +61,15 @@ def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> Non
     for line, row in enumerate(rows, start=2):
         if not row[image] or not row[label]:
             empty = label if row[image] else image
-            raise UserError(f"{csv}: row {line} has no {empty}; fill the cell or take the row out")
+            raise UserError(
+                f"{csv}, row {line}: must have a value in column {empty}; try filling the cell, or "
+                "taking the row out"
+            )
         if row[image] in seen:
-            raise UserError(f"{csv}: row {line} repeats image {row[image]}; keep one row of it")
+            raise UserError(
+                f"{csv}, row {line}: must be of another image than a row above ({row[image]}); try "
+                "keeping one row of it"
+            )
         seen.add(row[image])
 
 
@@ -77,20 +83,22 @@ def _files(folder: Path, csv: Path, images: list[str]) -> dict[str, Path]:
     absent = [image for image in images if image not in known]
     if absent:
         raise UserError(
-            f"{folder}: no file for {len(absent)} of the {len(images)} rows of {csv.name} "
-            f"({some(absent)}); add the images, or take the rows out (known endings: "
-            f"{', '.join(sorted(SUFFIXES))})"
+            f"{folder}: must hold the {len(images)} images of {csv.name} "
+            f"({', '.join(sorted(SUFFIXES))}), and {len(absent)} are not there ({some(absent)}); "
+            "try adding them, or taking the rows out"
         )
     for image in images:
         if len(known[image]) > 1:
             both = some([str(file.relative_to(folder)) for file in known[image]])
-            raise UserError(f"{csv}: {image} may be {both}; write the path with its ending")
+            raise UserError(
+                f"{csv}: must say which file {image} is ({both}); try the path with its ending"
+            )
     found = {image: known[image][0] for image in images}
     extra = [str(file.relative_to(folder)) for file in set(files) - set(found.values())]
     if extra:
         raise UserError(
-            f"{csv}: no row for {len(extra)} files of {folder.name} ({some(sorted(extra))}); add "
-            "their rows, or move the files out of the folder"
+            f"{csv}: must have a row for every file of {folder.name}, and has none for "
+            f"{len(extra)} ({some(sorted(extra))}); try adding them, or moving the files out"
         )
     return found
 

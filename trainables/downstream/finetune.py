@@ -140,20 +140,39 @@ def start(
 
 def load_weights(backbone: Backbone, path: Path) -> None:
     """A torchvision or timm ResNet's file, .safetensors or .pth; its `fc` is left out."""
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    backbone.load_state_dict(fitting_weights(backbone, path))
+
+
+def fitting_weights(backbone: Backbone, path: Path) -> dict[str, Tensor]:
+    """The file's tensors for this backbone; UserError if it can't be read or doesn't fit."""
+    state = {key: value for key, value in _tensors(path).items() if not key.startswith("fc.")}
     own = backbone.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
     if wrong or len(state) != len(own):
         raise UserError(
-            f"baselines.imagenet: {path.name} does not fit the backbone ({len(wrong)} of "
-            f"{len(own)} tensors differ, first {(wrong or sorted(set(state) - set(own)))[0]}); "
-            "give the weights of profile.backbone"
+            f"baselines.imagenet={path}: must fit profile.backbone ({len(wrong)} of {len(own)} "
+            f"tensors differ, first {(wrong or sorted(set(state) - set(own)))[0]}); try the "
+            "weights of that ResNet, and data.channels=3"
         )
-    backbone.load_state_dict(state)
+    return state
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise almost anything
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"baselines.imagenet={path}: must be a whole .safetensors or weights-only .pth file "
+            f"({reason or type(error).__name__}); try fetching it again"
+        ) from None
+    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+        raise UserError(
+            f"baselines.imagenet={path}: must hold named tensors alone; try saving a state_dict()"
+        )
+    return state
 
 
 def predict(

@@ -1,6 +1,7 @@
 """The interface of a pretext task. One file here and one YAML in `spaces/task/` make one task.
 
-A task is an `nn.Module` around a backbone. It writes `__init__` (heads, buffers), `forward` (views
+A task is an `nn.Module` around a backbone. It writes `Params` (its parameters: a frozen dataclass
+of typed, bounded fields; the YAML has the defaults), `__init__` (heads, buffers), `forward` (views
 and loss), `chance` and, if it needs them, `start`, `warm_steps` and `score`. Everything it must
 remember between steps is a parameter or a persistent buffer: the stage checkpoints `state_dict()`
 only.
@@ -17,12 +18,13 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from trainables import distributed
+from trainables.schema import Schema
 
 BACKBONE_STATE = "backbone."
 
@@ -111,6 +113,7 @@ ImageSource = Callable[[Tensor], Tensor]  # int64 [n] positions -> uint8 [n, cha
 class Task(nn.Module):
     """A pretext task. Subclasses are named `Plugin`; see the module's docstring for the rules."""
 
+    Params: ClassVar[type[Schema]]
     version = "1"  # raise it when the same specification gives other numbers
 
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:

@@ -11,6 +11,7 @@ predictions among the target's projections of the step's images.
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from trainables import distributed
 from trainables.augment import Preset, View
 from trainables.errors import StageFailed
 from trainables.pretext import Batch, Context, ImageSource, Task
+from trainables.schema import Crop, Schema
 
 DIMENSIONS = 256
 TEMPERATURE = 0.2  # of the score
@@ -28,6 +30,10 @@ COLLAPSED = 0.02  # spread of the projections over the batch; 1: as random direc
 
 
 class Plugin(Task):
+    @dataclass(frozen=True)
+    class Params(Schema):
+        crop: Crop
+
     spread: Tensor
 
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:

@@ -14,22 +14,31 @@ rate.
 
 import copy
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from trainables import distributed
 from trainables.augment import Preset, View
 from trainables.errors import UserError
 from trainables.pretext import Batch, Context, Draw, ImageSource, Task
+from trainables.schema import Crop, Schema, Temperature
 
 DIMENSIONS = 128
 START = 1 << 31  # steps from here on number the draws of `start`
 
 
 class Plugin(Task):
+    @dataclass(frozen=True)
+    class Params(Schema):
+        queue: Annotated[int, Field(ge=1, le=1 << 24)] | None
+        crop: Crop
+        temperature: Temperature
+
     queue: Tensor
     queue_index: Tensor
     pointer: Tensor
@@ -54,13 +63,13 @@ class Plugin(Task):
         batch, most = context.global_batch, context.images // 4
         if batch > most:
             raise UserError(
-                f"moco: a queue may hold a quarter of the {context.images} images, which is less "
-                f"than one batch of {batch}; make profile.batch {most} or less"
+                f"profile.batch={batch}: must be at most {most} for moco, whose queue holds whole "
+                f"batches and a quarter of the {context.images} images; try {most} or less"
             )
         size = params["queue"]
         if size and (size % batch or size > most):
             raise UserError(
-                f"moco: queue of {size} keys must hold whole batches of {batch} and no more than a "
+                f"tasks.moco.params.queue={size}: must be whole batches of {batch} and at most a "
                 f"quarter of the {context.images} images; try {queue_size(context.images, batch)} "
                 "or null"
             )

@@ -18,10 +18,12 @@ that no GPU runs dry; the memory is the same as if it were mended at once.
 
 import math
 import warnings
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from trainables import distributed
@@ -29,6 +31,7 @@ from trainables.augment import FullView, Preset, View
 from trainables.backbone import fit_statistics
 from trainables.errors import UserError
 from trainables.pretext import Batch, Context, ImageSource, Task, dropout, own_group
+from trainables.schema import Crop, Dropout, Schema
 
 ITERATIONS = 20  # of k-means, at the start and in a split
 
@@ -96,6 +99,14 @@ class Asked:
 
 
 class Plugin(Task):
+    @dataclass(frozen=True)
+    class Params(Schema):
+        clusters: Annotated[int, Field(ge=2, le=1 << 20)] | None
+        min_cluster: Annotated[int, Field(ge=1, le=1 << 20)] | None
+        momentum: Annotated[float, Field(ge=0, lt=1)]
+        dropout: Dropout
+        crop: Crop
+
     version = "2"
 
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
@@ -121,8 +132,9 @@ class Plugin(Task):
             fitting = {**params, "clusters": None, "min_cluster": None}
             valid = sizes(fitting, context)
             raise UserError(
-                f"odc: {clusters} clusters of at least {minimum} images need twice as many images; "
-                f"there are {context.images}; try clusters={valid[0]} min_cluster={valid[1]}"
+                f"tasks.odc.params.clusters={clusters}, min_cluster={minimum}: must be at least 2 "
+                f"clusters, and their product at most half of the {context.images} images; "
+                f"try clusters={valid[0]} min_cluster={valid[1]}"
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -9,19 +9,39 @@ away); and patches are sampled from the cache by one grid, at least 32 px wide.
 The LR policy's score is the loss: in a short run, accuracy near 1/8 is mostly noise.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.augment import Colour, Preset, sample
+from trainables.errors import UserError
 from trainables.pretext import Batch, Context, Draw, Task, dropout
+from trainables.schema import Dropout, Fraction, Schema
 
 CENTRE = 4  # of 3 x 3 cells, row by row
 
 
 class Plugin(Task):
+    @dataclass(frozen=True)
+    class Params(Schema):
+        border: Annotated[float, Field(ge=0, lt=0.5)]
+        crop: Annotated[float, Field(ge=0.05, le=1)]
+        patch: Annotated[float, Field(ge=0.05, le=1)]
+        patch_px: Annotated[int, Field(ge=8, le=512)] | None
+        dropout: Dropout
+        grayscale: Fraction
+
+        def __post_init__(self) -> None:
+            if 2 * self.border + self.crop > 1 + 1e-9:
+                raise UserError(
+                    f"tasks.relative_location.params.crop={self.crop:g}: must be at most 1 with "
+                    f"the border={self.border:g} on either side; try {1 - 2 * self.border:g}"
+                )
+
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
         super().__init__(backbone, params, context)
         hidden = 2 * int(backbone.width)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ linear layer. The modality's rotation and vertical flip are left out: they would
 An accuracy that stays near 1/4 says that the images have no "up" (dermoscopy), not that this broke.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,9 +15,14 @@ from torch import Tensor, nn
 
 from trainables.augment import Preset, View
 from trainables.pretext import Batch, Context, Task
+from trainables.schema import Crop, Schema
 
 
 class Plugin(Task):
+    @dataclass(frozen=True)
+    class Params(Schema):
+        crop: Crop
+
     def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
         super().__init__(backbone, params, context)
         preset = Preset.of(context.augment, vflip=False, rotate=0.0)

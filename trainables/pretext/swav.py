@@ -11,16 +11,19 @@ loss alone would not do: a slow start passes ln(prototypes) too, from above.
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from trainables import distributed
 from trainables.augment import Preset, View
 from trainables.errors import StageFailed, UserError
 from trainables.pretext import Batch, Context, Task, own_group
+from trainables.schema import Crop, Fraction, Schema, Temperature
 
 DIMENSIONS = 128
 LARGE = 2  # crops whose codes are predicted
@@ -28,6 +31,19 @@ COLLAPSED = 0.998  # loss and entropy of a code, both as shares of ln(prototypes
 
 
 class Plugin(Task):
+    @dataclass(frozen=True)
+    class Params(Schema):
+        prototypes: Annotated[int, Field(ge=2, le=100_000)] | None
+        queue: Annotated[int, Field(ge=1, le=1 << 24)] | None
+        queue_start: Fraction
+        freeze_epochs: Annotated[float, Field(ge=0, le=100_000)]
+        crop: Crop
+        small_crop: Crop
+        small_crops: Annotated[int, Field(ge=0, le=32)]
+        temperature: Temperature
+        epsilon: Annotated[float, Field(ge=0.01, le=1)]  # below, float32 codes underflow
+        iterations: Annotated[int, Field(ge=1, le=100)]
+
     queue: Tensor
     level: Tensor
 
@@ -61,14 +77,14 @@ class Plugin(Task):
         if queue % batch or queue > context.images:
             valid = sizes({**params, "queue": None}, context)[1]
             raise UserError(
-                f"swav: queue of {queue} features must hold whole batches of {batch} and no more "
-                f"than the {context.images} images; try {valid} or null"
+                f"tasks.swav.params.queue={queue}: must be whole batches of {batch} and at most "
+                f"the {context.images} images; try {valid} or null"
             )
         if not 2 <= prototypes < (batch + queue) / 4:
             valid = sizes({**params, "prototypes": None}, context)[0]
             raise UserError(
-                f"swav: {prototypes} prototypes; must be below a quarter of the batch and queue "
-                f"together ({batch} + {queue}); try {valid} or null"
+                f"tasks.swav.params.prototypes={prototypes}: must be at least 2 and below a "
+                f"quarter of batch and queue together ({batch} + {queue}); try {valid} or null"
             )
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

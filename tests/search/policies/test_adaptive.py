@@ -142,10 +142,10 @@ def test_at_equal_cost_it_beats_random() -> None:
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"margin": -1}, "params.margin: came -1; want 0 or more points"),
-        ({"margin": "much"}, "params.margin: came 'much'"),
-        ({"threshold": 1.5}, "params.threshold: came 1.5; want 0 (never stop) to 1"),
-        ({"threshold": None}, "params.threshold: came None"),
+        ({"margin": -1}, "policy.params.margin=-1: must be a number from 0 to 100"),
+        ({"margin": "much"}, "policy.params.margin=much: must"),
+        ({"threshold": 1.5}, "policy.params.threshold=1.5: must be a number from 0 to 1"),
+        ({"threshold": None}, "policy.params.threshold=null: must"),
     ],
 )
 def test_it_knows_its_parameters(params: dict, said: str) -> None:

@@ -181,7 +181,7 @@ def test_digest_follows_content_and_spec(spec, isic, tmp_path, change):
 def test_unreadable_image(spec, isic, tmp_path, content):
     path = isic / IMAGES / "ISIC_0000006.jpg"
     path.write_bytes(path.read_bytes()[:-500] if content is None else content)
-    with pytest.raises(UserError, match=r"ISIC_0000006.jpg: not a readable image"):
+    with pytest.raises(UserError, match=r"ISIC_0000006.jpg: must be a readable image"):
         prepare(spec("isic2019"), isic, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*tmp*"))
 
@@ -194,7 +194,7 @@ def test_full_disk(spec, tmp_path, monkeypatch):
 
 
 def test_bad_split_before_any_work(spec, tmp_path):
-    with pytest.raises(UserError, match="both must be > 0"):
+    with pytest.raises(UserError, match="must be above 0"):
         prepare(spec(params=SMALL, val=0.0), None, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -277,7 +277,7 @@ def test_cache_root_is_a_file(spec, tmp_path):
 
 
 def test_unknown_data_set(spec, tmp_path):
-    with pytest.raises(UserError, match="did you mean 'isic2019'"):
+    with pytest.raises(UserError, match="try isic2019"):
         prepare(spec("isic2018"), None, tmp_path)
 
 

@@ -1,5 +1,6 @@
 """What every data set must keep: splits by group, rows by name, a YAML file with its parameters."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -61,4 +62,4 @@ def test_the_yaml_file_names_every_parameter(name):
     own = yaml.safe_load((SPACES / "data" / f"{name}.yaml").read_text())
     assert own["name"] == name
     plugin = load("trainables.data", name)
-    assert set(own["params"]) == {"exclude_classes", *getattr(plugin, "defaults", {})}
+    assert set(own["params"]) == {field.name for field in fields(plugin.Params)}

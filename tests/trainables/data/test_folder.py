@@ -38,25 +38,25 @@ def test_groups_from_csv(folders):
 
 
 def test_bad_groups_csv(folders):
-    assert "no such file" in error(folders, groups_csv="who.csv")
+    assert "No such file" in error(folders, groups_csv="who.csv")
     (folders / "who.csv").write_text("image,group\na0,p1\n")
-    assert "no row for 9 images (a/a2.PNG, a/a3.PNG, a/a4.PNG, ...)" in error(
-        folders, groups_csv="who.csv"
+    assert "none for 9 (a/a2.PNG, a/a3.PNG, a/a4.PNG, ...)" in error(folders, groups_csv="who.csv")
+    assert "must have the column patient" in error(
+        folders, groups_csv="who.csv", group_column="patient"
     )
-    assert "no 'patient'" in error(folders, groups_csv="who.csv", group_column="patient")
 
 
 def test_bad_folders(folders, tmp_path):
-    assert "no folder given" in error(None)
-    assert "no such folder" in error(tmp_path / "elsewhere")
-    assert "0 sub-folders (none)" in error(folders / "b")
-    assert "1 sub-folders (deep)" in error(folders / "a")
+    assert "must be the folder that holds" in error(None)
+    assert "must be the folder that holds" in error(tmp_path / "elsewhere")
+    assert "must have at least 2 sub-folders, one a class, not 0 (none)" in error(folders / "b")
+    assert "one a class, not 1 (deep)" in error(folders / "a")
     (folders / "c").mkdir()
-    assert "no images in this class folder" in error(folders)
+    assert "c: must hold images" in error(folders)
 
 
 def test_unknown_parameter(folders):
-    with pytest.raises(UserError, match="did you mean 'groups_csv'"):
+    with pytest.raises(UserError, match="try groups_csv"):
         Plugin(folders, {"group_csv": "x"})
 
 

@@ -74,7 +74,7 @@ def test_mixed_group_stays_whole():
 def test_too_few_groups():
     labels, groups = made((40, 2))
     with pytest.raises(
-        UserError, match=r"class DF has \d images of only 2 groups.*exclude_classes"
+        UserError, match=r"class DF: must have 3 groups.*\d images of only 2;.*exclude_classes"
     ):
         split(labels, groups, 0.2, 0.2, 0, ("NV", "DF"))
 
@@ -88,7 +88,7 @@ def test_groups_that_hold_rarer_classes():
 
 @pytest.mark.parametrize(("val", "test"), [(0, 0.2), (0.2, 0), (0.5, 0.5)])
 def test_bad_shares(val, test):
-    with pytest.raises(UserError, match="both must be > 0"):
+    with pytest.raises(UserError, match="must be above 0"):
         split(*made(), val, test, 0)
 
 

@@ -124,7 +124,7 @@ def test_queue_survives_saving():
 
 
 def test_a_batch_above_a_quarter_of_the_images_is_refused():
-    with pytest.raises(UserError, match=r"make profile\.batch 8 or less"):
+    with pytest.raises(UserError, match=r"must be at most 8 for moco"):
         load("trainables.pretext", "moco").check({"queue": None}, context(global_batch=16))
 
 

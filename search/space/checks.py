@@ -1,0 +1,103 @@
+"""What the values of a space must be to each other; a value alone is checked by its type."""
+
+from typing import TYPE_CHECKING
+
+from trainables.errors import UserError
+from trainables.modality import Preset
+from trainables.plugins import available, unknown
+from trainables.schema import read, shown
+
+if TYPE_CHECKING:
+    from search.space.schema import Space
+
+
+def check(space: "Space") -> None:
+    """UserError in one line unless the values fit together."""
+    for one in (_tasks, _plugins, _sizes, _parts, _pixels, _workers, _places):
+        one(space)
+
+
+def _tasks(space: "Space") -> None:
+    for key, task in space.tasks.items():
+        if key != task.name:
+            raise UserError(
+                f"tasks.{key}.name={task.name}: must be the task's key; try tasks.{key}.name={key}"
+            )
+    if space.max_length > len(space.tasks):
+        raise UserError(
+            f"max_length={space.max_length}: must be 1 to {len(space.tasks)}, the number of tasks "
+            f"({', '.join(space.tasks)}); try {len(space.tasks)}"
+        )
+
+
+def _plugins(space: "Space") -> None:
+    """Every plug-in is there; none is imported."""
+    chosen = [(f"tasks.{name}.name", name, "trainables.pretext") for name in space.tasks]
+    chosen.append(("data.name", space.data.name, "trainables.data"))
+    chosen.append(("policy.name", space.policy.name, "search.policies"))
+    for where, name, package in chosen:
+        if name not in (known := available(package)):
+            raise UserError(unknown(where, name, known))
+
+
+def _sizes(space: "Space") -> None:
+    profile = space.profile
+    if profile.image_size > profile.cache_size:
+        raise UserError(
+            f"profile.image_size={profile.image_size}: must be at most "
+            f"profile.cache_size={profile.cache_size}, the side of the decoded images; "
+            f"try profile.cache_size={profile.image_size}"
+        )
+    for key in ("batch", "downstream_batch"):
+        batch, groups = getattr(profile, key), profile.bn_groups
+        if batch % groups:
+            raise UserError(
+                f"profile.{key}={batch}: must be a multiple of profile.bn_groups={groups}; "
+                f"try {-(-batch // groups) * groups}"
+            )
+
+
+def _parts(space: "Space") -> None:
+    val, test = space.data.val, space.data.test
+    if val + test >= 1:
+        raise UserError(
+            f"data.val={val:g}, data.test={test:g}: must be below 1 together, as the rest is "
+            "trained on; try data.val=0.15 data.test=0.15"
+        )
+
+
+def _pixels(space: "Space") -> None:
+    preset = read(Preset, space.data.augment, "data.augment")
+    for key in ("mean", "std"):
+        came, channels = getattr(preset, key), space.data.channels
+        if came is not None and len(came) != channels:
+            raise UserError(
+                f"data.augment.{key}={shown(came)}: must be {channels} numbers, one a channel of "
+                f"data.channels={channels}, or null (measured on the training images); try null"
+            )
+
+
+def _workers(space: "Space") -> None:
+    workers, groups = space.runtime.workers, space.profile.bn_groups
+    if groups % workers:
+        allowed = [n for n in range(1, groups + 1) if groups % n == 0]
+        raise UserError(
+            f"runtime.workers={workers}: must divide profile.bn_groups={groups}, as "
+            f"{', '.join(map(str, allowed))} do; try profile.bn_groups={workers}"
+        )
+    shared = space.runtime.groups_per_gpu
+    if shared is not None and shared > 1 and workers > 1:
+        raise UserError(
+            f"runtime.groups_per_gpu={shared}: must be 1 or null with runtime.workers={workers}, "
+            "as ranks of one worker group can't share a GPU; try 1"
+        )
+
+
+def _places(space: "Space") -> None:
+    for key in ("store", "cache"):
+        place = getattr(space, key)
+        if "://" in place.removeprefix("file://"):
+            raise UserError(
+                f"{key}={place}: must be a folder on a local or shared disk, as files are used in "
+                f"place; try mounting it, then {key}=/mnt/{key}"
+            )

@@ -1,0 +1,135 @@
+"""Hydra: from `spaces/NAME.yaml` and overrides to plain values. The only importer of hydra.
+
+What is wrong with an override is said here, in one line, since Hydra's own errors take several.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import UserError
+from trainables.plugins import one_of, unknown
+from trainables.schema import shown
+
+SPACES = Path(__file__).resolve().parents[2] / "spaces"
+MODALITY = "modality@data.augment"  # the group at its place, as Hydra wants it named
+KEY = re.compile(r"(\+\+|\+|~)?(?!hydra\b)[A-Za-z_][\w./]*(@[\w.]+)?")  # of an override
+
+
+def available_spaces() -> tuple[str, ...]:
+    return _names(SPACES)
+
+
+def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Plain values; UserError if Hydra can't make any of the YAML files and overrides."""
+    for override in overrides:
+        _check(override)
+    try:
+        return _by_hydra(name, overrides)
+    except _broken() as error:
+        _check_files(name)
+        known = _known(name, overrides)
+        for override in overrides if known else ():
+            _explain(override, known)
+        reason = " ".join(str(error).split())[:200]
+        where, whole = " ".join(overrides), f"spaces/{name}.yaml"
+        if not where:
+            where, whole = whole, "the files it names"
+        raise UserError(f"{where}: must fit {whole} ({reason}); try without it") from None
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """What Hydra raises for the files and overrides of a user."""
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    hydra = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+    return (*hydra, OSError, ValueError, AssertionError, RecursionError)
+
+
+def _known(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """All keys there are; none if the space itself is broken."""
+    for chosen in (overrides, ()):
+        with suppress(*_broken()):
+            return defaults(name, chosen)
+    return {}
+
+
+def defaults(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The same without the single values that were given: with the files that were chosen."""
+    return _by_hydra(name, [o for o in overrides if _group(o) and not o.startswith("~")])
+
+
+def params(group: str, name: str) -> dict[str, Any]:
+    """Default parameters of a plug-in: those of its YAML file."""
+    import yaml
+
+    path = SPACES / group / f"{name}.yaml"
+    return dict(yaml.safe_load(path.read_text())["params"]) if path.is_file() else {}
+
+
+def _by_hydra(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    import hydra
+    from omegaconf import OmegaConf
+
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(SPACES)):
+        config = hydra.compose(name, overrides=[_placed(override) for override in overrides])
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _placed(override: str) -> str:
+    return re.sub(r"^modality=", f"{MODALITY}=", override)
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml") if path.is_file()))
+
+
+def _group(override: str) -> str:
+    """`data` of `data=demo`, `task` of `+task@tasks.moco=moco`; "" if it sets a value."""
+    group = re.split("[@=]", override.lstrip("+~"))[0]
+    return group if group.isidentifier() and (SPACES / group).is_dir() else ""
+
+
+def _check(override: str) -> None:
+    """UserError unless it is `key=value`, and its value one of the group's files if it is one."""
+    key, equals, value = override.partition("=")
+    if not KEY.fullmatch(key) or not (equals or key.startswith("~")):
+        raise UserError(f"{shown(override) or repr('')}: must be key=value; try seed=1, or --help")
+    group = _group(override)
+    if group == "task" and "@" not in key:
+        raise UserError(f"{override}: must say its place; try +task@tasks.{value}={value}")
+    if group and equals and value not in (known := _names(SPACES / group)):
+        raise UserError(unknown(key, shown(value), known))
+
+
+def _explain(override: str, config: dict[str, Any]) -> None:
+    """Raise the one line that says what is wrong with this override, if it is this one."""
+    key = override.partition("=")[0]
+    path = key.lstrip("+~").partition("@")[2] if _group(override) else key.lstrip("+~")
+    node: Any = {**config, "modality": None}
+    parts = path.split(".") if path else []
+    for depth, part in enumerate(parts, 1):
+        if not isinstance(node, Mapping) or part not in node:
+            known = tuple(map(str, node)) if isinstance(node, Mapping) else ()
+            raise UserError(f"{'.'.join(parts[:depth])}: {one_of(part, known)}")
+        node = node[part]
+
+
+def _check_files(name: str) -> None:
+    """UserError that names the file if a YAML file itself is broken."""
+    import yaml
+
+    for path in (SPACES / f"{name}.yaml", *sorted(SPACES.glob("*/*.yaml"))):
+        try:
+            found = yaml.safe_load(path.read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: must be YAML in UTF-8 ({reason}); try mending it") from None
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: must hold keys with values; try mending it")

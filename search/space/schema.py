@@ -1,0 +1,161 @@
+"""What a space is: frozen dataclasses whose fields say which values are allowed."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from search.budget import Budget
+from search.chain import Chain, enumerate_chains
+from search.space.checks import check
+from trainables.schema import Name, Place, Schema, Text
+
+
+def _rising(rates: tuple[float, ...]) -> tuple[float, ...]:
+    if list(rates) != sorted(set(rates)):
+        raise ValueError("must be rates that rise")
+    return rates
+
+
+Rates = Annotated[
+    tuple[Annotated[float, Field(ge=1e-8, le=100)], ...],
+    Field(min_length=1, max_length=32),
+    AfterValidator(_rising),
+]
+WeightDecay = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Epochs = Annotated[float, Field(gt=0, le=100_000)]
+Images = Annotated[int, Field(ge=1, le=1 << 20)]  # of a batch
+Count = Annotated[int, Field(ge=1, le=4096)]
+
+
+@dataclass(frozen=True)
+class TaskChoice(Schema):
+    """One pretext task with its LR range; `params` are the task's own."""
+
+    name: Name
+    version: Text
+    params: dict[str, Any]
+    lr_range: Rates
+    optimizer: Literal["sgd", "adamw", "lars"]
+    weight_decay: WeightDecay
+
+
+@dataclass(frozen=True)
+class Data(Schema):
+    """A data set: the plug-in's name, where it lies, the splits, the modality (`augment`)."""
+
+    name: Name
+    root: Place | None
+    params: dict[str, Any]
+    channels: Literal[1, 3]
+    val: Share
+    test: Share
+    augment: dict[str, Any]
+    merge_duplicates: bool = False
+
+
+@dataclass(frozen=True)
+class Downstream(Schema):
+    """The labelled task: class-balanced loss or plain, cheap probes or none."""
+
+    version: Text
+    lr_range: Rates
+    optimizer: Literal["sgd", "adamw"]
+    weight_decay: WeightDecay
+    class_balanced: bool
+    probes: bool
+
+
+@dataclass(frozen=True)
+class Profile(Schema):
+    """How large and how long. Lengths in epochs, sizes in pixels, batches over all workers."""
+
+    name: Name
+    backbone: Name
+    image_size: Annotated[int, Field(ge=16, le=1024)]
+    cache_size: Annotated[int, Field(ge=16, le=4096)]
+    precision: Literal["auto", "float32", "bfloat16"]
+    bn_groups: Count
+    batch: Images
+    epochs: Epochs
+    lr_epochs: Epochs
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    downstream_batch: Images
+    downstream_epochs: Epochs
+    downstream_lr_epochs: Epochs
+    label_fraction: Annotated[float, Field(gt=0, le=1)]
+    # of one worker, for the plan's estimate until something was measured
+    images_per_second: Annotated[float, Field(gt=0, le=1e9)]
+
+
+@dataclass(frozen=True)
+class Policy(Schema):
+    """Which chains are tried, in which order."""
+
+    name: Name
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RuntimeChoice(Schema):
+    """Where it runs: workers a stage; groups at a time, threads a worker (null: what fits)."""
+
+    workers: Count
+    groups: Count | None
+    groups_per_gpu: Annotated[int, Field(ge=1, le=64)] | None
+    threads: Count | None
+    log_every: Annotated[int, Field(ge=1, le=1_000_000)]
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)]
+    attempts: Annotated[int, Field(ge=1, le=1000)]
+
+
+@dataclass(frozen=True)
+class Baselines(Schema):
+    """`scratch` is always run; ImageNet from a local safetensors or weights-only .pth file."""
+
+    imagenet: Place | None
+
+
+@dataclass(frozen=True)
+class ReportChoice(Schema):
+    """share_images: pictures and names go to the tracker; null: not to a remote one."""
+
+    share_images: bool | None = None
+
+
+@dataclass(frozen=True)
+class Space(Schema):
+    """Everything one search needs; plain values all the way down.
+
+    early_stop: margin in points; a chain whose fine-tuning can't come that near to the best chain
+    is stopped (search/stopping.py). None: none is.
+    """
+
+    name: Name
+    tasks: Annotated[
+        dict[Name, TaskChoice],
+        Field(min_length=1, description="a section of tasks, as +task@tasks.moco=moco adds one"),
+    ]
+    max_length: Annotated[int, Field(ge=1, le=16)]
+    lr_policy: Literal["halving", "full_range", "optuna"]
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    repeats: Annotated[int, Field(ge=1, le=100)]  # seeds that the best chains are trained with
+    budget: Annotated[Budget, BeforeValidator(Budget.parse)]
+    early_stop: Annotated[float, Field(ge=-100, le=100)] | None
+    store: Place
+    cache: Place
+    data: Data
+    downstream: Downstream
+    profile: Profile
+    policy: Policy
+    runtime: RuntimeChoice
+    baselines: Baselines
+    report: ReportChoice = ReportChoice()
+
+    def chains(self) -> list[Chain]:
+        """Every chain of the space, shorter ones first."""
+        return list(enumerate_chains(tuple(self.tasks), self.max_length))
+
+    def __post_init__(self) -> None:
+        check(self)

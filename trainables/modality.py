@@ -1,0 +1,37 @@
+"""What a modality allows of augmentation. No torch here: a space is checked against it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from trainables.schema import Fraction, Schema, read
+
+Mean = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=3)]
+Std = Annotated[list[Annotated[float, Field(ge=0.001, le=1)]], Field(min_length=1, max_length=3)]
+
+
+@dataclass(frozen=True)
+class Preset(Schema):
+    """What the modality allows, torchvision's units: `spaces/modality/*.yaml`, key `augment`."""
+
+    hflip: bool = False
+    vflip: bool = False
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees to either side; 180: any
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # turns to either side
+    grayscale: Fraction = 0.0
+    blur: Fraction = 0.0
+    mean: Mean | None = None  # 0..1, one a channel; None: that of the training images
+    std: Std | None = None
+
+    @classmethod
+    def of(cls, preset: dict[str, Any], **changes: Any) -> "Preset":
+        return read(cls, {**preset, **changes}, "data.augment")
+
+    def mild(self) -> "Preset":
+        """Half the colour, no grayscale, no blur: for fine-tuning."""
+        halves = {n: getattr(self, n) / 2 for n in ("brightness", "contrast", "saturation", "hue")}
+        return Preset(self.hflip, self.vflip, self.rotate, **halves)

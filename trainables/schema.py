@@ -1,0 +1,187 @@
+"""Typed, bounded parameters: a frozen dataclass is the schema of what a user wrote.
+
+    @dataclass(frozen=True)
+    class Params(Schema):
+        temperature: Annotated[float, Field(gt=0, le=10)]
+
+    read(Params, {"temperature": -1}, "tasks.moco.params", usual={"temperature": 0.2})
+    # UserError: tasks.moco.params.temperature=-1: must be a number above 0 and at most 10; try 0.2
+
+Values are taken as in JSON: no text for a number, no number for a text, no NaN. What is allowed is
+said from the dataclass's own JSON schema, so bounds stand in one place. No torch here.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from trainables.errors import UserError
+from trainables.plugins import one_of
+
+Kind = TypeVar("Kind")
+Node = Mapping[str, Any]  # of a JSON schema
+BOUNDS = {
+    "exclusiveMinimum": "above", "minimum": "at least",
+    "exclusiveMaximum": "below", "maximum": "at most",
+}  # fmt: skip
+KINDS = {
+    "integer": "a whole number", "number": "a number", "boolean": "true or false",
+    "string": "a text", "null": "null", "object": "a section of keys",
+}  # fmt: skip
+EXTRA, MISSING = ("extra_forbidden", "unexpected_keyword_argument"), ("missing", "missing_argument")
+
+
+class Schema:
+    """Base of dataclasses that are read from a user's text: no unknown key, no NaN."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _rising(values: Sequence[float]) -> Sequence[float]:
+    if list(values) != sorted(values):
+        raise ValueError("must be two numbers that rise")
+    return values
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+        max_length=100,
+        description="a name of letters, digits, '_', '-' and '.', not beginning with '.'",
+    ),
+]
+Place = Annotated[str, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", description="a path")]
+Text = Annotated[str, Field(pattern=r"\S", description="a text that is not empty")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Temperature = Annotated[float, Field(ge=0.001, le=10)]
+Crop = Annotated[  # least and greatest share of the image's area
+    list[Annotated[float, Field(ge=0.001, le=1)]],
+    Field(min_length=2, max_length=2),
+    AfterValidator(_rising),
+]
+
+
+def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any] = dict) -> Kind:
+    """The dataclass that `given` describes; UserError in one line if it is off anywhere.
+
+    where: what names `given` on the command line; usual: the same with default values.
+    """
+    adapter: TypeAdapter[Kind] = _adapter(kind)  # type: ignore[arg-type]  # a class has a hash
+    try:
+        return adapter.validate_json(json.dumps(given, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
+            raise cause from None
+        line = _line(adapter.json_schema(), dict(first), where, given, usual())
+        raise UserError(line) from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual: Any) -> str:
+    """`WHERE=VALUE: must be ...; try ...` of pydantic's first error."""
+    path, node = _walk(schema, first["loc"], given)
+    place = ".".join(filter(None, (where, *map(str, path))))
+    if first["type"] in EXTRA:
+        known = tuple(_walk(schema, path[:-1], given)[1].get("properties", {}))
+        return f"{place}: {one_of(str(path[-1]), known)}"
+    attempt = _attempt(place, _at(usual, path), node)
+    if first["type"] in MISSING:
+        return f"{place}: must be given; try {attempt if '=' in attempt else f'{place}={attempt}'}"
+    rule = str(first.get("ctx", {}).get("error") or f"must be {_allowed(node)}")
+    return f"{place}={shown(_at(given, path))}: {rule}; try {attempt}"
+
+
+def _attempt(place: str, usual: Any, node: Node) -> str:
+    """What to write instead: the default, else a value that is allowed."""
+    if isinstance(usual, Mapping) and usual:
+        key, value = next(iter(usual.items()))
+        return (
+            _attempt(f"{place}.{key}", value, {})
+            if isinstance(value, Mapping)
+            else (f"{place}.{key}={shown(value)}")
+        )
+    return _sample(node) if usual is None and node else shown(usual)
+
+
+def shown(value: Any) -> str:
+    """A value as on the command line, in one line, cut at 80 characters."""
+    if isinstance(value, str) and value.isprintable():
+        return value[:80]
+    return json.dumps(value, separators=(",", ":"), default=str)[:80]
+
+
+def _at(value: Any, path: Sequence[Any]) -> Any:
+    for part in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
+def _walk(schema: Node, path: Sequence[Any], given: Any) -> tuple[list[str], Node]:
+    """The keys of a value in the path, down to its list or union, and its schema."""
+    node, walked = schema, list[str]()
+    for key in path:
+        if key == "[key]" or not isinstance(_at(given, walked), Mapping):
+            break
+        below = [node.get("properties", {}).get(key), node.get("additionalProperties")]
+        below += node.get("patternProperties", {}).values()
+        node, walked = _resolved(schema, next(filter(None, below), {})), [*walked, key]
+    return walked, node
+
+
+def _resolved(schema: Node, node: Node) -> Node:
+    reference = node.get("$ref", "").rpartition("/")[2]
+    return schema["$defs"][reference] if reference else node
+
+
+def _allowed(node: Node) -> str:
+    """What a value may be, in words."""
+    kind = node.get("type")
+    if "anyOf" in node:
+        return " or ".join(_allowed(choice) for choice in node["anyOf"])
+    if keys := ", ".join(node.get("properties", ())):
+        return f"a section with the keys {keys}"
+    if "description" in node:
+        return str(node["description"])
+    if "enum" in node:
+        return f"one of {', '.join(map(str, node['enum']))}"
+    if kind == "array":
+        return f"a list of {_count(node)}values, each {_allowed(node.get('items', {}))}"
+    bounds = " and ".join(f"{word} {node[key]:.10g}" for key, word in BOUNDS.items() if key in node)
+    if {"minimum", "maximum"} <= set(node):
+        bounds = f"from {node['minimum']:.10g} to {node['maximum']:.10g}"
+    return f"{KINDS.get(str(kind), 'a value')} {bounds}".strip()
+
+
+def _count(node: Node) -> str:
+    low, high = node.get("minItems", 0), node.get("maxItems")
+    if low == high:
+        return f"{low} "
+    return f"{low} to {high} " if high else ""
+
+
+def _sample(node: Node) -> str:
+    """A value that is allowed."""
+    if "default" in node:
+        return shown(node["default"])
+    if "anyOf" in node:
+        return _sample(node["anyOf"][-1])
+    if "enum" in node:
+        return str(node["enum"][0])
+    if node.get("type") == "array":
+        return f"[{','.join([_sample(node.get('items', {}))] * max(1, node.get('minItems', 1)))}]"
+    for key in ("minimum", "maximum"):
+        if key in node:
+            return f"{node[key]:.10g}"
+    return {"null": "null", "boolean": "false", "object": "{}"}.get(node.get("type", ""), "name")
