@@ -1,8 +1,8 @@
 """The connection to Ray: one that this search starts for itself, or a cluster's by its address.
 
-    environment.prepare(address)  # before Ray is imported
-    cluster = Cluster(address)
-    resources = cluster.connect()
+environment.prepare(address)  # before Ray is imported
+cluster = Cluster(address)
+resources = cluster.connect()
 """
 
 import logging
