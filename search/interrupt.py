@@ -7,6 +7,8 @@ So it is raised again every few seconds until `heard` is called.
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from trainables.errors import MachineFault
@@ -49,6 +51,19 @@ def ignore() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
     for number in (*STATUS, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def children_spared() -> Iterator[None]:
+    """Processes started in the block never get what a terminal or Slurm sends to a whole job.
+
+    So workers live on to leave a checkpoint. SIGTERM stays: Ray ends its own processes by it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def abandon(over: threading.Event, seconds: float, fault: str) -> None:
