@@ -19,12 +19,11 @@ from rich.console import Console
 
 from search import environment, hardware, interrupt, repeats
 from search.budget import Budget, Meter
-from search.chain import BASELINES, name, stages_naive, stages_shared
+from search.chain import BASELINES, name, stages_naive
 from search.images import Images
-from search.live import clock_text
 from search.outcome import Outcome, snapshot
 from search.overhead import Overhead, summarise
-from search.plan import Plan, backbone_bytes, estimate, file_digest
+from search.plan import Plan, backbone_bytes, file_digest
 from search.policies import Policy
 from search.printable import line
 from search.proposal import Proposal
@@ -165,35 +164,13 @@ class Session:
     # -- the plan --------------------------------------------------------------------------------
 
     def print_plan(self) -> None:
-        space, planned = self.space, self.policy.planned()
-        chains, images = self.space.chains(), self.check()
-        cost = estimate(space, images)
+        from search.dry_run import lines
+
+        images = self.check()
         self._say(self._headline())
         self._say(f"data      {self._data_line()}, {images} images to train on")
-        self._say(f"chains    {len(chains)} of up to {space.max_length} tasks")
-        for chain in chains:
-            self._say(f"            {name(chain)}")
-        span = str(planned.maximum)
-        if planned.minimum != planned.maximum:
-            span = f"{planned.minimum} to {planned.maximum}"
-        naive, shared = stages_naive(chains), stages_shared(chains)
-        self._say(
-            f"stages    {naive} naive, {shared} with shared prefixes, "
-            f"{span} under the policy {space.policy.name}"
-        )
-        again = repeats.schedule(planned.maximum, space.repeats)
-        if again:
-            rounds = ", ".join(f"the best {n} {k} times" for k, n in enumerate(again, 2))
-            self._say(f"repeats   {rounds}; the baselines {space.repeats} times")
-        total = planned.maximum * (cost.stage + cost.score) + space.repeats * cost.score
-        total += sum(again) * (space.max_length * cost.stage + cost.score)
-        self._say(
-            f"cost      about {clock_text(cost.stage)} a stage, {clock_text(cost.score)} a score "
-            f"on one worker; {clock_text(total)} of one worker in all, at most (an estimate)"
-        )
-        if (seconds := space.budget.worker_seconds) is not None:
-            enough = min(int(seconds / (cost.stage + cost.score)), planned.maximum)
-            self._say(f"budget    {space.budget}: about {enough} of these stages on one worker")
+        for said in lines(self.space, self.policy, images):
+            self._say(said)
         self._say("nothing was trained (--dry-run)")
 
     def _headline(self) -> str:

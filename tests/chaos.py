@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SEARCH = [
     sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3", "profile=smoke",
     "~tasks.relative_location", "max_length=2", "policy=exhaustive", "early_stop=null",
-    "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16", "profile.epochs=3",
+    "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16", "profile.epochs=6",
     "profile.label_fraction=0.5", "downstream.lr_range=[0.01,0.03]", "runtime.groups=2",
     "runtime.threads=1", "runtime.checkpoint_seconds=0.3", "--out", "out", "store=store/here",
 ]  # fmt: skip
@@ -260,6 +260,7 @@ class Tally:
     """Of one kind of fault. alone: ended right without being run again."""
 
     done: int = 0
+    status: int = 0  # of the last disturbed run
     alone: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -274,7 +275,7 @@ def disturb(bench: Bench, fault: Fault, chance: random.Random, tally: Tally) -> 
     status, error = _run(bench, fault, chance)
     bench.ballast.unlink(missing_ok=True)
     bench.serve()
-    tally.done += 1
+    tally.done, tally.status = tally.done + 1, status
     if status not in {*fault.statuses, 0}:  # 0: it was over before the fault
         tally.wrong.append(f"ended with {status}: {error[-600:]}")
     if status in (0, 1) and "Traceback" in error:
@@ -296,7 +297,7 @@ def _run(
     if fault and fault.do and chance:
         for line in process.stdout:
             if "training" in line:
-                time.sleep(chance.uniform(0, 6))
+                time.sleep(chance.uniform(0, 3))
                 with suppress(psutil.NoSuchProcess):
                     fault.do(bench, psutil.Process(process.pid), chance)
                 break
@@ -366,7 +367,7 @@ def main() -> int:
         for number, fault in enumerate(order[: args.faults], 1):
             began, tally = time.monotonic(), tallies.setdefault(fault.name, Tally())
             disturb(bench, fault, chance, tally)
-            verdict = "; ".join(tally.wrong) or "ok"
+            verdict = "; ".join(tally.wrong) or f"ok (first ended with {tally.status})"
             print(
                 f"{number:3} {fault.name}: {verdict} ({time.monotonic() - began:.0f} s)", flush=True
             )

@@ -18,6 +18,7 @@ from search.space.schema import (
     Downstream,
     Policy,
     Profile,
+    ReportChoice,
     RuntimeChoice,
     Space,
     TaskChoice,
@@ -28,7 +29,8 @@ from trainables.plugins import unknown
 from trainables.schema import read
 
 __all__ = [
-    "SPACES", "Baselines", "Data", "Downstream", "Policy", "Profile", "RuntimeChoice", "Space",
+    "SPACES", "Baselines", "Data", "Downstream", "Policy", "Profile", "ReportChoice",
+    "RuntimeChoice", "Space",
     "TaskChoice", "available_spaces", "check_tasks", "load",
 ]  # fmt: skip
 

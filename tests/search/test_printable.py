@@ -12,6 +12,7 @@ from search.live import LiveView, picture
 from search.printable import code, line, printable
 from search.report.markup import text
 from search.session import Session
+from search.status import ChainState, GroupState, Progress
 
 HOSTILE = {  # what comes -> what is shown
     "[isic]/[red]x[/red]": "[isic]/[red]x[/red]",
@@ -56,17 +57,17 @@ def test_what_the_command_says(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("terminal", [False, True])
 def test_the_live_view(name: str, terminal: bool) -> None:
-    status = {
-        "notice": name,
-        "chains": {"odc": {"state": "failed", "reason": name}},
-        "groups": [{"group": "0", "chain": name, "phase": name}],
-    }
+    progress = Progress(
+        chains={"odc": ChainState("failed", name)},
+        groups=(GroupState("0", name, phase=name),),
+        notices=(name,),
+    )
     console, out = shown_by()
     if terminal:
-        console.print(picture(status, ["odc"]))
+        console.print(picture(progress, ["odc"]))
     else:
         with LiveView(console, ["odc"]) as view:
-            view.update(status)
+            view.update(progress)
     for said in (HOSTILE[name], f"failed: {HOSTILE[name]}", f"{HOSTILE[name]}: {HOSTILE[name]}"):
         assert said in out.getvalue()
     assert "\x1b" not in out.getvalue()
