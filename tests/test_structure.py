@@ -14,8 +14,12 @@ ALLOWED = {
     "omegaconf": {"search/space.py"},
     "mlflow": {"search/tracking.py"},
     "ray": {
-        "search/connection.py", "search/packing.py", "search/pool.py", "search/tuning.py",
-        "trainables/rendezvous.py", "trainables/worker.py",
+        "search/connection.py",
+        "search/packing.py",
+        "search/pool.py",
+        "search/tuning.py",
+        "trainables/rendezvous.py",
+        "trainables/worker.py",
     },
 }
 
