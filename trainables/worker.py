@@ -1,8 +1,9 @@
 """A Ray Train worker group that leases stages and scores, one after another, while it lives.
 
 Starting a TorchTrainer costs 15 s on two cores, a next stage in a warm group 0.02 s. Rank 0 talks
-to the broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `end`);
-the other ranks get each lease by broadcast. The only importer of ray in `trainables`.
+to the broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `end`); the
+other ranks get each lease by broadcast. With rendezvous.py the only importer of ray in
+`trainables`.
 """
 
 import errno

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 from search import environment
 from search.connection import Cluster
@@ -123,3 +125,17 @@ def test_a_head_is_joined_with_its_token_alone(head, tmp_path, given, said):
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith(f"error: --address={address}: {said}")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_clusters_nodes_get_the_token_and_ask_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("x" * 64)
+    cluster = prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text()))
+    validate_config(cluster)
+    assert cluster["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    (head,) = [c for c in cluster["head_start_ray_commands"] if "ray start" in c]
+    (worker,) = [c for c in cluster["worker_start_ray_commands"] if "ray start" in c]
+    assert "RAY_AUTH_MODE=token" in head
+    assert "RAY_AUTH_MODE=token" in worker
+    assert "--disable-usage-stats" in head
