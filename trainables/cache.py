@@ -5,8 +5,9 @@
 
 The folder's name holds the digest of the content (names, labels, groups, pixels' files) and of the
 specification, never of the place it was read from. It is written beside, put on the disk and
-renamed when complete. Every process that prepares it first compares it with its checksums (232 MB
-in 0.15 s on one core); what does not fit is decoded again, while maps that others hold stay valid.
+renamed when complete. Every process that prepares it first compares it with its checksums: 8,394
+images of 96 px (232 MB) in 0.2 s of one core, ISIC-2019 at 384 px (11 GB) in about 9 s shared by
+all cores. What does not fit is decoded again; maps that others hold stay valid.
 Near-duplicates in different groups are found as the cache is built; with `merge_duplicates` their
 groups are made one before the split.
 """

@@ -236,7 +236,9 @@ def test_a_damaged_stage_is_found_set_aside_and_trained_again(
 def test_a_file_in_the_place_of_a_stage_is_set_aside(store: StageStore) -> None:
     store.path(KEY).write_text("")
     assert store.manifest(KEY) is None
-    assert store.damaged[KEY].startswith(f"stage {KEY}: manifest.json cannot be read (Not a directory)")
+    assert store.damaged[KEY].startswith(
+        f"stage {KEY}: manifest.json cannot be read (Not a directory)"
+    )
     assert finish(store)["text"] == "weights"
 
 
