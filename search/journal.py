@@ -59,7 +59,7 @@ class Journal:
             sync(out)
         except OSError as error:
             raise UserError(
-                f"--out {out}: {error.strerror}; want a folder that can be written to"
+                f"--out={out}: must be a folder to write to ({error.strerror}); try another --out"
             ) from None
 
     def replay(self) -> tuple[list[Proposal], dict[Proposal, Score | None]]:

@@ -55,8 +55,8 @@ class StageStore:
         place = str(root).removeprefix("file://")
         if "://" in place:
             raise UserError(
-                f"store {root}: stages are trained and read in place, so a store is a folder on a "
-                "local or shared disk; mount the bucket and give its path as store="
+                f"store={root}: must be a folder on a local or shared disk, as stages are trained "
+                "in place; try mounting the bucket and giving its path"
             )
         self.root = Path(place).absolute()
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
@@ -69,7 +69,9 @@ class StageStore:
                 folder.mkdir(parents=True, exist_ok=True)
             self._stamp = self._stamped()
         except OSError as error:
-            raise UserError(f"store {self.root}: {error.strerror}; give another store=") from None
+            raise UserError(
+                f"store={self.root}: must be a folder to write to ({error.strerror}); try another store="
+            ) from None
 
     def token(self) -> str:
         """What `storage.store_id` reads on every machine that sees this store."""
@@ -114,7 +116,9 @@ class StageStore:
     def path(self, key: str) -> Path:
         """Where the finished stage lies, or would lie."""
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", key):
-            raise UserError(f"store {self.root}: key {key!r} must be letters, digits, _ and -")
+            raise UserError(
+                f"store={self.root}: the key {key!r} must be letters, digits, _ and -; try another store="
+            )
         return self.root / key
 
     def part(self, key: str) -> Path:
@@ -185,8 +189,8 @@ class StageStore:
         free = shutil.disk_usage(self.root).free
         if free < bytes_needed:
             raise UserError(
-                f"store {self.root}: {free / 1e9:.1f} GB free, about {bytes_needed / 1e9:.1f} GB "
-                "needed; free some (python -m search.store prune) or give another store="
+                f"store={self.root}: must have about {bytes_needed / 1e9:.1f} GB free, has "
+                f"{free / 1e9:.1f}; try python -m search.store prune, or another store="
             )
 
     def _stamped(self) -> dict[str, Any]:
@@ -211,8 +215,8 @@ class StageStore:
             written = "unreadable"
         if written != FORMAT:
             raise UserError(
-                f"store {self.root}: written in format {written}, this version writes {FORMAT}; "
-                "give another store="
+                f"store={self.root}: must be of format {FORMAT}, which this version writes, not "
+                f"{written}; try another store="
             )
         return found
 
@@ -265,10 +269,10 @@ def full_disk_explained(where: str | Path, key: str = "store") -> Iterator[None]
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        free = "free some (python -m search.store prune)" if key == "store" else "free some"
+        free = "python -m search.store prune" if key == "store" else "freeing some"
         raise UserError(
-            f"{where}: the disk is full; {free} or give another {key}=, then run the same command "
-            "again: it resumes"
+            f"{key}={where}: must have room, and the disk is full; try {free} or another {key}=, "
+            "then the same command again: it resumes"
         ) from error
 
 

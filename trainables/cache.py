@@ -226,7 +226,7 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{folder}: no folder for the cache ({error.strerror}); choose one you may write to"
+            f"cache={folder}: must be a folder to write to ({error.strerror}); try another cache="
         ) from error
 
 
@@ -235,6 +235,6 @@ def _check_space(spec: DataSpec, n: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < need:
         raise UserError(
-            f"{folder}: decoding {n} images at {spec.size} px takes {need / 1e9:.1f} GB and "
-            f"{free / 1e9:.1f} GB are free; make room, or put the cache on another disk"
+            f"cache={folder}: must have {need / 1e9:.1f} GB free for {n} images at {spec.size} px, "
+            f"has {free / 1e9:.1f}; try making room, or another cache="
         )

@@ -20,8 +20,8 @@ def regular(path: Path) -> os.stat_result:
     try:
         found = path.stat()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+        raise UserError(f"{path}: must be readable ({error.strerror}); try its rights") from error
     if not stat.S_ISREG(found.st_mode):
         kind = KINDS.get(stat.S_IFMT(found.st_mode), "special file")
-        raise UserError(f"{path}: must be a file, is a {kind}; move it out of the data")
+        raise UserError(f"{path}: must be a file, is a {kind}; try moving it out of the data")
     return found

@@ -56,4 +56,4 @@ def _entry(file: Path, known: tuple[int, int, str] | None) -> tuple[int, int, st
     try:
         return stat.st_size, stat.st_mtime_ns, file_digest(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check its rights") from error
+        raise UserError(f"{file}: must be readable ({error.strerror}); try its rights") from error

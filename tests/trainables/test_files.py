@@ -40,7 +40,10 @@ def test_every_reader_refuses_it_in_one_line(
     ):
         with pytest.raises(UserError) as refused:
             read()
-        assert str(refused.value) == f"{path}: must be a file, is a {kind}; move it out of the data"
+        assert (
+            str(refused.value)
+            == f"{path}: must be a file, is a {kind}; try moving it out of the data"
+        )
 
 
 def test_a_broken_link_is_named(tmp_path: Path) -> None:

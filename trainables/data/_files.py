@@ -124,7 +124,7 @@ def _opened(path: Path, side: int) -> Iterator[Image.Image]:
             if (pixels := image.width * image.height) > PIXELS:
                 raise UserError(
                     f"{path}: must have at most {PIXELS / 1e6:.0f} megapixels, has "
-                    f"{pixels / 1e6:.0f}; make it smaller or take it out of the data"
+                    f"{pixels / 1e6:.0f}; try making it smaller or taking it out of the data"
                 )
             if side:
                 image.draft(None, (2 * side, 2 * side))

@@ -189,7 +189,7 @@ def test_unreadable_image(spec, isic, tmp_path, content):
 def test_full_disk(spec, tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
-    with pytest.raises(UserError, match=r"takes 0\.1 GB and 0\.0 GB are free"):
+    with pytest.raises(UserError, match=r"must have 0\.1 GB free for .*, has 0\.0"):
         prepare(spec(params=SMALL), None, tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_everything_is_on_the_disk_before_the_cache_has_its_name(spec, tmp_path,
 
 def test_cache_root_is_a_file(spec, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: no folder for the cache"):
+    with pytest.raises(UserError, match="file: must be a folder to write to"):
         prepare(spec(params=SMALL), None, tmp_path / "file")
 
 
