@@ -238,8 +238,6 @@ def test_a_file_in_the_place_of_a_stage_is_set_aside(store: StageStore) -> None:
     assert store.manifest(KEY) is None
     said = "manifest.json cannot be read (Not a directory)"
     assert store.damaged[KEY].startswith(f"stage {KEY}: {said}")
-        f"stage {KEY}: manifest.json cannot be read (Not a directory)"
-    )
     assert finish(store)["text"] == "weights"
 
 
@@ -384,7 +382,7 @@ def test_those_who_come_at_once_agree_on_the_token(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_in_one_line(store: StageStore) -> None:
     (store.root / STAMP).write_text(json.dumps({"format": FORMAT + 1}))
-    with pytest.raises(UserError, match=f"of format {FORMAT}, which this version writes, not {FORMAT + 1}") as e:
+    with pytest.raises(UserError, match=f"format {FORMAT}, .* not {FORMAT + 1}") as e:
         StageStore(store.root)
     assert str(store.root) in str(e.value)
     assert "\n" not in str(e.value)
