@@ -70,7 +70,8 @@ class StageStore:
             self._stamp = self._stamped()
         except OSError as error:
             raise UserError(
-                f"store={self.root}: must be a folder to write to ({error.strerror}); try another store="
+                f"store={self.root}: must be a folder to write to ({error.strerror}); "
+                "try another store="
             ) from None
 
     def token(self) -> str:
@@ -117,7 +118,8 @@ class StageStore:
         """Where the finished stage lies, or would lie."""
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", key):
             raise UserError(
-                f"store={self.root}: the key {key!r} must be letters, digits, _ and -; try another store="
+                f"store={self.root}: the key {key!r} must be letters, digits, _ and -; "
+                "try another store="
             )
         return self.root / key
 

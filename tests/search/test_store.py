@@ -393,13 +393,13 @@ def test_another_format_is_refused_in_one_line(store: StageStore) -> None:
 
 def test_a_root_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="give another store="):
+    with pytest.raises(UserError, match="try another store="):
         StageStore(tmp_path / "file" / "store")
 
 
 def test_a_root_is_a_path_or_a_file_uri(tmp_path: Path) -> None:
     assert StageStore(tmp_path.as_uri()).root == tmp_path
-    with pytest.raises(UserError, match="mount the bucket"):
+    with pytest.raises(UserError, match="try mounting the bucket"):
         StageStore("s3://bucket/store")
 
 
@@ -428,7 +428,7 @@ def test_space_is_checked_and_a_full_disk_explained(
     store: StageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.check_space(1)
-    with pytest.raises(UserError, match="must have about .* GB free, has"):
+    with pytest.raises(UserError, match=r"must have about .* GB free, has"):
         store.check_space(10**18)
     with pytest.raises(UserError, match="disk is full"), full_disk_explained("here"):
         raise OSError(errno.ENOSPC, "no space left on device")

@@ -48,7 +48,7 @@ def test_every_reader_refuses_it_in_one_line(
 
 def test_a_broken_link_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.png").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"x.png: cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"x.png: must be readable \(No such file or directory\)"):
         list(find_images(tmp_path))
 
 
