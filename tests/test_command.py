@@ -265,7 +265,7 @@ def test_gpus_that_pytorch_cannot_use_are_bad_input(tmp_path):
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "0,1"},
     )  # fmt: skip
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("error: GPUs: 2 here, but PyTorch")
+    assert done.stderr.startswith("error: GPUs=2: must be usable by PyTorch")
     assert "CUDA_VISIBLE_DEVICES=" in done.stderr
 
 

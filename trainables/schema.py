@@ -103,14 +103,13 @@ def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual:
 
 def _attempt(place: str, usual: Any, node: Node) -> str:
     """What to write instead: the default, else a value that is allowed."""
-    if isinstance(usual, Mapping) and usual:
-        key, value = next(iter(usual.items()))
-        return (
-            _attempt(f"{place}.{key}", value, {})
-            if isinstance(value, Mapping)
-            else (f"{place}.{key}={shown(value)}")
-        )
-    return _sample(node) if usual is None and node else shown(usual)
+    below = place
+    while isinstance(usual, Mapping) and usual:
+        key, usual = next(iter(usual.items()))
+        below = f"{below}.{key}"
+    if below != place:
+        return f"{below}={shown(usual)}"
+    return _sample(node) if usual is None else shown(usual)
 
 
 def shown(value: Any) -> str:
