@@ -271,7 +271,6 @@ def disturb(bench: Bench, fault: Fault, chance: random.Random, tally: Tally) -> 
     bench.forget(chance)
     if fault.before:
         fault.before(bench, chance)
-    (bench.folder / "flushed").write_text("")
     status, error = _run(bench, fault, chance)
     bench.ballast.unlink(missing_ok=True)
     bench.serve()
