@@ -137,6 +137,7 @@ class Pool:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
+        from trainables.rendezvous import Rendezvous
         from trainables.worker import serve
 
         per_worker = {"CPU": self.crew.threads} | (
@@ -145,6 +146,7 @@ class Pool:
         return TorchTrainer(
             serve,
             train_loop_config=self.config | {"group": group},
+            torch_config=Rendezvous(folder=str(self.scratch)),
             scaling_config=ScalingConfig(
                 num_workers=self.crew.workers,
                 use_gpu=self.crew.gpus > 0,

@@ -74,7 +74,7 @@ class Session:
 
     def _connect(self) -> dict[str, float]:
         environment.prepare(self.args.address)
-        from search.tuning import Cluster
+        from search.connection import Cluster
 
         self.cluster = self.cluster or Cluster(self.args.address)
         return self.cluster.connect()

@@ -9,10 +9,8 @@ Each epoch of its fine-tuning is one result of the trial, after which Tune may s
 """
 
 import logging
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,19 +23,17 @@ from ray.tune.search import Searcher
 
 from search import leaving
 from search.broker import Broker, Curve, Settings
+from search.connection import SLOT
 from search.plan import Plan
 from search.pool import Crew, Pool
 from search.proposal import Proposal
 from search.questions import METRIC, Questions
 from search.stopping import Stop
-from trainables.errors import UserError
-from trainables.processor import cores
 
 BROKER = "broker"
 POLL_SECONDS = 0.5
 STATUS_SECONDS = 10.0  # for the broker to answer
 SETTLE_SECONDS = 10.0  # after an interrupt
-SLOT = "driver_slot"
 log = logging.getLogger(__name__)
 
 
@@ -134,58 +130,6 @@ class EarlyStop(FIFOScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher's
-
-
-class Cluster:
-    """A connection to Ray, on this machine or by address, opened when it is first needed."""
-
-    def __init__(self, address: str | None) -> None:
-        self.address = address
-        self.namespace = f"search-{uuid.uuid4().hex[:8]}"
-
-    def connect(self) -> dict[str, float]:
-        """The cluster's resources; UserError if there is nothing at the address."""
-        if not ray.is_initialized():
-            common: dict[str, Any] = {"namespace": self.namespace, "log_to_driver": False}
-            common |= {"logging_level": logging.ERROR}
-            if self.address is None:
-                self._start(common)
-            else:
-                self._join(self.address, common)
-        return ray.cluster_resources()
-
-    def nodes(self) -> list[dict[str, float]]:
-        """The resources of each node that is alive."""
-        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-    def _start(self, common: dict[str, Any]) -> None:
-        cpus = cores()
-        local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
-        local |= {"resources": {SLOT: 2.0 * cpus + 2}}
-        try:
-            ray.init(**local, **common)
-        except Exception as error:  # Ray gives a busy machine 30 s and raises nothing finer
-            log.warning("Ray did not start: %s; trying once more", error)
-            ray.shutdown()
-            ray.init(**local, **common)
-
-    def _join(self, address: str, common: dict[str, Any]) -> None:
-        host, colon, port = address.removeprefix("ray://").rpartition(":")
-        try:
-            if colon:
-                socket.create_connection((host, int(port)), timeout=5).close()
-            ray.init(address=address, **common)
-        except (OSError, ValueError, ConnectionError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"--address {address}: no Ray cluster answers ({reason}); want HOST:PORT of a "
-                "running head (cluster.yaml), `auto`, or leave it out to use this machine"
-            ) from None
-        if not ray.cluster_resources().get(SLOT):
-            raise UserError(
-                f"--address {address}: its head has no `{SLOT}`, which trials hold; start it as "
-                f"cluster.yaml does: ray start --head --resources='{{\"{SLOT}\": 32}}'"
-            )
 
 
 class Engine:

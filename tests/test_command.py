@@ -3,9 +3,7 @@
 import csv
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +11,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
@@ -259,39 +256,6 @@ def test_gpus_that_pytorch_cannot_use_are_bad_input(tmp_path):
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("error: GPUs: 2 here, but PyTorch")
     assert "CUDA_VISIBLE_DEVICES=" in done.stderr
-
-
-def test_a_cluster_without_slots_for_trials_is_bad_input():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environ = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    head = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=1",
-         f"--port={port}", "--include-dashboard=false", f"--temp-dir=/tmp/ray-{port}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ,
-    )  # fmt: skip
-    try:
-        command = [*RUN, "profile=smoke", "--address", f"127.0.0.1:{port}"]
-        done = _until(lambda run: "no Ray cluster answers" not in run.stderr, command, environ)
-    finally:
-        everything = [*psutil.Process(head.pid).children(recursive=True), head]
-        for process in everything:
-            process.kill()
-        head.wait(timeout=30)
-        shutil.rmtree(f"/tmp/ray-{port}", ignore_errors=True)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "driver_slot" in done.stderr
-    assert "ray start --head --resources=" in done.stderr
-
-
-def _until(good, command, environ):
-    """The first run of the command that is good: what it talks to is coming up."""
-    for _ in range(20):
-        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120)
-        if good(done):
-            break
-    return done
 
 
 def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):

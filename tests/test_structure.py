@@ -13,7 +13,14 @@ ALLOWED = {
     "hydra": {"search/space.py"},
     "omegaconf": {"search/space.py"},
     "mlflow": {"search/tracking.py"},
-    "ray": {"search/tuning.py", "search/packing.py", "search/pool.py", "trainables/worker.py"},
+    "ray": {
+        "search/connection.py",
+        "search/packing.py",
+        "search/pool.py",
+        "search/tuning.py",
+        "trainables/rendezvous.py",
+        "trainables/worker.py",
+    },
 }
 
 

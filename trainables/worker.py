@@ -2,7 +2,8 @@
 
 Starting a TorchTrainer costs 15 s on two cores, a next stage in a warm group 0.02 s. Rank 0 talks
 to the broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `fail`, `end`);
-the other ranks get each lease by broadcast. The only importer of ray in `trainables`.
+the other ranks get each lease by broadcast. The only importer of ray in `trainables`
+besides rendezvous.py.
 """
 
 import threading
