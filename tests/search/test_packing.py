@@ -12,12 +12,14 @@ from search.packing import GAIN, Shared
 SCRIPT = """
 import json, sys, tempfile, time
 from pathlib import Path
+from search import environment
+
+environment.prepare(None)  # before Ray is imported
 import ray
-from search import environment, packing
+from search import packing
 from search.proposal import Proposal
 from tests.trainables import small
 
-environment.prepare(None)
 with tempfile.TemporaryDirectory() as cache:
     data = small.prepared(Path(cache))
     stages = [small.plan(data).stages(Proposal((task,)))[0] for task in ("moco", "rotation")]

@@ -60,8 +60,11 @@ def test_a_cluster_that_grows_holds_more_groups():
 
 COMING_UP = """
 import json, sys, time
+from search import environment
+
+environment.prepare(None)  # before Ray is imported
 import ray
-from search import environment, pool
+from search import pool
 from search.broker import Broker, Settings
 from search.plan import Plan
 from search.pool import Crew, Pool
@@ -69,7 +72,6 @@ from search.leaving import leave
 from search.space import load
 from trainables.spec import Runtime
 
-environment.prepare(None)
 ray.init(num_cpus=5, include_dashboard=False, log_to_driver=False)
 plan = Plan(load("isic3", ["data=demo", "profile=smoke"]), "digest")
 settings = Settings(sys.argv[1], None, sys.argv[1], None, Runtime(), 2)
