@@ -1,6 +1,7 @@
 """An interrupted search goes on as if it never was: the journal, and what the store knows."""
 
 import json
+from dataclasses import asdict
 
 from search.journal import Journal
 from search.plan import Plan
@@ -26,14 +27,15 @@ def questions(tmp_path, policy="curriculum", *more, repeats=1, spent=str) -> Que
 
 
 def train(asked: Questions, proposal: Proposal) -> None:
-    key = asked.plan.downstream(proposal).key()
+    spec = asked.plan.downstream(proposal)
+    key = spec.key()
     value = ACCURACY.get(proposal.chain[-1], 50.0) + len(proposal.chain)
     with asked.store.lock(key):
         part = asked.store.part(key)
         epochs = [{"balanced_accuracy": value * share} for share in (0.5, 0.8, 1.0)]
         (part / "history.json").write_text(json.dumps({"lr_range": [], "train": epochs}))
         result = {"balanced_accuracy": value, "ci_low": value - 1, "ci_high": value + 1}
-        asked.store.commit(key, {"key": key, "spec": {}, "result": result})
+        asked.store.commit(key, {"key": key, "spec": asdict(spec), "result": result})
     asked.answer(proposal)
 
 
@@ -202,11 +204,12 @@ def test_a_score_that_came_after_all_counts(tmp_path):
     asked = questions(tmp_path, "exhaustive")
     pair = until_a_pair(asked)
     asked.answer(pair, stop=STOP)
-    key = asked.plan.downstream(pair).key()
+    spec = asked.plan.downstream(pair)
+    key = spec.key()
     with asked.store.lock(key):
         asked.store.part(key)
         result = {"balanced_accuracy": 99.0, "ci_low": 98.0, "ci_high": 99.5}
-        asked.store.commit(key, {"key": key, "spec": {}, "result": result})
+        asked.store.commit(key, {"key": key, "spec": asdict(spec), "result": result})
     again = questions(tmp_path, "exhaustive")
     assert str(pair) not in finish(again)
     assert again.scores[pair].balanced_accuracy == 99.0
