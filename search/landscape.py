@@ -31,6 +31,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from search.chain import Chain, enumerate_chains, label, name
+from search.printable import printable
 from trainables.errors import UserError
 from trainables.spec import Score
 
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         effects = Effects(**{field.name: getattr(args, field.name) for field in fields(Effects)})
         _check(args.tasks, args.seed, effects)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 2
     landscape = draw(args.tasks, args.seed, effects)
     writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -125,7 +125,7 @@ class Pool:
             return f"a worker waits for {wanted}, which no node has free"
         return (
             "nodes have room for it: is the program installed on every node, with the same "
-            "versions? Ray's logs say more: /tmp/ray/session_latest/logs"
+            "versions? Ray's logs say more: session_latest/logs in its temporary folder"
         )
 
     def nodes_that_died(self) -> frozenset[str]:

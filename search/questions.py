@@ -137,7 +137,9 @@ class Questions:
         return [curve for curve in self.curves.values() if curve]
 
     def known(self, proposal: Proposal) -> dict[str, Any] | None:
-        """The manifest of its score, if the store has it."""
+        """The manifest of its score, if the store has it and, undamaged, all stages before it."""
+        if any(self.store.manifest(spec.key()) is None for spec in self.plan.stages(proposal)):
+            return None
         return self.store.manifest(self.plan.downstream(proposal).key())
 
     def _candidate(self) -> Proposal | None:

@@ -21,6 +21,7 @@ if __name__ == "__main__":
 
 from search.chain import BASELINES, Chain, name, parse, prefixes, stages_naive, stages_shared
 from search.policies import Policy
+from search.printable import printable
 from search.space import Space, load
 from trainables.errors import UserError
 from trainables.plugins import load as plugin
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = replay(_space(args), read(Path(args.table), args.column))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return BAD_INPUT
     print(json.dumps(asdict(found)) if args.json else _lines(found))
     return DONE

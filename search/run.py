@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     args = parse(argv)
     from search import interrupt
+    from search.printable import printable
     from search.session import Session
     from search.tracking.uri import masked
     from trainables.errors import MachineFault, UserError
@@ -54,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE
         summary = session.search()
     except UserError as error:
-        print(f"error: {masked(str(error))}", file=sys.stderr)
+        print(f"error: {printable(masked(str(error)))}", file=sys.stderr)
         return BAD_INPUT
-    except MachineFault as fault:
+    except (MachineFault, OSError) as fault:
         return failed(str(fault), argv)
     except KeyboardInterrupt:
         interrupt.heard()

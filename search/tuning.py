@@ -254,7 +254,7 @@ class Engine:
         while not over.wait(POLL_SECONDS):
             try:
                 self._look(show)
-            except ray.exceptions.GetTimeoutError:
+            except (ray.exceptions.GetTimeoutError, ray.exceptions.ActorUnavailableError):
                 continue
             except ray.exceptions.RayError:
                 searcher.end(GONE)
