@@ -27,16 +27,24 @@ def questions(tmp_path, policy="curriculum", *more, repeats=1, spent=str) -> Que
 
 
 def train(asked: Questions, proposal: Proposal) -> None:
-    spec = asked.plan.downstream(proposal)
-    key = spec.key()
     value = ACCURACY.get(proposal.chain[-1], 50.0) + len(proposal.chain)
-    with asked.store.lock(key):
-        part = asked.store.part(key)
+    commit(asked, proposal, value)
+    asked.answer(proposal)
+
+
+def commit(asked: Questions, proposal: Proposal, value: float) -> None:
+    """The stages and the score of a proposal, finished in the store."""
+    for spec in asked.plan.stages(proposal):
+        with asked.store.lock(spec.key()):
+            asked.store.part(spec.key())
+            asked.store.commit(spec.key(), {"spec": asdict(spec), "result": {"lr": 0.01}})
+    spec = asked.plan.downstream(proposal)
+    with asked.store.lock(spec.key()):
+        part = asked.store.part(spec.key())
         epochs = [{"balanced_accuracy": value * share} for share in (0.5, 0.8, 1.0)]
         (part / "history.json").write_text(json.dumps({"lr_range": [], "train": epochs}))
         result = {"balanced_accuracy": value, "ci_low": value - 1, "ci_high": value + 1}
-        asked.store.commit(key, {"key": key, "spec": asdict(spec), "result": result})
-    asked.answer(proposal)
+        asked.store.commit(spec.key(), {"spec": asdict(spec), "result": result})
 
 
 def finish(asked: Questions) -> list[str]:
@@ -66,7 +74,8 @@ def test_again_asks_nothing_and_knows_all_scores(tmp_path):
 def test_what_was_removed_from_the_store_is_trained_again(tmp_path):
     first = questions(tmp_path)
     finish(first)
-    keep = {first.plan.downstream(p).key() for p in first.scores if p.chain != ("moco",)}
+    lost = first.plan.downstream(Proposal(("moco",))).key()
+    keep = set(first.store.keys()) - {lost}
     first.store.prune(keep)
     assert finish(questions(tmp_path)) == ["moco"]
 
@@ -204,12 +213,7 @@ def test_a_score_that_came_after_all_counts(tmp_path):
     asked = questions(tmp_path, "exhaustive")
     pair = until_a_pair(asked)
     asked.answer(pair, stop=STOP)
-    spec = asked.plan.downstream(pair)
-    key = spec.key()
-    with asked.store.lock(key):
-        asked.store.part(key)
-        result = {"balanced_accuracy": 99.0, "ci_low": 98.0, "ci_high": 99.5}
-        asked.store.commit(key, {"key": key, "spec": asdict(spec), "result": result})
+    commit(asked, pair, 99.0)
     again = questions(tmp_path, "exhaustive")
     assert str(pair) not in finish(again)
     assert again.scores[pair].balanced_accuracy == 99.0
@@ -251,3 +255,13 @@ def test_what_was_in_flight_is_not_begun_again_without_time(tmp_path):
     again = questions(tmp_path, spent=lambda: "the budget of 1 s is spent")
     assert again.next() is None
     assert again.pruned()[lost.chain] == "the budget of 1 s is spent"
+
+
+def test_a_score_whose_stage_is_damaged_is_asked_for_again(tmp_path):
+    first = questions(tmp_path, "exhaustive", "max_length=2")
+    finish(first)
+    single = first.plan.stages(Proposal(("odc",)))[0]
+    (first.store.path(single.key()) / "manifest.json").write_text("{")
+    again = questions(tmp_path, "exhaustive", "max_length=2")
+    assert finish(again) == ["odc"]  # with its stage again, the longer chains count again
+    assert again.scores == first.scores
