@@ -295,8 +295,8 @@ def _run(
     assert process.stdout
     if fault and fault.do and chance:
         for line in process.stdout:
-            if "training" in line:
-                time.sleep(chance.uniform(0, 3))
+            if "%" in line:  # of some job's steps
+                time.sleep(chance.uniform(0, 8))
                 with suppress(psutil.NoSuchProcess):
                     fault.do(bench, psutil.Process(process.pid), chance)
                 break
