@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search.chain import SCRATCH
-from search.plan import Plan, data_spec
-from search.printable import line
-from search.proposal import Proposal
+from search.chains.chain import SCRATCH
+from search.chains.node import Proposal
+from search.chains.plan import Plan, data_spec
+from search.console.printable import line
 from search.report import duplicates
 from search.space import Space
-from search.store import full_disk_explained
+from search.store.stage_store import full_disk_explained
 
 if TYPE_CHECKING:
-    from trainables.cache import Prepared
+    from trainables.images.cache import Prepared
 
 
 class Images:
@@ -29,7 +29,7 @@ class Images:
     data: "Prepared"
 
     def __init__(self, space: Space) -> None:
-        from trainables.cache import Source
+        from trainables.images.cache import Source
 
         root = space.data.root
         self.space, self.cache = space, Path(space.cache)
@@ -56,7 +56,7 @@ class Images:
             return
         from rich.progress import Progress
 
-        from trainables.cache import open_cache
+        from trainables.images.cache import open_cache
 
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task("decoding images", total=None)

@@ -30,8 +30,8 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.chain import Chain, enumerate_chains, label, name
-from search.printable import printable
+from search.chains.chain import Chain, enumerate_chains, label, name
+from search.console.printable import printable
 from trainables.errors import UserError
 from trainables.spec import Score
 

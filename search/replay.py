@@ -19,9 +19,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.chain import BASELINES, Chain, name, parse, prefixes, stages_naive, stages_shared
+from search.chains.chain import BASELINES, Chain, name, parse, prefixes, stages_naive, stages_shared
+from search.console.printable import printable
 from search.policies import Policy
-from search.printable import printable
 from search.space import Space, load
 from trainables.errors import UserError
 from trainables.plugins import load as plugin

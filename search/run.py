@@ -41,8 +41,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     args = parse(argv)
-    from search import interrupt
-    from search.printable import printable
+    from search.console import interrupt
+    from search.console.printable import printable
     from search.session import Session
     from search.tracking.uri import masked
     from trainables.errors import MachineFault, UserError
@@ -91,8 +91,8 @@ def again(argv: Sequence[str] | None) -> str:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from search import interrupt
-    from search.leaving import leave
+    from search.console import interrupt
+    from search.console.leaving import leave
     from search.tracking.uri import masked
 
     try:

@@ -17,29 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from search import environment, hardware, interrupt, repeats
-from search.budget import Budget, Meter
-from search.chain import BASELINES, name, stages_naive
+from search.chains.chain import BASELINES, name, stages_naive
+from search.chains.node import Proposal
+from search.chains.plan import Plan, backbone_bytes, file_digest
+from search.cluster import environment
+from search.cluster.time_ledger import Overhead, summarise
+from search.console import interrupt
+from search.console.printable import line
 from search.images import Images
-from search.outcome import Outcome, snapshot
-from search.overhead import Overhead, summarise
-from search.plan import Plan, backbone_bytes, file_digest
 from search.policies import Policy
-from search.printable import line
-from search.proposal import Proposal
-from search.questions import Questions
 from search.report import duplicates
-from search.results import RunInfo
-from search.space import Space, check_tasks, load
+from search.results.collect import Outcome, snapshot
+from search.results.records import RunInfo
+from search.scheduling import repeats
+from search.scheduling.scheduler import Questions
+from search.space import Space, check_tasks, hardware, load
+from search.space.budget import Budget, Meter
 from trainables.errors import MachineFault, UserError
 from trainables.plugins import load as plugin
 from trainables.processor import cores
 
 if TYPE_CHECKING:
-    from search.progress import Show
-    from search.store import StageStore
+    from search.cluster.engine import Engine
+    from search.console.progress import Show
+    from search.store.stage_store import StageStore
     from search.tracking.tracker import Tracker
-    from search.tuning import Engine
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
@@ -79,7 +81,7 @@ class Session:
 
     def _connect(self) -> dict[str, float]:
         environment.prepare(self.args.address)
-        from search.connection import Cluster
+        from search.cluster.connection import Cluster
 
         self.cluster = self.cluster or Cluster(self.args.address)
         resources = self.cluster.connect()
@@ -142,7 +144,7 @@ class Session:
 
         The dry run and the search both begin with it, so neither takes what the other refuses.
         """
-        from search.places import check_format, check_writable
+        from search.store.places import check_format, check_writable
         from search.tracking.tracker import Tracker
         from trainables.preflight import check_backbone, check_gpus
 
@@ -164,7 +166,7 @@ class Session:
     # -- the plan --------------------------------------------------------------------------------
 
     def print_plan(self) -> None:
-        from search.dry_run import lines
+        from search.console.dry_run import lines
 
         images = self.check()
         self._say(self._headline())
@@ -193,8 +195,8 @@ class Session:
 
         Its `incomplete` is the fault of the machine that ended the search, "" if there was none.
         """
-        from search.journal import Journal
-        from search.store import StageStore, full_disk_explained
+        from search.scheduling.journal import Journal
+        from search.store.stage_store import StageStore, full_disk_explained
 
         self._say(self._headline())
         self._say(f"data {self._data_line()}")
@@ -240,8 +242,8 @@ class Session:
     def _engine(self) -> "Engine":
         """Ray with its worker groups; a UserError if none fits."""
         resources = self._connect()
-        from search.pool import Crew
-        from search.tuning import Engine
+        from search.cluster.engine import Engine
+        from search.cluster.worker_groups import Crew
 
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())
@@ -262,8 +264,8 @@ class Session:
 
     def _train(self, engine: "Engine", ready: Proposal) -> None:
         """Train all that is not in the store."""
-        from search.live import LiveView
-        from search.progress import Show
+        from search.console.live import LiveView
+        from search.console.progress import Show
 
         self.tracker.start(self.plan, self._info(set()))
         with LiveView(self.console, map(name, self.space.chains())) as view:
@@ -285,7 +287,7 @@ class Session:
 
     def _groups_per_gpu(self, resources: dict[str, float], wanted: int) -> int:
         """Measured where a GPU may be shared and there is work for more groups than GPUs."""
-        from search import packing
+        from search.cluster import gpu_sharing as packing
 
         runtime, gpus = self.space.runtime, int(resources.get("GPU", 0))
         most = -(-(runtime.groups or wanted) // gpus) if gpus else 1
@@ -299,7 +301,7 @@ class Session:
         return found.groups
 
     def _settings(self, crew: Any) -> Any:
-        from search.broker import Settings
+        from search.cluster.broker import Settings
         from trainables.spec import Runtime
 
         space, runtime = self.space, self.space.runtime

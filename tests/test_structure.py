@@ -15,12 +15,12 @@ ALLOWED = {
     "omegaconf": {"search/space/compose.py"},
     "mlflow": {"search/tracking/mirror.py"},
     "ray": {
-        "search/connection.py",
-        "search/packing.py",
-        "search/pool.py",
-        "search/tuning.py",
-        "trainables/rendezvous.py",
-        "trainables/worker.py",
+        "search/cluster/connection.py",
+        "search/cluster/gpu_sharing.py",
+        "search/cluster/worker_groups.py",
+        "search/cluster/engine.py",
+        "trainables/workers/rendezvous.py",
+        "trainables/workers/worker.py",
     },
 }
 

@@ -13,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from trainables import distributed
 from trainables.errors import UserError
 from trainables.plugins import unknown
+from trainables.training import distributed
 
 LAYERS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     "resnet10": (BasicBlock, [1, 1, 1, 1]),

@@ -9,9 +9,9 @@ from trainables import plugins
 from trainables.backbone import LAYERS, Backbone
 from trainables.data import Table
 from trainables.errors import UserError
-from trainables.loop import context
+from trainables.images.splits import Index, subset
 from trainables.spec import DownstreamSpec, StageSpec
-from trainables.splits import Index, subset
+from trainables.training.loop import context
 
 
 def check(

@@ -10,13 +10,14 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from trainables import distributed, plugins
+from trainables import plugins
 from trainables.backbone import Backbone
-from trainables.cache import Prepared
-from trainables.job import SAVING, Heartbeat
-from trainables.loop import Loop, Report
+from trainables.images.cache import Prepared
 from trainables.pretext import Context, Task
 from trainables.spec import Runtime, StageSpec
+from trainables.training import distributed
+from trainables.training.loop import Loop, Report
+from trainables.workers.job import SAVING, Heartbeat
 
 BACKBONE, HISTORY = "backbone.safetensors", "history.json"
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from random import Random  # not the module: policies/random.py takes its name here
 from typing import Any
 
-from search.chain import Chain, enumerate_chains, name, prefixes
-from search.proposal import FULL, Proposal
+from search.chains.chain import Chain, enumerate_chains, name, prefixes
+from search.chains.node import FULL, Proposal
 from trainables.schema import Schema, read
 from trainables.spec import Score
 

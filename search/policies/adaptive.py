@@ -1,6 +1,6 @@
 """Learns what makes a chain good while it searches, and stops when no chain is likely to win.
 
-The singles come first. Then a model of all chains' scores (`search/chain_model.py`: last task,
+The singles come first. Then a model of all chains' scores (`_chain_model.py`: last task,
 transitions, what outlives later stages, rising singles), fitted anew to all that was told, says for
 every chain how much its evaluation is expected to lift it above the best one. The path with most of
 that per missing stage is begun; a poor prefix is no obstacle if what follows promises enough.
@@ -18,10 +18,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from search.chain import Chain, name
-from search.chain_model import Array, Belief, Known, Rows, Tree
+from search.chains.chain import Chain, name
+from search.chains.node import Proposal
 from search.policies import Planned, Policy
-from search.proposal import Proposal
+from search.policies._chain_model import Array, Belief, Known, Rows, Tree
 from trainables.schema import Fraction, Schema
 
 

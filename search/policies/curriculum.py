@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import comb
 
-from search.chain import Chain
+from search.chains.chain import Chain
+from search.chains.node import Proposal
 from search.policies import Planned, Policy
-from search.proposal import Proposal
 
 
 class Plugin(Policy):

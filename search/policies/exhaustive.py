@@ -5,8 +5,8 @@ Breadth first is also what keeps many workers busy: the deepest paths still to g
 
 from collections.abc import Sequence
 
+from search.chains.node import Proposal
 from search.policies import Planned, Policy
-from search.proposal import Proposal
 
 
 class Plugin(Policy):

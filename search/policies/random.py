@@ -5,8 +5,8 @@ The baseline that a cleverer policy has to beat.
 
 from collections.abc import Sequence
 
+from search.chains.node import Proposal
 from search.policies import Policy
-from search.proposal import Proposal
 
 
 class Plugin(Policy):

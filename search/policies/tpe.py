@@ -19,9 +19,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import Field
 
-from search.chain import Chain
+from search.chains.chain import Chain
+from search.chains.node import FULL, Proposal, windows_of
 from search.policies import Policy
-from search.proposal import FULL, Proposal, windows_of
 from trainables.schema import Schema
 
 Pick = Callable[[str, Sequence[Any]], Any]

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.plan import Plan
-from search.report import best, evidence, summary, terminal
+from search.chains.plan import Plan
+from search.report import best, summary, terminal
 from search.report import table as rows
+from search.report.statistics import evidence
 from search.report.stored import Store
 from search.report.table import Table
-from search.results import ChainResult, RunInfo
+from search.results.records import ChainResult, RunInfo
 
 __all__ = ["best", "build", "evidence", "illustrate", "rows", "summary", "terminal", "write"]
 
@@ -44,7 +45,8 @@ def illustrate(
     table: Table, plan: Plan, info: RunInfo, summary: dict[str, Any], store: Store, out: Path
 ) -> None:
     """Figures, which take longest, and the page."""
-    from search.report import figures, page
+    from search.report.figures import draw as figures
+    from search.report.page import page
 
     folder = out / "report"
     drawn = figures.draw(table, store, folder)

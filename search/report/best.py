@@ -11,12 +11,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from search.plan import Plan
-from search.printable import code, printable
+from search.chains.plan import Plan
+from search.console.printable import code, printable
 from search.report import stored
 from search.report.stored import Store
 from search.report.table import Row, number
-from search.results import RunInfo
+from search.results.records import RunInfo
 
 TEMPLATES = Path(__file__).parent
 BACKBONE, CARD, SNIPPET = "backbone.safetensors", "model_card.md", "load.py"

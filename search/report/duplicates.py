@@ -9,10 +9,10 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.results import Duplicates
+from search.results.records import Duplicates
 
 if TYPE_CHECKING:
-    from trainables.cache import Prepared
+    from trainables.images.cache import Prepared
 
 FILE = "near_duplicates.csv"
 COLUMNS = ("image_a", "image_b", "group_a", "group_b", "split_a", "split_b", "distance")

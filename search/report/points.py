@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from search.plan import Plan
+from search.chains.plan import Plan
 from search.report import stored
 from search.report.stored import Store
 from search.report.table import Row
-from search.results import RunInfo
+from search.results.records import RunInfo
 
 Point: TypeAlias = tuple[str, float, int]
 METRICS = ("balanced_accuracy", "ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")

@@ -3,14 +3,15 @@
 from dataclasses import asdict
 from typing import Any
 
-from search.chain import IMAGENET, SCRATCH
-from search.report import evidence, stored
-from search.report.course import course
-from search.report.evidence import Estimate, Scored
-from search.report.factors import Factor, correlations, factors
+from search.chains.chain import IMAGENET, SCRATCH
+from search.report import stored
+from search.report.statistics import evidence
+from search.report.statistics.course import course
+from search.report.statistics.evidence import Estimate, Scored
+from search.report.statistics.factors import Factor, correlations, factors
 from search.report.stored import Store
 from search.report.table import Row, Table
-from search.results import RunInfo
+from search.results.records import RunInfo
 
 
 def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:

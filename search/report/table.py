@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from search import chain as chains
-from search.chain import BASELINES, IMAGENET, SCRATCH, Chain
+from search.chains import chain as chains
+from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
 from search.report import stored
 from search.report.stored import Store
-from search.results import ChainResult
+from search.results.records import ChainResult
 from trainables.spec import Score
 
 WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from search.printable import line
+from search.console.printable import line
 from search.report import words
 from search.report.table import Row, Table, number, yes_no
 

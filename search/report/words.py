@@ -7,9 +7,9 @@ little to judge by, the sentence says that instead.
 from collections.abc import Mapping
 from typing import Any
 
-from search.chain import BASELINES
+from search.chains.chain import BASELINES
 from search.report.table import SURE, Row, Table, chance, number
-from search.results import RunInfo
+from search.results.records import RunInfo
 
 Summary = Mapping[str, Any]
 BASELINE_WORDS = {"scratch": "no pretraining", "imagenet": "ImageNet weights"}

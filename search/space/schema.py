@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from search.budget import Budget
-from search.chain import Chain, enumerate_chains
+from search.chains.chain import Chain, enumerate_chains
+from search.space.budget import Budget
 from search.space.checks import check
 from trainables.schema import Name, Place, Schema, Text
 
@@ -129,7 +129,7 @@ class Space(Schema):
     """Everything one search needs; plain values all the way down.
 
     early_stop: margin in points; a chain whose fine-tuning can't come that near to the best chain
-    is stopped (search/stopping.py). None: none is.
+    is stopped (search/scheduling/early_stopping.py). None: none is.
     """
 
     name: Name

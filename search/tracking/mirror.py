@@ -20,11 +20,11 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from search.plan import Plan
+from search.chains.plan import Plan
 from search.report import points
 from search.report.stored import Store
 from search.report.table import Row, Table
-from search.results import RunInfo
+from search.results.records import RunInfo
 from search.tracking import sharing
 from search.tracking.check import deleted, refused
 from search.tracking.outbox import reason

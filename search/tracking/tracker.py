@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search.chain import Chain
-from search.plan import Plan
+from search.chains.chain import Chain
+from search.chains.plan import Plan
 from search.report import table as rows
 from search.report.stored import Store
 from search.report.table import Row, Table
-from search.results import ChainResult, RunInfo
+from search.results.records import ChainResult, RunInfo
 from search.tracking import sharing
 from search.tracking.check import check
 from search.tracking.mirror import Ending, Mirror

@@ -27,18 +27,17 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from search import hardware  # noqa: E402
-from search.chain import name, parse  # noqa: E402
-from search.plan import Plan, data_spec  # noqa: E402
-from search.proposal import Proposal, near  # noqa: E402
-from search.space import load  # noqa: E402
-from trainables import lr_range  # noqa: E402
-from trainables.cache import Prepared, open_cache, prepare  # noqa: E402
+from search.chains.chain import name, parse  # noqa: E402
+from search.chains.node import Proposal, near  # noqa: E402
+from search.chains.plan import Plan, data_spec  # noqa: E402
+from search.space import hardware, load  # noqa: E402
 from trainables.downstream.finetune import finetune  # noqa: E402
-from trainables.loop import SCORE  # noqa: E402
-from trainables.lr_range import Advance, Drop  # noqa: E402
+from trainables.images.cache import Prepared, open_cache, prepare  # noqa: E402
 from trainables.spec import LRPolicy, Runtime, Training  # noqa: E402
 from trainables.stage import train_stage  # noqa: E402
+from trainables.training import lr_range  # noqa: E402
+from trainables.training.loop import SCORE  # noqa: E402
+from trainables.training.lr_range import Advance, Drop  # noqa: E402
 
 PARTS = 8  # of a trial; scores are noted at the end of each
 LEAF = 3  # tasks of a chain that nothing is trained from, so only its range is watched

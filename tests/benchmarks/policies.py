@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from search import landscape  # noqa: E402
-from search.chain import Chain, name, parse  # noqa: E402
+from search.chains.chain import Chain, name, parse  # noqa: E402
 from search.landscape import Effects  # noqa: E402
 from search.policies import Policy  # noqa: E402
 from tests.search.policies.test_contract import make  # noqa: E402
@@ -146,7 +146,7 @@ def draw_figure(sizes: Mapping[int, tuple[Mapping[str, Curve], float]], path: Pa
     import matplotlib
     from matplotlib.figure import Figure
 
-    from search.report import style
+    from search.report.figures import style
 
     colours = {"exhaustive": style.MUTED, "random": style.FAINT, "curriculum": style.PALE}
     colours |= {"tpe": style.BLUE, "adaptive": style.WINNER}

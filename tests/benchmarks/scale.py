@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from search import report  # noqa: E402
-from search.chain import enumerate_chains, name  # noqa: E402
-from search.store import StageStore  # noqa: E402
+from search.chains.chain import enumerate_chains, name  # noqa: E402
+from search.store.stage_store import StageStore  # noqa: E402
 from search.tracking.mirror import Mirror  # noqa: E402
 from search.tracking.uri import Address  # noqa: E402
 from tests.search.report.conftest import CLASSES, finished  # noqa: E402

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from search.proposal import Proposal
+from search.chains.node import Proposal
 from tests.trainables import small
 from trainables.downstream.finetune import finetune
 from trainables.spec import Runtime

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.chain import Chain, label
+from search.chains.chain import Chain, label
 from search.landscape import CENTRE, Effects, draw, main
 
 ROOT = Path(__file__).resolve().parents[2]

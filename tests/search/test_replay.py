@@ -130,7 +130,7 @@ def test_what_the_table_lacks_is_not_tried(tmp_path: Path, capsys: pytest.Captur
 
 def test_our_own_report_is_a_table(tmp_path: Path) -> None:
     from search.report.table import build
-    from search.results import ChainResult
+    from search.results.records import ChainResult
 
     results = [
         ChainResult(("odc",), "done", Score(63.52, 61.0, 66.0)),

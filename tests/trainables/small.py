@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from search.plan import Plan, data_spec
+from search.chains.plan import Plan, data_spec
 from search.space import Space, load
-from trainables.cache import Prepared, open_cache, prepare
+from trainables.images.cache import Prepared, open_cache, prepare
 from trainables.plugins import available
 
 OVERRIDES = (

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as V
 
-from trainables import distributed
 from trainables.augment import (
     Colour,
     FullView,
@@ -21,6 +20,7 @@ from trainables.augment import (
 )
 from trainables.errors import UserError
 from trainables.pretext import Draw
+from trainables.training import distributed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
 EVERYTHING = Preset(True, True, 180, 0.4, 0.4, 0.4, 0.1, 0.2, 0.5)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from search.proposal import Proposal
+from search.chains.node import Proposal
 from tests.trainables import small
 from trainables.bench.pipelines import Ours, feed_of, stepper
-from trainables.feed import Feed
 from trainables.spec import Runtime
 from trainables.stage import train_stage
+from trainables.training.feed import Feed
 
 FORWARDS = {  # images (views, patches) that backbones see, per image and step: calls, images
     "relative_location": (1, 9),

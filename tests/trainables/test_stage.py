@@ -11,16 +11,16 @@ import torch
 import torch.multiprocessing
 from safetensors.torch import load_file
 
-from search.proposal import Proposal
+from search.chains.node import Proposal
 from tests.trainables import small
-from trainables import distributed, loop
-from trainables.checkpoint import Progress
 from trainables.downstream.finetune import finetune
 from trainables.errors import MachineFault, StageFailed, UserError
-from trainables.job import Job
 from trainables.spec import Runtime
 from trainables.stage import BACKBONE, train_stage
 from trainables.storage import CHECKPOINT
+from trainables.training import distributed, loop
+from trainables.training.checkpoint import Progress
+from trainables.workers.job import Job
 
 RUNTIME = Runtime(threads=1, log_every=2)
 
@@ -88,7 +88,7 @@ def test_the_next_stage_starts_from_the_parent_bit_for_bit(data, tmp_path):
     train_stage(single, RUNTIME, data, None, parent, quiet)
     kept = {}
 
-    from trainables import loop
+    from trainables.training import loop
 
     original = loop.Loop._prepare
 
@@ -195,7 +195,7 @@ def _other_images(rank, folder, data_dir):
     """Rank 1 has other images than the driver; both say so and live on."""
     import torch.distributed as dist
 
-    from trainables import worker
+    from trainables.workers import worker
 
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
@@ -222,7 +222,7 @@ def _rank(rank, world, folder, specs, data_dir):
     """Each task's stage in a folder of its own, under `folder`."""
     import torch.distributed as dist
 
-    from trainables.cache import open_cache
+    from trainables.images.cache import open_cache
 
     torch.set_num_threads(1)
     if world > 1:

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import Progress as Bar
 
-from trainables.cache import Prepared, open_cache, prepare
 from trainables.data import Dataset
-from trainables.decoding import Progress, decode_all
+from trainables.images.cache import Prepared, open_cache, prepare
+from trainables.images.decoding import Progress, decode_all
 from trainables.plugins import load
 from trainables.spec import DataSpec
 

@@ -15,13 +15,13 @@ from lightly.models import modules
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
-from trainables import optim
 from trainables.augment import BLUR, Preset
 from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.bench.pipelines import Loaded, Row
 from trainables.pretext import Context, moco, swav
 from trainables.spec import StageSpec
+from trainables.training import optimisers as optim
 
 EMA = 0.99
 

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from trainables.bench.images import Images
-from trainables.feed import Feed
-from trainables.loop import context
 from trainables.pretext import Batch, Context, Draw, Task
 from trainables.spec import StageSpec
-from trainables.step import stepper
+from trainables.training.feed import Feed
+from trainables.training.loop import context
+from trainables.training.step import stepper
 
 VIEWS = ("view", "large_view", "small_view", "patches")  # attributes of tasks that make views
 AHEAD = 2  # batches that each worker of a DataLoader reads ahead

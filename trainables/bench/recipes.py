@@ -7,8 +7,8 @@ from typing import Any
 import torch
 import yaml
 
-from trainables.cache import Prepared
 from trainables.errors import UserError
+from trainables.images.cache import Prepared
 from trainables.plugins import unknown
 from trainables.processor import has_bfloat16
 from trainables.spec import DataSpec, LRPolicy, StageSpec, Training

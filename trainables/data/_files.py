@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from trainables.errors import UserError
-from trainables.files import regular
+from trainables.images.files import regular
 from trainables.plugins import near
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainables import distributed
 from trainables.augment import FullView, Preset, finetune_view
 from trainables.backbone import Backbone, fit_statistics
-from trainables.cache import Prepared
-from trainables.checkpoint import FULL
 from trainables.downstream import metrics, probes
 from trainables.errors import UserError
-from trainables.job import SAVING, Heartbeat
-from trainables.loop import SCORE, Loop, Report, evaluating
+from trainables.images.cache import Prepared
+from trainables.images.splits import subset
 from trainables.pretext import Batch, Context, Task
 from trainables.spec import DownstreamSpec, Runtime
-from trainables.splits import subset
 from trainables.stage import BACKBONE, HISTORY, load_backbone, save
+from trainables.training import distributed
+from trainables.training.checkpoint import FULL
+from trainables.training.loop import SCORE, Loop, Report, evaluating
+from trainables.workers.job import SAVING, Heartbeat
 
 EVALUATION_BATCH = 256
 HEAD, META = "classifier.safetensors", "meta.json"

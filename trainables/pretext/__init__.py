@@ -23,8 +23,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainables import distributed
 from trainables.schema import Schema
+from trainables.training import distributed
 
 BACKBONE_STATE = "backbone."
 

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables import distributed
 from trainables.augment import Preset, View
 from trainables.errors import StageFailed
 from trainables.pretext import Batch, Context, ImageSource, Task
 from trainables.schema import Crop, Schema
+from trainables.training import distributed
 
 DIMENSIONS = 256
 TEMPERATURE = 0.2  # of the score

@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables import distributed
 from trainables.augment import Preset, View
 from trainables.errors import UserError
 from trainables.pretext import Batch, Context, Draw, ImageSource, Task
 from trainables.schema import Crop, Schema, Temperature
+from trainables.training import distributed
 
 DIMENSIONS = 128
 START = 1 << 31  # steps from here on number the draws of `start`

@@ -26,12 +26,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables import distributed
 from trainables.augment import FullView, Preset, View
 from trainables.backbone import fit_statistics
 from trainables.errors import UserError
 from trainables.pretext import Batch, Context, ImageSource, Task, dropout, own_group
 from trainables.schema import Crop, Dropout, Schema
+from trainables.training import distributed
 
 ITERATIONS = 20  # of k-means, at the start and in a split
 

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables import distributed
 from trainables.augment import Preset, View
 from trainables.errors import StageFailed, UserError
 from trainables.pretext import Batch, Context, Task, own_group
 from trainables.schema import Crop, Fraction, Schema, Temperature
+from trainables.training import distributed
 
 DIMENSIONS = 128
 LARGE = 2  # crops whose codes are predicted

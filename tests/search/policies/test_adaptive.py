@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from search.chain import Chain, name, parse
+from search.chains.chain import Chain, name, parse
+from search.chains.node import Proposal
 from search.landscape import draw
 from search.policies import Policy
-from search.proposal import Proposal
 from tests.search.policies.test_contract import make, run
 from tests.search.published import SCORES, SINGLES
 from trainables.errors import UserError

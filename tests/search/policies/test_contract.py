@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from search.chain import enumerate_chains
+from search.chains.chain import enumerate_chains
+from search.chains.node import Proposal
 from search.policies import Policy
-from search.proposal import Proposal
 from trainables.plugins import available, load
 from trainables.spec import Score
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from search.chain import name, parse
+from search.chains.chain import name, parse
+from search.chains.node import Proposal
 from search.policies import Planned, Policy
-from search.proposal import Proposal
 from tests.search.policies.test_contract import make, run
 from tests.search.published import SCORES, SINGLES
 from trainables.errors import UserError

@@ -17,12 +17,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from search import report
-from search.budget import Budget
-from search.chain import BASELINES, Chain, parse
-from search.plan import Plan
-from search.proposal import Proposal
+from search.chains.chain import BASELINES, Chain, parse
+from search.chains.node import Proposal
+from search.chains.plan import Plan
 from search.report.table import Table
-from search.results import ChainResult, Repeat, RunInfo
+from search.results.records import ChainResult, Repeat, RunInfo
 from search.space import (
     Baselines,
     Data,
@@ -33,6 +32,7 @@ from search.space import (
     Space,
     TaskChoice,
 )
+from search.space.budget import Budget
 from trainables.spec import DownstreamSpec, Score, StageSpec
 
 PUBLISHED = {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from search.report.duplicates import FILE, count, sentence, write
-from search.results import Duplicates
-from trainables.duplicates import Pair
+from search.results.records import Duplicates
+from trainables.images.duplicates import Pair
 
 
 @pytest.fixture

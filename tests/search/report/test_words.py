@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search import report
-from search.chain import BASELINES
+from search.chains.chain import BASELINES
 from search.report import summary, words
 from search.report.table import Row, Table, chance
 

@@ -16,7 +16,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
 from search.report import duplicates
-from search.results import ChainResult
+from search.results.records import ChainResult
 from search.tracking import tracker as tracking
 from search.tracking.mirror import Mirror
 from search.tracking.tracker import Tracker

@@ -81,7 +81,8 @@ def test_where_it_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_the_line_to_go_on_holds_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from search import interrupt, run, session
+    from search import run, session
+    from search.console import interrupt
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

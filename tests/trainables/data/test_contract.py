@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from trainables.cache import open_cache, prepare
+from trainables.images.cache import open_cache, prepare
 from trainables.plugins import available, load
 
 SPACES = Path(__file__).parents[3] / "spaces"

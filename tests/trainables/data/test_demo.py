@@ -9,7 +9,7 @@ import pytest
 
 from trainables.data.demo import Plugin
 from trainables.errors import UserError
-from trainables.splits import split
+from trainables.images.splits import split
 
 SMALL = {"n": 200, "size": 32}
 

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from trainables.cache import open_cache, prepare
 from trainables.data.table import Plugin
 from trainables.errors import UserError
+from trainables.images.cache import open_cache, prepare
 
 CXR = {"exclude_classes": ["Other"], "image_column": "image_id", "group_column": "patient_id"}
 

@@ -14,10 +14,11 @@ import yaml
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from trainables import distributed, optim
 from trainables.backbone import Backbone, group_batch_norm
 from trainables.plugins import load
 from trainables.pretext import Batch, Context, Draw, Task
+from trainables.training import distributed
+from trainables.training import optimisers as optim
 
 ROOT = Path(__file__).parents[3]
 N, BATCH, SIDE, LR = 32, 8, 48, 0.01

@@ -10,14 +10,14 @@ from functools import cache
 import pytest
 import torch
 
-from search.proposal import Proposal
+from search.chains.node import Proposal
 from tests.trainables import small
 from trainables import plugins
 from trainables.backbone import Backbone
-from trainables.checkpoint import FULL
 from trainables.errors import StageFailed
-from trainables.loop import Loop
 from trainables.spec import LRPolicy, Runtime
+from trainables.training.checkpoint import FULL
+from trainables.training.loop import Loop
 
 MORE = ("data.params.n=1400", "profile.batch=32", "profile.epochs=3", "profile.precision=bfloat16")
 each_task = pytest.mark.parametrize("name", small.TASKS)

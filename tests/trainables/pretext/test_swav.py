@@ -8,11 +8,11 @@ import pytest
 import torch
 from pretext_harness import BATCH, batch_at, build, context, optimiser, started, train
 
-from trainables import distributed
 from trainables.errors import StageFailed, UserError
 from trainables.plugins import load
 from trainables.pretext import swav
 from trainables.pretext.swav import entropy, sinkhorn, sizes, swapped_loss
+from trainables.training import distributed
 
 NULL = {"prototypes": None, "queue": None}
 

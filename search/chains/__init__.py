@@ -1,0 +1,1 @@
+"""Chains, the nodes of their tree, and the stages that a node takes. Pure."""

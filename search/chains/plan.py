@@ -1,0 +1,184 @@
+"""From a space to stage specifications: what a chain's stages and its score are, by key. Pure."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.chains.chain import BASELINES, IMAGENET, SCRATCH
+from search.chains.node import Proposal, near, rates_in
+from search.space import Space
+from trainables.errors import UserError
+from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
+from trainables.training.lr_range import planned
+
+MEGABYTES = {"resnet10": 19, "resnet18": 43, "resnet34": 82, "resnet50": 90}  # of the backbones
+
+
+def data_spec(space: Space) -> DataSpec:
+    data = space.data
+    return DataSpec(
+        name=data.name,
+        params=data.params,
+        size=space.profile.cache_size,
+        channels=data.channels,
+        val=data.val,
+        test=data.test,
+        seed=space.seed,
+        merge_duplicates=data.merge_duplicates,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Names every stage and every score of one space on one data set.
+
+    chosen: the rate that a finished stage chose, by key; None while it is not finished. Under
+    `lr_policy: halving` a later stage tries only the rate that its task's single chose and the two
+    nearest to it, so it has its key once the single is finished (see `singles`). A repeat has a
+    seed of its own in every stage and in its score; the split and that rate stay the search's.
+    """
+
+    space: Space
+    data_digest: str
+    imagenet_digest: str | None = None
+    chosen: Callable[[str], float | None] | None = None
+
+    def stages(self, proposal: Proposal) -> tuple[StageSpec, ...]:
+        """The specifications of its stages in order; none for a baseline."""
+        specs: list[StageSpec] = []
+        seed = self._seed(proposal)
+        if proposal.chain[0] not in BASELINES:
+            for task in proposal.chain:
+                rates = rates_in(self.space.tasks[task].lr_range, proposal.window(task))
+                if specs and self.chosen and self.space.lr_policy == "halving":
+                    rates = near(rates, self.chosen(self._single(task).key()))
+                specs.append(self._stage(task, rates, specs[-1].key() if specs else None, seed))
+        return tuple(specs)
+
+    def singles(self, proposal: Proposal) -> tuple[StageSpec, ...]:
+        """What has to be finished before the keys of its stages are known."""
+        if proposal.chain[0] in BASELINES or self.space.lr_policy != "halving":
+            return ()
+        return tuple(self._single(task) for task in proposal.chain[1:])
+
+    def _single(self, task: str) -> StageSpec:
+        return self._stage(task, self.space.tasks[task].lr_range, None, self.space.seed)
+
+    def _seed(self, proposal: Proposal) -> int:
+        return self.space.seed + proposal.repeat
+
+    def downstream(self, proposal: Proposal) -> DownstreamSpec:
+        """The specification of its score; a baseline is the chain of its name."""
+        space, profile, stages = self.space, self.space.profile, self.stages(proposal)
+        task = space.downstream
+        training = self._training(
+            task.optimizer, task.weight_decay, profile.downstream_epochs, profile.downstream_batch,
+            LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy),
+        )  # fmt: skip
+        return DownstreamSpec(
+            training=training,
+            augment=space.data.augment,
+            label_fraction=profile.label_fraction,
+            class_balanced=task.class_balanced,
+            probes=task.probes,
+            data=data_spec(space),
+            data_digest=self.data_digest,
+            seed=self._seed(proposal),
+            version=task.version,
+            parent=stages[-1].key() if stages else None,
+            weights=self.imagenet_digest if proposal.chain == (IMAGENET,) else None,
+        )
+
+    def baselines(self) -> tuple[Proposal, ...]:
+        """Those that can be run: `imagenet` needs a weight file."""
+        names = BASELINES if self.imagenet_digest else (SCRATCH,)
+        return tuple(Proposal((name,)) for name in names)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this search this one: all that decides which results it asks for."""
+        space = asdict(self.space)
+        for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):
+            space.pop(elsewhere)
+        space["data"].pop("root")
+        return {"space": space, "data": self.data_digest, "imagenet": self.imagenet_digest}
+
+    def _stage(
+        self, name: str, rates: tuple[float, ...], parent: str | None, seed: int
+    ) -> StageSpec:
+        space, task = self.space, self.space.tasks[name]
+        training = self._training(
+            task.optimizer, task.weight_decay, space.profile.epochs, space.profile.batch,
+            LRPolicy(rates, space.profile.lr_epochs, space.lr_policy),
+        )  # fmt: skip
+        return StageSpec(
+            pretext=name,
+            params=task.params,
+            augment=space.data.augment,
+            training=training,
+            data=data_spec(space),
+            data_digest=self.data_digest,
+            seed=seed,
+            version=task.version,
+            parent=parent,
+        )
+
+    def _training(
+        self, optimizer: str, weight_decay: float, epochs: float, batch: int, lr: LRPolicy
+    ) -> Training:
+        profile = self.space.profile
+        assert profile.precision != "auto", "resolved by hardware.resolve"
+        return Training(
+            backbone=profile.backbone,
+            image_size=profile.image_size,
+            epochs=epochs,
+            global_batch=batch,
+            bn_groups=profile.bn_groups,
+            precision=profile.precision,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            warmup=profile.warmup,
+            lr=lr,
+        )
+
+
+def file_digest(path: str) -> str:
+    """sha256 of a weight file; UserError if it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UserError(
+            f"baselines.imagenet={path}: must be a file to read ({error.strerror}); try a "
+            "torchvision or timm ResNet as .safetensors or .pth, or null to leave the row out"
+        ) from None
+
+
+def backbone_bytes(name: str) -> int:
+    """What one backbone takes on disk, in float32; generous for one that is not listed."""
+    return MEGABYTES.get(name, 200) << 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one worker group, from image counts and a rate."""
+
+    stage: float
+    score: float
+
+
+def estimate(space: Space, images: int) -> Cost:
+    """A rough cost of one stage and one score; a pretext image costs about two labelled ones."""
+    profile = space.profile
+    ranges = [task.lr_range for task in space.tasks.values()]
+    trials = sum(_trials(space, rates, profile.lr_epochs) for rates in ranges) / len(ranges)
+    stage = images * (profile.epochs + trials) * 2
+    labelled = images * profile.label_fraction
+    trials = _trials(space, space.downstream.lr_range, profile.downstream_lr_epochs)
+    score = labelled * (profile.downstream_epochs + trials)
+    return Cost(stage / profile.images_per_second, score / profile.images_per_second)
+
+
+def _trials(space: Space, rates: tuple[float, ...], epochs: float) -> float:
+    """Epochs that the LR policy trains in all."""
+    return planned(LRPolicy(rates, epochs, space.lr_policy), 1000) / 1000 * epochs

@@ -1,0 +1,1 @@
+"""Ray: the connection, the engine (Tune), the broker, worker groups, time."""

@@ -1,0 +1,397 @@
+"""The broker: one actor between trials, which ask for a score, and worker groups, which lease jobs.
+
+A job is trained once, whoever asks and however often: by this search (one future a key), by another
+search on the same store (one lock a key), or by an earlier one (its manifest is there).
+
+It ends in a `Result` or in a `Fault`. After a fault it is tried again from its checkpoint, in
+another group if there is one; `attempts` without progress end the search and say nothing of the
+chain. A score that is not wanted any more is ended by its group, which leaves a checkpoint.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections import defaultdict, deque
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from search.chains.node import Proposal
+from search.chains.plan import Plan
+from search.cluster.leases import Attempts, Leased
+from search.cluster.time_ledger import Ledger
+from search.results.status import ChainState, Curve, Scored, Status
+from search.store.stage_store import StageStore
+from trainables.errors import MachineFault, StageFailed, Stopped
+from trainables.spec import DownstreamSpec, Runtime, StageSpec
+from trainables.workers.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
+
+LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
+IDLE_SECONDS = 30.0  # a group without work asks again
+LOCK_SECONDS = 1.0  # between looks at a stage that another search is training
+Spec: TypeAlias = StageSpec | DownstreamSpec
+Manifest: TypeAlias = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the broker adds to a specification to make a job of it."""
+
+    store: str
+    data_root: str | None
+    cache: str
+    weights: str | None
+    runtime: Runtime
+    attempts: int
+
+
+class ParentDamaged(Exception):
+    """The parent stage in the store was damaged and is set aside."""
+
+
+class Broker:
+    """Runs as a Ray actor with concurrent methods; itself knows nothing of Ray."""
+
+    def __init__(self, plan: Plan, settings: Settings) -> None:
+        self.store = StageStore(settings.store)
+        self.plan, self.settings = replace(plan, chosen=self.store.rate), settings
+        self.queue: deque[Job] = deque()
+        self.changed = asyncio.Condition()  # the queue has a job more, or the search ends
+        self.told = asyncio.Condition()  # a curve has grown, or a score is there
+        self.futures: dict[str, asyncio.Task[Manifest]] = {}
+        self.answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self.leases: dict[str, Leased] = {}
+        self.attempts: dict[str, Attempts] = defaultdict(Attempts)
+        self.states: dict[str, ChainState] = {}
+        self.curves: dict[str, Curve] = {}
+        self.scores: dict[str, asyncio.Task[Scored]] = {}
+        self.cancelled = set[str]()  # chains whose score is not wanted any more
+        self.leased = 0.0  # seconds of leases that are over
+        self.trained, self.reused = set[str](), set[str]()
+        self.number, self.stopping, self.fault = 0, False, ""
+        self.started = time.monotonic()
+        self.ledger = Ledger()
+        self.present: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.heard: dict[str, float] = {}  # when each group last said something
+        self.notices: list[str] = []
+
+    # -- asked by trials -------------------------------------------------------------------------
+
+    async def follow(self, proposal: Proposal, epochs: int) -> Curve | Scored:
+        """The chain's curve once it has more than so many epochs; else, in the end, its score.
+
+        Asked again after a lost trial it answers the same.
+        """
+        label = str(proposal)
+        if label not in self.scores:
+            self.scores[label] = asyncio.ensure_future(self.score(proposal))
+            self.scores[label].add_done_callback(lambda _: asyncio.ensure_future(self._tell()))
+        scoring = self.scores[label]
+        async with self.told:
+            await self.told.wait_for(lambda: scoring.done() or self._epochs(label) > epochs)
+        return await scoring if scoring.done() else self.curves[label]
+
+    def _epochs(self, label: str) -> int:
+        return len(self.curves[label].values) if label in self.curves else 0
+
+    async def _tell(self) -> None:
+        async with self.told:
+            self.told.notify_all()
+
+    async def cancel(self, proposal: Proposal, reason: str) -> None:
+        """The chain's score is not wanted any more: its group learns by its next heartbeat."""
+        label = str(proposal)
+        self.cancelled.add(label)
+        self.states[label] = ChainState("stopped", reason)
+        self._cancel_queued()
+
+    async def score(self, proposal: Proposal) -> Scored:
+        """Train what is missing of the chain and score it."""
+        label, nan = str(proposal), float("nan")
+        self.states[label] = ChainState("waiting")
+        try:
+            result = (await self._scored(proposal, label))["result"]
+        except Stopped:
+            return Scored(nan, self.states[label].reason or "interrupted", "ended")
+        except StageFailed as failed:
+            self.states[label] = ChainState("failed", str(failed))
+            return Scored(nan, str(failed), "failed")
+        except Exception as broken:
+            await self.end_search(_line(label, broken))
+            return Scored(nan, self.fault, "ended")
+        score, interval = result["balanced_accuracy"], (result["ci_low"], result["ci_high"])
+        if label not in self.cancelled:
+            self.states[label] = ChainState("done", "", score, interval)
+        return Scored(score)
+
+    async def _scored(self, proposal: Proposal, label: str) -> Manifest:
+        """The score's manifest, with all stages before it trained."""
+        while True:
+            try:
+                for spec in self.plan.singles(proposal):
+                    with suppress(StageFailed):  # then its whole range is tried
+                        await self._ensure(spec, label)
+                for stage in self.plan.stages(proposal):
+                    await self._ensure(stage, label)
+                return await self._ensure(self.plan.downstream(proposal), label)
+            except ParentDamaged:
+                continue  # it is trained again
+            except Stopped:
+                # If only a twin with this key was cancelled, resume its checkpoint.
+                if label in self.cancelled or self.stopping:
+                    raise
+
+    async def _ensure(self, spec: Spec, label: str) -> Manifest:
+        """The manifest of a finished job; waits for it, and starts it if nobody has."""
+        key = spec.key()
+        if key not in self.futures:
+            self.futures[key] = asyncio.ensure_future(self._obtain(key, spec, label))
+        return await asyncio.shield(self.futures[key])
+
+    async def _obtain(self, key: str, spec: Spec, label: str) -> Manifest:
+        while (manifest := self.store.manifest(key)) is None:
+            if self.stopping:
+                raise Stopped(label)
+            lock = self.store.lock(key)
+            if lock is None:
+                self.states[label] = ChainState("waiting", "another search trains it")
+                await asyncio.sleep(LOCK_SECONDS)
+                continue
+            with lock:
+                if (manifest := self.store.manifest(key)) is None:
+                    return await self._train(key, spec, label)
+        if isinstance(spec, StageSpec):
+            self.reused.add(key)
+        return manifest
+
+    async def _train(self, key: str, spec: Spec, label: str) -> Manifest:
+        settings = self.settings
+        job = Job(
+            key=key,
+            name=label,
+            spec=spec,
+            parent_dir=str(self.store.path(spec.parent)) if spec.parent else None,
+            out_dir=str(self.store.part(key)),
+            data_root=settings.data_root,
+            cache_dir=settings.cache,
+            runtime=settings.runtime,
+            weights=settings.weights if isinstance(spec, DownstreamSpec) and spec.weights else None,
+            store_id=self.store.token(),
+        )
+        self.answers[key] = asyncio.get_running_loop().create_future()
+        await self._enqueue(job)
+        result = await self.answers[key]
+        manifest = self._commit(key, spec, result)
+        if isinstance(spec, StageSpec):
+            self.trained.add(key)
+        return manifest
+
+    def _commit(self, key: str, spec: Spec, result: dict[str, Any]) -> Manifest:
+        manifest = {
+            "key": key,
+            "spec": asdict(spec),
+            "result": result,
+            "seconds": result["seconds"],
+            "device": result["device"],
+            "host": socket.gethostname(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "attempts": self.attempts[key].total,
+        }
+        return self.store.commit(key, manifest)
+
+    async def _enqueue(self, job: Job) -> None:
+        async with self.changed:
+            self.queue.append(job)
+            self.changed.notify_all()
+
+    # -- asked by worker groups ------------------------------------------------------------------
+
+    async def lease(self, group: str, nodes: Collection[str] = ()) -> Lease | str | None:
+        """The next job for this group; "stop" when the search is over, None to ask again.
+
+        nodes: where its workers run.
+        """
+        if group in self.leases:
+            await self._retry(self._release(group), "its worker group died")
+        self.ledger.asked(group, self._now())
+        self.heard[group] = self._now()
+        self.present[group].set()
+        async with self.changed:
+            try:
+                await asyncio.wait_for(
+                    self.changed.wait_for(lambda: self.stopping or self._next(group)), IDLE_SECONDS
+                )
+            except TimeoutError:
+                return None
+            job = self._next(group)
+            if self.stopping or job is None:
+                return "stop"
+            self.queue.remove(job)
+        return self._lease(job, group, nodes)
+
+    def _next(self, group: str) -> Job | None:
+        """The first job that met no fault in this group, or that met one in every group."""
+        for job in self.queue:
+            met = self.attempts[job.key].groups
+            if group not in met or met >= self.heard.keys():
+                return job
+        return None
+
+    def _lease(self, job: Job, group: str, nodes: Collection[str]) -> Lease:
+        self.attempts[job.key].begin()
+        self.number, now = self.number + 1, time.monotonic()
+        lease = Lease(self.number, job)
+        self.leases[group] = Leased(lease, group, nodes, now, now)
+        self.ledger.leased(group, self._now())
+        self.states[job.name] = ChainState("running")
+        return lease
+
+    async def heartbeat(self, group: str, number: int, progress: Heartbeat) -> bool:
+        """True if the group may end the job: it is not wanted any more, or not this group's."""
+        if (leased := self._current(group, number)) is None:
+            return True
+        job = leased.lease.job
+        leased.hear(progress, time.monotonic())
+        self.heard[group] = self._now()
+        self.attempts[job.key].progressed(progress.saved or 0)
+        if progress.phase == SAVING:
+            self.ledger.ended(group, self._now())
+        elif progress.step is not None:
+            self.ledger.began(group, self._now())
+        if len(progress.curve) > self._epochs(job.name):  # a later attempt repeats the first epochs
+            self.curves[job.name] = Curve(progress.curve, progress.epochs)
+            await self._tell()
+        return self._unwanted(job)
+
+    async def finish(self, group: str, number: int, answer: Answer) -> None:
+        """The group's job came to its end, or met a fault."""
+        if self._current(group, number) is None:
+            return
+        job = self._release(group)
+        if isinstance(answer, Result):
+            self._answer(job, answer)
+            return
+        self._keep_trace(job, answer)
+        self.attempts[job.key].groups.add(group)
+        await self._retry(job, answer.reason)
+
+    def end(self, group: str, number: int) -> None:
+        """The group has ended a job that is not wanted any more."""
+        if self._current(group, number) is not None:
+            self._cancel(self._release(group))
+
+    def _answer(self, job: Job, result: Result) -> None:
+        if result.failed:
+            self.answers[job.key].set_exception(StageFailed(result.failed))
+        else:
+            self.answers[job.key].set_result(result.values)
+
+    def _keep_trace(self, job: Job, fault: Fault) -> None:
+        log.warning("%s: %s\n%s", job.name, fault.reason, fault.trace)
+        with suppress(OSError):  # the disk may be the fault
+            (self.store.part(job.key) / "error.txt").write_text(fault.trace)
+
+    def _current(self, group: str, number: int) -> Leased | None:
+        leased = self.leases.get(group)
+        return leased if leased is not None and leased.lease.number == number else None
+
+    def _release(self, group: str) -> Job:
+        """The group's job, out of its hands."""
+        leased = self.leases.pop(group)
+        self.leased += time.monotonic() - leased.since
+        self.ledger.ended(group, self._now())
+        return leased.lease.job
+
+    def _unwanted(self, job: Job) -> bool:
+        """After an interrupt nothing is wanted: what is in work leaves a checkpoint."""
+        scored = isinstance(job.spec, DownstreamSpec)
+        return self.stopping or (scored and job.name in self.cancelled)
+
+    def _cancel(self, job: Job) -> None:
+        self.futures.pop(job.key, None)
+        self.answers[job.key].set_exception(Stopped(job.name))
+
+    def _cancel_queued(self) -> None:
+        for job in [job for job in self.queue if self._unwanted(job)]:
+            self.queue.remove(job)
+            self._cancel(job)
+
+    def _now(self) -> float:
+        return time.monotonic() - self.started
+
+    async def _retry(self, job: Job, reason: str) -> None:
+        """Queue a job again after a fault, unless its attempts without progress are used up."""
+        attempts, parent = self.attempts[job.key], job.spec.parent
+        if self._unwanted(job):
+            self._cancel(job)
+        elif parent and not self.store.recheck(parent):
+            for key in (parent, job.key):
+                self.futures.pop(key, None)
+            self.answers[job.key].set_exception(ParentDamaged(parent))
+        elif attempts.fruitless < self.settings.attempts:
+            self.notices.append(f"{job.name}: {reason}; attempt {attempts.total + 1} follows")
+            await self._enqueue(job)
+        else:
+            times = f"{attempts.fruitless} attempts without progress"
+            self.answers[job.key].set_exception(MachineFault(f"{reason} ({times})"))
+
+    # -- asked by the driver ---------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Take back leases whose group fell silent; runs for as long as the search does."""
+        while not self.stopping:
+            await asyncio.sleep(LEASE_SECONDS / 6)
+            now = time.monotonic()
+            for group, leased in list(self.leases.items()):
+                if now - leased.beat > LEASE_SECONDS:
+                    reason = f"its worker group was silent for {LEASE_SECONDS:.0f} s"
+                    await self._retry(self._release(group), reason)
+
+    async def nodes_died(self, nodes: Collection[str]) -> None:
+        """Take back the leases of groups with a worker on one of these nodes."""
+        for group, leased in list(self.leases.items()):
+            if set(leased.nodes) & set(nodes):
+                await self._retry(self._release(group), "a node of its worker group died")
+
+    async def end_search(self, fault: str) -> None:
+        """End the search for a fault that stays; the first one is the one that is said."""
+        self.fault = self.fault or fault
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Groups end, those at work soon, leaving checkpoints."""
+        async with self.changed:
+            self.stopping = True
+            self._cancel_queued()
+            self.changed.notify_all()
+
+    async def came(self, group: str) -> None:
+        """Return once the group has come up and asked for work."""
+        await self.present[group].wait()
+
+    def status(self) -> Status:
+        now = time.monotonic()
+        return Status(
+            elapsed=self._now(),
+            leased=self.leased + sum(now - leased.since for leased in self.leases.values()),
+            trained=frozenset(self.trained),
+            reused=frozenset(self.reused),
+            chains=dict(self.states),
+            groups=tuple(leased.state() for leased in self.leases.values()),
+            heard=dict(self.heard),
+            ledger=self.ledger.entries(self._now()),
+            notices=(*self.store.damaged.values(), *self.notices),
+            fault=self.fault,
+        )
+
+
+def _line(label: str, broken: Exception) -> str:
+    """One line for a fault; the trace goes to the log."""
+    if not isinstance(broken, MachineFault | ValueError):
+        log.warning("%s", label, exc_info=broken)
+    first = (str(broken) or type(broken).__name__).splitlines()[0]
+    return f"{label}: {first}"

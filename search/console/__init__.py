@@ -1,0 +1,1 @@
+"""The terminal: the dry run, the live view, how the command ends."""

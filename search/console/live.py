@@ -1,0 +1,192 @@
+"""The search as it runs: a tree of chains in a terminal, plain lines anywhere else.
+
+    with LiveView(console, chains) as view:
+        view.update(progress)       # as often as there is news
+
+Plain lines come only when something changed, and a group's progress at most every 15 seconds:
+
+    [ 1:23] moco: training 40% 812 img/s, 0:42 left
+    [ 2:05] moco: 42.10 (38.9-45.2)
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+from rich.tree import Tree
+
+from search.chains.chain import BASELINES
+from search.console.printable import line
+from search.results.status import ChainState, GroupState, Progress, State
+
+EVERY = 15.0  # seconds between two plain progress lines of one group
+NOTICES = 3  # shown at a time
+MAX_CHAINS = 40  # beyond that, the tree keeps what is active and the best
+STATES: dict[State, tuple[str, str]] = {
+    "running": ("▶", "cyan"),
+    "waiting": ("…", "cyan"),
+    "done": ("✓", "green"),
+    "stopped": ("■", "yellow"),
+    "failed": ("✗", "red"),
+    "pruned": ("–", "dim"),
+    "planned": ("·", "dim"),
+}
+SETTLED = ("done", "stopped", "failed", "pruned")
+
+
+class LiveView:
+    """A context manager around a search; the clock is a parameter for the tests."""
+
+    def __init__(
+        self,
+        console: Console,
+        chains: Iterable[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.console, self.clock = console, clock
+        self.chains = [*chains, *BASELINES]
+        self._live: Live | None = None
+        self._said: dict[str, str] = {}  # chain -> its last state
+        self._noticed = set[str]()
+        self._progress: dict[str, tuple[float, str]] = {}  # group -> when, what it was at
+
+    def __enter__(self) -> "LiveView":
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, progress: Progress) -> None:
+        if self._live is not None:
+            self._live.update(picture(progress, self.chains))
+            return
+        elapsed = clock_text(progress.elapsed)
+        for said in (*self._changed(progress), *self._moved(progress)):
+            self.console.print(line(f"[{elapsed:>5}] {said}"))
+
+    def _changed(self, progress: Progress) -> Iterator[str]:
+        """A line for a new notice, and for every chain that was settled since the last call."""
+        for notice in progress.notices:
+            if notice not in self._noticed:
+                self._noticed.add(notice)
+                yield notice
+        for chain, entry in progress.chains.items():
+            if entry.state in SETTLED and self._said.get(chain) != entry.state:
+                yield f"{chain}: {outcome(entry)}"
+            self._said[chain] = entry.state
+
+    def _moved(self, progress: Progress) -> Iterator[str]:
+        """A line for every group that is at something new, or due again and further."""
+        now = self.clock()
+        for group in progress.groups:
+            said = at_work(group)
+            since, last = self._progress.get(group.group, (-EVERY, ""))
+            if now - since >= EVERY and said != last:
+                self._progress[group.group] = (now, said)
+                yield said
+
+
+def picture(progress: Progress, chains: list[str]) -> RenderableType:
+    """The header, the tree of chains, a line a worker group."""
+    parts: list[RenderableType] = [line(header(progress), "bold"), tree(progress, chains)]
+    parts += [line(f"  {notice}") for notice in progress.notices[-NOTICES:]]
+    parts += [line(f"  {at_work(group)}") for group in progress.groups]
+    return Group(*parts)
+
+
+def header(progress: Progress) -> str:
+    """`[ 1:23] 4 of 16 done, 3 stages trained, 1 reused, 5:10 left`"""
+    said = [f"{progress.done} of {progress.total} done"] if progress.total else []
+    said.append(f"{progress.stages_trained} stages trained")
+    if progress.stages_reused:
+        said.append(f"{progress.stages_reused} reused")
+    if progress.eta is not None:
+        said.append(f"about {clock_text(progress.eta)} left")
+    return f"[{clock_text(progress.elapsed):>5}] {', '.join(said)}"
+
+
+def tree(progress: Progress, chains: list[str]) -> Tree:
+    """Every chain below its prefix, with its state; the best one marked."""
+    entries = progress.chains
+    root = Tree(_node("scratch", entries), guide_style="dim")
+    if "imagenet" in entries:
+        root.add(_node("imagenet", entries))
+    branches: dict[str, Tree] = {"": root}
+    best = _best(entries)
+    for chain in _shown(entries, chains):
+        branch = branches.get(chain.rpartition(">")[0], root)
+        branches[chain] = branch.add(_node(chain, entries, chain == best))
+    return root
+
+
+def outcome(entry: ChainState) -> str:
+    """`42.10 (38.9-45.2)`, or the state with its reason."""
+    if entry.score is not None:
+        low_high = entry.interval
+        interval = f" ({low_high[0]:.1f}-{low_high[1]:.1f})" if low_high else ""
+        return f"{entry.score:.2f}{interval}"
+    return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
+
+
+def at_work(group: GroupState) -> str:
+    """`odc>moco: training 40% 812 img/s, 0:42 left`"""
+    phase = group.phase or "starting"
+    if group.kind == "downstream" and phase == "training":
+        phase = "fine-tuning"
+    said = f"{group.chain}: {phase}"
+    if group.steps and group.step is not None:
+        said += f" {100 * group.step / group.steps:.0f}%"
+    if group.images_per_second:
+        said += f" {group.images_per_second:.0f} img/s"
+    if group.eta is not None:
+        said += f", {clock_text(group.eta)} left"
+    return said
+
+
+def clock_text(seconds: float) -> str:
+    """`1:23`, `1:02:05`."""
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> Text:
+    entry = entries.get(chain, ChainState())
+    mark, style = STATES[entry.state]
+    text = f"{mark} {chain.rpartition('>')[2]}"
+    if entry.state in SETTLED:
+        text += f"  {outcome(entry)}"
+    elif entry.state != "planned":
+        text += f"  {entry.state}"
+    return line(f"{text}  ★" if best else text, f"bold {style}" if best else style)
+
+
+def _best(entries: Mapping[str, ChainState]) -> str | None:
+    scored = {
+        chain: entry.score
+        for chain, entry in entries.items()
+        if chain.partition("#")[0] not in BASELINES and entry.score is not None
+    }
+    return max(scored, key=lambda chain: scored[chain]) if scored else None
+
+
+def _shown(entries: Mapping[str, ChainState], chains: list[str]) -> list[str]:
+    """All chains while they fit on a screen; else those that are more than planned or pruned."""
+    windowed = [chain for chain in entries if chain not in chains]  # odc[low]>moco
+    own = [chain for chain in (*chains, *windowed) if chain not in BASELINES]
+    if len(own) <= MAX_CHAINS:
+        return own
+    states = {chain: entries.get(chain, ChainState()).state for chain in own}
+    return [chain for chain in own if states[chain] not in ("planned", "pruned")]

@@ -1,0 +1,211 @@
+"""Learning-rate ranges, the winner's confusions and fine-tuning as pictures."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from search.chains.chain import BASELINES, name
+from search.report import stored
+from search.report.figures import style
+from search.report.figures.forest import TITLES, shown
+from search.report.stored import Predictions, Store
+from search.report.table import Row, Table
+from trainables.downstream.metrics import confusion
+
+FINE_TUNING = "fine-tuning"
+
+
+def lr_ranges(table: Table, store: Store) -> Figure | None:
+    """Score against learning rate: a panel a task and one for fine-tuning, a line a stage."""
+    panels = _lr_panels(table, store)
+    if not panels:
+        return None
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(style.WIDTH, 2.7 * lines + 0.5))
+    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axes, (title, choices) in zip(grid, panels.items(), strict=False):
+        _lr_panel(axes, title, choices.values())
+    for axes in grid[len(panels) :]:
+        axes.axis("off")
+    _lr_legend(figure)
+    return figure
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One stage's trials. mine: it led to the winner. edge: its rate is on its range's edge."""
+
+    trials: list[dict[str, Any]]
+    rate: float
+    edge: bool
+    mine: bool
+
+
+def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
+    """Task -> key of a stage -> its choice; the winner's drawn last."""
+    found: dict[str, dict[str, Choice]] = {}
+    for row in reversed(shown(table)):
+        lineage = stored.lineage(store, row.stage_key)
+        for task, key, rate in zip(row.tasks, lineage, row.lrs.split(", "), strict=False):
+            _add(found, store, task, key, rate, row == table.best)
+    for row in reversed(shown(table)):
+        mine, rate = row == table.best, row.downstream_lr
+        _add(found, store, FINE_TUNING, row.downstream_key, rate, mine)
+    return found
+
+
+def _add(
+    found: dict[str, dict[str, Choice]],
+    store: Store,
+    title: str,
+    key: str | None,
+    rate: str,
+    mine: bool,
+) -> None:
+    if key and (trials := stored.history(store, key)["lr_range"]):
+        panel = found.setdefault(title, {})
+        before = panel.pop(key, None)
+        mine = mine or (before is not None and before.mine)
+        panel[key] = Choice(trials, stored.result(store, key)["lr"], rate.endswith("*"), mine)
+
+
+def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice]) -> None:
+    rates: set[float] = set()
+    for choice in choices:
+        rates |= {trial["lr"] for trial in choice.trials}
+        _lr_line(axes, choice)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(rates)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    unit = "balanced accuracy, %" if title == FINE_TUNING else "the task's score"
+    axes.set(xlabel="learning rate", ylabel=unit)
+    axes.set_title(title, parse_math=False)
+    axes.margins(x=0.08, y=0.15)
+
+
+def _lr_line(axes: Axes, choice: Choice) -> None:
+    """Through the last score of every rate; hollow where the rate was left behind before."""
+    colour = style.WINNER if choice.mine else style.BLUE
+    front, alpha = (4, 1.0) if choice.mine else (2, 0.4)
+    last = {trial["lr"]: [*trial["scores"].values()][-1] for trial in choice.trials}
+    good = {rate: score for rate, score in last.items() if score is not None}
+    axes.plot([*good], [*good.values()], color=colour, alpha=alpha, linewidth=1.5, zorder=front)
+    longest = max(trial["steps"] for trial in choice.trials)
+    for trial in choice.trials:
+        rate = trial["lr"]
+        if rate not in good:
+            axes.plot(
+                [rate], [0.04], "x", color=style.MUTED, zorder=3,
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+        elif rate == choice.rate:
+            axes.plot(
+                [rate], [good[rate]], "^" if choice.edge else "o", color=colour, alpha=alpha,
+                markersize=8, zorder=front, markeredgecolor="white", markeredgewidth=0.8,
+            )  # fmt: skip
+        elif trial["steps"] < longest:
+            axes.plot(
+                [rate], [good[rate]], "o", color=colour, alpha=alpha, markersize=4.5, zorder=front,
+                markerfacecolor="white",
+            )  # fmt: skip
+
+
+def _lr_legend(figure: Figure) -> None:
+    def mark(marker: str, colour: str, label: str, **more: Any) -> Line2D:
+        return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label, **more)
+
+    figure.legend(
+        handles=[
+            mark("o", style.BLUE, "chosen rate"),
+            mark("^", style.BLUE, "on the edge of its range"),
+            mark("o", style.BLUE, "left behind on the way", markerfacecolor="white"),
+            mark("x", style.MUTED, "diverged"),
+            Line2D([], [], color=style.WINNER, label="on the best chain"),
+        ],
+        loc="outside lower center", ncols=5, fontsize=8.5,
+    )  # fmt: skip
+
+
+def confusions(said: Predictions) -> Figure:
+    """Rows are the truth: share of the row by colour and in %, counts below."""
+    counts = confusion(said.labels, said.predicted, len(said.classes))
+    totals = counts.sum(1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    size = len(said.classes)
+    figure = Figure(figsize=(style.WIDTH, min(max(0.52 * size + 1.2, 3.2), style.WIDTH)))
+    axes = figure.subplots()
+    colours, norm = style.score_colours(), Normalize(0, 1)
+    axes.imshow(shares, cmap=colours, norm=norm, aspect="auto")
+    for row, column in np.ndindex(size, size):
+        if counts[row, column] or row == column:
+            axes.text(
+                column, row, f"{100 * shares[row, column]:.0f} %\n{counts[row, column]}",
+                ha="center", va="center", fontsize=8.5 if size <= 12 else 6,
+                color=style.ink_on(colours, norm, shares[row, column]),
+                fontweight="bold" if row == column else "normal",
+            )  # fmt: skip
+    _confusion_axes(axes, said.classes, totals.ravel().tolist())
+    return figure
+
+
+def _confusion_axes(axes: Axes, classes: list[str], totals: list[int]) -> None:
+    places = range(len(classes))
+    axes.set_xticks(places, classes, parse_math=False)
+    names = [f"{one}  (n={n})" for one, n in zip(classes, totals, strict=True)]
+    axes.set_yticks(places, names, parse_math=False)
+    axes.tick_params(length=0, labelcolor=style.INK)
+    axes.set(xlabel="predicted", ylabel="truth")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def finetuning(table: Table, store: Store) -> Figure | None:
+    """Loss and validation accuracy per epoch: the winner and the baselines before the rest."""
+    drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in shown(table)]
+    drawn = [(row, epochs) for row, epochs in drawn if epochs]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(style.WIDTH, 3.6))
+    loss, accuracy = figure.subplots(1, 2)
+    for row, epochs in reversed(drawn):
+        _epochs(loss, row, table, epochs, "loss")
+        _epochs(accuracy, row, table, epochs, "balanced_accuracy")
+    loss.set_title("training loss")
+    accuracy.set_title("validation balanced accuracy, %")
+    for axes in (loss, accuracy):
+        axes.set_xlabel("epoch of fine-tuning")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, labels = accuracy.get_legend_handles_labels()
+    unique = dict(zip(reversed(labels), reversed(handles), strict=True))
+    figure.legend(unique.values(), unique, loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def _epochs(axes: Axes, row: Row, table: Table, epochs: list[dict[str, Any]], column: str) -> None:
+    points = [(one["epoch"], one[column]) for one in epochs if column in one]
+    if not points:
+        return
+    colour, width, line, label = style.FAINT, 1.0, "-", "other chains"
+    if row == table.best:
+        colour, width, label = style.WINNER, 2.6, name(row.tasks)
+    elif row.chain in BASELINES:
+        line = "--" if row.chain == BASELINES[0] else ":"
+        colour, width, label = style.INK, 1.8, TITLES[row.chain]
+    marker = "o" if len(points) == 1 else ""
+    axes.plot(
+        *zip(*points, strict=True),
+        color=colour,
+        linewidth=width,
+        label=label,
+        ls=line,
+        marker=marker,
+    )

@@ -1,0 +1,43 @@
+"""Every figure of the report, as PNG files.
+
+    draw(table, store, out / "report")   -> {"tree": out/report/tree.png, ...}
+
+A figure is left out when there is nothing to draw. Importing this costs matplotlib's second.
+"""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from search.report import stored
+from search.report.figures import curves, forest, pretext, regret, style, tree
+from search.report.statistics.course import course
+from search.report.stored import Store
+from search.report.table import Table
+
+
+def draw(table: Table, store: Store, folder: Path) -> dict[str, Path]:
+    """Draw and write; name -> file, in the order of the page."""
+    steps = course(table, store)
+    with matplotlib.rc_context(style.RC):
+        figures = {
+            "tree": tree.draw(table),
+            "intervals": forest.draw(table) if table.scored else None,
+            "regret": regret.draw(steps) if len(steps) > 1 else None,
+            "confusion": _confusion(table, store),
+            "finetuning": curves.finetuning(table, store),
+            "lr_ranges": curves.lr_ranges(table, store),
+            "pretext": pretext.confusions(table, store),
+        }
+        return {name: _write(f, folder / f"{name}.png") for name, f in figures.items() if f}
+
+
+def _confusion(table: Table, store: Store) -> Figure | None:
+    shown = stored.predictions(store, table.best.downstream_key, "val") if table.best else None
+    return curves.confusions(shown) if shown else None
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=style.DPI, metadata={"Software": None})
+    return path

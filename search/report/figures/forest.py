@@ -1,0 +1,109 @@
+"""The forest plot: every chain with its interval and whether it can be told from the winner."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from search.report.figures import style
+from search.report.table import Row, Table, chance, number
+
+MAX_ROWS = 40  # of a figure with a line a chain: the best ones
+P_COLUMN = 38  # points right of the score
+TITLES = {"scratch": "scratch", "imagenet": "ImageNet"}
+
+
+def shown(table: Table) -> list[Row]:
+    """The best chains and every baseline, best first."""
+    chains = [row for row in table.scored if not row.is_baseline][:MAX_ROWS]
+    return [row for row in table.scored if row.is_baseline or row in chains]
+
+
+def draw(table: Table) -> Figure:
+    """The best chains, the baselines in their place and as lines."""
+    rows = shown(table)
+    height = 0.32 if len(rows) <= 20 else 0.27
+    figure = Figure(figsize=(style.WIDTH, height * len(rows) + 1.7))
+    axes = figure.subplots()
+    for y, row in enumerate(rows):
+        _interval(axes, y, row, row == table.best)
+        _beside(axes, y, row, row == table.best)
+    for row in rows:
+        if row.is_baseline:
+            place = row.balanced_accuracy or 0
+            axes.axvline(place, color=style.MUTED, linewidth=1, dashes=(4, 3), zorder=1)
+    axes.set(
+        yticks=range(len(rows)), yticklabels=[_named(row) for row in rows],
+        ylim=(len(rows) - 0.4, -0.6), xlabel="balanced accuracy on validation, %, 95 % interval",
+    )  # fmt: skip
+    axes.tick_params("y", length=0, labelsize=9.5, labelcolor=style.INK)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    left_out = len(table.scored) - len(rows)
+    if left_out:
+        axes.set_title(f"{left_out} lower chains left out", fontweight="normal", fontsize=9)
+    _head(axes, "score", 0)
+    _head(axes, "p", P_COLUMN)
+    figure.legend(handles=_keys(rows), loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def _named(row: Row) -> str:
+    if row.is_baseline:
+        return f"{TITLES[row.chain]}  (baseline)"
+    return f"{row.chain}  {row.label}".rstrip()
+
+
+def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
+    """Full: could be the winner's equal; hollow: significantly different from it."""
+    colour = style.WINNER if best else style.MUTED if row.is_baseline else style.BLUE
+    assert row.balanced_accuracy is not None
+    if row.ci_low is not None and row.ci_high is not None:
+        axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, alpha=0.75)
+    if row.repeat_keys:
+        seeds = row.seed_scores
+        axes.plot(seeds, [y] * len(seeds), "|", color=colour, markersize=9, markeredgewidth=1.3)
+    axes.plot(
+        [row.balanced_accuracy], [y], "D" if row.is_baseline else "o", color=colour,
+        markersize=8 if best else 6.5, markerfacecolor="white" if row.tied is False else colour,
+        markeredgewidth=1.6, zorder=4,
+    )  # fmt: skip
+
+
+def _beside(axes: Axes, y: int, row: Row, best: bool) -> None:
+    """The numbers right of the axes: the score and how sure its difference to the winner is."""
+    p_value = "winner" if best else chance(row.p_value)
+    for column, text in ((0, number(row.balanced_accuracy)), (P_COLUMN, p_value)):
+        axes.annotate(
+            text, (1.0, y), (6 + column, 0), va="center", fontsize=9, annotation_clip=False,
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+        )  # fmt: skip
+
+
+def _head(axes: Axes, text: str, column: int) -> None:
+    axes.annotate(
+        text, (1.0, 1.0), (6 + column, 3), xycoords="axes fraction", textcoords="offset points",
+        fontsize=9, color=style.MUTED, annotation_clip=False,
+    )  # fmt: skip
+
+
+def _keys(rows: list[Row]) -> list[Line2D]:
+    """What the marks mean; only of marks that occur."""
+
+    def mark(marker: str, colour: str, label: str, full: bool = True) -> Line2D:
+        return Line2D(
+            [], [], marker=marker, color=colour, linewidth=2, label=label, markeredgewidth=1.6,
+            markerfacecolor=colour if full else "white",
+        )  # fmt: skip
+
+    chains = [row for row in rows if not row.is_baseline]
+    keys = [mark("o", style.WINNER, "winner")]
+    if any(row.tied for row in chains[1:]):
+        keys.append(mark("o", style.BLUE, "tied with the winner"))
+    if any(row.tied is False for row in chains):
+        keys.append(mark("o", style.BLUE, "significantly below the winner", full=False))
+    if any(row.repeat_keys for row in rows):
+        seed = Line2D([], [], marker="|", color=style.BLUE, linewidth=0, label="one seed")
+        keys.append(seed)
+    if len(chains) < len(rows):
+        keys.append(mark("D", style.MUTED, "baseline (hollow: significantly different)"))
+    return keys

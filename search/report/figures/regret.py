@@ -1,0 +1,71 @@
+"""How soon the best chain was found, as a picture: what was still missing against the cost."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from search.report.figures import style
+from search.report.statistics.course import Step
+
+HOUR, MINUTE = 3600, 60
+MANY = 150  # chains; above that their dots are small
+
+
+def draw(steps: Sequence[Step]) -> Figure:
+    """Against stages; also against time where the store knows it."""
+    timed = [step.seconds for step in steps if step.seconds is not None]
+    figure = Figure(figsize=(style.WIDTH, 4.0))
+    panels = figure.subplots(1, 2, sharey=True) if len(timed) == len(steps) else [figure.subplots()]
+    _against(panels[0], steps, [step.stages for step in steps], "stages trained")
+    if _found(steps).stages_alone != _found(steps).stages:
+        _alone(panels[0], steps)
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylabel("points below the best chain")
+    if len(timed) == len(steps):
+        unit, name = (HOUR, "hours") if timed[-1] > 2 * HOUR else (MINUTE, "minutes")
+        _against(
+            panels[1],
+            steps,
+            [one / unit for one in timed],
+            f"worker {name} of training and scoring",
+        )
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def _found(steps: Sequence[Step]) -> Step:
+    """With the winner known."""
+    return min(steps, key=lambda step: step.regret)
+
+
+def _against(axes: Axes, steps: Sequence[Step], cost: Sequence[float], name: str) -> None:
+    regret = [step.regret for step in steps]
+    axes.plot(
+        cost, [step.missing for step in steps], "o", color=style.PALE, zorder=2,
+        markersize=5 if len(steps) <= MANY else 2.5,
+        label="a chain, when it was scored",
+    )  # fmt: skip
+    axes.step(
+        cost, regret, where="post", color=style.BLUE, linewidth=2.2, zorder=3,
+        label="the best chain so far",
+    )  # fmt: skip
+    found = regret.index(min(regret))
+    axes.plot(
+        [cost[found]], [regret[found]], "o", color=style.WINNER, markersize=9, zorder=5,
+        label="the winner", clip_on=False,
+    )  # fmt: skip
+    axes.set(xlabel=name, xlim=(0, cost[-1] * 1.03))
+    axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # the line at zero in full
+
+
+def _alone(axes: Axes, steps: Sequence[Step]) -> None:
+    """The same chains, each trained by itself, as far as the axes go."""
+    end = axes.get_xlim()
+    axes.step(
+        [step.stages_alone for step in steps], [step.regret for step in steps], where="post",
+        color=style.MUTED, linewidth=1.2, linestyle="--", zorder=1, label="without shared prefixes",
+    )  # fmt: skip
+    axes.set_xlim(end)

@@ -1,0 +1,179 @@
+"""The chain tree as a picture: every chain a path from the root, coloured by its score.
+
+A node is a chain; its text is the last task and the chain's score. The best branch is on top.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+
+from search.chains.chain import IMAGENET, SCRATCH, Chain, name, prefixes
+from search.report.figures import style
+from search.report.table import Row, Table, number
+
+MAX_LEAVES = 60  # beyond that, pruned chains are left out of the picture
+BEST = 30  # chains that are drawn where that is not enough
+LINE = 0.5  # inches a leaf
+COLUMNS = 5  # that fit into the width of the other figures with the longest task's name
+HALF_WIDTH = 0.36  # of a node, in columns
+
+
+@dataclass
+class Node:
+    """A chain with the chains that extend it."""
+
+    chain: Chain
+    row: Row | None
+    children: list["Node"] = field(default_factory=list)
+    y: float = 0.0
+
+    @property
+    def best(self) -> float:
+        """The highest score below and including this node."""
+        own = self.row.balanced_accuracy if self.row else None
+        scores = [-1.0 if own is None else own, *(child.best for child in self.children)]
+        return max(scores)
+
+    @property
+    def leaves(self) -> int:
+        return sum(child.leaves for child in self.children) or 1
+
+
+def draw(table: Table) -> Figure:
+    """The whole tree; without the pruned chains where there are too many to read."""
+    root, left_out = build(table.rows, table), ""
+    if root.leaves > MAX_LEAVES:
+        root = build((row for row in table.rows if row.status != "pruned"), table)
+        left_out = "chains that were pruned are left out"
+    if root.leaves > MAX_LEAVES:
+        root = build(table.scored[:BEST], table)
+        left_out = f"only the best {BEST} chains are shown, and what leads to them"
+    _place(root, 0.0)
+    depth = max((len(row.tasks) for row in table.rows), default=1)
+    width = style.WIDTH * max(1.0, (depth + 1) / COLUMNS)
+    figure = Figure(figsize=(width, max(root.leaves * LINE + 1.4, 3.0)))
+    axes = figure.subplots()
+    colours, norm = _colouring(table)
+    winner = table.best.tasks if table.best else ()
+    _draw_edges(axes, root, winner)
+    _draw_nodes(axes, root, winner, colours, norm)
+    _draw_imagenet(axes, table, root.leaves, colours, norm)
+    _frame(axes, root.leaves, depth, left_out)
+    bar = figure.colorbar(
+        ScalarMappable(norm, colours), ax=axes, orientation="horizontal", shrink=0.4, aspect=40,
+        pad=0.02,
+    )  # fmt: skip
+    bar.set_label("balanced accuracy on validation, %")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def build(shown: Iterable[Row], table: Table) -> Node:
+    """The prefix tree of the rows' chains, scratch at its root, best branch first."""
+    known = {row.chain: row for row in table.rows}
+    nodes: dict[Chain, Node] = {(): Node((), known.get(SCRATCH))}
+    rows = [row for row in shown if not row.is_baseline]
+    for row in sorted(rows, key=lambda row: row.length):
+        for prefix in prefixes(row.tasks):
+            if prefix not in nodes:
+                nodes[prefix] = Node(prefix, known.get(name(prefix)))
+                nodes[prefix[:-1]].children.append(nodes[prefix])
+    for node in nodes.values():
+        node.children.sort(key=lambda child: -child.best)
+    return nodes[()]
+
+
+def _place(node: Node, top: float) -> float:
+    """Leaves one below the other, a parent level with its first child. Returns the next line."""
+    node.y = top
+    for child in node.children:
+        top = _place(child, top)
+    return top if node.children else top + 1
+
+
+def _colouring(table: Table) -> tuple[Colormap, Normalize]:
+    """The scale spans the chains; a baseline below them must not use it up."""
+    chains = [row for row in table.scored if not row.is_baseline] or list(table.scored)
+    scores = [row.balanced_accuracy for row in chains if row.balanced_accuracy is not None]
+    low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
+    return style.score_colours(), Normalize(low, max(high, low + 1), clip=True)
+
+
+def _draw_edges(axes: Axes, node: Node, winner: Chain) -> None:
+    for child in node.children:
+        on_path = winner[: len(child.chain)] == child.chain
+        x = np.array([len(node.chain) + HALF_WIDTH, 0.0, 0.0, len(child.chain) - HALF_WIDTH])
+        x[1] = x[2] = (x[0] + x[3]) / 2
+        axes.plot(
+            x, [node.y, node.y, child.y, child.y],
+            color=style.WINNER if on_path else style.FAINT,
+            linewidth=2.6 if on_path else 1.1,
+            linestyle=":" if _untried(child) else "-",
+            zorder=2 if on_path else 1,
+            solid_capstyle="round",
+        )  # fmt: skip
+        _draw_edges(axes, child, winner)
+
+
+def _untried(node: Node) -> bool:
+    return node.row is None or (node.row.balanced_accuracy is None and node.best < 0)
+
+
+def _draw_nodes(axes: Axes, node: Node, winner: Chain, colours: Colormap, norm: Normalize) -> None:
+    bold = bool(winner) and winner[: len(node.chain)] == node.chain
+    title = node.chain[-1] if node.chain else SCRATCH
+    _box(axes, (len(node.chain), node.y), title, node.row, bold, colours, norm)
+    for child in node.children:
+        _draw_nodes(axes, child, winner, colours, norm)
+
+
+def _draw_imagenet(
+    axes: Axes, table: Table, leaves: int, colours: Colormap, norm: Normalize
+) -> None:
+    row = table.row(IMAGENET)
+    if row:
+        _box(axes, (0, max(leaves - 1, 1)), "ImageNet", row, False, colours, norm)
+
+
+def _box(
+    axes: Axes,
+    at: tuple[float, float],
+    title: str,
+    row: Row | None,
+    bold: bool,
+    colours: Colormap,
+    norm: Normalize,
+) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    score = row.balanced_accuracy if row else None
+    fill = "white" if score is None else colours(norm(score))
+    ink = style.MUTED if score is None else style.ink_on(colours, norm, score)
+    edge = style.WINNER if bold else style.FAINT
+    axes.add_patch(
+        FancyBboxPatch(
+            (at[0] - HALF_WIDTH, at[1] - 0.36), 2 * HALF_WIDTH, 0.72,
+            boxstyle="round,pad=0,rounding_size=0.08", facecolor=fill, edgecolor=edge,
+            linewidth=2.2 if bold else 0.8, linestyle="--" if score is None else "-", zorder=3,
+        )
+    )  # fmt: skip
+    below = number(score) if score is not None else row.status if row else "not tried"
+    axes.text(
+        *at, f"{title}\n{below}", ha="center", va="center", color=ink, fontsize=8.5, zorder=4,
+        fontweight="bold" if bold else "normal", linespacing=1.15, parse_math=False,
+    )  # fmt: skip
+
+
+def _frame(axes: Axes, leaves: int, depth: int, left_out: str) -> None:
+    axes.set(xlim=(-0.45, depth + 0.45), ylim=(max(leaves, 2) - 0.4, -0.95))
+    for column in range(depth + 1):
+        text = f"stage {column}" if column else "start"
+        axes.text(column, -0.75, text, ha="center", color=style.MUTED, fontsize=9)
+    if left_out:
+        axes.set_title(left_out, fontweight="normal", fontsize=9)
+    axes.axis("off")

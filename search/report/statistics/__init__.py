@@ -1,0 +1,1 @@
+"""Intervals, comparisons, factors: numbers of the report."""

@@ -1,0 +1,1 @@
+"""What to train next of all that is known."""

@@ -1,0 +1,276 @@
+"""The stage store: key -> directory. It is the truth about what was trained; trackers mirror it.
+
+    store = StageStore("runs/store")
+    if lock := store.lock(key):             # None: another search trains this stage just now
+        with lock:
+            train(out_dir=store.part(key))  # kept when interrupted, with its checkpoint
+            store.commit(key, {"spec": asdict(spec), ...})  # manifest last, then one rename
+
+    ROOT/STORE.json            format of everything inside, and the store's own id
+    ROOT/KEY/manifest.json     a finished stage: the directory has its name only once complete
+    ROOT/KEY.part/             work in progress, or what an interrupted stage left
+    ROOT/.locks/KEY            flock of whoever trains it; the kernel lets go on SIGKILL
+    ROOT/.damaged/KEY-TIME/    a stage that was not as committed: set aside and trained again
+    ROOT/.trash/               on its way out
+
+A process compares all files of a stage with their digests when it first reads the stage.
+
+ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd), optionally file://.
+By hand: python -m search.store list|verify|prune --store ROOT
+"""
+
+import errno
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from search.store import sealing
+from search.store.sealing import MANIFEST, Damaged
+from trainables.durable import TEMPORARY, kernel_lock, sync, write_json
+from trainables.errors import UserError
+from trainables.spec import FORMAT
+from trainables.storage import CHECKPOINT, STAMP
+
+log = logging.getLogger(__name__)
+PART = ".part"
+
+
+class StageStore:
+    """Finished stages by key, work in progress beside them. Safe against SIGKILL and rivals."""
+
+    def __init__(self, root: str | Path) -> None:
+        place = str(root).removeprefix("file://")
+        if "://" in place:
+            raise UserError(
+                f"store={root}: must be a folder on a local or shared disk, as stages are trained "
+                "in place; try mounting the bucket and giving its path"
+            )
+        self.root = Path(place).absolute()
+        self._locks, self._trash = self.root / ".locks", self.root / ".trash"
+        self._aside = self.root / ".damaged"
+        self._rates: dict[str, float | None] = {}
+        self._sound = set[str]()  # keys whose files this process has compared with their digests
+        self.damaged: dict[str, str] = {}  # key -> what was found, one line for people
+        try:
+            for folder in (self._locks, self._trash):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._stamp = self._stamped()
+        except OSError as error:
+            raise UserError(
+                f"store={self.root}: must be a folder to write to ({error.strerror}); "
+                "try another store="
+            ) from None
+
+    def token(self) -> str:
+        """What `storage.store_id` reads on every machine that sees this store."""
+        return str(self._stamp["id"])
+
+    def keys(self) -> list[str]:
+        """Finished stages, sorted; one directory listing, no manifest is read."""
+        with os.scandir(self.root) as entries:
+            names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+        return sorted(name for name in names if not name.endswith(PART))
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """What is known of a finished stage; None unless it is finished and as it was committed.
+
+        A damaged stage is set aside, remembered in `damaged` and logged.
+        """
+        folder = self.path(key)
+        try:
+            known = sealing.read(folder)
+            if known is not None and key not in self._sound:
+                for problem in sealing.problems(folder, known):
+                    raise Damaged(problem)
+                self._sound.add(key)
+        except Damaged as damage:
+            self._set_aside(key, str(damage))
+            return None
+        return known
+
+    def recheck(self, key: str) -> bool:
+        """Whether a finished stage is still as it was committed; reads all of it again."""
+        self._sound.discard(key)
+        return self.manifest(key) is not None
+
+    def rate(self, key: str) -> float | None:
+        """The learning rate that a finished stage chose; None unless it is finished."""
+        if key not in self._rates:
+            if (manifest := self.manifest(key)) is None:
+                return None
+            self._rates[key] = manifest["result"].get("lr")
+        return self._rates[key]
+
+    def path(self, key: str) -> Path:
+        """Where the finished stage lies, or would lie."""
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", key):
+            raise UserError(
+                f"store={self.root}: the key {key!r} must be letters, digits, _ and -; "
+                "try another store="
+            )
+        return self.root / key
+
+    def part(self, key: str) -> Path:
+        """The working directory of an unfinished stage, with what an interrupted try left."""
+        part = self.path(key).with_name(key + PART)
+        part.mkdir(exist_ok=True)
+        return part
+
+    def lock(self, key: str, wait: float | None = 0.0) -> AbstractContextManager[object] | None:
+        """The right to train `key`, held until the end of a `with`.
+
+        None if another holds it after `wait` seconds (None: for ever).
+        """
+        lock = kernel_lock(self._locks / self.path(key).name)
+        try:
+            return lock.acquire(timeout=-1 if wait is None else wait)
+        except Timeout:
+            return None
+
+    def commit(self, key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Finish a stage from its part directory; a finished one stays and ours is dropped.
+
+        The caller holds the lock. Returns the manifest that stands, with `files` and `digest`
+        added. The checkpoint goes last, so that no kill costs more than this call.
+        """
+        part, final = self.path(key).with_name(key + PART), self.path(key)
+        if (standing := self.manifest(key)) is not None:
+            self._discard(part)
+            return standing
+        for stale in (part / MANIFEST, *part.glob(f"{TEMPORARY}*")):
+            stale.unlink(missing_ok=True)  # of a commit or checkpoint that was cut short
+        with full_disk_explained(f"store {self.root}"):
+            whole = sealing.sealed(part, manifest)
+            write_json(part / MANIFEST, whole, indent=1)
+            os.rename(part, final)
+            sync(self.root)
+        (final / CHECKPOINT).unlink(missing_ok=True)
+        self._sound.add(key)
+        return whole
+
+    def verify(self) -> list[str]:
+        """One line for everything that is not as it was committed; nothing is set aside."""
+        return [f"{key}: {problem}" for key in self.keys() for problem in self._problems(key)]
+
+    def orphans(self) -> list[str]:
+        """Keys with a part directory that nobody is working on."""
+        parts = [path.name.removesuffix(PART) for path in self.root.glob(f"*{PART}")]
+        return sorted(key for key in parts if self._free(key))
+
+    def prune(self, keep: Collection[str] | None = None) -> list[str]:
+        """Remove orphaned part directories, what was set aside and, if `keep` is given, finished
+        stages not in it."""
+        doomed = [self.path(key).with_name(key + PART) for key in self.orphans()]
+        if keep is not None:
+            doomed += [self.path(key) for key in self.keys() if key not in keep]
+        removed = []
+        for path in doomed:
+            if held := self.lock(path.name.removesuffix(PART)):
+                with held:
+                    self._discard(path)
+                removed.append(path.name)
+        for leftover in (*self._trash.iterdir(), self._aside):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return removed
+
+    def check_space(self, bytes_needed: int) -> None:
+        """UserError if the store's disk has less free than that."""
+        free = shutil.disk_usage(self.root).free
+        if free < bytes_needed:
+            raise UserError(
+                f"store={self.root}: must have about {bytes_needed / 1e9:.1f} GB free, has "
+                f"{free / 1e9:.1f}; try python -m search.store prune, or another store="
+            )
+
+    def _stamped(self) -> dict[str, Any]:
+        """STORE.json, written by the first process that comes."""
+        found = self._read_stamp()
+        if "id" not in found:
+            with kernel_lock(self._locks / STAMP):
+                found = self._read_stamp()
+                if "id" not in found:
+                    found = {"format": FORMAT, "id": uuid.uuid4().hex}
+                    write_json(self.root / STAMP, found)
+        return found
+
+    def _read_stamp(self) -> dict[str, Any]:
+        """Empty if there is none yet; UserError if it is of another format."""
+        try:
+            found = json.loads((self.root / STAMP).read_bytes())
+            written = found["format"]
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError):
+            written = "unreadable"
+        if written != FORMAT:
+            raise UserError(
+                f"store={self.root}: must be of format {FORMAT}, which this version writes, not "
+                f"{written}; try another store="
+            )
+        return found
+
+    def _free(self, key: str) -> bool:
+        if held := self.lock(key):
+            with held:
+                return True
+        return False
+
+    def _problems(self, key: str) -> Iterator[str]:
+        try:
+            if (known := sealing.read(self.path(key))) is not None:
+                yield from sealing.problems(self.path(key), known)
+        except Damaged as damage:
+            yield str(damage)
+
+    def _set_aside(self, key: str, problem: str) -> None:
+        """Out of the way in one rename; a rival may have done it already."""
+        done = f"set aside in {self._aside}, to be trained again"
+        try:
+            self._aside.mkdir(exist_ok=True)
+            os.rename(self.path(key), self._aside / f"{key}-{time.time_ns()}")
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # a store that this process may only read
+            done = f"it cannot be set aside ({error.strerror})"
+        said = f"stage {key}: {problem}; {done}"
+        if self.damaged.get(key) != said:
+            self.damaged[key] = said
+            log.warning("%s", said)
+
+    def _discard(self, path: Path) -> None:
+        """Away in one rename, so that no half-deleted stage is ever seen."""
+        grave = Path(tempfile.mkdtemp(dir=self._trash))
+        try:
+            os.rename(path, grave / path.name)
+        except FileNotFoundError:
+            pass
+        shutil.rmtree(grave, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_explained(where: str | Path, key: str = "store") -> Iterator[None]:
+    """Turns "no space left" inside the block into a UserError that says what to do.
+
+    key: what names another place on the command line.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = "python -m search.store prune" if key == "store" else "freeing some"
+        raise UserError(
+            f"{key}={where}: must have room, and the disk is full; try {free} or another {key}=, "
+            "then the same command again: it resumes"
+        ) from error

@@ -1,0 +1,460 @@
+"""The broker's promises, with real files and no Ray: it is a plain class with async methods."""
+
+import asyncio
+import math
+from dataclasses import replace
+
+import pytest
+
+from search.chains.node import Proposal
+from search.chains.plan import Plan
+from search.cluster import broker as broker_module
+from search.cluster.broker import Broker, Settings
+from search.results.status import ChainState, Curve, Scored
+from search.space import load
+from search.store.stage_store import StageStore
+from trainables.spec import Runtime, StageSpec
+from trainables.workers.job import Fault, Heartbeat, Lease, Result
+
+RESULT = {
+    "lr": 0.1,
+    "seconds": 1.0,
+    "device": "cpu",
+    "balanced_accuracy": 50.0,
+    "ci_low": 45.0,
+    "ci_high": 55.0,
+}
+
+
+@pytest.fixture
+def plan():
+    space = load("isic3", ["data=demo", "profile=smoke", "lr_policy=full_range"])
+    return Plan(space, "digest")
+
+
+@pytest.fixture
+def halving(plan):
+    ranges = {name: (0.01, 0.03, 0.1, 0.3) for name in plan.space.tasks}
+    tasks = {n: replace(t, lr_range=ranges[n]) for n, t in plan.space.tasks.items()}
+    return replace(plan, space=replace(plan.space, lr_policy="halving", tasks=tasks))
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(str(tmp_path / "store"), None, str(tmp_path / "cache"), None, Runtime(), 2)
+
+
+async def serve(broker, group, jobs, spoil=lambda job: None):
+    """A worker group that finishes everything at once, writing nothing."""
+    while True:
+        lease = await broker.lease(group)
+        if lease == "stop":
+            return
+        if lease is None:
+            continue
+        jobs.append(lease.job.key)
+        await broker.finish(group, lease.number, spoil(lease.job) or Result(RESULT))
+
+
+def run(settings, plan, texts, spoil=lambda job: None, groups=2):
+    """Ask for all chains at once; the answers and the keys of the jobs done."""
+
+    async def main():
+        broker, jobs = Broker(plan, settings), []
+        crew = [asyncio.create_task(serve(broker, f"g{i}", jobs, spoil)) for i in range(groups)]
+        answers = await asyncio.gather(*(broker.score(Proposal.parse(text)) for text in texts))
+        await broker.stop()
+        await asyncio.gather(*crew)
+        return answers, jobs, broker.status()
+
+    return asyncio.run(main())
+
+
+def test_equal_stages_are_trained_once_whoever_asks(settings, plan):
+    texts = ["odc>moco", "odc>moco", "odc", "odc>relative_location", "odc>moco>relative_location"]
+    answers, jobs, status = run(settings, plan, texts)
+    assert answers == [Scored(50.0)] * 5
+    assert len(jobs) == len(set(jobs)) == 4 + 4  # stages of the tree, scores of the chains
+    assert len(status.trained) == 4
+
+
+def test_a_second_broker_reuses_the_store(settings, plan):
+    run(settings, plan, ["odc>moco"])
+    answers, jobs, status = run(settings, plan, ["odc>moco", "odc"])
+    assert answers == [Scored(50.0)] * 2
+    assert len(jobs) == 1  # the score of odc alone
+    assert (len(status.trained), len(status.reused)) == (0, 2)
+
+
+def test_two_brokers_on_one_store_train_a_stage_once(settings, plan, monkeypatch):
+    monkeypatch.setattr(broker_module, "LOCK_SECONDS", 0.01)
+
+    async def main():
+        brokers, jobs = [Broker(plan, settings) for _ in range(2)], []
+        crews = [asyncio.create_task(serve(b, "g", jobs)) for b in brokers]
+        await asyncio.gather(*(b.score(Proposal.parse("odc>moco")) for b in brokers))
+        for broker in brokers:
+            await broker.stop()
+        await asyncio.gather(*crews)
+        return jobs
+
+    jobs = asyncio.run(main())
+    assert len(jobs) == len(set(jobs)) == 3
+
+
+def test_a_broken_stage_fails_alone_with_its_reason(settings, plan):
+    def spoil(job):
+        broken = getattr(job.spec, "pretext", "") == "odc"
+        return Result(failed="loss is nan at step 3") if broken else None
+
+    answers, _, status = run(settings, plan, ["moco", "odc", "odc>moco", "moco>odc"], spoil)
+    assert answers[0] == Scored(50.0)
+    assert {(one.state, one.reason) for one in answers[1:]} == {("failed", "loss is nan at step 3")}
+    assert status.chains["odc"] == ChainState("failed", "loss is nan at step 3")
+    assert status.fault == ""
+
+
+def test_a_group_that_comes_back_goes_on_with_its_job_and_is_not_tried_for_ever(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(Proposal.parse("odc")))
+        first = await broker.lease("g")
+        second = await broker.lease("g")  # the group died and was started again
+        assert first.job.key == second.job.key
+        assert first.number != second.number
+        await broker.finish("g", first.number, Result(RESULT))  # late: from before it died
+        assert not asked.done()
+        assert await broker.lease("g") == "stop"  # two attempts are the limit
+        return await asked, broker.status()
+
+    scored, status = asyncio.run(main())
+    assert (scored.state, math.isnan(scored.value)) == ("ended", True)
+    assert status.fault == "odc: its worker group died (2 attempts without progress)"
+    assert "failed" not in {one.state for one in status.chains.values()}
+
+
+def test_attempts_that_got_further_are_not_counted(settings, plan):
+    """As on spot machines, which may be taken away at any time."""
+
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        for saved in (5, 5, 9, 9, 9):  # steps in the checkpoint as the group dies
+            lease = await broker.lease("g")
+            await broker.heartbeat("g", lease.number, Heartbeat("training", saved + 1, saved=saved))
+        assert await broker.lease("g") == "stop"
+        return await asked
+
+    scored = asyncio.run(main())
+    assert scored.reason.endswith("(2 attempts without progress)")
+
+
+def test_a_fault_is_tried_in_another_group_and_is_no_result(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        other = asyncio.create_task(broker.lease("other"))
+        await asyncio.sleep(0)
+        asked = asyncio.create_task(broker.score(Proposal(("scratch",))))
+        first = await other
+        bad = asyncio.create_task(broker.lease("bad"))
+        await asyncio.sleep(0)
+        await broker.finish("other", first.number, Fault("no CUDA device"))
+        second = await asyncio.wait_for(bad, 5)
+        assert second.job.key == first.job.key
+        await broker.finish("bad", second.number, Result(RESULT))
+        return await asked, broker.status()
+
+    scored, status = asyncio.run(main())
+    assert scored == Scored(50.0)
+    assert status.notices == ("scratch: no CUDA device; attempt 2 follows",)
+    assert status.fault == ""
+
+
+def test_a_fault_that_stays_ends_the_search_for_all_and_no_chain_fails(settings, plan):
+    answers, _, status = run(settings, plan, ["odc", "moco"], lambda job: Fault("disk is full"))
+    assert {one.state for one in answers} == {"ended"}
+    assert status.fault.endswith("disk is full (2 attempts without progress)")
+    assert "failed" not in {one.state for one in status.chains.values()}
+
+
+def test_a_store_that_cannot_be_written_is_a_fault(settings, plan, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(StageStore, "commit", full)
+    answers, _, status = run(settings, plan, ["odc"])
+    assert answers[0].state == "ended"
+    assert "No space left on device" in status.fault
+
+
+def test_a_damaged_parent_is_trained_again(settings, plan):
+    run(settings, plan, ["odc"])
+    store, (parent, _) = StageStore(settings.store), plan.stages(Proposal.parse("odc>moco"))
+    met = []
+
+    def spoil(job):
+        if job.spec.parent == parent.key() and not met:
+            met.append(job.key)
+            (store.path(parent.key()) / "manifest.json").write_bytes(b"{bit rot")
+            return Fault("header too large")
+        return None
+
+    answers, jobs, status = run(settings, plan, ["odc>moco"], spoil)
+    assert answers == [Scored(50.0)]
+    assert jobs.count(parent.key()) == 1
+    assert jobs.count(met[0]) == 2
+    assert any(parent.key() in notice for notice in status.notices)
+
+
+def test_a_dead_node_costs_no_lease(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(Proposal(("scratch",))))
+        lost = await broker.lease("g", ["n1", "n2"])
+        await broker.nodes_died({"n3"})
+        assert not broker.queue
+        await broker.nodes_died({"n2"})
+        again = await broker.lease("other", ["n1"])
+        assert again.job.key == lost.job.key
+        await broker.finish("other", again.number, Result(RESULT))
+        return await asked
+
+    assert asyncio.run(main()) == Scored(50.0)
+
+
+def test_a_silent_group_loses_its_lease_to_another(settings, plan, monkeypatch):
+    monkeypatch.setattr(broker_module, "LEASE_SECONDS", 0.06)
+
+    async def main():
+        broker = Broker(plan, settings)
+        watch = asyncio.create_task(broker.watch())
+        asked = asyncio.create_task(broker.score(Proposal(("scratch",))))
+        silent = await broker.lease("silent")
+        other = await broker.lease("other")
+        assert isinstance(other, Lease)
+        assert other.job.key == silent.job.key
+        await broker.finish("other", other.number, Result(RESULT))
+        await broker.stop()
+        await watch
+        return await asked
+
+    assert asyncio.run(main()) == Scored(50.0)
+
+
+def test_a_job_says_where_to_start_and_what_it_is(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(Proposal.parse("odc")))
+        lease = await broker.lease("g")
+        asked.cancel()
+        return lease.job
+
+    job = asyncio.run(main())
+    assert isinstance(job.spec, StageSpec)
+    assert job.parent_dir is None
+    assert job.key == job.spec.key()
+    assert job.out_dir.endswith(f"{job.key}.part")
+
+
+def test_a_manifest_holds_the_specification_and_its_place(settings, plan):
+    run(settings, plan, ["odc"])
+    store = StageStore(settings.store)
+    spec = plan.stages(Proposal.parse("odc"))[0]
+    manifest = store.manifest(spec.key())
+    assert manifest["spec"]["pretext"] == "odc"
+    assert manifest["attempts"] == 1
+    assert replace(spec, seed=1).key() != spec.key()
+    assert store.verify() == []
+
+
+def test_a_later_stage_tries_what_its_single_chose_and_the_neighbours(settings, halving):
+    specs = {}
+
+    def keep(job):
+        specs[job.key] = job.spec
+
+    _, jobs, _ = run(settings, halving, ["odc>moco"], keep)
+    ranges = [
+        (spec.pretext, spec.parent is None, spec.training.lr.range)
+        for spec in (specs[key] for key in jobs)
+        if isinstance(spec, StageSpec)
+    ]
+    whole = (0.01, 0.03, 0.1, 0.3)
+    assert ranges == [
+        ("moco", True, whole),  # for its choice, 0.1
+        ("odc", True, whole),
+        ("moco", False, (0.03, 0.1, 0.3)),
+    ]
+
+
+def test_after_a_failed_single_the_whole_range_is_tried(settings, halving):
+    def fails(job):
+        spec = job.spec
+        alone = isinstance(spec, StageSpec) and spec.pretext == "moco" and spec.parent is None
+        return Result(failed="collapsed") if alone else None
+
+    answers, _, _ = run(settings, halving, ["odc>moco", "moco"], fails)
+    assert answers[0] == Scored(50.0)
+    assert answers[1].state == "failed"
+    store = StageStore(settings.store)
+    stages = replace(halving, chosen=store.rate).stages(Proposal.parse("odc>moco"))
+    assert stages[1].training.lr.range == (0.01, 0.03, 0.1, 0.3)
+    assert store.manifest(stages[1].key())
+
+
+async def lease_score(broker, group="g"):
+    """Finish the stages of what is asked; the lease of the score that follows."""
+    while True:
+        lease = await broker.lease(group)
+        if not isinstance(lease.job.spec, StageSpec):
+            return lease
+        await broker.finish(group, lease.number, Result(RESULT))
+
+
+async def epochs(broker, lease, *values, group="g"):
+    """The group's report after an epoch; whether it may end the job."""
+    return await broker.heartbeat(group, lease.number, Heartbeat(curve=values, epochs=5))
+
+
+ODC = Proposal(("odc",))
+
+
+def test_every_epoch_is_news_and_the_score_comes_last(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.follow(ODC, 0))
+        lease = await lease_score(broker)
+        assert not await epochs(broker, lease, 30.0)
+        first = await asked
+        asked = asyncio.create_task(broker.follow(ODC, 1))
+        assert not await epochs(broker, lease, 30.0)  # a second attempt, at what is known
+        await asyncio.sleep(0)
+        assert not asked.done()
+        assert not await epochs(broker, lease, 30.0, 41.0)
+        lost = await broker.follow(ODC, 0)  # a trial that was lost asks again
+        await broker.finish("g", lease.number, Result(RESULT))
+        return [first, await asked, lost, await broker.follow(ODC, 2), await broker.follow(ODC, 2)]
+
+    first, second = Curve((30.0,), 5), Curve((30.0, 41.0), 5)
+    assert asyncio.run(main()) == [first, second, second, Scored(50.0), Scored(50.0)]
+
+
+def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        follower = asyncio.create_task(broker.follow(ODC, 0))
+        lease = await lease_score(broker)
+        await epochs(broker, lease, 30.0)
+        await follower
+        await broker.cancel(ODC, "after epoch 1")
+        assert await epochs(broker, lease, 30.0, 31.0)  # the answer: it is not wanted
+        broker.end("g", lease.number)
+        other = asyncio.create_task(broker.follow(Proposal(("scratch",)), 0))
+        following = await broker.lease("g")
+        other.cancel()
+        assert isinstance(following, Lease)
+        return lease.job.key, broker.status()
+
+    key, status = asyncio.run(main())
+    assert StageStore(settings.store).manifest(key) is None
+    assert status.chains["odc"] == ChainState("stopped", "after epoch 1")
+    assert status.leased > 0
+
+
+def test_a_cancelled_score_whose_group_dies_is_not_tried_again(settings, plan, monkeypatch):
+    monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
+
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        await lease_score(broker)
+        await broker.cancel(ODC, "hopeless")
+        assert await broker.lease("g") is None  # it came back
+        return await asked
+
+    scored = asyncio.run(main())
+    assert (scored.state, scored.reason) == ("ended", "hopeless")
+
+
+def test_a_score_that_waits_for_another_attempt_is_cancelled_at_once(settings, plan, monkeypatch):
+    monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
+
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        lease = await lease_score(broker)
+        await broker.finish("g", lease.number, Fault("its worker died"))
+        await broker.cancel(ODC, "hopeless")
+        assert await broker.lease("g") is None
+        return await asked
+
+    assert asyncio.run(main()).reason == "hopeless"
+
+
+def test_a_score_that_was_finished_meanwhile_is_kept(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        lease = await lease_score(broker)
+        await broker.cancel(ODC, "hopeless")
+        await broker.finish("g", lease.number, Result(RESULT))
+        await asked
+        return lease.job.key
+
+    assert StageStore(settings.store).manifest(asyncio.run(main()))["result"] == RESULT
+
+
+def test_what_one_chain_cancels_another_that_waits_for_it_gets(settings, plan, monkeypatch):
+    """Windows with the same rates have the same score."""
+    monkeypatch.setattr(broker_module, "LOCK_SECONDS", 0.01)
+    narrow = {n: replace(t, lr_range=(0.1,)) for n, t in plan.space.tasks.items()}
+    plan = replace(plan, space=replace(plan.space, tasks=narrow))
+    twin = Proposal(("odc",), (("odc", "low"),))
+    assert plan.downstream(twin).key() == plan.downstream(ODC).key()
+
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        lease = await lease_score(broker)
+        waits = asyncio.create_task(broker.score(twin))
+        await asyncio.sleep(0)
+        await broker.cancel(ODC, "hopeless")
+        broker.end("g", lease.number)
+        again = await lease_score(broker)
+        assert again.job.key == lease.job.key
+        await broker.finish("g", again.number, Result(RESULT))
+        return await asked, await waits
+
+    cancelled, kept = asyncio.run(main())
+    assert cancelled.reason == "hopeless"
+    assert kept == Scored(50.0)
+
+
+def test_a_group_whose_lease_is_not_its_own_any_more_may_end(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        late = await broker.lease("g")
+        await broker.lease("g")
+        ended = await broker.heartbeat("g", late.number, Heartbeat(step=3))
+        asked.cancel()
+        return ended
+
+    assert asyncio.run(main())
+
+
+def test_after_an_interrupt_what_is_in_work_ends_soon(settings, plan):
+    async def main():
+        broker = Broker(plan, settings)
+        asked = asyncio.create_task(broker.score(ODC))
+        lease = await broker.lease("g")
+        assert isinstance(lease.job.spec, StageSpec)
+        assert not await broker.heartbeat("g", lease.number, Heartbeat(step=1))
+        await broker.stop()
+        assert await broker.heartbeat("g", lease.number, Heartbeat(step=2))
+        broker.end("g", lease.number)  # it has left a checkpoint
+        assert await broker.lease("g") == "stop"
+        return await asked
+
+    scored = asyncio.run(main())
+    assert (scored.state, scored.reason) == ("ended", "interrupted")

@@ -1,0 +1,143 @@
+"""Tune's view of a search: what answers a question, and what is asked again or ends the search."""
+
+import logging
+import threading
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from search.chains.node import Proposal
+from search.cluster import engine as tuning
+from search.cluster.engine import LOST_TRIALS, Engine, PolicySearch
+from search.console import interrupt
+from search.results.status import Status
+
+MOCO, ODC = Proposal(("moco",)), Proposal(("odc",))
+
+
+class Questions:
+    """Two chains to ask for; `store` is what the driver finds there."""
+
+    def __init__(self):
+        self.left, self.answered, self.store = [ODC], [], {MOCO: {}}
+
+    def next(self):
+        return self.left.pop() if self.left else None
+
+    def finished(self):
+        return not self.left
+
+    def known(self, proposal):
+        return self.store.get(proposal)
+
+    def answer(self, proposal, reason="", stop=None):
+        self.answered.append((proposal, reason, stop))
+
+
+@pytest.fixture
+def searcher():
+    return PolicySearch(Questions(), MOCO, {"broker": "b"}, lambda: 2, lambda: None)
+
+
+def test_a_score_and_a_failed_task_are_answers(searcher):
+    assert searcher.suggest("1") == {"proposal": "moco", "broker": "b"}
+    assert searcher.suggest("2")["proposal"] == "odc"
+    assert searcher.suggest("3") is None  # as many as there are groups
+    searcher.on_trial_complete("1", {"state": "done", "reason": ""})
+    searcher.on_trial_complete("2", {"state": "failed", "reason": "loss is NaN at step 3"})
+    assert searcher.questions.answered == [(MOCO, "", None), (ODC, "loss is NaN at step 3", None)]
+    assert searcher.suggest("4") == searcher.FINISHED
+
+
+def test_a_lost_trial_is_asked_again_and_is_no_answer(searcher):
+    for number in range(LOST_TRIALS):
+        assert searcher.suggest(str(number))["proposal"] == "moco"
+        searcher.on_trial_complete(str(number), None, error=True)
+    assert searcher.questions.answered == []
+    assert searcher.fault == f"moco: its trial was lost ({LOST_TRIALS} times)"
+    assert searcher.suggest("9") == searcher.FINISHED
+
+
+def test_a_score_that_the_driver_cannot_read_is_asked_for_again(searcher):
+    searcher.suggest("1")
+    searcher.questions.store.clear()
+    searcher.on_trial_complete("1", {"state": "done", "reason": ""})
+    assert searcher.questions.answered == []
+    assert searcher.suggest("2")["proposal"] == "moco"
+    searcher.questions.store[MOCO] = {}
+    searcher.on_trial_complete("2", {"state": "done", "reason": ""})
+    assert searcher.questions.answered == [(MOCO, "", None)]
+
+
+def test_a_fault_ends_the_search_and_is_no_answer(searcher):
+    searcher.suggest("1")
+    searcher.on_trial_complete("1", {"state": "ended", "reason": "moco: the disk is full"})
+    assert searcher.questions.answered == []
+    assert searcher.fault == "moco: the disk is full"
+    assert searcher.suggest("2") == searcher.FINISHED
+
+
+def test_a_stop_is_an_answer(searcher):
+    searcher.suggest("1")
+    searcher.stops["1"] = "hopeless"
+    searcher.on_trial_complete("1", {"epoch": 3})
+    assert searcher.questions.answered == [(MOCO, "", "hopeless")]
+
+
+def test_what_changed_is_published_by_the_thread_that_asks_and_tells():
+    threads = []
+    searcher = PolicySearch(
+        Questions(), MOCO, {}, lambda: 2, lambda: threads.append(threading.current_thread())
+    )
+    searcher.suggest("1")
+    searcher.on_trial_complete("1", {"state": "done", "reason": ""})
+    assert threads == [threading.main_thread()] * 2
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """Run the watch of an engine whose broker answers so; what was shown."""
+    monkeypatch.setattr(tuning, "POLL_SECONDS", 0)
+    monkeypatch.setattr(interrupt, "abandon", lambda *_: None)
+
+    def run(answers, show, searcher, over):
+        def get(_, timeout):  # noqa: ARG001
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(tuning.ray, "get", get)
+        engine = object.__new__(Engine)
+        method = SimpleNamespace(remote=lambda *_: None)
+        engine.broker = SimpleNamespace(status=method)
+        engine.pool = SimpleNamespace(late=lambda _: (), nodes_that_died=frozenset)
+        engine._watch(show, searcher, over)
+        return engine
+
+    return run
+
+
+def test_neither_a_slow_broker_nor_a_failing_view_ends_the_watch(watch, searcher, caplog):
+    slow, gone = ray.exceptions.GetTimeoutError("10 s"), ray.exceptions.RayActorError()
+    seen = []
+
+    def show(status):
+        seen.append(status.elapsed)
+        raise OSError("no terminal")
+
+    answers = iter([Status(1), slow, Status(2), Status(3), gone])
+    engine = watch(answers, show, searcher, threading.Event())
+    assert seen == [1, 2, 3]
+    assert engine.status.elapsed == 3
+    said = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert said == ["live view failed: no terminal"]
+    assert searcher.fault == tuning.GONE
+
+
+def test_an_end_is_heard(watch, searcher):
+    over = threading.Event()
+    over.set()
+    watch(iter([]), print, searcher, over)
+    assert searcher.fault == ""

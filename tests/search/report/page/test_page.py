@@ -1,0 +1,172 @@
+"""The page and the whole report: what a reader is told, and that nothing can break out of it."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from search import report
+from search.report import summary
+from search.report import table as tables
+from search.report.page import page
+
+HOSTILE = '<script>alert("x")</script>&\'$title'
+
+
+class Page(HTMLParser):
+    """Tags, attributes and the text of a page; refuses tags that are closed by the wrong one."""
+
+    VOID = ("meta", "img", "br", "wbr", "rect", "link")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def _render(search: Any, figures: dict[str, Path] | None = None) -> Page:
+    table = report.build(search.results, search.store)
+    made = summary.build(table, search.info, search.store)
+    return Page(page.render(table, search.plan, search.info, made, figures or {}))
+
+
+def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
+    out, made = written
+    names = {path.name for path in (out / "report").iterdir()}
+    pictures = {"tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext"}
+    assert names == {"chains.csv", "summary.json", "index.html", *(f"{p}.png" for p in pictures)}
+    assert json.loads((out / "report" / "summary.json").read_text()) == made
+    assert made["best_chain"] == "odc>moco"
+    assert (made["best_score"], made["scratch"], made["imagenet"]) == (75.44, 49.27, 73.76)
+    assert (made["stages_trained"], made["stages_naive"], made["demo"]) == (15, 33, False)
+    with (out / "report" / "chains.csv").open() as file:
+        assert [row["chain"] for row in csv.DictReader(file)] == [
+            row["chain"] for row in made["chains"]
+        ]
+
+
+def test_page_is_self_contained_and_well_formed(written: tuple[Path, dict[str, Any]]) -> None:
+    shown = Page((written[0] / "report" / "index.html").read_text())
+    images = [attributes["src"] or "" for tag, attributes in shown.tags if tag == "img"]
+    assert len(images) == 7
+    assert all(source.startswith("data:image/png;base64,") for source in images)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
+    assert "odc>moco scored best" in shown.text
+    assert "26.17 points above no pretraining" in shown.text
+    assert "1.68 points above ImageNet" in shown.text
+    assert "explains 86 %" in shown.text
+    assert "demonstration" not in shown.text
+
+
+def test_demo_is_said(search: Any) -> None:
+    demo = replace(search, info=replace(search.info, demo=True, data="demo"))
+    assert "the result says nothing about your data" in _render(demo).text
+
+
+def test_imagenet_not_run_is_no_number(search: Any) -> None:
+    shown = _render(search.without("not run", "no weights", "imagenet"))
+    assert "not run: no weights" in shown.text
+    assert "A comparison with ImageNet weights was not run." in shown.text
+    assert "73.76" not in shown.text
+
+
+def test_no_gain_is_said(search: Any) -> None:
+    worse = [
+        replace(r, score=replace(r.score, balanced_accuracy=80.0)) if r.chain == ("scratch",) else r
+        for r in search.results
+    ]
+    shown = _render(replace(search, results=worse))
+    assert "4.56 points below no pretraining" in shown.text
+    assert "pretraining did not pay off here" in shown.text
+    made = summary.build(tables.build(worse, search.store), search.info, search.store)
+    assert (made["best_chain"], made["best_above_scratch"]) == ("odc>moco", False)
+
+
+def test_failed_pruned_and_interrupted_are_said(search: Any) -> None:
+    partial = search.without("failed", "loss is NaN at step 3", "moco>odc")
+    partial = partial.without("pruned", "its accuracies fall", "moco>relative_location")
+    partial = replace(partial, info=replace(search.info, interrupted=True))
+    text = _render(partial).text
+    for said in ("loss is NaN at step 3", "its accuracies fall", "search was interrupted"):
+        assert said in text
+
+
+def test_no_winner(search: Any) -> None:
+    chains = [">".join(result.chain) for result in search.results]
+    nothing = search.without("failed", "no disk", *chains)
+    assert "No chain finished" in _render(nothing).text
+
+
+def test_everything_from_outside_is_escaped(
+    make_search: Callable[..., Any], tmp_path: Path
+) -> None:
+    search = make_search(
+        classes=[HOSTILE, "b", "$x$"], data=HOSTILE, space=HOSTILE, policy=HOSTILE, device=HOSTILE,
+        started=HOSTILE, profile=HOSTILE,
+    ).without("failed", HOSTILE, "moco>odc")  # fmt: skip
+    search = replace(
+        search, results=[replace(r, reason=r.reason or HOSTILE) for r in search.results]
+    )
+    search.write(tmp_path)
+    html = (tmp_path / "report" / "index.html").read_text()
+    shown = Page(html)
+    assert "script" not in {tag for tag, _ in shown.tags}
+    assert shown.text.count("<script>") >= 4
+    assert not any(name.startswith("on") for _, attributes in shown.tags for name in attributes)
+
+
+def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> None:
+    shown = Page((written[0] / "report" / "index.html").read_text())
+    told = [attributes["alt"] or "" for tag, attributes in shown.tags if tag == "img"]
+    tree, intervals, regret, confusion, finetuning, rates, pretext = told
+    assert "15 scored chains from 63.52 to 75.44 %" in tree
+    assert "odc 63.52, odc>moco 75.44" in tree
+    assert "odc>moco 75.44 % (73.54 to 77.24), winner" in intervals
+    assert "0.44 after 3, 0.00 after 14; 15 in all" in regret
+    recall = written[1]["recall"][0]
+    assert f"{recall['class']} {recall['recall']:.0f} % of {recall['images']}" in confusion
+    assert "scratch 49.27 %" in finetuning
+    assert "odc 0.03, moco 0.1*" in rates
+    assert "relative_location 50 % right" in pretext
+
+
+def test_tables_have_heads_and_captions(written: tuple[Path, dict[str, Any]]) -> None:
+    tags = Page((written[0] / "report" / "index.html").read_text()).tags
+    count = [tag for tag, _ in tags].count
+    assert count("table") == count("caption") == count("thead") == 6
+    assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
+
+
+def test_a_thousand_pruned_chains_are_one_line(search: Any) -> None:
+    table = report.build(search.without("pruned", "falls", "moco>odc").results, search.store)
+    pruned = next(row for row in table.rows if row.status == "pruned")
+    many = tables.Table((*table.rows, *(replace(pruned, chain=f"a>b{i}") for i in range(1000))))
+    made = summary.build(many, search.info, search.store)
+    text = Page(page.render(many, search.plan, search.info, made, {})).text
+    assert "a>b28 and 971 more" in text
+    assert "1001 chains of the space have no score" in text
+
+
+def test_template_takes_exactly_what_is_given() -> None:
+    template = page.TEMPLATE.read_text()
+    places = re.findall(r"\$[a-z_]+", template)
+    assert len(places) == len(set(places))

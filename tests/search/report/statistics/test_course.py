@@ -1,0 +1,34 @@
+"""How soon the best chain was found: known answers from the published table in its own order."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from search.report import table as tables
+from search.report.statistics.course import course
+
+
+def test_regret_against_stages_and_seconds(search: Any) -> None:
+    steps = course(tables.build(search.results, search.store), search.store)
+    assert [step.chain for step in steps[:3]] == [
+        "relative_location", "relative_location>odc", "relative_location>odc>moco",
+    ]  # fmt: skip
+    assert [step.regret for step in steps[:3]] == pytest.approx([5.92, 4.76, 0.44])
+    assert [step.stages for step in steps] == list(range(1, 16)), "every prefix is trained once"
+    assert [step.stages_alone for step in steps[:4]] == [1, 3, 6, 8]
+    assert steps[-1].stages_alone == 33
+    assert steps[-1].seconds == 15 * 100 + 15 * 50
+    assert [step.chain for step in steps if step.missing == 0] == ["odc>moco"]
+    assert (steps[12].regret, steps[13].regret, steps[14].regret) == pytest.approx((0.44, 0, 0))
+
+
+def test_a_prefix_that_was_never_scored_is_paid_with_the_chain(search: Any) -> None:
+    small = search.only("odc>moco", "moco")
+    steps = course(tables.build(small.results, small.store), small.store)
+    assert [(step.chain, step.stages) for step in steps] == [("moco", 1), ("odc>moco", 3)]
+
+
+def test_no_order_no_course(search: Any) -> None:
+    results = [replace(result, order=None) for result in search.results]
+    assert course(tables.build(results, search.store), search.store) == ()

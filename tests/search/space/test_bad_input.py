@@ -1,0 +1,402 @@
+"""Bad input: whatever a user writes is taken or refused in one line, before anything starts."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from search import run, space
+from search.chains.node import Proposal
+from search.chains.plan import Plan
+from search.space import check_tasks, load
+from search.space.compose import composed, params
+from trainables.errors import UserError
+from trainables.plugins import available
+from trainables.plugins import load as plugin
+from trainables.schema import read
+
+TEMPLATE = re.compile(r"[^\n]+?: must [^\n]+; try [^\n]+|[^\n]+, row \d+[^\n]*: [^\n]+")
+TASKS = tuple(
+    f"+task@tasks.{name}={name}"
+    for name in available("trainables.pretext")
+    if name not in ("moco", "odc", "relative_location")
+)
+
+
+def refused(name, *overrides):
+    """The one line that says why."""
+    with pytest.raises(UserError) as caught:
+        check_tasks(load(name, overrides))
+    assert TEMPLATE.fullmatch(str(caught.value)), caught.value
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tasks.moco.params.temperature=-1", "temperature=-1: must be a number from 0.001 to 10; "),
+        ("tasks.moco.params.temperature='1'", "tasks.moco.params.temperature=1: must be a number"),
+        ("tasks.moco.params.queue=many", "=many: must be a whole number from 1 to 16777216 or nul"),
+        ("tasks.moco.params.queue=true", "queue=true: must be a whole number"),
+        ("tasks.moco.params.crop=[0.5,0.2]", "crop=[0.5,0.2]: must be two numbers that rise"),
+        ("tasks.moco.params.crop=[0.5]", "crop=[0.5]: must be a list of 2 values, each a number"),
+        ("tasks.odc.params.dropout=1.5", "dropout=1.5: must be a number at least 0 and below 1"),
+        ("tasks.relative_location.params.crop=0.8", "must be at most 1 with the border=0.15"),
+        ("tasks.moco.params=3", "must be a section of keys; try tasks.moco.params.queue=null"),
+        ("+tasks.moco.params.temprature=1", "temprature: must be one of crop, queue, temperature;"),
+        ("data.augment.rotate=-5", "data.augment.rotate=-5: must be a number from 0 to 180"),
+        ("data.augment.hflip=1", "data.augment.hflip=1: must be true or false"),
+        ("tasks.moco.lr_range=[0.1,1e30]", "lr_range=[0.1,1e+30]: must be"),
+        ("downstream.lr_range=[1e30]", "downstream.lr_range=[1e+30]: must be"),
+        ("profile.image_size=128", "profile.image_size=128: must be at most profile.cache_size=96"),
+        ("seed=-1", "seed=-1: must be a whole number from 0 to 2147483647; try 0"),
+        ("tasks.moco.weight_decay=nan", "weight_decay=NaN: must be a number from 0 to 1"),
+        ("tasks.moco.weight_decay=inf", "weight_decay=Infinity: must be a number from 0 to 1"),
+        ("downstream.weight_decay=-1", "weight_decay=-1: must be a number from 0 to 1; try 0.0005"),
+        ("repeats=100000", "repeats=100000: must be a whole number from 1 to 100; try 1"),
+        ("early_stop=nan", "early_stop=NaN: must be a number from -100 to 100 or null; try 2.0"),
+        ("store=", "store=: must be a path; try runs/store"),
+        ("cache='  '", "cache=  : must be a path; try runs/cache"),
+        ("store=s3://bucket/x", "store=s3://bucket/x: must be a folder on a local or shared disk"),
+        ("data.root=", "data.root=: must be a path or null"),
+        ("name=../../etc", "name=../../etc: must be a name of letters"),
+        ("name=.hidden", "name=.hidden: must be a name of letters"),
+        ("tasks.moco.name=../moco", "tasks.moco.name=../moco: must be a name of letters"),
+        ("policy.name=../tpe", "policy.name=../tpe: must be a name of letters"),
+        ("policy.name=nothing", "policy.name=nothing: must be one of adaptive, curriculum"),
+        ("data.name=nothing", "data.name=nothing: must be one of demo, folder, isic2019, table"),
+        ("tasks=moco", "tasks=moco: must be a section of tasks, as +task@tasks.moco=moco adds one"),
+        ("task=moco", "task=moco: must say its place; try +task@tasks.moco=moco"),
+        ("downstream=3", "downstream=3: must be a section with the keys version, lr_range"),
+        ("data=null", "data=null: must be one of cxr_covid, demo, folder, isic2019, table"),
+        ("data=../task/moco", "data=../task/moco: must be one of cxr_covid, demo"),
+        ("policy=../x", "policy=../x: must be one of adaptive"),
+        ("policy=", "policy=: must be one of adaptive"),
+        ("~policy", "policy: must be given; try policy.name=curriculum"),
+        ("~seed", "seed: must be given; try seed=0"),
+        ("=3", "=3: must be key=value"),
+        ("seed", "seed: must be key=value"),
+        ("", "'': must be key=value"),
+        ("../x=3", "../x=3: must be key=value"),
+        ("hydra.run.dir=x", "hydra.run.dir=x: must be key=value"),
+        ("seed=1,2", "seed=1,2: must fit spaces/isic3.yaml"),
+        ("seed=[1", "seed=[1: must fit spaces/isic3.yaml"),
+        ("store=${store}", "store=${store}: must fit spaces/isic3.yaml"),
+        ("store=???", "store=???: must fit spaces/isic3.yaml"),
+        (
+            "tasks.moko.version=1",
+            "tasks.moko: must be one of moco, odc, relative_location; try moc",
+        ),
+        ("profil.epochs=1", "profil: must be one of "),
+        ("profile.epochz=1", "profile.epochz: must be one of "),
+        ("profile=cpux", "profile=cpux: must be one of cpu, demo, gpu, smoke; try cpu"),
+        ("max_length=9", "max_length=9: must be 1 to 3, the number of tasks"),
+        ("seed=abc", "seed=abc: must be a whole number"),
+        ("profile.warmup=2", "profile.warmup=2: must be a number at least 0 and below 1; try 0.1"),
+        ("runtime.threads=-1", "threads=-1: must be a whole number from 1 to 4096 or null; try nu"),
+        ("downstream.lr_range=[]", "downstream.lr_range=[]: must be a list of 1 to 32 values"),
+        ("budget=[]", "budget=[]: must be whole stages"),
+        ("runtime.workers=3", "runtime.workers=3: must divide profile.bn_groups=2"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(override, said):
+    assert said in refused("isic3", override)
+
+
+def leaves(node, path=()):
+    """The paths of all values, sections too."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield (*path, key)
+        yield from leaves(value, (*path, key))
+
+
+def put(node, path, value):
+    """A copy with the value at the path."""
+    if not path:
+        return value
+    return {**node, path[0]: put(node[path[0]], path[1:], value)}
+
+
+WEIRD = ("", "abc", "../x", -1, 0, 1e30, float("nan"), float("inf"), None, [], {}, [None], True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "within"),
+    [
+        (["data=demo", *TASKS], ()),
+        (["data=folder"], ("data",)),
+        (["data=table", "policy=adaptive"], ("data", "policy")),
+        (["policy=tpe"], ("policy",)),
+    ],
+)
+def test_no_value_anywhere_raises_anything_else(overrides, within):
+    """Every key of the composed space takes every weird value, or refuses it in one line."""
+    whole = composed("isic3", overrides)
+    paths = [path for path in leaves(whole) if not within or path[0] in within]
+    assert len(paths) > (5 if within else 120)
+    said = [refusal(whole, put(whole, path, value)) for path in paths for value in WEIRD]
+    wrong = [text for text in said if text and not TEMPLATE.fullmatch(text)]
+    assert wrong == []
+    assert 0 < said.count("") < len(said) / 3
+
+
+def refusal(whole, given):
+    """What is said against the values; "" if they are taken."""
+    try:
+        made = read(space.Space, given, usual=lambda: whole)
+        check_tasks(made)
+        plugin("trainables.data", made.data.name)(None, made.data.params)
+        plugin("search.policies", made.policy.name)(
+            tuple(made.tasks), made.max_length, made.budget.stages, made.seed, made.policy.params
+        )
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", available("trainables.pretext"))
+def test_every_task_declares_the_parameters_of_its_yaml_file(name):
+    kind, usual = plugin("trainables.pretext", name), params("task", name)
+    assert set(usual) == set(kind.Params.__dataclass_fields__)
+    assert read(kind.Params, usual, "here")
+    for key in usual:
+        with pytest.raises(UserError, match=rf"^here\.{key}=abc: must .*; try "):
+            read(kind.Params, {**usual, key: "abc"}, "here", lambda: usual)
+
+
+@pytest.mark.parametrize("name", available("search.policies"))
+def test_every_policy_declares_the_parameters_of_its_yaml_file(name):
+    kind, usual = plugin("search.policies", name), params("policy", name)
+    assert set(usual) == set(kind.Params.__dataclass_fields__)
+    assert read(kind.Params, usual, "here")
+
+
+@pytest.mark.parametrize("name", available("trainables.data"))
+def test_defaults_of_a_data_set_are_those_of_its_yaml_file(name):
+    made = plugin("trainables.data", name)(None, {})
+    assert {**made.params, "exclude_classes": []} == params("data", name)
+
+
+@pytest.mark.parametrize(
+    ("group", "overrides"),
+    [
+        ("smoke", ["profile=smoke"]),
+        ("gpu", ["profile=gpu"]),
+        ("xray", ["profile=smoke", "modality=xray", "data=cxr_covid", "max_length=1",
+                  *(f"+task@tasks.{name}={name}" for name in ("byol", "swav", "rotation"))]),
+        ("demo", ["profile=smoke", "data=demo"]),
+    ],
+)  # fmt: skip
+def test_keys_are_those_of_the_finished_stages_of_earlier_versions(group, overrides):
+    golden = json.loads((Path(__file__).parent / "golden_keys.json").read_text())[group]
+    made = load("isic3", overrides)
+    plan = Plan(made, "0123456789abcdef", "fedcba9876543210")
+    proposals = [*map(Proposal, made.chains()), *plan.baselines()]
+    found = {
+        str(p): [spec.key() for spec in (*plan.stages(p), plan.downstream(p))] for p in proposals
+    }
+    assert found == golden
+
+
+# The command: the dry run refuses what the search would, and creates nothing.
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(capsys, *arguments):
+    """Status and the lines on stderr."""
+    status = run.main(["--space", "isic3", "profile=smoke", *arguments])
+    return status, capsys.readouterr().err.splitlines()
+
+
+def weights(where, name="resnet10", **more):
+    from trainables.backbone import Backbone
+
+    state = Backbone(name).state_dict() | more
+    if where.suffix == ".pth":
+        torch.save(state, where)
+    else:
+        save_file(state, where)
+    return where
+
+
+def prepare(here):
+    """What the table below names."""
+    (here / "file").write_text("x")
+    (here / "old").mkdir()
+    (here / "old" / "STORE.json").write_text('{"format": 999}')
+    (here / "folder.pth").mkdir()
+    (here / "text.pth").write_text("no weights")
+    (here / "empty.safetensors").write_bytes(b"")
+    torch.save({"a": Path("x")}, here / "code.pth")
+    torch.save([1, 2], here / "list.pth")
+    whole = weights(here / "whole.safetensors").read_bytes()
+    (here / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    weights(here / "other.pth", "resnet18")
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry-run", "search"])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", ""], "--data=: must not be empty"),
+        (["--out", ""], "--out=: must not be empty"),
+        (["--address", ""], "--address=: must not be empty"),
+        (["--policy", ""], "--policy=: must not be empty"),
+        (["--budget", " "], "--budget= : must not be empty"),
+        (["--tracking-uri", ""], "--tracking-uri=: must not be empty"),
+        (["--policy", "../x"], "policy=../x: must be one of adaptive"),
+        (["--budget", "soon"], "budget=soon: must be whole stages"),
+        (["--policy", "curiculum"], "must be one of adaptive, curriculum, exhaustive, random, tp"),
+        (["--budget", "0"], "budget=0: must be whole stages"),
+        (["--budget", "1e9d"], "budget=1e9d: must be whole stages"),
+        (["--budget", "9" * 400], "budget=999"),
+        (["--budget", "8h,x"], "budget=8h,x: must be whole stages"),
+        (["--space", "../isic3"], "--space=../isic3: must be one of isic3; try isic3"),
+        (["--space", ""], "--space=: must be one of isic3"),
+        (["--data", "nowhere"], "nowhere: must be the folder that holds"),
+        (["--data", ".", "data=demo"], "--data=.: must be left out with data=demo"),
+        (["profile.batch=2048"], "batch (or downstream_batch)=2048: must be at most the 839 image"),
+        (["tasks.odc.params.clusters=600"], "tasks.odc.params.clusters=600, min_cluster=1: must"),
+        (["--data", "file", "data=folder"], "file: must be the folder that holds"),
+        (["profile.backbone=vgg16"], "profile.backbone=vgg16: must be one of resnet10, resnet18"),
+        (["tasks.moco.params.temperature=-1"], "tasks.moco.params.temperature=-1: must be"),
+        (["policy=adaptive", "policy.params.margin=-1"], "policy.params.margin=-1: must be"),
+        (["data.params.n=0"], "data.params.n=0: must be a whole number from 1 to 100000; try 1400"),
+        (["baselines.imagenet=none.pth"], "imagenet=none.pth: must be a file to read (No such f"),
+        (["baselines.imagenet=folder.pth"], "imagenet=folder.pth: must be a file to read (Is a d"),
+        (["baselines.imagenet=text.pth"], "text.pth: must be a whole .safetensors or weights-only"),
+        (["baselines.imagenet=code.pth"], "code.pth: must be a whole .safetensors or weights-only"),
+        (["baselines.imagenet=list.pth"], "list.pth: must hold named tensors alone"),
+        (["baselines.imagenet=cut.safetensors"], "cut.safetensors: must be a whole .safetensors"),
+        (["baselines.imagenet=empty.safetensors"], "empty.safetensors: must be a whole .safete"),
+        (["baselines.imagenet=other.pth"], "other.pth: must fit profile.backbone"),
+        (["store=s3://bucket/x"], "store=s3://bucket/x: must be a folder on a local or shared"),
+        (["store=file"], "/file: must be a folder to write to"),
+        (["store=file/below"], "/file/below: must be a folder to write to"),
+        (["store=/proc/self/store"], "store=/proc/self/store: must be a folder to write to"),
+        (["store=old"], "/old: must be of format 1, which this version writes, not 999"),
+        (["cache=file"], "/file: must be a folder to write to"),
+        (["--out", "file"], "--out="),
+        (["--out", "x" * 300], "--out="),
+        (["--out", "/dev/null/x"], "--out=/dev/null/x: must be a folder to write to"),
+        (["--tracking-uri", "ftp://x"], "--tracking-uri"),
+        (["--tracking-uri", "sqlite:///no/such/mlflow.db"], "--tracking-uri"),
+    ],
+    ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_the_dry_run_refuses_what_the_search_does(here, capsys, arguments, said, dry):
+    prepare(here)
+    before = sorted(here.rglob("*"))
+    status, lines = command(capsys, *arguments, *(["--dry-run"] if dry else []))
+    assert status == 2, lines
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1, lines
+    assert said in errors[0]
+    if "--tracking-uri" not in said:  # said by the tracker
+        assert TEMPLATE.fullmatch(errors[0]), errors
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_dry_run_that_is_taken_creates_nothing(here, capsys):
+    file = weights(here / "good.pth", fc_weight=torch.zeros(1)).rename(here / "extra.pth")
+    assert command(capsys, "--dry-run", f"baselines.imagenet={file}")[0] == 2
+    file = weights(here / "good.pth", **{"fc.weight": torch.zeros(1)})
+    before = sorted(here.rglob("*"))
+    more = ["--out", "a/b", "store=c/d", "cache=e", f"baselines.imagenet={file}"]
+    assert command(capsys, "--dry-run", *more) == (0, [])
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(here, monkeypatch):
+    """By its rights, which do not hold for root, hence the stand-in."""
+    from search.store.places import check_writable
+
+    check_writable("store", here / "a" / "b")
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)))
+    with pytest.raises(UserError, match=r"^store=.*/a/b: must be a folder .* is read-only"):
+        check_writable("store", here / "a" / "b")
+    assert asked == [(here, os.W_OK | os.X_OK)]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a:\n\t- x\n", "own.yaml: must be YAML in UTF-8"),
+        (b"a: [1\n", "own.yaml: must be YAML in UTF-8"),
+        (b"name: J\xf6rg\n", "own.yaml: must be YAML in UTF-8"),
+        (b"", "name: must be given"),
+        (b"- 3\n", "own.yaml: must hold keys with values"),
+        (b"3\n", "own.yaml: must hold keys with values"),
+        (b"defaults: [isic3, _self_]\nseeed: 3\n", "seeed: must be one of "),
+        (b"defaults: [isic3, _self_]\nname: ../x\n", "name=../x: must be a name of letters"),
+        (
+            b"defaults: [nothing]\n",
+            "spaces/own.yaml: must fit the files it names (In 'own': Could not load 'nothing'",
+        ),
+        (b"name: own\n", "must be given"),
+    ],
+)
+def test_a_broken_space_file_is_named(here, monkeypatch, content, said):
+    for folder in space.SPACES.iterdir():
+        (here / folder.name).symlink_to(folder)
+    (here / "own.yaml").write_bytes(content)
+    (here / "folder.yaml").mkdir()
+    monkeypatch.setattr("search.space.compose.SPACES", here)
+    assert said in refused("own")
+    assert "folder" not in refused("folder").partition("must")[2]
+
+
+def test_a_data_file_that_cannot_be_read_is_named(here):
+    (here / "images").mkdir()
+    latin = "image,label,group\nJörg,a,b\n".encode("latin-1")
+    (here / "latin.csv").write_bytes(latin)
+    (here / "folder.csv").mkdir()
+    (here / "nul.csv").write_bytes(b"image,label,group\n\0,a\n")
+    (here / "quote.csv").write_text('image,label,group\n"a,b,c' + "x" * 140_000)
+    for name in ("latin.csv", "folder.csv", "nul.csv", "quote.csv", "none.csv"):
+        made = plugin("trainables.data", "table")(here, {"csv": name})
+        with pytest.raises(UserError) as caught:
+            made.table()
+        assert TEMPLATE.fullmatch(str(caught.value))
+        assert str(caught.value).startswith(f"{here / name}")
+
+
+def test_an_unreadable_folder_is_named_rather_than_skipped(here, monkeypatch):
+    """By its rights, which do not hold for root, hence the stand-in."""
+    from trainables.data._files import find_images, subfolders
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", denied)
+    monkeypatch.setattr(Path, "iterdir", denied)
+    for reader in (find_images, subfolders):
+        with pytest.raises(UserError, match=r"must be readable \(Permission denied\); try"):
+            list(reader(here))
+
+
+@pytest.mark.parametrize("package", ["trainables.pretext", "trainables.data", "search.policies"])
+@pytest.mark.parametrize(
+    "name", ["../plugins", "..plugins", "_files", "__init__", "", "a.b", "a/b"]
+)
+def test_a_plugin_is_found_in_its_folder_only(package, name):
+    with pytest.raises(UserError, match=f"={re.escape(name)}: must be one of "):
+        plugin(package, name)
+
+
+def test_yaml_defaults_are_within_what_is_allowed():
+    for path in sorted(space.SPACES.glob("*/*.yaml")):
+        assert isinstance(yaml.safe_load(path.read_text()), dict)
+    for profile in ("cpu", "gpu", "demo", "smoke"):
+        check_tasks(load("isic3", [f"profile={profile}", *TASKS]))

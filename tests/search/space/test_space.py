@@ -1,0 +1,209 @@
+"""Spaces: what is composed, what decides a key, and what is refused in which words."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from search.chains.node import Proposal
+from search.chains.plan import Plan, data_spec, estimate
+from search.space import SPACES, available_spaces, check_tasks, hardware, load
+from trainables.errors import UserError
+from trainables.plugins import available
+
+
+def test_isic3_is_three_tasks_in_chains_of_up_to_three():
+    space = load("isic3")
+    assert tuple(space.tasks) == ("relative_location", "moco", "odc")
+    assert (space.max_length, space.policy.name, space.data.name) == (3, "curriculum", "isic2019")
+    assert all(len(task.lr_range) >= 3 for task in space.tasks.values())
+
+
+@pytest.mark.parametrize("space", available_spaces())
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "demo", "smoke"])
+def test_every_space_composes_with_every_profile(space, profile):
+    assert load(space, [f"profile={profile}"]).profile.name == profile
+
+
+def test_gpu_is_the_serious_one():
+    profile = load("isic3", ["profile=gpu"]).profile
+    assert (profile.backbone, profile.image_size) == ("resnet50", 224)
+    assert profile.precision == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tasks.moko.lr_range=[1]", "try moco"),
+        ("+tasks.moco.params.temprature=1", "try temperature"),
+        ("tasks.moco.lr_range=[0.1,0.01]", "must be rates that rise"),
+        ("repeats=0", "must be a whole number from 1 to 100"),
+        ("tasks.moco.lr_range=[-0.1,0.01]", "each a number from 1e-08 to 100"),
+        ("profile.batch=31", "must be a multiple of profile.bn_groups=2; try 32"),
+        ("profile.label_fraction=0", "profile.label_fraction"),
+        ("data.val=0.9", "data.val=0.9, data.test=0.15: must be below 1 together"),
+        ("profile.precision=float16", "profile.precision"),
+        ("policy=tpee", "try tpe"),
+        ("modality=xrays", "must be one of dermoscopy, xray; try xray"),
+        ("modality@data.augment=xrays", "must be one of dermoscopy, xray; try xray"),
+        ("modality@data.augmnt=xray", "try augment"),
+        ("modalty=xray", "try modality"),
+        ("task@tasks.mocco=moco", "try moco"),
+        ("data.augment.vflp=false", "try vflip"),
+        ("+data.augment.vflp=false", "try vflip"),
+        ("data.augment.mean=[0.5]", "must be 3 numbers, one a channel"),
+        ("data.augment.std=[0.2,0.2,0.0]", "each a number from 0.001 to 1"),
+        ("data.merge_duplicate=true", "try merge_duplicates"),
+        ("data.merge_duplicates=perhaps", "data.merge_duplicates"),
+    ],
+)
+def test_what_is_off_is_named_in_one_line(override, said):
+    with pytest.raises(UserError) as caught:
+        check_tasks(load("isic3", [override]))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def augment(*overrides):
+    return load("isic3", overrides).data.augment
+
+
+def test_a_modality_is_chosen_by_its_name_or_by_the_data_set():
+    dermoscopy, xray = augment(), augment("modality=xray")
+    assert (dermoscopy["vflip"], dermoscopy["rotate"]) == (True, 180)
+    assert not xray["hflip"] | xray["vflip"]
+    assert xray["rotate"] == 10
+    assert xray["hue"] == xray["saturation"] == xray["grayscale"] == 0
+    assert xray["brightness"] > 0
+    assert augment("data=cxr_covid") == augment("modality@data.augment=xray") == xray
+    assert augment("modality=dermoscopy", "data=cxr_covid") == dermoscopy
+    assert augment("modality=xray", "data.augment.hflip=true") == {**xray, "hflip": True}
+
+
+def test_a_modality_may_set_mean_and_deviation_and_training_uses_them():
+    from trainables.training.loop import context
+
+    plain, own = augment(), augment("data.augment.mean=[0.6,0.5,0.4]", "data.augment.std=[1,1,1]")
+    training = plan().downstream(Proposal(("scratch",))).training
+    measured = ((0.7, 0.6, 0.5), (0.2, 0.2, 0.2))
+    assert context(training, 500, plain, 0, *measured).mean == (0.7, 0.6, 0.5)
+    known = context(training, 500, own, 0, *measured)
+    assert (known.mean, known.std) == ((0.6, 0.5, 0.4), (1, 1, 1))
+
+
+def test_every_modality_sets_all_that_views_know():
+    from trainables.augment import Preset
+
+    known = {field.name for field in fields(Preset)}
+    modalities = [path.stem for path in (SPACES / "modality").glob("*.yaml")]
+    assert all(set(augment(f"modality={name}")) == known for name in modalities)
+
+
+@pytest.mark.parametrize("path", sorted((SPACES / "data").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_data_set_composes(path):
+    data = load("isic3", [f"data={path.stem}"]).data
+    assert data.name in available("trainables.data")
+    assert not data.merge_duplicates
+
+
+def plan(*overrides, digest="d"):
+    return Plan(load("isic3", ["profile=smoke", *overrides]), digest)
+
+
+def keys(*overrides, digest="d"):
+    made = plan(*overrides, digest=digest)
+    return [spec.key() for spec in made.stages(Proposal.parse("odc>moco"))]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=1", "profile.epochs=0.2", "profile.batch=64", "tasks.odc.lr_range=[0.01]",
+     "tasks.odc.weight_decay=0.5", "tasks.odc.version='9'", "data.augment.blur=0.1",
+     "modality=xray", "data.merge_duplicates=true",
+     "profile.bn_groups=4", "profile.lr_epochs=0.1", "profile.image_size=48"],
+)  # fmt: skip
+def test_what_decides_a_result_changes_the_key_and_every_key_below(override):
+    assert not set(keys()) & set(keys(override))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["runtime.workers=2", "runtime.log_every=1", "store=/elsewhere", "policy=exhaustive",
+     "data.root=/elsewhere", "max_length=2", "tasks.relative_location.lr_range=[0.5]",
+     "profile.downstream_epochs=3"],
+)  # fmt: skip
+def test_what_does_not_decide_it_leaves_the_keys(override):
+    assert keys() == keys(override)
+
+
+def test_other_images_are_other_stages():
+    assert not set(keys()) & set(keys(digest="e"))
+
+
+def test_a_child_changes_with_its_parent_only_from_there_on():
+    changed = keys("tasks.moco.weight_decay=0.5")
+    assert changed[0] == keys()[0]
+    assert changed[1] != keys()[1]
+
+
+def test_baselines_start_from_no_stage_and_imagenet_needs_weights():
+    without = plan()
+    assert [str(p) for p in without.baselines()] == ["scratch"]
+    made = replace(without, imagenet_digest="w")
+    assert [str(p) for p in made.baselines()] == ["scratch", "imagenet"]
+    scratch, imagenet = (made.downstream(p) for p in made.baselines())
+    assert (scratch.parent, scratch.weights) == (None, None)
+    assert (imagenet.parent, imagenet.weights) == (None, "w")
+
+
+def test_a_window_narrows_the_rates_of_its_task():
+    made = plan("tasks.odc.lr_range=[0.1,0.2,0.3]")
+    odc, moco = made.stages(Proposal.parse("odc[low]>moco"))
+    assert odc.training.lr.range == (0.1, 0.2)
+    assert moco.training.lr.range == made.space.tasks["moco"].lr_range
+
+
+def test_a_repeat_has_its_own_seed_on_the_same_split_with_the_rates_of_the_first():
+    made = replace(plan(), chosen=lambda key: 0.01)
+    first, again = (
+        made.stages(Proposal.parse("odc>moco")),
+        made.stages(Proposal.parse("odc>moco#2")),
+    )
+    assert [spec.seed for spec in (*first, *again)] == [0, 0, 2, 2]
+    assert [spec.data for spec in first] == [spec.data for spec in again]
+    assert first[1].training == again[1].training
+    assert again[1].parent == again[0].key() != first[0].key()
+    score = made.downstream(Proposal.parse("odc>moco#2"))
+    assert (score.seed, score.data.seed, score.parent) == (2, 0, again[1].key())
+    assert made.singles(Proposal.parse("odc>moco#2")) == made.singles(Proposal.parse("odc>moco"))
+    assert made.stages(Proposal.parse("odc#2")) == again[:1]
+
+
+def test_the_number_of_repeats_leaves_the_search_the_same():
+    assert plan("repeats=3").identity() == plan().identity()
+
+
+def test_the_estimate_is_images_over_rate():
+    lengths = {"epochs": 2, "lr_epochs": 1, "downstream_epochs": 4, "downstream_lr_epochs": 1}
+    rates = {"images_per_second": 100, "label_fraction": 0.5}
+    overrides = [f"profile.{key}={value}" for key, value in (lengths | rates).items()]
+    overrides += ["lr_policy=full_range", "downstream.lr_range=[0.01,0.02]"]
+    cost = estimate(load("isic3", ["profile=smoke", *overrides]), 1000)
+    assert cost.stage == pytest.approx(1000 * (2 + 4) * 2 / 100)
+    assert cost.score == pytest.approx(500 * (4 + 2) / 100)
+
+
+def test_precision_is_decided_by_the_hardware_and_then_part_of_the_key():
+    space = load("isic3", ["profile=cpu"])
+    assert space.profile.precision == "auto"
+    assert hardware.resolve(space, cluster_gpus=1).profile.precision == "bfloat16"
+    assert hardware.resolve(space, cluster_gpus=0).profile.precision in ("float32", "bfloat16")
+    assert hardware.profile(cluster_gpus=1, demo=True) == "gpu"
+    assert hardware.profile(cluster_gpus=0, demo=True) == "demo"
+    assert hardware.profile(cluster_gpus=0, demo=False) == "cpu"
+
+
+def test_every_task_has_a_file_of_each_kind():
+    assert available("trainables.pretext") == tuple(
+        sorted(path.stem for path in (SPACES / "task").glob("*.yaml"))
+    )
+    assert data_spec(load("isic3")).name == "isic2019"

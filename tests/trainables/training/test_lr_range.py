@@ -1,0 +1,103 @@
+"""The LR policies on made-up runs: what is chosen, what it costs, what is forgotten."""
+
+import math
+
+import pytest
+
+from trainables.errors import StageFailed
+from trainables.spec import LRPolicy
+from trainables.training import lr_range
+
+RANGE = (0.01, 0.03, 0.1, 0.3)
+
+
+class Runs:
+    """Rates whose score is that of a known curve at the step they got to."""
+
+    def __init__(self, score):
+        self.score, self.steps, self.dropped = score, {}, []
+
+    def advance(self, rate, until):
+        assert rate not in self.dropped
+        assert until > self.steps.get(rate, 0)
+        self.steps[rate] = until
+        return self.score(rate, until)
+
+    def choose(self, name, rates=RANGE, steps=40):
+        policy = LRPolicy(rates, 1.0, name)
+        chosen = lr_range.POLICIES[name](policy, steps, self.advance, self.dropped.append)
+        return chosen, sum(self.steps.values()), lr_range.planned(policy, steps)
+
+
+def peak(rate, until):
+    return -abs(math.log(rate / 0.04)) + 0.001 * until
+
+
+@pytest.mark.parametrize("name", lr_range.POLICIES)
+def test_the_best_rate_is_chosen_and_the_price_is_the_planned_one(name):
+    runs = Runs(peak)
+    chosen, steps, planned = runs.choose(name)
+    if name == "optuna":
+        assert 0.01 <= chosen <= 0.3
+        assert peak(chosen, 0) >= max(peak(rate, 0) for rate in runs.steps)
+    else:
+        assert chosen == 0.03
+    assert steps == planned
+
+
+def test_halving_costs_less_than_three_quarters_and_forgets_every_trial():
+    runs = Runs(peak)
+    chosen, steps, _ = runs.choose("halving")
+    whole = Runs(peak).choose("full_range")[1]
+    assert steps < 0.75 * whole
+    assert sorted(runs.dropped) == list(RANGE)
+    assert runs.dropped[-1] == chosen
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        (1, []),
+        (2, [(40, 1)]),
+        (3, [(25, 2), (40, 1)]),
+        (4, [(10, 3), (25, 2), (40, 1)]),
+        (8, [(5, 5), (10, 3), (25, 2), (40, 1)]),
+    ],
+)
+def test_rungs_lie_late_and_leave_two_thirds(rates, expected):
+    assert lr_range.rungs(rates, 40) == expected
+
+
+def test_halving_is_wrong_where_the_order_turns_late():
+    """What full_range is kept for."""
+
+    def late(rate, until):
+        return rate if until >= 40 else -rate
+
+    assert Runs(late).choose("full_range")[0] == 0.3
+    assert Runs(late).choose("halving")[0] == 0.03
+
+
+@pytest.mark.parametrize("name", ["halving", "full_range"])
+def test_a_failed_rate_loses_and_a_tie_goes_to_the_lower_one(name):
+    assert Runs(lambda rate, until: -math.inf if rate < 0.1 else 1.0).choose(name)[0] == 0.1
+
+
+def test_optuna_asks_the_same_again():
+    first, second = Runs(peak), Runs(peak)
+    assert first.choose("optuna") == second.choose("optuna")
+    assert list(first.steps) == list(second.steps)
+
+
+def test_a_range_of_one_costs_nothing_and_all_failed_names_the_first_reason():
+    assert lr_range.planned(LRPolicy((0.1,), 1.0), 40) == 0
+    lr_range.refuse_all_failed({0.1: "", 0.3: "loss is nan"})
+    with pytest.raises(StageFailed, match=r"\(0\.1, 0\.3\): loss is inf"):
+        lr_range.refuse_all_failed({0.1: "loss is inf", 0.3: "loss is nan"})
+
+
+def test_edges():
+    assert lr_range.at_edge(0.01, RANGE)
+    assert lr_range.at_edge(0.2999, RANGE)
+    assert not lr_range.at_edge(0.1, RANGE)
+    assert not lr_range.at_edge(0.1, (0.1,))

@@ -1,0 +1,1 @@
+"""Files to pixels: decoding, the cache, splits, near-duplicates."""

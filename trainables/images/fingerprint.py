@@ -1,0 +1,59 @@
+"""What a data set's pixels are, as text: digests of files, remembered between starts.
+
+A file's digest is remembered by its path, size and time of change in `digests-*.json` in the
+cache's folder, one a data folder, so that a second start does not read gigabytes again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from trainables.durable import file_digest, write_json
+from trainables.errors import UserError
+from trainables.images.files import regular
+from trainables.processor import cores
+from trainables.spec import digest
+
+Known = dict[str, tuple[int, int, str]]  # path -> size, mtime_ns, digest
+
+
+def contents(sources: Sequence[Path | str], cache_root: Path) -> list[str]:
+    """A digest of each file's bytes; a text stands for itself."""
+    files = [Path(os.path.abspath(s)) for s in sources if isinstance(s, Path)]
+    digests = iter(_digests(files, cache_root) if files else ())
+    return [next(digests) if isinstance(s, Path) else s for s in sources]
+
+
+def _digests(files: list[Path], cache_root: Path) -> list[str]:
+    place = hashlib.sha256(os.path.commonpath(files).encode()).hexdigest()[:16]
+    memory = cache_root / f"digests-{place}.json"
+    known = _remembered(memory)
+    with ThreadPoolExecutor(cores()) as pool:
+        entries = list(pool.map(lambda file: _entry(file, known.get(str(file))), files))
+    now = {str(file): entry for file, entry in zip(files, entries, strict=True)}
+    if now != known:
+        write_json(memory, {"files": now, "digest": digest(now)})
+    return [entry[2] for entry in entries]
+
+
+def _remembered(memory: Path) -> Known:
+    """Empty if there is none, or a damaged one: then the files are read again."""
+    try:
+        found = json.loads(memory.read_bytes())
+        files = found["files"] if found["digest"] == digest(found["files"]) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {path: tuple(entry) for path, entry in files.items()}
+
+
+def _entry(file: Path, known: tuple[int, int, str] | None) -> tuple[int, int, str]:
+    stat = regular(file)
+    if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
+        return known
+    try:
+        return stat.st_size, stat.st_mtime_ns, file_digest(file)
+    except OSError as error:
+        raise UserError(f"{file}: must be readable ({error.strerror}); try its rights") from error

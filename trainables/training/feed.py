@@ -1,0 +1,93 @@
+"""Batches on the device; while one is trained on, a thread reads the pixels of the next.
+
+    feed = Feed(data, data.split["train"], global_batch=32, seed=0, device=torch.device("cpu"))
+    batch = feed.batch(step)
+
+Pixels go from the memory map to (pinned) memory in one copy, and to a GPU on a stream of their own,
+so that neither the host nor the training stream waits for them. What a step gets depends on seed
+and step alone, never on what was read ahead.
+"""
+
+import functools
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.images.cache import Prepared
+from trainables.pretext import Batch, Draw
+from trainables.training import distributed
+
+Read = tuple[Tensor, Tensor]  # pixels and positions, on the device
+
+
+class Feed:
+    """index: cache positions trained on."""
+
+    def __init__(
+        self,
+        data: Prepared,
+        index: NDArray[np.int64],
+        global_batch: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.data, self.index, self.seed, self.device = data, index, seed, device
+        self.global_batch, self.local = global_batch, global_batch // distributed.world_size()
+        self.epoch_steps = len(index) // global_batch
+        self.waited = 0.0  # seconds that `batch` waited for pixels, in all
+        self._orders: dict[int, NDArray[np.int64]] = {}  # of the one epoch read last
+        self._ahead: tuple[int, Future[Read]] | None = None
+        self._stream = _stream(device) if device.type == "cuda" else None
+        self._pool = ThreadPoolExecutor(1, "feed", _settle, (self._stream,))
+
+    def batch(self, step: int) -> Batch:
+        """This rank's part of the global batch; a pass takes every image at most once."""
+        begun = time.perf_counter()
+        ahead, self._ahead = self._ahead, None
+        reading = ahead[1] if ahead and ahead[0] == step else self._pool.submit(self._read, step)
+        pixels, positions = reading.result()
+        self.waited += time.perf_counter() - begun
+        if self._stream:
+            here = torch.cuda.current_stream(self.device)
+            here.wait_stream(self._stream)
+            pixels.record_stream(here)
+            positions.record_stream(here)
+        self._ahead = step + 1, self._pool.submit(self._read, step + 1)
+        return Batch(pixels, positions, Draw(self.seed, step, self.local, self.device), step)
+
+    def pixels(self, positions: Tensor) -> Tensor:
+        """int64 [n] positions among the images trained on -> uint8 [n, channels, side, side]."""
+        rows = self.index[positions.cpu().numpy()]
+        shape = (len(rows), *self.data.images.shape[1:])
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        self.data.images.take(rows, axis=0, out=pixels.numpy(), mode="clip")  # "raise" copies twice
+        return pixels.permute(0, 3, 1, 2).to(self.device, non_blocking=True)
+
+    def _read(self, step: int) -> Read:
+        epoch, place = divmod(step, self.epoch_steps)
+        if epoch not in self._orders:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.index))
+            self._orders = {epoch: order}
+        first = place * self.global_batch + distributed.rank() * self.local
+        positions = torch.from_numpy(self._orders[epoch][first : first + self.local])
+        if self._stream is None:
+            return self.pixels(positions), positions
+        with torch.cuda.stream(self._stream):
+            moved = positions.pin_memory().to(self.device, non_blocking=True)
+            return self.pixels(positions), moved
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all feeds: memory that a stream has used is used again by that stream only."""
+    return torch.cuda.Stream(device)
+
+
+def _settle(stream: torch.cuda.Stream | None) -> None:
+    """A new thread is on the first GPU, and would take memory there."""
+    if stream:
+        torch.cuda.set_device(stream.device)

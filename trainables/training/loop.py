@@ -1,0 +1,360 @@
+"""The one training loop: an LR range, then the full run, checkpointed, on one or N ranks.
+
+    outcome = Loop(...).train()
+
+Pretext stages (`stage.py`) and fine-tuning (`downstream/finetune.py`) both run it. All ranks see
+the same numbers (means over ranks), so they take the same decisions without talking about them.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainables.augment import Preset
+from trainables.backbone import average_statistics
+from trainables.errors import StageFailed, Stopped, UserError
+from trainables.images.cache import Prepared
+from trainables.pretext import Context, Task
+from trainables.spec import Runtime, Training
+from trainables.training import checkpoint, distributed, lr_range
+from trainables.training.checkpoint import FULL, Progress, Run
+from trainables.training.feed import Feed
+from trainables.training.step import Step, place
+from trainables.workers.job import Heartbeat
+
+Report = Callable[[Heartbeat], object]
+SCORE = "balanced_accuracy"  # what `evaluate` is judged by
+CONFUSED = 8  # batches that a task's confusion is counted over
+PATIENCE = 30  # times as long as the last checkpoint took, at least, until the next
+
+
+@dataclass
+class Outcome:
+    """What the loop leaves: the task (of its best epoch if evaluated) and everything measured."""
+
+    task: Task
+    result: dict[str, Any]
+    history: dict[str, Any]
+
+
+@dataclass
+class Loop:
+    """make: a fresh task, with its start weights. index: cache positions trained on.
+
+    evaluate: called at the end of every epoch of the full run; the epoch with the highest
+    `balanced_accuracy` is kept. report: called on rank 0 before a run's first step, every
+    `log_every` steps, and after such an epoch with the `curve` so far; if it answers True, all
+    ranks leave a checkpoint and raise Stopped at the next step that is reported.
+    """
+
+    make: Callable[[Context], Task]
+    training: Training
+    data: Prepared
+    index: NDArray[np.int64]
+    augment: dict[str, Any]
+    seed: int
+    runtime: Runtime
+    out_dir: Path
+    report: Report
+    evaluate: Callable[[Task], dict[str, float]] | None = None
+
+    def __post_init__(self) -> None:
+        self.context = context(
+            self.training, len(self.index), self.augment, self.seed, self.data.mean, self.data.std
+        )
+        self.epoch_steps = self.context.epoch_steps
+        self.device = torch.device(self.runtime.device)
+        self.progress = Progress.load(self.out_dir)
+        self.steps = self.context.steps
+        self.trial_steps = _steps(self.training.lr.epochs, self.epoch_steps)
+        self.rates = self.training.lr.range
+        self._begun: dict[str, Tensor] = {}
+        self.feed = Feed(self.data, self.index, self.training.global_batch, self.seed, self.device)
+        self._unwanted = False  # known to rank 0 alone
+        self._saved = self._trained()
+        self._interval = self.runtime.checkpoint_seconds  # until the next one is due, on rank 0
+
+    def train(self) -> Outcome:
+        """The LR policy's runs, then the full one; what is behind us is not done again."""
+        rate = self.rates[0]
+        if len(self.rates) > 1:
+            choose = lr_range.POLICIES[self.training.lr.name]
+            rate = choose(self.training.lr, self.trial_steps, self._advance, self._drop)
+            lr_range.refuse_all_failed({run.lr: run.failed for run in self.progress.trials()})
+        full = self.progress.run(FULL, rate)
+        task = self._run(full, "training", self.steps, self.steps)
+        if best := checkpoint.without_prefix("best", full.tensors):
+            task.load_state_dict(best)
+        average_statistics(task)
+        history = self._history() | {"confusion": self._confusion(task)}
+        return Outcome(task, self._result(full, task), history)
+
+    def _advance(self, rate: float, until: int) -> float:
+        """Go on with a rate of the LR range until that step of its trial; its score there."""
+        run = self.progress.run(f"{rate:g}", rate)
+        if str(until) not in run.scores:
+            score = self._trial(run, until)
+            if not math.isfinite(score) and not run.failed:
+                run.failed = "its score is not finite"
+            run.scores[str(until)] = None if run.failed else score
+        known = run.scores[str(until)]
+        return -math.inf if known is None else known
+
+    def _trial(self, run: Run, until: int) -> float:
+        if run.failed:
+            return -math.inf
+        try:
+            task = self._run(run, f"LR {run.lr:g}", self.trial_steps, until)
+        except StageFailed as failed:
+            run.failed = str(failed)
+            return -math.inf
+        return run.best[SCORE] if run.best else task.score(run.history)
+
+    def _drop(self, rate: float) -> None:
+        self.progress.runs[f"{rate:g}"].tensors = {}
+
+    def _run(self, run: Run, phase: str, steps: int, until: int) -> Task:
+        """Go on with a run of `steps` steps up to the step `until`."""
+        self._phase = phase
+        task, optimizer = self._prepare(run, steps)
+        self._spend(run)
+        model: nn.Module = task
+        if distributed.world_size() > 1:
+            model = DistributedDataParallel(task, broadcast_buffers=False)
+        advance = Step(model, task, optimizer, self.training, run.lr, steps)
+        self._pending: list[dict[str, Tensor]] = []
+        self._checkpointed = time.perf_counter()
+        trial, due = phase != "training", False
+        unwanted = False
+        for step in range(run.step, until):
+            self._pending.append(advance(self.feed.batch(step)))
+            last = step + 1 == until
+            epoch_end = (step + 1) % self.epoch_steps == 0 or last
+            if last or (step + 1) % self.runtime.log_every == 0 or (epoch_end and self.evaluate):
+                due, unwanted = self._flush(run, step + 1, steps, optimizer, epoch_end)
+                if self.evaluate and (last or (epoch_end and not trial)):
+                    self._evaluate(run, task)
+                if (due or unwanted) and not last:
+                    run.tensors = self._tensors(run, task, optimizer)
+                    self._checkpoint()
+                if unwanted and not last:
+                    raise Stopped(f"at step {step + 1} ({phase})")
+        if trial:
+            parked = self._tensors(run, task, optimizer)
+            run.tensors = {key: value.to("cpu", copy=True) for key, value in parked.items()}
+            if due:
+                self._checkpoint()
+        return task
+
+    def _prepare(self, run: Run, steps: int) -> tuple[Task, torch.optim.Optimizer]:
+        """The task and optimiser of this run, fresh or as it was left."""
+        torch.manual_seed(self.seed)
+        task = self.make(replace(self.context, steps=steps))
+        optimizer = place(task, self.training, run.lr, self.device)
+        self._since = time.perf_counter()
+        if distributed.rank() == 0:
+            self._say(Heartbeat(self._phase, run.step, steps, saved=self._saved))
+        if run.step:
+            task.load_state_dict(checkpoint.without_prefix("task", run.tensors))
+            checkpoint.load_optimizer(optimizer, run.tensors)
+        elif self._begun:
+            task.load_state_dict(self._begun)
+        else:
+            task.start(self.feed.pixels)
+            self._begun = {key: value.clone() for key, value in task.state_dict().items()}
+        task.train()
+        return task, optimizer
+
+    def _flush(
+        self, run: Run, done: int, steps: int, optimizer: torch.optim.Optimizer, epoch_end: bool
+    ) -> tuple[bool, bool]:
+        """Read the pending numbers, all at once.
+
+        Whether rank 0 says that a checkpoint is due, and that the job is not wanted any more.
+        """
+        names = list(self._pending[0])
+        values = torch.stack([torch.stack([m[n].float() for n in names]) for m in self._pending])
+        waited = time.perf_counter() - self._checkpointed
+        due = torch.full_like(values[:1], float(waited > self._interval and not distributed.rank()))
+        unwanted = torch.full_like(due, float(self._unwanted))
+        means = distributed.all_mean(torch.cat([values, due, unwanted])).tolist()
+        fresh = [dict(zip(names, row, strict=True)) for row in means[:-2]]
+        run.history += fresh
+        self._check_finite(fresh, done)
+        self._pending = []
+        row = {name: sum(one[name] for one in fresh) / len(fresh) for name in names}
+        row["lr"] = optimizer.param_groups[0]["lr"]
+        self._tell(run, row, done, steps, len(fresh), epoch_end)
+        return means[-2][0] > 0, means[-1][0] > 0
+
+    def _check_finite(self, fresh: list[dict[str, float]], done: int) -> None:
+        for offset, one in enumerate(fresh):
+            if not math.isfinite(one["loss"]):
+                step = done - len(fresh) + offset + 1
+                raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
+
+    def _tell(
+        self, run: Run, row: dict[str, float], done: int, steps: int, count: int, epoch_end: bool
+    ) -> None:
+        spent = self._spend(run)
+        run.step = done
+        rate = count * self.training.global_batch / spent
+        row |= {"step": done, "epoch": done / self.epoch_steps, "images_per_second": rate}
+        if epoch_end or not self.evaluate:
+            run.rows.append(row)
+        if distributed.rank() == 0:
+            whole = lr_range.planned(self.training.lr, self.trial_steps) + self.steps
+            eta = max(whole - self._trained(), 0) * spent / count
+            loss, saved = row["loss"], self._saved
+            self._say(Heartbeat(self._phase, done, steps, rate, eta, loss, saved))
+
+    def _say(self, heartbeat: Heartbeat) -> None:
+        """On rank 0: report, and remember if the answer was that nobody wants the result."""
+        self._unwanted = self.report(heartbeat) is True or self._unwanted
+
+    def _trained(self) -> int:
+        """Steps trained so far, trials of the LR range included."""
+        return sum(run.step for run in self.progress.runs.values())
+
+    def _spend(self, run: Run) -> float:
+        """Book the time since the last booking on the run."""
+        now = time.perf_counter()
+        spent, self._since = now - self._since, now
+        run.seconds += spent
+        return spent
+
+    def _evaluate(self, run: Run, task: Task) -> None:
+        """Judge this epoch; remember its weights if it is the best of the full run so far."""
+        assert self.evaluate is not None
+        average_statistics(task)
+        measured = self.evaluate(task)
+        task.train()
+        run.rows[-1] |= measured
+        if run.best is None or measured[SCORE] > run.best[SCORE]:
+            run.best = {"epoch": run.rows[-1]["epoch"], **measured}
+            if self._phase == "training":
+                state = {key: value.clone() for key, value in task.state_dict().items()}
+                run.tensors |= checkpoint.prefixed("best", state)
+        if self._phase == "training" and distributed.rank() == 0:
+            epochs = math.ceil(self.steps / self.epoch_steps)
+            self._say(Heartbeat(curve=tuple(row[SCORE] for row in run.rows), epochs=epochs))
+        self._spend(run)
+
+    def _tensors(self, run: Run, task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """What it takes to go on with the run."""
+        average_statistics(task)
+        best = checkpoint.without_prefix("best", run.tensors)
+        return {
+            **checkpoint.prefixed("task", task.state_dict()),
+            **checkpoint.optimizer_tensors(optimizer),
+            **checkpoint.prefixed("best", best),
+        }
+
+    def _checkpoint(self) -> None:
+        begun = time.perf_counter()
+        if distributed.rank() == 0:
+            self.progress.save(self.out_dir)
+            self._saved = self._trained()
+        self._checkpointed = time.perf_counter()
+        took = self._checkpointed - begun
+        self._interval = max(self.runtime.checkpoint_seconds, PATIENCE * took)
+
+    def _confusion(self, task: Task) -> list[list[int]] | None:
+        """Of a trained task with fixed answers, over a few batches it would have seen next."""
+        with evaluating(task):
+            batches = (self.feed.batch(self.steps + k) for k in range(CONFUSED))
+            counted = [c for batch in batches if (c := task.confusion(batch)) is not None]
+        if not counted:
+            return None
+        return distributed.all_gather(torch.stack(counted)).sum(0).tolist()
+
+    def _result(self, full: Run, task: Task) -> dict[str, Any]:
+        trials = self.progress.trials()
+        return {
+            "loss": full.rows[-1]["loss"],
+            "accuracy": full.rows[-1]["accuracy"],
+            "chance": task.chance(),
+            "lr": full.lr,
+            "lr_at_edge": lr_range.at_edge(full.lr, self.rates),
+            "steps": self.steps,
+            "lr_steps": sum(run.step for run in trials),
+            "images_per_second": float(np.median([r["images_per_second"] for r in full.rows])),
+            "seconds": full.seconds + sum(run.seconds for run in trials),
+            "lr_seconds": sum(run.seconds for run in trials),
+        }
+
+    def _history(self) -> dict[str, Any]:
+        """Of every trial its scores by step; of the full run its rows."""
+        trials = [
+            {
+                "lr": run.lr,
+                "steps": run.step,
+                "scores": run.scores,
+                "loss": [row["loss"] for row in run.rows],
+                "diverged": bool(run.failed),
+                "reason": run.failed,
+            }
+            for run in self.progress.trials()
+        ]
+        return {"lr_range": trials, "train": self.progress.runs[FULL].rows}
+
+
+def context(
+    training: Training,
+    images: int,
+    augment: dict[str, Any],
+    seed: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Context:
+    """What a task may know; steps are those of the full run.
+
+    mean, std: of the training images; the modality's own come first, where it has them.
+    """
+    epoch_steps = images // training.global_batch
+    if epoch_steps == 0:
+        raise UserError(
+            f"profile.batch (or downstream_batch)={training.global_batch}: must be at most the "
+            f"{images} images to train on; try {max(1, images // training.bn_groups)} times "
+            f"profile.bn_groups={training.bn_groups}, or less"
+        )
+    preset = Preset.of(augment)
+    mean, std = tuple(preset.mean or mean), tuple(preset.std or std)
+    return Context(
+        images=images,
+        global_batch=training.global_batch,
+        steps=_steps(training.epochs, epoch_steps),
+        epoch_steps=epoch_steps,
+        image_size=training.image_size,
+        channels=len(mean),
+        mean=mean,
+        std=std,
+        augment=augment,
+        seed=seed,
+    )
+
+
+def _steps(epochs: float, epoch_steps: int) -> int:
+    return max(1, round(epochs * epoch_steps))
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients, and back."""
+    was = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was)

@@ -1,0 +1,63 @@
+"""One training step: a batch in, better weights out. Nothing in it makes a GPU wait.
+
+step = Step(task, task, place(task, training, 0.01, device), training, 0.01, steps=100)
+row = step(feed.batch(0))  # loss and metrics, still on the device
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainables.backbone import Backbone, group_batch_norm
+from trainables.plugins import load
+from trainables.pretext import Batch, Context, Task
+from trainables.spec import StageSpec, Training
+from trainables.training import distributed
+from trainables.training import optimisers as optim
+from trainables.training.feed import Feed
+
+
+def place(task: Task, training: Training, rate: float, device: torch.device) -> Optimizer:
+    """Put a fresh task on the device as it is trained; the optimiser of its parameters."""
+    group_batch_norm(task, training.bn_groups // distributed.world_size())
+    task.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    groups = task.parameter_groups()
+    return optim.build(training.optimizer, groups, rate, training.weight_decay)
+
+
+@dataclass
+class Step:
+    """model: the task, or what wraps it for DDP. rate: the peak of a schedule of `steps` steps."""
+
+    model: nn.Module
+    task: Task
+    optimizer: Optimizer
+    training: Training
+    rate: float
+    steps: int
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * optim.factor(batch.step, self.steps, self.training.warmup)
+        bfloat16 = self.training.precision == "bfloat16"
+        with torch.autocast(batch.index.device.type, torch.bfloat16, enabled=bfloat16):
+            loss, metrics = self.model(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.task.before_step(batch.step)
+        self.optimizer.step()
+        self.task.after_step(batch.step)
+        return {"loss": loss.detach(), **metrics}
+
+
+def stepper(stage: StageSpec, context: Context, training: Training, feed: Feed) -> Step:
+    """A started task, ready to be trained, for who measures steps outside a stage."""
+    torch.manual_seed(stage.seed)
+    backbone = Backbone(training.backbone, context.channels)
+    task: Task = load("trainables.pretext", stage.pretext)(backbone, stage.params, context)
+    rate = training.lr.range[0]
+    optimizer = place(task, training, rate, feed.device)
+    task.start(feed.pixels)
+    return Step(task.train(), task, optimizer, training, rate, context.steps)

@@ -1,0 +1,70 @@
+"""What one worker takes of a device, measured: memory, and its pace while others work there too.
+
+    probe = Probe(stages, data_root, cache_root)
+    used, total = probe.footprint()
+    probe.pace(seconds=3)                  # images/s
+
+Each probe lives in a process of its own, as a worker does; search/cluster/gpu_sharing.py starts it.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import torch
+
+from trainables.images.cache import open_cache, prepare
+from trainables.spec import StageSpec
+from trainables.training.feed import Feed
+from trainables.training.loop import context
+from trainables.training.step import Step, stepper
+
+WARM = 3  # steps after which memory and kernels have settled
+READ_EVERY = 10  # steps between readings of the losses, as in training
+
+
+class Probe:
+    """A worker's training steps without a search around them."""
+
+    def __init__(self, stages: Sequence[StageSpec], root: str | None, cache: str) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)
+        folder = prepare(stages[0].data, Path(root) if root else None, Path(cache))
+        self.stages, self.data, self.done = stages, open_cache(folder), 0
+        self.feed: Feed
+        self.step: Step
+
+    def footprint(self) -> tuple[int, int]:
+        """Bytes of the device in use after a few steps of every stage, by whoever; and in all."""
+        for stage in self.stages:
+            self._build(stage)
+            self._run(WARM)
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            return total - free, total
+        memory = psutil.virtual_memory()
+        return memory.total - memory.available, memory.total
+
+    def pace(self, seconds: float) -> float:
+        """Images/s of the stage that came last."""
+        begun, before = time.perf_counter(), self.done
+        while time.perf_counter() - begun < seconds:
+            self._run(READ_EVERY)
+        return (self.done - before) * self.feed.global_batch / (time.perf_counter() - begun)
+
+    def _build(self, stage: StageSpec) -> None:
+        data, index = self.data, self.data.split["train"]
+        known = context(stage.training, len(index), stage.augment, stage.seed, data.mean, data.std)
+        self.feed = Feed(data, index, stage.training.global_batch, stage.seed, self.device)
+        self.step, self.done = stepper(stage, known, stage.training, self.feed), 0
+
+    def _run(self, steps: int) -> None:
+        """The schedule ends sooner than the measurement may, so it begins again and again."""
+        losses = []
+        for _ in range(steps):
+            batch = self.feed.batch(self.done % self.step.steps)
+            losses.append(self.step(batch)["loss"])
+            self.done += 1
+        torch.stack(losses).tolist()
