@@ -20,6 +20,7 @@ import torch
 from search.chains.node import Proposal
 from tests.trainables import small
 from trainables.downstream.finetune import finetune
+from trainables.job import Heartbeat
 from trainables.spec import Runtime
 from trainables.stage import train_stage
 
@@ -55,9 +56,9 @@ def measure(name: str, cache: Path) -> dict[str, Any]:
     return {"version": stage.version, "losses": seen}
 
 
-def _keep(seen: list[float], progress: dict[str, Any]) -> None:
-    if "loss" in progress:
-        seen.append(progress["loss"])
+def _keep(seen: list[float], heartbeat: Heartbeat) -> None:
+    if heartbeat.loss is not None:
+        seen.append(heartbeat.loss)
 
 
 def read(name: str) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def ranks(data, tmp_path_factory):
         specs = {}
         for task in small.TASKS:
             (root / name / task).mkdir(parents=True)
-            specs[task] = stage(data, task, f"tasks.{task}.lr_range=[{rate}]", "profile.epochs=0.4")
+            specs[task] = at(stage(data, task, "profile.epochs=0.4"), rate)
         if world == 1:
             _rank(0, 1, root / name, specs, data_dir)
         else:

@@ -118,7 +118,7 @@ def test_no_program_is_run_for_a_picture(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(subprocess, "Popen", None)
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
     (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
-    with pytest.raises(UserError, match="not a readable image"):
+    with pytest.raises(UserError, match="must be a readable image"):
         decode(tmp_path / "x.jpg")
 
 
