@@ -159,7 +159,7 @@ def number(value: float | None, signed: bool = False) -> str:
     return f"{value:+.2f}" if signed else f"{value:.2f}"
 
 
-def chance(p_value: float | None) -> str:
+def p_text(p_value: float | None) -> str:
     """A p-value: `<0.001`, `0.034`; a dash where there is none. Never rounded up to SURE."""
     if p_value is None:
         return "–"

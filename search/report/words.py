@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.chains.chain import BASELINES
-from search.report.table import SURE, Row, Table, chance, number
+from search.report.table import SURE, Row, Table, number, p_text
 from search.results.records import RunInfo
 
 Summary = Mapping[str, Any]
@@ -128,7 +128,7 @@ def factor(found: Mapping[str, Any]) -> str:
         return f"Whether {subject} matters can't be told ({why})."
     share = f"{100 * effect['value']:.0f} % of the variance of the score"
     doubt = "" if effect["p_value"] < SURE else ", which chance can explain"
-    said = f"{subject} alone explains {share} (p {chance(effect['p_value'])}){doubt}."
+    said = f"{subject} alone explains {share} (p {p_text(effect['p_value'])}){doubt}."
     return said[0].upper() + said[1:]
 
 
@@ -137,7 +137,7 @@ def correlation(found: Mapping[str, Any]) -> str:
     subject, effect = MEASURE_WORDS[found["measure"]], found["effect"]
     if effect is None:
         return f"Whether a chain's score goes with {subject} can't be told from these chains."
-    size = f"Spearman {effect['value']:+.2f}, p {chance(effect['p_value'])}"
+    size = f"Spearman {effect['value']:+.2f}, p {p_text(effect['p_value'])}"
     if effect["p_value"] >= SURE:
         return f"A chain's score does not detectably go with {subject} ({size})."
     way = "higher" if effect["value"] > 0 else "lower"

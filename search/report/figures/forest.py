@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from search.report.figures import style
-from search.report.table import Row, Table, chance, number
+from search.report.table import Row, Table, number, p_text
 
 MAX_ROWS = 40  # of a figure with a line a chain: the best ones
 P_COLUMN = 38  # points right of the score
@@ -71,7 +71,7 @@ def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
 
 def _beside(axes: Axes, y: int, row: Row, best: bool) -> None:
     """The numbers right of the axes: the score and how sure its difference to the winner is."""
-    p_value = "winner" if best else chance(row.p_value)
+    p_value = "winner" if best else p_text(row.p_value)
     for column, text in ((0, number(row.balanced_accuracy)), (P_COLUMN, p_value)):
         axes.annotate(
             text, (1.0, y), (6 + column, 0), va="center", fontsize=9, annotation_clip=False,

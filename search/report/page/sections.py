@@ -6,7 +6,7 @@ from typing import Any
 from search.report import words
 from search.report.page import markup
 from search.report.page.markup import text
-from search.report.table import Row, Table, chance, number, yes_no
+from search.report.table import Row, Table, number, p_text, yes_no
 
 Summary = Mapping[str, Any]
 LISTED = 30  # chains of one reason that are named
@@ -89,7 +89,7 @@ def correlations(summary: Summary) -> str:
         cells = [
             ("n", str(found["chains"])),
             ("n", number(effect["value"], signed=True) if effect else "–"),
-            ("n", text(chance(effect["p_value"])) if effect else "–"),
+            ("n", text(p_text(effect["p_value"])) if effect else "–"),
             ("", text(words.correlation(found))),
         ]
         rows.append(markup.row(text(words.MEASURE_WORDS[found["measure"]]), cells))
@@ -131,7 +131,7 @@ def _chain(row: Row, table: Table, low: float, high: float) -> str:
         ("n", number(row.delta, signed=True)),
         ("n", "–" if row == table.best else number(row.difference, signed=True)),
         ("ci", _difference(row, table)),
-        ("n", "–" if row == table.best else text(chance(row.p_value))),
+        ("n", "–" if row == table.best else text(p_text(row.p_value))),
         ("verdict", text(words.against(row, table))),
     ]
     return markup.row(markup.chain(row.chain), cells, _kind(row, table))

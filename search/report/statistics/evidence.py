@@ -86,9 +86,9 @@ def on_split(rows: Iterable[Row], store: Store, split: Split) -> Scored | None:
     counts = np.bincount(resamples.labels)
     on = Images(len(resamples.labels), resamples.groups, int(counts[counts > 0].min()))
     seeds = list(accuracies.values())
-    deviation, noise = training_noise(seeds, len(resampled[0]))
+    std, noise = training_noise(seeds, len(resampled[0]))
     means = np.array([np.mean(some) for some in seeds])
-    return Scored(tuple(accuracies), means, np.stack(resampled) + noise, on, deviation)
+    return Scored(tuple(accuracies), means, np.stack(resampled) + noise, on, std)
 
 
 def compare(table: Table, store: Store) -> Table:
