@@ -1,9 +1,9 @@
-"""The images of a search: checked at once, named by their content, decoded when they are needed.
+"""The images of a search: checked early, identified by content, decoded when needed.
 
 images = Images(space)
-images.check()           # UserError for what cannot be trained on them; how many to train on
+images.check()           # the number to train on; UserError if a task can't be trained on them
 images.digest()
-images.decode(console)   # images.data from here on
+images.decode(console)   # sets images.data
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search.chains.chain import SCRATCH
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan, data_spec
 from search.console.printable import line
 from search.report import duplicates
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Images:
-    """Of one space; nothing is read before it is asked for."""
+    """The images of one space, read on demand."""
 
     data: "Prepared"
 
@@ -36,22 +36,22 @@ class Images:
         self.source = Source(data_spec(space), Path(root) if root else None)
 
     def check(self) -> int:
-        """Refuse what doesn't fit the images, before one is decoded; images to train on."""
+        """Return the number of training images; UserError if a task or its settings don't fit."""
         from trainables.preflight import check
 
         plan = Plan(self.space, data_digest="")
-        stages = plan.stages(Proposal(tuple(self.space.tasks)))
+        stages = plan.stages(Node(tuple(self.space.tasks)))
         split = self.source.split
-        check([*stages, plan.downstream(Proposal((SCRATCH,)))], self.source.table, split)
+        check([*stages, plan.downstream(Node((SCRATCH,)))], self.source.table, split)
         return len(split["train"])
 
     def digest(self) -> str:
-        """What decides the content; every file is read for it, once."""
+        """Return the digest of all image files and labels; reads every file once."""
         with full_disk_explained(self.cache, "cache"):
             return self.source.digest(self.cache)
 
     def decode(self, console: Console) -> None:
-        """Decode what is not decoded, with a progress bar, and say what there is; once."""
+        """Decode missing images with a progress bar and print a summary, once."""
         if hasattr(self, "data"):
             return
         from rich.progress import Progress

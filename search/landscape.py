@@ -1,4 +1,4 @@
-"""Made-up tables of chain scores, as many as one wants: ground to compare policies on.
+"""Synthetic tables of chain scores, for comparing policies.
 
     python search/landscape.py relative_location moco odc --seed 7 > table.csv
     python search/replay.py --space isic3 --table table.csv --policy adaptive
@@ -10,11 +10,11 @@ The true score of a chain that ends in task t, after parent chain p (none for a 
 
 own, fit and luck are standard normal numbers; label is +1 if the true single scores rise all along
 the chain (C), -1 if they fall (AC), else 0. Forgetting: keep[t] is uniform from 0 to twice
-1 - forgetting, capped at 1, so some tasks overwrite what they are given and others build on it.
-What is observed is the true score plus a normal evaluation error of sd `noise`, which the interval
-states. The defaults were chosen to look like the published ISIC-2019 table, whose scores have an sd
-of 3.6 points and whose longer chains owe 86 % of their variance to the last task (here about 3 and
-70 % on average, as different from each other as small tables are).
+1 - forgetting, capped at 1, so some tasks overwrite their parent's effect and others build on it.
+The observed score is the true score plus a normal evaluation error of sd `noise`, from which the
+interval is computed. The defaults imitate the published ISIC-2019 table: its scores have an sd of
+3.6 points, and the last task explains 86 % of the variance of the longer chains (here about 3
+points and 70 % on average, varying widely as small tables do).
 """
 
 import argparse
@@ -42,7 +42,7 @@ Z95 = 1.96  # half the width of a 95 % interval, in sd
 
 @dataclass(frozen=True)
 class Effects:
-    """How strong each effect is, in percentage points; `forgetting` is a share."""
+    """The size of each effect in percentage points; `forgetting` is a fraction."""
 
     last: float = 3.0
     pair: float = 1.0
@@ -54,7 +54,7 @@ class Effects:
 
 @dataclass(frozen=True)
 class Landscape:
-    """Every chain's true score, and what an evaluation of it says."""
+    """The true score of every chain, and the score that an evaluation observes."""
 
     true: Mapping[Chain, float]
     observed: Mapping[Chain, Score]
@@ -63,7 +63,10 @@ class Landscape:
 def draw(
     tasks: Sequence[str], seed: int, effects: Effects | None = None, max_length: int | None = None
 ) -> Landscape:
-    """The same one for the same arguments, in any process."""
+    """Draw a landscape; the same arguments give the same one in any process.
+
+    max_length: tasks in a chain, all of them by default.
+    """
     size, rng = effects or Effects(), np.random.default_rng(seed)
     chains = list(enumerate_chains(tasks, max_length or len(tasks)))
     own = dict(zip(tasks, rng.standard_normal(len(tasks)), strict=True))
@@ -72,8 +75,8 @@ def draw(
     keep = {task: min(1.0, most * rng.random()) for task in tasks}
     luck, error = rng.standard_normal((2, len(chains)))
     true: dict[Chain, float] = {}
-    for chain, chance in zip(chains, luck, strict=True):
-        value = CENTRE + size.last * own[chain[-1]] + size.rest * chance
+    for chain, own_luck in zip(chains, luck, strict=True):
+        value = CENTRE + size.last * own[chain[-1]] + size.rest * own_luck
         if len(chain) > 1:
             singles = {task: true[task,] for task in chain}
             value += size.pair * fit[chain[-2], chain[-1]]

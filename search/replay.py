@@ -1,10 +1,10 @@
-"""A policy against a table of known results: what it would have found, for how many stages.
+"""Replay a policy against a table of known results: what would it find, in how many stages?
 
 python search/replay.py --space isic3 --table runs/isic3-mine/report/chains.csv --policy adaptive
 python search/replay.py --space isic3 --table table.csv --policy tpe --seed 3 --budget 9 --json
 
-The table is a CSV file with a column `chain` and a score; intervals (`ci_low`, `ci_high`), where it
-has them, are given to the policy. Chains without a score can't be tried. Trains nothing.
+The table is a CSV file with a column `chain` and a score; the policy also gets its intervals
+(`ci_low`, `ci_high`), if any. Chains without a score can't be tried. Nothing is trained.
 """
 
 import argparse
@@ -31,20 +31,20 @@ from trainables.spec import Score
 
 DONE, BAD_INPUT = 0, 2
 USUAL = "balanced_accuracy"
-Row = Mapping[str, str]
+Cells = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of it. regret: the table's best score less the one found."""
+    """The result of a replay. regret: the table's best score minus the one found."""
 
     policy: str
     best_chain: str
     best_score: float
     regret: float
     stages_trained: int
-    stages_exhaustive: int  # of all chains that can be tried, each prefix once
-    stages_naive: int  # of the same, every chain on its own
+    stages_exhaustive: int  # for all possible chains, each prefix once
+    stages_naive: int  # the same without shared prefixes
     order: list[str]
 
 
@@ -55,12 +55,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="exit status: 0 done, 2 bad input",
     )
     add = parser.add_argument
-    add("--space", required=True, metavar="NAME", help="whose tasks: a file in spaces/")
+    add("--space", required=True, metavar="NAME", help="the tasks to use: a file in spaces/")
     add("--table", required=True, metavar="FILE", help="CSV: chain, a score, ci_low and ci_high")
     add("--policy", metavar="NAME", help="a file in search/policies/ (default: the space's)")
-    add("--column", metavar="NAME", help=f"the score (default {USUAL}, else the first of numbers)")
-    add("--seed", type=int, metavar="N", help="of the policy (default: the space's)")
-    add("--budget", type=int, metavar="N", help="stages to spend at most")
+    add(
+        "--column",
+        metavar="NAME",
+        help=f"the score (default {USUAL}, else the first with numbers)",
+    )
+    add("--seed", type=int, metavar="N", help="seed of the policy (default: the space's)")
+    add("--budget", type=int, metavar="N", help="most stages to spend")
     add("--json", action="store_true", help="print the result as one line of JSON")
     add("overrides", nargs="*", metavar="key=value", help="e.g. policy.params.margin=1")
     return parser.parse_intermixed_args(argv)
@@ -78,18 +82,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
-    """Ask the policy and answer from the table until it has no more questions."""
+    """Run the policy with the table's scores until it is finished; UserError for unknown tasks."""
     _check_tasks(space, scores)
     policy: Policy = plugin("search.policies", space.policy.name)(
         tuple(space.tasks), space.max_length, space.budget.stages, space.seed, space.policy.params,
         only=scores,
     )  # fmt: skip
     order = []
-    while (proposal := policy.ask()) is not None:
-        policy.tell(proposal, scores[proposal.chain])
-        order.append(str(proposal))
+    while (node := policy.ask()) is not None:
+        policy.tell(node, scores[node.chain])
+        order.append(str(node))
     best = policy.best()
-    assert best, "the first question was answered"
+    assert best, "a policy tries a single first"
     accuracy = {chain: score.balanced_accuracy for chain, score in scores.items()}
     possible = [
         chain
@@ -109,7 +113,7 @@ def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
 
 
 def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
-    """The table's chains with their scores; baselines and rows without a score are left out."""
+    """Read the table's scores without baselines and empty rows; UserError names a bad row."""
     rows, header = _rows(path)
     column = _column(path, rows, header, column)
     scores: dict[Chain, Score] = {}
@@ -124,7 +128,7 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
             raise UserError(f"{where}: {error}") from None
         if chain in scores:
             raise UserError(
-                f"{where}: must be of another chain than a row above ({name(chain)}); try "
+                f"{where}: must not repeat the chain of a row above ({name(chain)}); try "
                 "one row a chain"
             )
         low, high = _number(where, row, "ci_low"), _number(where, row, "ci_high")
@@ -133,7 +137,7 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
         )  # fmt: skip
     if not scores:
         raise UserError(
-            f"{path}: must have a number in the column {column} for one chain at least; "
+            f"{path}: must have a number in the column {column} for at least one chain; "
             "try another --column"
         )
     return scores
@@ -145,13 +149,13 @@ def _space(args: argparse.Namespace) -> Space:
     space = load(args.space, [*args.overrides, *chosen])
     if space.budget.worker_seconds is not None:
         raise UserError(
-            f"budget={space.budget}: must be stages, as a replay takes no time; try budget=20"
+            f"budget={space.budget}: must be stages, since a replay takes no time; try budget=20"
         )
     return space
 
 
-def _rows(path: Path) -> tuple[list[tuple[int, Row]], Sequence[str]]:
-    """Rows of chains with their line numbers, cells never None; the header."""
+def _rows(path: Path) -> tuple[list[tuple[int, Cells]], Sequence[str]]:
+    """Return the rows of chains with line numbers, and the header; no cell is None."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
@@ -170,9 +174,9 @@ def _rows(path: Path) -> tuple[list[tuple[int, Row]], Sequence[str]]:
 
 
 def _column(
-    path: Path, rows: Sequence[tuple[int, Row]], header: Sequence[str], given: str | None
+    path: Path, rows: Sequence[tuple[int, Cells]], header: Sequence[str], given: str | None
 ) -> str:
-    """The column given; else the usual one; else the first with numbers only."""
+    """Return the given column, else the usual one, else the first numeric one."""
     if given is not None:
         if given not in header:
             raise UserError(unknown("--column", given, list(header)))
@@ -195,7 +199,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _number(where: str, row: Row, column: str) -> float | None:
+def _number(where: str, row: Cells, column: str) -> float | None:
     text = row.get(column, "").strip()
     if not text:
         return None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from search.chains.chain import BASELINES, name, stages_naive
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan, backbone_bytes, file_digest
 from search.cluster import environment
 from search.cluster.time_ledger import Overhead, summarise
@@ -27,10 +27,10 @@ from search.console.printable import line
 from search.images import Images
 from search.policies import Policy
 from search.report import duplicates
-from search.results.collect import Outcome, snapshot
+from search.results.collect import Collector, snapshot
 from search.results.records import RunInfo
 from search.scheduling import repeats
-from search.scheduling.scheduler import Questions
+from search.scheduling.scheduler import Scheduler
 from search.space import Space, check_tasks, hardware, load
 from search.space.budget import Budget, Meter
 from trainables.errors import MachineFault, UserError
@@ -54,7 +54,7 @@ class Session:
     plan: Plan
     store: "StageStore"
     tracker: "Tracker"
-    questions: Questions
+    questions: Scheduler
     images: Images
 
     def __init__(self, args: argparse.Namespace, started: float) -> None:
@@ -63,7 +63,7 @@ class Session:
         self.console = Console(width=None if sys.stdout.isatty() else 120)
         self.cluster: Any = None
         self.engine: Engine | None = None
-        self.published, self.told = -1, set[Proposal]()  # what view and tracker know
+        self.published, self.told = -1, set[Node]()  # what view and tracker know
         _check_given(args)
         self.gpus = self._gpus()
         self.space = self._space()
@@ -206,7 +206,7 @@ class Session:
         self._check_space()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
-            self.questions = Questions(
+            self.questions = Scheduler(
                 self.plan, self.policy, journal, self.store, self.meter.spent
             )
             before, ready = set(self.store.keys()), self.questions.next()
@@ -243,12 +243,12 @@ class Session:
         """Ray with its worker groups; a UserError if none fits."""
         resources = self._connect()
         from search.cluster.engine import Engine
-        from search.cluster.worker_groups import Crew
+        from search.cluster.worker_groups import GroupShape
 
         self.device = hardware.describe(resources)
         wanted = self.policy.planned().maximum + len(self.plan.baselines())
         shared = self._groups_per_gpu(resources, wanted)
-        crew = Crew.of(self.space.runtime, self.cluster.nodes(), wanted, shared)
+        crew = GroupShape.of(self.space.runtime, self.cluster.nodes(), wanted, shared)
         self.meter.gpus = crew.workers * crew.gpus
         groups = crew.fit(resources)
         if groups == 0:
@@ -262,7 +262,7 @@ class Session:
         self.meter.leased = lambda: engine.status.leased
         return engine
 
-    def _train(self, engine: "Engine", ready: Proposal) -> None:
+    def _train(self, engine: "Engine", ready: Node) -> None:
         """Train all that is not in the store."""
         from search.console.live import LiveView
         from search.console.progress import Show
@@ -282,7 +282,7 @@ class Session:
             self.told |= fresh
             chains = {proposal.chain for proposal in fresh}
             judged_by = {(task,) for task in self.space.tasks} | {(one,) for one in BASELINES}
-            results = Outcome(self.questions, {*chains, *judged_by}).results()
+            results = Collector(self.questions, {*chains, *judged_by}).results()
             self.tracker.update(tuple(results), frozenset(chains), self.store)
 
     def _groups_per_gpu(self, resources: dict[str, float], wanted: int) -> int:
@@ -294,7 +294,7 @@ class Session:
         if runtime.groups_per_gpu or runtime.workers > 1 or most == 1:
             return runtime.groups_per_gpu or 1
         self._decode()  # the probes train on them
-        stages = [self.plan.stages(Proposal((task,)))[0] for task in self.space.tasks]
+        stages = [self.plan.stages(Node((task,)))[0] for task in self.space.tasks]
         space = self.space
         found = packing.groups_per_gpu(stages, space.data.root, space.cache, most)
         self._say(str(found))
@@ -373,8 +373,8 @@ class Session:
         return summarise(self.engine.status.ledger, self.engine.broker_started - self.started, wall)
 
     @property
-    def outcome(self) -> Outcome:
-        return Outcome(self.questions)
+    def outcome(self) -> Collector:
+        return Collector(self.questions)
 
     def _closing(self, incomplete: str) -> None:
         if incomplete:

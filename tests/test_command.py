@@ -207,11 +207,11 @@ def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, out + err
     said, again = err.strip().splitlines()[-2:]
-    assert said.startswith("error: the broker is gone")
+    assert said.startswith("error: the broker died")
     assert "search/run.py --space isic3" in again
     assert "Traceback" not in err
     summary = json.loads((tmp_path / "one" / "report" / "summary.json").read_text())
-    assert summary["incomplete"].startswith("the broker is gone")
+    assert summary["incomplete"].startswith("the broker died")
     assert (summary["pruned"], summary["failed"]) == ([], [])
     assert "INCOMPLETE" in (tmp_path / "one" / "report" / "index.html").read_text()
 
@@ -286,7 +286,7 @@ def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):
     assert len(errors) == 1, done.stderr
     assert errors[0].startswith(f"error: {damaged}: ")
     assert "Traceback" not in done.stderr
-    assert "starting it again" not in done.stderr
+    assert "restarting it" not in done.stderr
     assert not (tmp_path / "runs" / "isic3-images" / "ray").exists()
 
 

@@ -1,1 +1,1 @@
-"""Chains, the nodes of their tree, and the stages that a node takes. Pure."""
+"""Chains, the nodes of their prefix tree, and the stages of a node. Pure."""

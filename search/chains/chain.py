@@ -1,6 +1,6 @@
 """Chains: ordered tuples of distinct pretext tasks, their labels and deltas. Pure.
 
-`odc>moco` is written the same everywhere: CSV, command line, tracker, report.
+The notation `odc>moco` is the same everywhere: CSV, command line, tracker, report.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ BASELINES = (SCRATCH, IMAGENET)
 
 
 def parse(text: str) -> Chain:
-    """`"odc>moco"` -> `("odc", "moco")`."""
+    """Return the chain: `"odc>moco"` -> `("odc", "moco")`; UserError unless it is one."""
     chain = tuple(part.strip() for part in text.split(">"))
     if not all(chain) or len(set(chain)) != len(chain):
         raise UserError(f"chain={text}: must be different task names joined by '>'; try odc>moco")
@@ -27,29 +27,29 @@ def name(chain: Chain) -> str:
 
 
 def enumerate_chains(tasks: Sequence[str], max_length: int) -> Iterator[Chain]:
-    """Every chain of 1 .. max_length distinct tasks, shorter ones first, in the tasks' order."""
+    """Yield every chain of 1 to max_length distinct tasks, shorter ones first, in task order."""
     for length in range(1, min(max_length, len(tasks)) + 1):
         yield from permutations(tasks, length)
 
 
 def prefixes(chain: Chain) -> Iterator[Chain]:
-    """The chain's prefixes from the single up to the chain itself."""
+    """Yield the chain's prefixes from the single to the chain itself."""
     for end in range(1, len(chain) + 1):
         yield chain[:end]
 
 
 def stages_naive(chains: Sequence[Chain]) -> int:
-    """Stages trained if every chain were trained on its own."""
+    """Count the stages if every chain is trained on its own."""
     return sum(map(len, chains))
 
 
 def stages_shared(chains: Sequence[Chain]) -> int:
-    """Stages trained if every prefix is trained once."""
+    """Count the stages if every prefix is trained once."""
     return len({prefix for chain in chains for prefix in prefixes(chain)})
 
 
 def label(chain: Chain, singles: Mapping[str, float]) -> str:
-    """C, AC or MC by the single accuracies along the chain; '' for a single or an unknown one.
+    """Return C, AC or MC by the single accuracies; '' for a single or if one is unknown.
 
     C: strictly rising; AC: strictly falling; MC: neither. A tie counts as neither.
     """
@@ -62,7 +62,7 @@ def label(chain: Chain, singles: Mapping[str, float]) -> str:
 
 
 def delta(chain: Chain, accuracy: float, singles: Mapping[str, float]) -> float | None:
-    """The chain's accuracy minus its first task's alone; None for a single or an unknown one."""
+    """Return the chain's accuracy minus its first single's, in the same unit; None for a single."""
     if len(chain) < 2 or chain[0] not in singles:
         return None
     return accuracy - singles[chain[0]]

@@ -1,9 +1,9 @@
-"""What is asked for: a chain and, per task, the window of its LR range that is tried.
+"""A node of the prefix tree: a chain and, per task, the window of its LR range. Pure.
 
-`Proposal(("odc", "moco"))` tries the full ranges; `Proposal(("odc", "moco"), (("odc", "low"),))`
-only the lower rates of odc. Written `odc[low]>moco`. The window decides the rates in the stage's
-specification, so stages are shared along equal prefixes with equal windows, and only those.
-`odc>moco#1` is the same with another seed, all of its stages too: its first repeat. Pure.
+`Node(("odc", "moco"))` tries the full ranges. `Node(("odc", "moco"), (("odc", "low"),))`, written
+`odc[low]>moco`, tries only the lower rates of odc. The window decides the rates in the stage's
+specification, so stages are shared exactly along equal prefixes with equal windows.
+`odc>moco#1` is the first repeat: the same node with another seed in all of its stages.
 """
 
 import re
@@ -18,10 +18,10 @@ WINDOWS = (FULL, LOW, HIGH)
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """One node of the tree. `windows`: (task, window) in the chain's order, `full` left out.
+class Node:
+    """A chain, its windows and its repeat. windows: (task, window) in order, without `full`.
 
-    repeat: 0 is what policies ask for; see `search.repeats` for the others.
+    repeat: 0 for the nodes that policies ask for; `scheduling/repeats.py` adds the others.
     """
 
     chain: Chain
@@ -35,14 +35,14 @@ class Proposal:
         assert self.windows == tuple(pair for pair in in_order if pair[1] != FULL), self
 
     @classmethod
-    def of(cls, chain: Chain, windows: Mapping[str, str]) -> "Proposal":
-        """With the windows of more tasks than the chain's, `full` among them."""
+    def of(cls, chain: Chain, windows: Mapping[str, str]) -> "Node":
+        """Build a node; `windows` may name other tasks and `full`, which are ignored."""
         chosen = ((task, windows.get(task, FULL)) for task in chain)
         return cls(chain, tuple(pair for pair in chosen if pair[1] != FULL))
 
     @classmethod
-    def parse(cls, text: str) -> "Proposal":
-        """The inverse of `str`."""
+    def parse(cls, text: str) -> "Node":
+        """Read a node as `str` writes it; UserError if it is none."""
         whole, mark, repeat = text.partition("#")
         parts = [re.fullmatch(r"([^\[\]>]+)(?:\[(\w+)\])?", part) for part in whole.split(">")]
         windows = {part[1]: part[2] or FULL for part in parts if part}
@@ -58,36 +58,36 @@ class Proposal:
         text = ">".join(task + marks.get(task, "") for task in self.chain)
         return f"{text}#{self.repeat}" if self.repeat else text
 
-    def again(self, repeat: int) -> "Proposal":
-        """The same with another seed; 0: the first one's."""
+    def again(self, repeat: int) -> "Node":
+        """Return the same node for another repeat; 0 is the first training."""
         return replace(self, repeat=repeat)
 
     def window(self, task: str) -> str:
         return dict(self.windows).get(task, FULL)
 
-    def parent(self) -> "Proposal | None":
-        """The proposal without its last stage; None for a single."""
+    def parent(self) -> "Node | None":
+        """Return the node without its last stage; None for a single."""
         if len(self.chain) == 1:
             return None
-        return Proposal.of(self.chain[:-1], dict(self.windows)).again(self.repeat)
+        return Node.of(self.chain[:-1], dict(self.windows)).again(self.repeat)
 
-    def child(self, task: str, window: str = FULL) -> "Proposal":
-        longer = Proposal.of((*self.chain, task), {**dict(self.windows), task: window})
+    def child(self, task: str, window: str = FULL) -> "Node":
+        longer = Node.of((*self.chain, task), {**dict(self.windows), task: window})
         return longer.again(self.repeat)
 
-    def path(self) -> "tuple[Proposal, ...]":
-        """From the single up to the proposal itself."""
+    def path(self) -> "tuple[Node, ...]":
+        """Return the nodes from the single to this node."""
         above = self.parent()
         return (*above.path(), self) if above else (self,)
 
 
 def windows_of(rates: int) -> tuple[str, ...]:
-    """The windows that differ on a range of so many rates."""
+    """Return the windows that differ on a range of that number of rates."""
     return WINDOWS if rates > 1 else (FULL,)
 
 
 def near(rates: tuple[float, ...], chosen: float | None) -> tuple[float, ...]:
-    """The chosen rate and the two nearest to it; all where it is not among them."""
+    """Return the chosen rate and the two nearest to it; all rates if it is not among them."""
     if chosen not in rates:
         return rates
     first = max(min(rates.index(chosen) - 1, len(rates) - 3), 0)
@@ -95,7 +95,7 @@ def near(rates: tuple[float, ...], chosen: float | None) -> tuple[float, ...]:
 
 
 def rates_in(lr_range: tuple[float, ...], window: str) -> tuple[float, ...]:
-    """The window's rates; `low` and `high` overlap in the middle from three rates on."""
+    """Return the window's rates; with three or more, `low` and `high` overlap in the middle."""
     size = len(lr_range) // 2 + (len(lr_range) != 2)
     if window == FULL or size >= len(lr_range):
         return lr_range

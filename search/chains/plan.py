@@ -1,4 +1,4 @@
-"""From a space to stage specifications: what a chain's stages and its score are, by key. Pure."""
+"""Stage specifications: from a space and a node to the keys of its stages and score. Pure."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
-from search.chains.node import Proposal, near, rates_in
+from search.chains.node import Node, near, rates_in
 from search.space import Space
 from trainables.errors import UserError
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
 from trainables.training.lr_range import planned
 
-MEGABYTES = {"resnet10": 19, "resnet18": 43, "resnet34": 82, "resnet50": 90}  # of the backbones
+MEGABYTES = {"resnet10": 19, "resnet18": 43, "resnet34": 82, "resnet50": 90}  # of backbone weights
 
 
 def data_spec(space: Space) -> DataSpec:
@@ -31,12 +31,12 @@ def data_spec(space: Space) -> DataSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """Names every stage and every score of one space on one data set.
+    """The specification of every stage and every score of one space on one data set.
 
-    chosen: the rate that a finished stage chose, by key; None while it is not finished. Under
-    `lr_policy: halving` a later stage tries only the rate that its task's single chose and the two
-    nearest to it, so it has its key once the single is finished (see `singles`). A repeat has a
-    seed of its own in every stage and in its score; the split and that rate stay the search's.
+    chosen: returns the rate that a finished stage chose, by key; None while it is not finished.
+    Under `lr_policy: halving` a later stage tries only the rate that its task's single chose and
+    the two nearest to it, so its key is known once the single is finished (see `singles`). A repeat
+    changes the seed of every stage and of the score, but neither the split nor that rate.
     """
 
     space: Space
@@ -44,33 +44,33 @@ class Plan:
     imagenet_digest: str | None = None
     chosen: Callable[[str], float | None] | None = None
 
-    def stages(self, proposal: Proposal) -> tuple[StageSpec, ...]:
-        """The specifications of its stages in order; none for a baseline."""
+    def stages(self, node: Node) -> tuple[StageSpec, ...]:
+        """Return the specifications of the node's stages in order; none for a baseline."""
         specs: list[StageSpec] = []
-        seed = self._seed(proposal)
-        if proposal.chain[0] not in BASELINES:
-            for task in proposal.chain:
-                rates = rates_in(self.space.tasks[task].lr_range, proposal.window(task))
+        seed = self._seed(node)
+        if node.chain[0] not in BASELINES:
+            for task in node.chain:
+                rates = rates_in(self.space.tasks[task].lr_range, node.window(task))
                 if specs and self.chosen and self.space.lr_policy == "halving":
                     rates = near(rates, self.chosen(self._single(task).key()))
                 specs.append(self._stage(task, rates, specs[-1].key() if specs else None, seed))
         return tuple(specs)
 
-    def singles(self, proposal: Proposal) -> tuple[StageSpec, ...]:
-        """What has to be finished before the keys of its stages are known."""
-        if proposal.chain[0] in BASELINES or self.space.lr_policy != "halving":
+    def singles(self, node: Node) -> tuple[StageSpec, ...]:
+        """Return the singles that must be finished before the keys of the stages are known."""
+        if node.chain[0] in BASELINES or self.space.lr_policy != "halving":
             return ()
-        return tuple(self._single(task) for task in proposal.chain[1:])
+        return tuple(self._single(task) for task in node.chain[1:])
 
     def _single(self, task: str) -> StageSpec:
         return self._stage(task, self.space.tasks[task].lr_range, None, self.space.seed)
 
-    def _seed(self, proposal: Proposal) -> int:
-        return self.space.seed + proposal.repeat
+    def _seed(self, node: Node) -> int:
+        return self.space.seed + node.repeat
 
-    def downstream(self, proposal: Proposal) -> DownstreamSpec:
-        """The specification of its score; a baseline is the chain of its name."""
-        space, profile, stages = self.space, self.space.profile, self.stages(proposal)
+    def downstream(self, node: Node) -> DownstreamSpec:
+        """Return the specification of the node's score; a baseline is the chain of its name."""
+        space, profile, stages = self.space, self.space.profile, self.stages(node)
         task = space.downstream
         training = self._training(
             task.optimizer, task.weight_decay, profile.downstream_epochs, profile.downstream_batch,
@@ -84,19 +84,19 @@ class Plan:
             probes=task.probes,
             data=data_spec(space),
             data_digest=self.data_digest,
-            seed=self._seed(proposal),
+            seed=self._seed(node),
             version=task.version,
             parent=stages[-1].key() if stages else None,
-            weights=self.imagenet_digest if proposal.chain == (IMAGENET,) else None,
+            weights=self.imagenet_digest if node.chain == (IMAGENET,) else None,
         )
 
-    def baselines(self) -> tuple[Proposal, ...]:
-        """Those that can be run: `imagenet` needs a weight file."""
+    def baselines(self) -> tuple[Node, ...]:
+        """Return the baselines that can be run: `imagenet` needs a weight file."""
         names = BASELINES if self.imagenet_digest else (SCRATCH,)
-        return tuple(Proposal((name,)) for name in names)
+        return tuple(Node((name,)) for name in names)
 
     def identity(self) -> dict[str, Any]:
-        """What makes this search this one: all that decides which results it asks for."""
+        """Return everything that decides which results the search asks for; names its journal."""
         space = asdict(self.space)
         for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):
             space.pop(elsewhere)
@@ -143,7 +143,7 @@ class Plan:
 
 
 def file_digest(path: str) -> str:
-    """sha256 of a weight file; UserError if it can't be read."""
+    """Return the sha256 of a weight file (16 digits); UserError if it can't be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -155,20 +155,20 @@ def file_digest(path: str) -> str:
 
 
 def backbone_bytes(name: str) -> int:
-    """What one backbone takes on disk, in float32; generous for one that is not listed."""
+    """Return a backbone's size on disk in float32; generous for one that is not listed."""
     return MEGABYTES.get(name, 200) << 20
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one worker group, from image counts and a rate."""
+    """Seconds of one worker group, from image counts and images per second."""
 
     stage: float
     score: float
 
 
 def estimate(space: Space, images: int) -> Cost:
-    """A rough cost of one stage and one score; a pretext image costs about two labelled ones."""
+    """Estimate the cost of a stage and a score; a pretext image costs about two labelled ones."""
     profile = space.profile
     ranges = [task.lr_range for task in space.tasks.values()]
     trials = sum(_trials(space, rates, profile.lr_epochs) for rates in ranges) / len(ranges)
@@ -180,5 +180,5 @@ def estimate(space: Space, images: int) -> Cost:
 
 
 def _trials(space: Space, rates: tuple[float, ...], epochs: float) -> float:
-    """Epochs that the LR policy trains in all."""
+    """Return the epochs that the LR policy trains in total."""
     return planned(LRPolicy(rates, epochs, space.lr_policy), 1000) / 1000 * epochs

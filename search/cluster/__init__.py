@@ -1,1 +1,1 @@
-"""Ray: the connection, the engine (Tune), the broker, worker groups, time."""
+"""Ray: the connection, the engine (Tune), the broker, the worker groups, the time ledger."""

@@ -1,11 +1,11 @@
 """The broker: one actor between trials, which ask for a score, and worker groups, which lease jobs.
 
-A job is trained once, whoever asks and however often: by this search (one future a key), by another
+A job is trained once, however often it is requested: by this search (one future a key), by another
 search on the same store (one lock a key), or by an earlier one (its manifest is there).
 
 It ends in a `Result` or in a `Fault`. After a fault it is tried again from its checkpoint, in
-another group if there is one; `attempts` without progress end the search and say nothing of the
-chain. A score that is not wanted any more is ended by its group, which leaves a checkpoint.
+another worker group if there is one; `attempts` without progress end the search and say nothing
+about the chain. A cancelled score is ended by its worker group, which leaves a checkpoint.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.cluster.leases import Attempts, Leased
-from search.cluster.time_ledger import Ledger
+from search.cluster.time_ledger import TimeLedger
 from search.results.status import ChainState, Curve, Scored, Status
 from search.store.stage_store import StageStore
 from trainables.errors import MachineFault, StageFailed, Stopped
@@ -30,8 +30,8 @@ from trainables.spec import DownstreamSpec, Runtime, StageSpec
 from trainables.workers.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
 
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
-IDLE_SECONDS = 30.0  # a group without work asks again
-LOCK_SECONDS = 1.0  # between looks at a stage that another search is training
+IDLE_SECONDS = 30.0  # an idle worker group asks again
+LOCK_SECONDS = 1.0  # between polls of a stage that another search is training
 Spec: TypeAlias = StageSpec | DownstreamSpec
 Manifest: TypeAlias = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """What the broker adds to a specification to make a job of it."""
+    """The settings that turn a specification into a job. weights: path of the ImageNet file."""
 
     store: str
     data_root: str | None
@@ -50,18 +50,18 @@ class Settings:
 
 
 class ParentDamaged(Exception):
-    """The parent stage in the store was damaged and is set aside."""
+    """The parent stage was damaged and has been set aside."""
 
 
 class Broker:
-    """Runs as a Ray actor with concurrent methods; itself knows nothing of Ray."""
+    """Hands out jobs and answers trials; a Ray actor with concurrent methods, without Ray code."""
 
     def __init__(self, plan: Plan, settings: Settings) -> None:
         self.store = StageStore(settings.store)
         self.plan, self.settings = replace(plan, chosen=self.store.rate), settings
         self.queue: deque[Job] = deque()
-        self.changed = asyncio.Condition()  # the queue has a job more, or the search ends
-        self.told = asyncio.Condition()  # a curve has grown, or a score is there
+        self.changed = asyncio.Condition()  # a job was queued, or the search ends
+        self.told = asyncio.Condition()  # a curve grew, or a score is there
         self.futures: dict[str, asyncio.Task[Manifest]] = {}
         self.answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self.leases: dict[str, Leased] = {}
@@ -69,26 +69,26 @@ class Broker:
         self.states: dict[str, ChainState] = {}
         self.curves: dict[str, Curve] = {}
         self.scores: dict[str, asyncio.Task[Scored]] = {}
-        self.cancelled = set[str]()  # chains whose score is not wanted any more
+        self.cancelled = set[str]()  # chains whose score was cancelled
         self.leased = 0.0  # seconds of leases that are over
         self.trained, self.reused = set[str](), set[str]()
         self.number, self.stopping, self.fault = 0, False, ""
         self.started = time.monotonic()
-        self.ledger = Ledger()
+        self.ledger = TimeLedger()
         self.present: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self.heard: dict[str, float] = {}  # when each group last said something
+        self.heard: dict[str, float] = {}  # time of each worker group's last message
         self.notices: list[str] = []
 
-    # -- asked by trials -------------------------------------------------------------------------
+    # -- called by trials ------------------------------------------------------------------------
 
-    async def follow(self, proposal: Proposal, epochs: int) -> Curve | Scored:
-        """The chain's curve once it has more than so many epochs; else, in the end, its score.
+    async def follow(self, node: Node, epochs: int) -> Curve | Scored:
+        """Return the chain's curve once it has more than `epochs` epochs, or finally its score.
 
-        Asked again after a lost trial it answers the same.
+        A call that repeats one of a lost trial returns the same.
         """
-        label = str(proposal)
+        label = str(node)
         if label not in self.scores:
-            self.scores[label] = asyncio.ensure_future(self.score(proposal))
+            self.scores[label] = asyncio.ensure_future(self.score(node))
             self.scores[label].add_done_callback(lambda _: asyncio.ensure_future(self._tell()))
         scoring = self.scores[label]
         async with self.told:
@@ -102,19 +102,19 @@ class Broker:
         async with self.told:
             self.told.notify_all()
 
-    async def cancel(self, proposal: Proposal, reason: str) -> None:
-        """The chain's score is not wanted any more: its group learns by its next heartbeat."""
-        label = str(proposal)
+    async def cancel(self, node: Node, reason: str) -> None:
+        """Cancel the chain's score; its worker group learns it from its next heartbeat."""
+        label = str(node)
         self.cancelled.add(label)
         self.states[label] = ChainState("stopped", reason)
         self._cancel_queued()
 
-    async def score(self, proposal: Proposal) -> Scored:
+    async def score(self, node: Node) -> Scored:
         """Train what is missing of the chain and score it."""
-        label, nan = str(proposal), float("nan")
+        label, nan = str(node), float("nan")
         self.states[label] = ChainState("waiting")
         try:
-            result = (await self._scored(proposal, label))["result"]
+            result = (await self._scored(node, label))["result"]
         except Stopped:
             return Scored(nan, self.states[label].reason or "interrupted", "ended")
         except StageFailed as failed:
@@ -128,16 +128,16 @@ class Broker:
             self.states[label] = ChainState("done", "", score, interval)
         return Scored(score)
 
-    async def _scored(self, proposal: Proposal, label: str) -> Manifest:
-        """The score's manifest, with all stages before it trained."""
+    async def _scored(self, node: Node, label: str) -> Manifest:
+        """Return the score's manifest, after training all stages before it."""
         while True:
             try:
-                for spec in self.plan.singles(proposal):
-                    with suppress(StageFailed):  # then its whole range is tried
+                for spec in self.plan.singles(node):
+                    with suppress(StageFailed):  # then the whole range is tried
                         await self._ensure(spec, label)
-                for stage in self.plan.stages(proposal):
+                for stage in self.plan.stages(node):
                     await self._ensure(stage, label)
-                return await self._ensure(self.plan.downstream(proposal), label)
+                return await self._ensure(self.plan.downstream(node), label)
             except ParentDamaged:
                 continue  # it is trained again
             except Stopped:
@@ -146,7 +146,7 @@ class Broker:
                     raise
 
     async def _ensure(self, spec: Spec, label: str) -> Manifest:
-        """The manifest of a finished job; waits for it, and starts it if nobody has."""
+        """Return a finished job's manifest; start the job if it has not been started."""
         key = spec.key()
         if key not in self.futures:
             self.futures[key] = asyncio.ensure_future(self._obtain(key, spec, label))
@@ -208,12 +208,12 @@ class Broker:
             self.queue.append(job)
             self.changed.notify_all()
 
-    # -- asked by worker groups ------------------------------------------------------------------
+    # -- called by worker groups -----------------------------------------------------------------
 
     async def lease(self, group: str, nodes: Collection[str] = ()) -> Lease | str | None:
-        """The next job for this group; "stop" when the search is over, None to ask again.
+        """Return the next job for the worker group; "stop" at the end, None to ask again.
 
-        nodes: where its workers run.
+        nodes: ids of the Ray nodes that its workers run on.
         """
         if group in self.leases:
             await self._retry(self._release(group), "its worker group died")
@@ -234,7 +234,7 @@ class Broker:
         return self._lease(job, group, nodes)
 
     def _next(self, group: str) -> Job | None:
-        """The first job that met no fault in this group, or that met one in every group."""
+        """Return the first job without a fault in this worker group, or with one in every group."""
         for job in self.queue:
             met = self.attempts[job.key].groups
             if group not in met or met >= self.heard.keys():
@@ -251,7 +251,7 @@ class Broker:
         return lease
 
     async def heartbeat(self, group: str, number: int, progress: Heartbeat) -> bool:
-        """True if the group may end the job: it is not wanted any more, or not this group's."""
+        """Return True if the worker group should end the job: cancelled, or no longer leased."""
         if (leased := self._current(group, number)) is None:
             return True
         job = leased.lease.job
@@ -262,13 +262,13 @@ class Broker:
             self.ledger.ended(group, self._now())
         elif progress.step is not None:
             self.ledger.began(group, self._now())
-        if len(progress.curve) > self._epochs(job.name):  # a later attempt repeats the first epochs
+        if len(progress.curve) > self._epochs(job.name):  # a retry repeats the first epochs
             self.curves[job.name] = Curve(progress.curve, progress.epochs)
             await self._tell()
         return self._unwanted(job)
 
     async def finish(self, group: str, number: int, answer: Answer) -> None:
-        """The group's job came to its end, or met a fault."""
+        """Record the end of the worker group's job: a result or a fault."""
         if self._current(group, number) is None:
             return
         job = self._release(group)
@@ -280,7 +280,7 @@ class Broker:
         await self._retry(job, answer.reason)
 
     def end(self, group: str, number: int) -> None:
-        """The group has ended a job that is not wanted any more."""
+        """Record that the worker group has ended a cancelled job."""
         if self._current(group, number) is not None:
             self._cancel(self._release(group))
 
@@ -292,7 +292,7 @@ class Broker:
 
     def _keep_trace(self, job: Job, fault: Fault) -> None:
         log.warning("%s: %s\n%s", job.name, fault.reason, fault.trace)
-        with suppress(OSError):  # the disk may be the fault
+        with suppress(OSError):  # the disk itself may be faulty
             (self.store.part(job.key) / "error.txt").write_text(fault.trace)
 
     def _current(self, group: str, number: int) -> Leased | None:
@@ -300,14 +300,14 @@ class Broker:
         return leased if leased is not None and leased.lease.number == number else None
 
     def _release(self, group: str) -> Job:
-        """The group's job, out of its hands."""
+        """End the worker group's lease and return its job."""
         leased = self.leases.pop(group)
         self.leased += time.monotonic() - leased.since
         self.ledger.ended(group, self._now())
         return leased.lease.job
 
     def _unwanted(self, job: Job) -> bool:
-        """After an interrupt nothing is wanted: what is in work leaves a checkpoint."""
+        """Return whether the job is cancelled; all are once the search stops."""
         scored = isinstance(job.spec, DownstreamSpec)
         return self.stopping or (scored and job.name in self.cancelled)
 
@@ -324,7 +324,7 @@ class Broker:
         return time.monotonic() - self.started
 
     async def _retry(self, job: Job, reason: str) -> None:
-        """Queue a job again after a fault, unless its attempts without progress are used up."""
+        """Queue a job again after a fault, unless its attempts without progress are exhausted."""
         attempts, parent = self.attempts[job.key], job.spec.parent
         if self._unwanted(job):
             self._cancel(job)
@@ -339,10 +339,10 @@ class Broker:
             times = f"{attempts.fruitless} attempts without progress"
             self.answers[job.key].set_exception(MachineFault(f"{reason} ({times})"))
 
-    # -- asked by the driver ---------------------------------------------------------------------
+    # -- called by the driver --------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Take back leases whose group fell silent; runs for as long as the search does."""
+        """Take back leases of silent worker groups until the search ends."""
         while not self.stopping:
             await asyncio.sleep(LEASE_SECONDS / 6)
             now = time.monotonic()
@@ -352,28 +352,29 @@ class Broker:
                     await self._retry(self._release(group), reason)
 
     async def nodes_died(self, nodes: Collection[str]) -> None:
-        """Take back the leases of groups with a worker on one of these nodes."""
+        """Take back the leases of worker groups with a worker on one of these Ray nodes."""
         for group, leased in list(self.leases.items()):
             if set(leased.nodes) & set(nodes):
                 await self._retry(self._release(group), "a node of its worker group died")
 
     async def end_search(self, fault: str) -> None:
-        """End the search for a fault that stays; the first one is the one that is said."""
+        """End the search for a permanent fault; the first one is reported."""
         self.fault = self.fault or fault
         await self.stop()
 
     async def stop(self) -> None:
-        """Groups end, those at work soon, leaving checkpoints."""
+        """Tell all worker groups to end; a running job leaves a checkpoint."""
         async with self.changed:
             self.stopping = True
             self._cancel_queued()
             self.changed.notify_all()
 
-    async def came(self, group: str) -> None:
-        """Return once the group has come up and asked for work."""
+    async def joined(self, group: str) -> None:
+        """Return once the worker group has started and asked for work."""
         await self.present[group].wait()
 
     def status(self) -> Status:
+        """Return a snapshot of the broker."""
         now = time.monotonic()
         return Status(
             elapsed=self._now(),
@@ -390,7 +391,7 @@ class Broker:
 
 
 def _line(label: str, broken: Exception) -> str:
-    """One line for a fault; the trace goes to the log."""
+    """Describe a fault in one line; its trace goes to the log."""
     if not isinstance(broken, MachineFault | ValueError):
         log.warning("%s", label, exc_info=broken)
     first = (str(broken) or type(broken).__name__).splitlines()[0]

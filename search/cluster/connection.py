@@ -1,4 +1,4 @@
-"""The connection to Ray: one that this search starts for itself, or a cluster's by its address.
+"""The connection to Ray: a private Ray on this machine, or a cluster by its address.
 
 environment.prepare(address)  # before Ray is imported
 cluster = Cluster(address)
@@ -23,19 +23,19 @@ from trainables.processor import cores
 
 SLOT = "driver_slot"
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
-ANSWER_SECONDS = 10.0  # for a head to answer
+ANSWER_SECONDS = 10.0  # timeout for the head node
 log = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A connection to Ray, on this machine or by address, opened when it is first needed."""
+    """A connection to Ray, opened by the first `connect`. address: None for this machine."""
 
     def __init__(self, address: str | None) -> None:
         self.address = address
         self.namespace = f"search-{uuid.uuid4().hex[:8]}"
 
     def connect(self) -> dict[str, float]:
-        """The cluster's resources; UserError if it can't be joined."""
+        """Connect, and return the cluster's resources; UserError if it can't be joined."""
         if not ray.is_initialized():
             common: dict[str, Any] = {"namespace": self.namespace, "log_to_driver": False}
             common |= {"logging_level": logging.ERROR}
@@ -46,24 +46,24 @@ class Cluster:
         return ray.cluster_resources()
 
     def nodes(self) -> list[dict[str, float]]:
-        """The resources of each node that is alive."""
+        """Return the resources of each live Ray node."""
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _start(common: dict[str, Any]) -> None:
-    """A Ray of this search alone; its files are open to this user only, and go when it leaves."""
+    """Start a private Ray; its files are readable by this user only, and removed at exit."""
     private = tempfile.mkdtemp(prefix="search-", dir=get_default_system_temp_dir())
     leaving.without(Path(private))
     cpus = cores()
     local: dict[str, Any] = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     local |= {"resources": {SLOT: 2.0 * cpus + 2}}
-    local |= {"_temp_dir": f"{private}/ray"}  # a folder in it: Ray opens its own one to everybody
+    local |= {"_temp_dir": f"{private}/ray"}  # a subfolder: Ray makes its own public
     with interrupt.children_spared():
         try:
             ray.init(**local, **common)
         except ray.exceptions.AuthenticationError as error:
             raise UserError(f"RAY_AUTH_TOKEN_PATH: {_first(error)}") from None
-        except Exception as error:  # Ray gives a busy machine 30 s and raises nothing finer
+        except Exception as error:  # too slow a start raises nothing more specific
             log.warning("Ray did not start: %s; trying once more", error)
             ray.shutdown()
             ray.init(**local, **common)
@@ -77,15 +77,15 @@ def _join(address: str, common: dict[str, Any]) -> None:
         raise UserError(f"--address={address}: {_explained(error)}") from None
     if not ray.cluster_resources().get(SLOT):
         raise UserError(
-            f"--address={address}: its head must have `{SLOT}`, which trials hold; try to start "
-            f"it as cluster.yaml does: ray start --head --resources='{{\"{SLOT}\": 32}}'"
+            f"--address={address}: its head must have the resource `{SLOT}`, which trials use; try "
+            f"starting it as in cluster.yaml: ray start --head --resources='{{\"{SLOT}\": 32}}'"
         )
 
 
 def _check(address: str) -> None:
-    """Ask the head whether it is there: `ray.init` would try for 20 to 90 s, and not say why."""
+    """Ping the head: `ray.init` would retry for 20 to 90 s and hide the reason."""
     with create_gcs_channel(canonicalize_bootstrap_address_or_die(address)) as channel:
-        channel.unary_unary(ALIVE)(b"", timeout=ANSWER_SECONDS)  # an empty message: asks nothing
+        channel.unary_unary(ALIVE)(b"", timeout=ANSWER_SECONDS)  # an empty request
 
 
 def _explained(error: Exception) -> str:
@@ -94,13 +94,13 @@ def _explained(error: Exception) -> str:
         error, ray.exceptions.AuthenticationError
     ):
         return (
-            "its token must be known here; try to copy the head's ~/.ray/auth_token to the same "
-            "place, or set RAY_AUTH_TOKEN_PATH (RAY_AUTH_MODE=disabled if it has none)"
+            "must have its token on this machine; try copying the head's ~/.ray/auth_token to the "
+            "same path, or set RAY_AUTH_TOKEN_PATH (RAY_AUTH_MODE=disabled if it has none)"
         )
     reason = code.name.lower() if code else _first(error)
     return (
-        f"no Ray cluster can be joined ({reason}); must be HOST:PORT of a running head, or `auto`; "
-        "try cluster.yaml, or leave it out to use this machine"
+        f"must be HOST:PORT of a running head, or `auto` ({reason}); try cluster.yaml, or leave it "
+        "out to use this machine"
     )
 
 

@@ -1,11 +1,11 @@
-"""The Ray Tune side: a Searcher around a policy, a trial that asks the broker, the Tuner.
+"""Ray Tune: a Searcher around the scheduler, a trial that calls the broker, the Tuner.
 
-    with Engine(plan, settings, crew, namespace, scratch) as engine:
-        engine.run(questions, ready, publish, show)     # MachineFault if a fault stays
+    with Engine(plan, settings, shape, namespace, scratch) as engine:
+        engine.run(scheduler, ready, publish, show)     # MachineFault if a fault ends the search
 
 A Tune trial is one node of the prefix tree: it extends a finished chain by one stage and scores it.
-Trials hold a `driver_slot`, no CPU, so that they can never starve the worker groups they wait for.
-Each epoch of its fine-tuning is one result of the trial, after which Tune may stop it.
+Trials use a `driver_slot` and no CPU, so that they never starve the worker groups they wait for.
+Each epoch of fine-tuning is one result of the trial, after which Tune may stop it.
 """
 
 import logging
@@ -24,36 +24,36 @@ from ray.tune import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.cluster.broker import Broker, Settings
 from search.cluster.connection import SLOT
-from search.cluster.worker_groups import Crew, Pool
+from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console import interrupt, leaving
 from search.results.status import Curve, Status
 from search.scheduling.early_stopping import Stop
-from search.scheduling.scheduler import METRIC, Questions
+from search.scheduling.scheduler import METRIC, Scheduler
 from trainables.errors import MachineFault
 
 BROKER = "broker"
-HEAD = "node:__internal_head__"  # Ray's own resource of the head node
+HEAD = "node:__internal_head__"  # Ray's resource of the head node
 POLL_SECONDS = 0.5
-STATUS_SECONDS = 10.0  # for the broker to answer
-SETTLE_SECONDS = 10.0  # after an interrupt
-ABANDON_SECONDS = 10.0  # for Tune to end by itself once the broker is gone
+STATUS_SECONDS = 10.0  # timeout for the broker
+SETTLE_SECONDS = 10.0  # to leave checkpoints after an interrupt
+ABANDON_SECONDS = 10.0  # for Tune to end by itself once the broker has died
 LOST_TRIALS = 3
-GONE = "the broker is gone: its process or Ray's node on the head died"
+BROKER_DIED = "the broker died: its process, or the head's Ray node, ended"
 log = logging.getLogger(__name__)
 
 
 class ChainTrial(tune.Trainable):
-    """Asks the broker for one chain's score; the actor is reused for the next trial.
+    """Gets one chain's score from the broker; the actor is reused for the next trial.
 
-    Its results: an epoch's best accuracy so far with `epoch` of `epochs`; in the end the score.
+    Results: the best accuracy so far after `epoch` of `epochs`, and finally the score.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.proposal, self.epochs = Proposal.parse(config["proposal"]), 0
+        self.node, self.epochs = Node.parse(config["node"]), 0
         self.broker = ray.get_actor(config["broker"], namespace=config["namespace"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -61,41 +61,41 @@ class ChainTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        news: Any = ray.get(self.broker.follow.remote(self.proposal, self.epochs))
-        if isinstance(news, Curve):
-            self.epochs = len(news.values)
-            epoch = {"epoch": self.epochs, "epochs": news.epochs}
-            return {METRIC: max(news.values), "done": False, **epoch}
-        return {METRIC: news.value, "reason": news.reason, "state": news.state, "done": True}
+        answer: Any = ray.get(self.broker.follow.remote(self.node, self.epochs))
+        if isinstance(answer, Curve):
+            self.epochs = len(answer.values)
+            epoch = {"epoch": self.epochs, "epochs": answer.epochs}
+            return {METRIC: max(answer.values), "done": False, **epoch}
+        return {METRIC: answer.value, "reason": answer.reason, "state": answer.state, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002
-        return {}  # the stage store has it all
+        return {}  # the stage store has everything
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         pass
 
 
 class PolicySearch(Searcher):
-    """Tune's view of `Questions`: no more trials at a time than there are worker groups.
+    """Tune's interface to `Scheduler`: at most one trial at a time for each worker group.
 
-    publish: called on the driver's thread whenever an answer changed what is known. fault: what
-    ends the search; it is never an answer to a question.
+    publish: called on the driver's thread after every change. fault: what ends the search; it is
+    never recorded as a score.
     """
 
     def __init__(
         self,
-        questions: Questions,
-        ready: Proposal,
+        scheduler: Scheduler,
+        ready: Node,
         served: Mapping[str, str],
         capacity: Callable[[], int],
         publish: Callable[[], None],
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self.capacity, self.publish = capacity, publish
-        self.questions, self.ready, self.served = questions, [ready], served
-        self.trials: dict[str, Proposal] = {}
-        self.stops: dict[str, Stop] = {}  # by trial, of those that the scheduler stopped
-        self.lost: Counter[Proposal] = Counter()  # trials without a result
+        self.scheduler, self.ready, self.served = scheduler, [ready], served
+        self.trials: dict[str, Node] = {}
+        self.stops: dict[str, Stop] = {}  # by trial id
+        self.lost: Counter[Node] = Counter()  # trials without a result
         self.fault = ""
 
     def suggest(self, trial_id: str) -> Any:
@@ -103,84 +103,84 @@ class PolicySearch(Searcher):
             return Searcher.FINISHED
         if len(self.trials) >= self.capacity():
             return None
-        proposal = self.ready.pop() if self.ready else self.questions.next()
+        node = self.ready.pop() if self.ready else self.scheduler.next()
         self.publish()
-        if proposal is None:
-            return Searcher.FINISHED if self.questions.finished() else None
-        self.trials[trial_id] = proposal
-        return {"proposal": str(proposal), **self.served}
+        if node is None:
+            return Searcher.FINISHED if self.scheduler.finished() else None
+        self.trials[trial_id] = node
+        return {"node": str(node), **self.served}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        if (proposal := self.trials.pop(trial_id, None)) is None:
+        if (node := self.trials.pop(trial_id, None)) is None:
             return
         stop, state = self.stops.pop(trial_id, None), (result or {}).get("state")
         if stop is not None:
-            self.questions.answer(proposal, stop=stop)
+            self.scheduler.record(node, stop=stop)
         elif error or result is None or state is None:
-            self._ask_again(proposal, "its trial was lost")
+            self._ask_again(node, "its trial was lost")
         elif state == "ended":
             self.end(result["reason"])
-        elif state == "done" and self.questions.known(proposal) is None:
-            self._ask_again(proposal, "it has a score, which the driver can't read in the store")
+        elif state == "done" and self.scheduler.known(node) is None:
+            self._ask_again(node, "the driver can't read its score in the store")
         else:
-            self.questions.answer(proposal, result["reason"])
+            self.scheduler.record(node, result["reason"])
         self.publish()
 
-    def _ask_again(self, proposal: Proposal, reason: str) -> None:
-        """A lost trial says nothing of its chain; store and broker still know what was done."""
-        self.lost[proposal] += 1
-        self.ready.append(proposal)
-        if self.lost[proposal] >= LOST_TRIALS:
-            self.end(f"{proposal}: {reason} ({LOST_TRIALS} times)")
+    def _ask_again(self, node: Node, reason: str) -> None:
+        """Try a lost trial again: it says nothing about its chain, and no finished work is lost."""
+        self.lost[node] += 1
+        self.ready.append(node)
+        if self.lost[node] >= LOST_TRIALS:
+            self.end(f"{node}: {reason} ({LOST_TRIALS} times)")
 
     def end(self, fault: str) -> None:
-        """Nothing new is begun; the first fault is the one that is said."""
+        """Start no new trials; the first fault is reported."""
         self.fault = self.fault or fault
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it could restore; this search is resumed from the store
+        return {}  # Tune's pickle is never restored: a search resumes from journal and store
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the journal and the store are the search's state."""
+        """Do nothing: journal and store are the search's state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
+        """Do nothing, see `save`."""
 
 
 class EarlyStop(FIFOScheduler):
-    """Stops a trial whose curve can't reach the best chain's score any more."""
+    """Stops a trial whose curve can no longer reach the best chain's score."""
 
     def __init__(self, searcher: PolicySearch, broker: Any) -> None:
         super().__init__()
         self.searcher, self.broker = searcher, broker
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
-        proposal = self.searcher.trials[trial.trial_id]
-        stop = self.searcher.questions.judge(
-            proposal, result[METRIC], result["epoch"], result["epochs"]
+        node = self.searcher.trials[trial.trial_id]
+        stop = self.searcher.scheduler.judge(
+            node, result[METRIC], result["epoch"], result["epochs"]
         )
         if stop is None:
             return TrialScheduler.CONTINUE
         self.searcher.stops[trial.trial_id] = stop
-        self.broker.cancel.remote(proposal, stop.reason)
+        self.broker.cancel.remote(node, stop.reason)
         return TrialScheduler.STOP
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # as the searcher's
+        return {}  # see PolicySearch
 
 
 class Engine:
-    """Broker and worker groups, which begin to come up at once, and Tune once `run` is called.
+    """The broker and the worker groups, which start at once, and Tune, started by `run`.
 
-    A context manager; after it no group is started again, and Ray is shut down unless groups that
-    are still coming up need it. The groups end while the block goes on after `run`. status: the
-    broker's last one; broker_started: on the driver's clock.
+    A context manager: at its end no worker group is restarted, and Ray is shut down unless groups
+    that are still starting need it. After `run` the groups end while the block continues. status:
+    the broker's last one; broker_started: on the driver's clock.
     """
 
     def __init__(
-        self, plan: Plan, settings: Settings, crew: Crew, namespace: str, scratch: Path
+        self, plan: Plan, settings: Settings, shape: GroupShape, namespace: str, scratch: Path
     ) -> None:
         self.scratch, self.status = scratch, Status()
         self.broker_started = time.monotonic()
@@ -191,23 +191,23 @@ class Engine:
         )
         self.broker = actor.remote(plan, settings)
         self.broker.watch.remote()
-        self.pool = Pool(crew, self.broker, self.served, scratch)
-        self.pool.start()
+        self.worker_groups = WorkerGroups(shape, self.broker, self.served, scratch)
+        self.worker_groups.start()
 
     def __enter__(self) -> "Engine":
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self.pool.stopping.set()
+        self.worker_groups.stopping.set()
         if error is None:
-            self.pool.join()
+            self.worker_groups.join()
         elif error is KeyboardInterrupt:
             self._settle()
-        if self.pool.ended():
+        if self.worker_groups.ended():
             ray.shutdown()
 
     def _settle(self) -> None:
-        """Until what is in work has left a checkpoint, or long enough."""
+        """Wait until running jobs have left a checkpoint, for SETTLE_SECONDS at most."""
         deadline = time.monotonic() + SETTLE_SECONDS
         with suppress(ray.exceptions.RayError):
             while time.monotonic() < deadline:
@@ -218,29 +218,30 @@ class Engine:
 
     def run(
         self,
-        questions: Questions,
-        ready: Proposal,
+        scheduler: Scheduler,
+        ready: Node,
         publish: Callable[[], None],
         show: Callable[[Status], None],
     ) -> None:
-        """Search until the policy has no more questions; MachineFault if a fault ends it.
+        """Search until the scheduler is finished; MachineFault if a fault ends the search.
 
-        publish: see `PolicySearch`; show: called with every status, in a thread of its own.
+        ready: the first node. publish: see `PolicySearch`. show: called with every status, in its
+        own thread.
         """
-        searcher = PolicySearch(questions, ready, self.served, self.pool.size, publish)
+        searcher = PolicySearch(scheduler, ready, self.served, self.worker_groups.size, publish)
         over = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(show, searcher, over), daemon=True)
         watcher.start()
         try:
-            scheduler = EarlyStop(searcher, self.broker)
-            _tuner(searcher, scheduler, self.pool.crew.limit, self.scratch).fit()
+            early_stop = EarlyStop(searcher, self.broker)
+            _tuner(searcher, early_stop, self.worker_groups.shape.limit, self.scratch).fit()
             if searcher.fault:
                 raise MachineFault(searcher.fault)
-            self._look(show)
+            self._poll(show)
         except (ray.exceptions.RayError, TuneError, OSError) as error:
             raise MachineFault(searcher.fault or _first_line(error)) from error
         finally:
-            self.pool.stopping.set()
+            self.worker_groups.stopping.set()
             over.set()
             with suppress(ray.exceptions.RayError):
                 self.broker.stop.remote()
@@ -253,35 +254,35 @@ class Engine:
         said = ""
         while not over.wait(POLL_SECONDS):
             try:
-                self._look(show)
+                self._poll(show)
             except (ray.exceptions.GetTimeoutError, ray.exceptions.ActorUnavailableError):
                 continue
             except ray.exceptions.RayError:
-                searcher.end(GONE)
-                interrupt.abandon(over, ABANDON_SECONDS, GONE)
+                searcher.end(BROKER_DIED)
+                interrupt.abandon(over, ABANDON_SECONDS, BROKER_DIED)
                 return
             except Exception as error:
                 if str(error) != said:
                     said = str(error)
                     log.warning("live view failed: %s", said)
 
-    def _look(self, show: Callable[[Status], None]) -> None:
-        if dead := self.pool.nodes_that_died():
+    def _poll(self, show: Callable[[Status], None]) -> None:
+        if dead := self.worker_groups.nodes_that_died():
             self.broker.nodes_died.remote(dead)
         status = ray.get(self.broker.status.remote(), timeout=STATUS_SECONDS)
         self.broker_started = time.monotonic() - status.elapsed
-        late = self.pool.late(status)
+        late = self.worker_groups.late(status)
         self.status = replace(status, notices=(*status.notices, *late))
         show(self.status)
 
 
-def _tuner(searcher: PolicySearch, scheduler: EarlyStop, limit: int, scratch: Path) -> tune.Tuner:
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # lost trials are asked again
+def _tuner(searcher: PolicySearch, early_stop: EarlyStop, limit: int, scratch: Path) -> tune.Tuner:
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # lost trials are tried again
     return tune.Tuner(
         tune.with_resources(ChainTrial, {SLOT: 1.0}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=scheduler,
+            scheduler=early_stop,
             num_samples=-1,
             max_concurrent_trials=limit,
             reuse_actors=True,

@@ -1,4 +1,4 @@
-"""Book-keeping of leases: who works on what, how far it is, how often it was tried."""
+"""Leases: which worker group has which job, its progress, its attempts."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
@@ -10,7 +10,7 @@ from trainables.workers.job import Heartbeat, Lease
 
 @dataclass
 class Leased:
-    """A leased job: its worker group, the nodes it runs on, start and last heartbeat."""
+    """A leased job: its worker group, Ray nodes, start and last heartbeat (monotonic seconds)."""
 
     lease: Lease
     group: str
@@ -19,14 +19,14 @@ class Leased:
     beat: float
     progress: Heartbeat = field(default_factory=Heartbeat)
 
-    def hear(self, news: Heartbeat, now: float) -> None:
-        """Keep what was said before where nothing was said this time."""
-        said = {field.name: getattr(news, field.name) for field in fields(news)}
+    def hear(self, heartbeat: Heartbeat, now: float) -> None:
+        """Update the progress; fields that the heartbeat leaves empty keep their value."""
+        said = {field.name: getattr(heartbeat, field.name) for field in fields(heartbeat)}
         fresh = {name: value for name, value in said.items() if value not in (None, "", ())}
         self.progress, self.beat = replace(self.progress, **fresh), now
 
     def state(self) -> GroupState:
-        """Its job and how far it is."""
+        """Return the job's progress for the live view."""
         job, at = self.lease.job, self.progress
         return GroupState(
             self.group, job.name, "stage" if isinstance(job.spec, StageSpec) else "downstream",
@@ -36,17 +36,17 @@ class Leased:
 
 @dataclass
 class Attempts:
-    """How often a job was leased: in all, and since its checkpoint last grew (`saved` steps)."""
+    """The leases of a job: in total, and since its checkpoint (`saved` steps) last grew."""
 
     total: int = 0
     fruitless: int = 0
     saved: int = 0
-    groups: set[str] = field(default_factory=set)  # in which it met a fault
+    groups: set[str] = field(default_factory=set)  # worker groups in which it met a fault
 
     def begin(self) -> None:
         self.total, self.fruitless = self.total + 1, self.fruitless + 1
 
     def progressed(self, saved: int) -> None:
-        """Start counting anew if the checkpoint holds more steps than in any attempt before."""
+        """Reset the count if the checkpoint has more steps than in any earlier attempt."""
         if saved > self.saved:
             self.saved, self.fruitless = saved, 0

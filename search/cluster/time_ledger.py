@@ -1,13 +1,13 @@
-"""What a search's time went to besides training and evaluation: counted by the broker, per group.
+"""The time ledger: what a search's time is spent on, besides training, in every worker group.
 
     ledger.asked("group-0", now)      # for work
-    ledger.leased("group-0", now)     # got it
+    ledger.leased("group-0", now)     # a job
     ledger.began("group-0", now)      # its first step comes next
-    ledger.ended("group-0", now)      # trained and evaluated, what follows is writing it down
+    ledger.ended("group-0", now)      # training and evaluation; the result is still to be written
     overhead = summarise(ledger.entries(now), offset, wall)
 
-Training includes evaluation and what a task does to its images before the first step (k-means, a
-queue to fill). Pure: the clock is the caller's, in seconds.
+Training includes evaluation and a task's preparation before the first step (k-means, filling a
+queue). Pure: the caller passes the time in seconds.
 """
 
 from collections.abc import Mapping
@@ -16,73 +16,73 @@ from statistics import fmean, median
 
 
 @dataclass
-class Entry:
-    """One worker group, in seconds of the broker's clock."""
+class GroupTimes:
+    """The times of one worker group, in seconds of the broker's clock."""
 
-    asked: float | None = None  # open question for work, since
-    work: float | None = None  # at work since; None between two jobs
-    first: float | None = None  # began for the first time
-    last: float | None = None  # ended for the last time
+    asked: float | None = None  # waiting for work since
+    work: float | None = None  # training since; None between two jobs
+    first: float | None = None  # first began
+    last: float | None = None  # last ended
     training: float = 0.0
-    waiting: float = 0.0  # without work, between two jobs
-    gaps: list[float] = field(default_factory=list)  # from a job's end to the next one's first step
+    waiting: float = 0.0  # for work, between two jobs
+    gaps: list[float] = field(default_factory=list)  # from a job's end to the next job's first step
 
 
-class Ledger:
-    """Of all groups that ever came."""
+class TimeLedger:
+    """The times of all worker groups of a search."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, Entry] = {}
+        self._groups: dict[str, GroupTimes] = {}
 
     def asked(self, group: str, now: float) -> None:
-        entry = self._groups.setdefault(group, Entry())
-        if entry.asked is None:
-            entry.asked = now
+        times = self._groups.setdefault(group, GroupTimes())
+        if times.asked is None:
+            times.asked = now
 
     def leased(self, group: str, now: float) -> None:
-        entry = self._groups[group]
-        assert entry.asked is not None, group
-        if entry.last is not None:
-            entry.waiting += now - entry.asked
-        entry.asked = None
+        times = self._groups[group]
+        assert times.asked is not None, group
+        if times.last is not None:
+            times.waiting += now - times.asked
+        times.asked = None
 
     def began(self, group: str, now: float) -> None:
-        """Heard at every phase of a job; the first time counts."""
-        entry = self._groups[group]
-        if entry.work is None:
-            if entry.last is not None:
-                entry.gaps.append(now - entry.last)
-            entry.first = now if entry.first is None else entry.first
-            entry.work = now
+        """Note the start of training; called at every heartbeat, the first one counts."""
+        times = self._groups[group]
+        if times.work is None:
+            if times.last is not None:
+                times.gaps.append(now - times.last)
+            times.first = now if times.first is None else times.first
+            times.work = now
 
     def ended(self, group: str, now: float) -> None:
-        """Heard when the job's result is to be written, and again when the job is over."""
-        entry = self._groups[group]
-        if entry.work is not None:
-            entry.training += now - entry.work
-            entry.work, entry.last = None, now
+        """Note the end of training; called before the result is written and after."""
+        times = self._groups[group]
+        if times.work is not None:
+            times.training += now - times.work
+            times.work, times.last = None, now
 
-    def entries(self, now: float) -> dict[str, Entry]:
-        """Of those that have trained; what is at work trained until now."""
+    def entries(self, now: float) -> dict[str, GroupTimes]:
+        """Return the worker groups that trained; a running job counts up to `now`."""
         until = {
-            group: entry
-            if entry.work is None
-            else replace(entry, training=entry.training + now - entry.work, last=now)
-            for group, entry in self._groups.items()
+            group: times
+            if times.work is None
+            else replace(times, training=times.training + now - times.work, last=now)
+            for group, times in self._groups.items()
         }
-        return {group: entry for group, entry in until.items() if entry.last is not None}
+        return {group: times for group, times in until.items() if times.last is not None}
 
 
 @dataclass(frozen=True)
 class Overhead:
     """Means over worker groups, in seconds; with `training` the first four are the wall time.
 
-    first_step: from the command to the first group's first step. gap: the median time from a job's
-    end to the next one's first step in the same group, None where no group had two. share: of the
-    wall time that was not training or evaluation.
+    first_step: from the command to the first step of any group. gap: median from a job's end to
+    the next job's first step in the same group, None if no group had two jobs. share: fraction of
+    the wall time that was not training or evaluation (a key of summary.json, hence the name).
     """
 
-    start: float  # from the command to a group's first step
+    start: float  # from the command to a worker group's first step
     between_stages: float  # preparing a job and writing its result
     waiting: float  # for work
     closing: float  # from the last job's end to the report
@@ -92,28 +92,29 @@ class Overhead:
     share: float
 
     def kinds(self) -> dict[str, float]:
-        """What `summary.json` calls `overhead_seconds`."""
+        """Return `overhead_seconds` of summary.json."""
         names = ("start", "between_stages", "waiting", "closing")
         return {name: round(getattr(self, name), 3) for name in names}
 
 
-def summarise(entries: Mapping[str, Entry], offset: float, wall: float) -> Overhead | None:
-    """offset: the command's clock minus the broker's; wall: of the command, until now.
+def summarise(entries: Mapping[str, GroupTimes], offset: float, wall: float) -> Overhead | None:
+    """Summarise all worker groups; None if nothing was trained.
 
-    None if nothing was trained.
+    offset: seconds from the command's start to the broker's. wall: the command's wall time so far,
+    in seconds.
     """
     if not entries:
         return None
     every = entries.values()
-    firsts = [entry.first + offset for entry in every if entry.first is not None]
-    ends = [entry.last for entry in every if entry.last is not None]
-    gaps = [gap for entry in every for gap in entry.gaps]
-    training = fmean(entry.training for entry in every)
-    between = fmean(sum(entry.gaps) - entry.waiting for entry in every)
+    firsts = [times.first + offset for times in every if times.first is not None]
+    ends = [times.last for times in every if times.last is not None]
+    gaps = [gap for times in every for gap in times.gaps]
+    training = fmean(times.training for times in every)
+    between = fmean(sum(times.gaps) - times.waiting for times in every)
     return Overhead(
         start=fmean(firsts),
         between_stages=between,
-        waiting=fmean(entry.waiting for entry in every) + max(ends) - fmean(ends),
+        waiting=fmean(times.waiting for times in every) + max(ends) - fmean(ends),
         closing=wall - offset - max(ends),
         training=training,
         first_step=min(firsts),

@@ -1,8 +1,8 @@
-"""The long-lived Train worker groups: as many as the cluster holds, growing with it.
+"""The long-lived Train worker groups: as many as fit on the cluster, growing with it.
 
-Each group is one TorchTrainer whose train loop (trainables/workers/worker.py) leases jobs from the
-broker. Ray restarts a group that lost a worker; the broker hands its job out again. Coming up is
-all imports in five processes a group, so on few cores one group after the other comes up sooner.
+Each worker group is one TorchTrainer whose train loop (trainables/workers/worker.py) leases jobs
+from the broker. Ray restarts a group that lost a worker; the broker leases its job again. A start
+is mostly imports in five processes, so on few cores starting the groups in turn is faster.
 """
 
 import logging
@@ -21,20 +21,20 @@ from search.space import RuntimeChoice
 
 Resources: TypeAlias = Mapping[str, float]
 
-LOOK_SECONDS = 2.0  # between looks at the cluster: dead nodes, room for another group
-LATE_SECONDS = 120.0  # without a word from a worker group, until that is said
+POLL_SECONDS = 2.0  # between polls of the cluster for room for another worker group
+LATE_SECONDS = 120.0  # silence of a worker group before a notice is shown
 RETRY_SECONDS = 5.0
-START_CORES = 2  # that a group keeps busy while it comes up
-START_SECONDS = 30.0  # after which the next one no longer waits for it
+START_CORES = 2  # kept busy by a worker group while it starts
+START_SECONDS = 30.0  # the next worker group waits no longer for the last one
 JOIN_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Up to `limit` groups of so many workers, and what each worker takes.
+class GroupShape:
+    """The shape of the worker groups: most groups (`limit`), workers in each, what a worker uses.
 
-    per_gpu: workers on one GPU; 0: there are none.
+    threads: CPU threads a worker. per_gpu: workers on one GPU; 0 without GPUs.
     """
 
     limit: int
@@ -45,42 +45,48 @@ class Crew:
     @classmethod
     def of(
         cls, runtime: RuntimeChoice, nodes: Sequence[Resources], wanted: int, per_gpu: int = 1
-    ) -> "Crew":
-        """As many groups as are wanted; each node's CPUs shared out among its workers."""
+    ) -> "GroupShape":
+        """Choose the shape for a cluster.
+
+        nodes: resources of each Ray node. wanted: worker groups that there is work for. per_gpu:
+        workers that share a GPU. The CPUs of a node are divided among its workers.
+        """
         limit = runtime.groups or wanted
         if any(node.get("GPU") for node in nodes):
-            shares = [n["CPU"] // (n["GPU"] * per_gpu) for n in nodes if n.get("GPU")]
+            threads = [n["CPU"] // (n["GPU"] * per_gpu) for n in nodes if n.get("GPU")]
         else:
             per_gpu = 0
             cpus = [n["CPU"] for n in nodes if n.get("CPU")]
             at_once = min(limit * runtime.workers, sum(cpus))
-            shares = [min(cpus) // -(-at_once // len(cpus))]
-        threads = runtime.threads or max(1, int(min(shares)))
-        return cls(limit, runtime.workers, threads, per_gpu)
+            threads = [min(cpus) // -(-at_once // len(cpus))]
+        fit = runtime.threads or max(1, int(min(threads)))
+        return cls(limit, runtime.workers, fit, per_gpu)
 
     @property
     def gpus(self) -> float:
-        """Of one worker."""
+        """GPUs per worker, e.g. 0.5 if two worker groups share one."""
         return 1 / self.per_gpu if self.per_gpu else 0.0
 
     def fit(self, resources: Resources) -> int:
-        """How many groups these resources hold, no more than the limit."""
+        """Return how many worker groups fit on these resources, `limit` at most."""
         by_cpu = resources.get("CPU", 0) // (self.workers * self.threads)
         by_gpu = resources.get("GPU", 0) * self.per_gpu // self.workers if self.per_gpu else by_cpu
         return int(min(by_cpu, by_gpu, self.limit))
 
 
-class Pool:
-    """Keeps as many groups as fit serving the broker until `stopping` is set."""
+class WorkerGroups:
+    """Keeps as many worker groups running as fit, until `stopping` is set."""
 
-    def __init__(self, crew: Crew, broker: Any, served: Mapping[str, str], scratch: Path) -> None:
-        """broker: the actor; served: its `broker` name and `namespace`, for the workers."""
-        self.crew, self.broker, self.scratch = crew, broker, scratch
+    def __init__(
+        self, shape: GroupShape, broker: Any, served: Mapping[str, str], scratch: Path
+    ) -> None:
+        """broker: the actor. served: its name and namespace, for the workers. scratch: folder."""
+        self.shape, self.broker, self.scratch = shape, broker, scratch
         self.config = dict(served)
         self.threads: list[threading.Thread] = []
-        self.coming: list[Any] = []  # an answer for each group that has not asked for work yet
-        self.begun: dict[str, float] = {}  # when each group began to come up
-        self.dead = frozenset[str]()  # nodes that are known to have died
+        self.starting: list[Any] = []  # a future for each group that has not asked for work yet
+        self.begun: dict[str, float] = {}  # start time of each group
+        self.dead = frozenset[str]()  # Ray nodes known to have died
         self.stopping = threading.Event()
 
     def size(self) -> int:
@@ -91,21 +97,21 @@ class Pool:
         self.watcher.start()
 
     def join(self) -> None:
-        """Wait for the groups to end, which they do once the broker has told them to stop.
+        """Wait for the groups to end, which they do once the broker tells them to stop.
 
-        `stopping` must be set: without it a group that broke would be started again.
+        `stopping` must be set, else a failed group would be restarted.
         """
         deadline = time.monotonic() + JOIN_SECONDS
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def ended(self) -> bool:
-        """Whether nothing of it needs Ray any more; never before `stopping` is set."""
+        """Return whether no group needs Ray any more; False before `stopping` is set."""
         self.watcher.join(timeout=1.0)
         return not any(thread.is_alive() for thread in (self.watcher, *self.threads))
 
     def late(self, status: Status) -> tuple[str, ...]:
-        """A line for every group that has said nothing for too long, with what it waits for."""
+        """Return a notice that names the silent groups and what they wait for; () if none."""
         now = time.monotonic()
         silent = {
             group: status.elapsed - status.heard[group] if group in status.heard else now - begun
@@ -114,10 +120,10 @@ class Pool:
         late = [group for group, seconds in silent.items() if seconds > LATE_SECONDS]
         if not late:
             return ()
-        return (f"{', '.join(late)}: not up after {LATE_SECONDS:.0f} s; {self._lack()}",)
+        return (f"{', '.join(late)}: silent for {LATE_SECONDS:.0f} s; {self._lack()}",)
 
     def _lack(self) -> str:
-        """What a worker group may wait for."""
+        """Return what a worker group may be waiting for."""
         need, free = self._per_worker(), ray.available_resources()
         lack = {kind: count for kind, count in need.items() if free.get(kind, 0) < count}
         if lack:
@@ -129,7 +135,7 @@ class Pool:
         )
 
     def nodes_that_died(self) -> frozenset[str]:
-        """Nodes that are dead and were not when this was called before."""
+        """Return the Ray nodes that died since the last call."""
         dead = frozenset(node["NodeID"] for node in ray.nodes() if not node["Alive"])
         fresh, self.dead = dead - self.dead, dead
         return fresh
@@ -139,25 +145,25 @@ class Pool:
             try:
                 self._grow()
             except Exception as error:
-                if not self.stopping.is_set():  # otherwise Ray is gone, as it should
+                if not self.stopping.is_set():  # else Ray was shut down on purpose
                     log.warning("cannot read the cluster's resources: %s", error)
-            self.stopping.wait(LOOK_SECONDS)
+            self.stopping.wait(POLL_SECONDS)
 
     def _grow(self) -> None:
         resources = ray.cluster_resources()
-        wanted, at_once = self.crew.fit(resources), int(resources.get("CPU", 0)) // START_CORES
+        wanted, at_once = self.shape.fit(resources), int(resources.get("CPU", 0)) // START_CORES
         while len(self.threads) < wanted and not self.stopping.is_set():
             group = f"group-{len(self.threads)}"
             thread = threading.Thread(target=self._keep, args=(group,), daemon=True, name=group)
             self.threads.append(thread)
             self.begun[group] = time.monotonic()
             thread.start()
-            self.coming.append(self.broker.came.remote(group))
-            if (late := len(self.coming) - max(at_once, 1) + 1) > 0:
-                _, self.coming = ray.wait(self.coming, num_returns=late, timeout=START_SECONDS)
+            self.starting.append(self.broker.joined.remote(group))
+            if (late := len(self.starting) - max(at_once, 1) + 1) > 0:
+                _, self.starting = ray.wait(self.starting, num_returns=late, timeout=START_SECONDS)
 
     def _keep(self, group: str) -> None:
-        """One group for as long as the search runs, started anew when its controller dies."""
+        """Run one group until the search ends; restart it if its controller dies."""
         while not self.stopping.is_set():
             try:
                 self._trainer(group).fit()
@@ -165,12 +171,12 @@ class Pool:
             except Exception as error:
                 if self.stopping.is_set():
                     return
-                log.warning("%s ended: %s; starting it again", group, str(error).splitlines()[:1])
+                log.warning("%s ended: %s; restarting it", group, str(error).splitlines()[:1])
                 time.sleep(RETRY_SECONDS)
 
     def _per_worker(self) -> dict[str, float]:
-        gpu = {"GPU": self.crew.gpus} if self.crew.gpus else {}
-        return {"CPU": float(self.crew.threads), **gpu}
+        gpu = {"GPU": self.shape.gpus} if self.shape.gpus else {}
+        return {"CPU": float(self.shape.threads), **gpu}
 
     def _trainer(self, group: str) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -184,8 +190,8 @@ class Pool:
             train_loop_config=self.config | {"group": group},
             torch_config=Rendezvous(folder=str(self.scratch)),
             scaling_config=ScalingConfig(
-                num_workers=self.crew.workers,
-                use_gpu=self.crew.gpus > 0,
+                num_workers=self.shape.workers,
+                use_gpu=self.shape.gpus > 0,
                 resources_per_worker=self._per_worker(),
             ),
             run_config=RunConfig(

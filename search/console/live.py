@@ -1,9 +1,9 @@
-"""The search as it runs: a tree of chains in a terminal, plain lines anywhere else.
+"""The live view of a search: a tree of chains in a terminal, plain lines anywhere else.
 
     with LiveView(console, chains) as view:
-        view.update(progress)       # as often as there is news
+        view.update(progress)       # after every change
 
-Plain lines come only when something changed, and a group's progress at most every 15 seconds:
+Plain lines appear only for changes, and for a worker group at most every 15 seconds:
 
     [ 1:23] moco: training 40% 812 img/s, 0:42 left
     [ 2:05] moco: 42.10 (38.9-45.2)
@@ -22,9 +22,9 @@ from search.chains.chain import BASELINES
 from search.console.printable import line
 from search.results.status import ChainState, GroupState, Progress, State
 
-EVERY = 15.0  # seconds between two plain progress lines of one group
-NOTICES = 3  # shown at a time
-MAX_CHAINS = 40  # beyond that, the tree keeps what is active and the best
+EVERY = 15.0  # seconds between two plain lines of one worker group
+NOTICES = 3  # shown at once
+MAX_CHAINS = 40  # above that, the tree hides planned and pruned chains
 STATES: dict[State, tuple[str, str]] = {
     "running": ("▶", "cyan"),
     "waiting": ("…", "cyan"),
@@ -38,7 +38,7 @@ SETTLED = ("done", "stopped", "failed", "pruned")
 
 
 class LiveView:
-    """A context manager around a search; the clock is a parameter for the tests."""
+    """A context manager around a search. clock: a parameter for the tests."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class LiveView:
         self.console, self.clock = console, clock
         self.chains = [*chains, *BASELINES]
         self._live: Live | None = None
-        self._said: dict[str, str] = {}  # chain -> its last state
+        self._said: dict[str, str] = {}  # chain -> last state shown
         self._noticed = set[str]()
-        self._progress: dict[str, tuple[float, str]] = {}  # group -> when, what it was at
+        self._progress: dict[str, tuple[float, str]] = {}  # worker group -> when, line
 
     def __enter__(self) -> "LiveView":
         if self.console.is_terminal:
@@ -69,6 +69,7 @@ class LiveView:
             self._live.stop()
 
     def update(self, progress: Progress) -> None:
+        """Show the progress."""
         if self._live is not None:
             self._live.update(picture(progress, self.chains))
             return
@@ -77,21 +78,21 @@ class LiveView:
             self.console.print(line(f"[{elapsed:>5}] {said}"))
 
     def _changed(self, progress: Progress) -> Iterator[str]:
-        """A line for a new notice, and for every chain that was settled since the last call."""
+        """Yield a line for every new notice and every chain settled since the last call."""
         for notice in progress.notices:
             if notice not in self._noticed:
                 self._noticed.add(notice)
                 yield notice
         for chain, entry in progress.chains.items():
             if entry.state in SETTLED and self._said.get(chain) != entry.state:
-                yield f"{chain}: {outcome(entry)}"
+                yield f"{chain}: {state_text(entry)}"
             self._said[chain] = entry.state
 
     def _moved(self, progress: Progress) -> Iterator[str]:
-        """A line for every group that is at something new, or due again and further."""
+        """Yield a line for every worker group that made progress and is due again."""
         now = self.clock()
         for group in progress.groups:
-            said = at_work(group)
+            said = job_line(group)
             since, last = self._progress.get(group.group, (-EVERY, ""))
             if now - since >= EVERY and said != last:
                 self._progress[group.group] = (now, said)
@@ -99,15 +100,15 @@ class LiveView:
 
 
 def picture(progress: Progress, chains: list[str]) -> RenderableType:
-    """The header, the tree of chains, a line a worker group."""
+    """Return the header, the tree of chains and a line for every worker group."""
     parts: list[RenderableType] = [line(header(progress), "bold"), tree(progress, chains)]
     parts += [line(f"  {notice}") for notice in progress.notices[-NOTICES:]]
-    parts += [line(f"  {at_work(group)}") for group in progress.groups]
+    parts += [line(f"  {job_line(group)}") for group in progress.groups]
     return Group(*parts)
 
 
 def header(progress: Progress) -> str:
-    """`[ 1:23] 4 of 16 done, 3 stages trained, 1 reused, 5:10 left`"""
+    """Return e.g. `[ 1:23] 4 of 16 done, 3 stages trained, 1 reused, about 5:10 left`."""
     said = [f"{progress.done} of {progress.total} done"] if progress.total else []
     said.append(f"{progress.stages_trained} stages trained")
     if progress.stages_reused:
@@ -118,7 +119,7 @@ def header(progress: Progress) -> str:
 
 
 def tree(progress: Progress, chains: list[str]) -> Tree:
-    """Every chain below its prefix, with its state; the best one marked."""
+    """Return the tree of chains with their states; the best one is marked."""
     entries = progress.chains
     root = Tree(_node("scratch", entries), guide_style="dim")
     if "imagenet" in entries:
@@ -131,8 +132,8 @@ def tree(progress: Progress, chains: list[str]) -> Tree:
     return root
 
 
-def outcome(entry: ChainState) -> str:
-    """`42.10 (38.9-45.2)`, or the state with its reason."""
+def state_text(entry: ChainState) -> str:
+    """Return e.g. `42.10 (38.9-45.2)`, or the state with its reason."""
     if entry.score is not None:
         low_high = entry.interval
         interval = f" ({low_high[0]:.1f}-{low_high[1]:.1f})" if low_high else ""
@@ -140,8 +141,8 @@ def outcome(entry: ChainState) -> str:
     return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
 
 
-def at_work(group: GroupState) -> str:
-    """`odc>moco: training 40% 812 img/s, 0:42 left`"""
+def job_line(group: GroupState) -> str:
+    """Return e.g. `odc>moco: training 40% 812 img/s, 0:42 left`."""
     phase = group.phase or "starting"
     if group.kind == "downstream" and phase == "training":
         phase = "fine-tuning"
@@ -156,7 +157,7 @@ def at_work(group: GroupState) -> str:
 
 
 def clock_text(seconds: float) -> str:
-    """`1:23`, `1:02:05`."""
+    """Format seconds as `1:23` or `1:02:05`."""
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -167,7 +168,7 @@ def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> 
     mark, style = STATES[entry.state]
     text = f"{mark} {chain.rpartition('>')[2]}"
     if entry.state in SETTLED:
-        text += f"  {outcome(entry)}"
+        text += f"  {state_text(entry)}"
     elif entry.state != "planned":
         text += f"  {entry.state}"
     return line(f"{text}  ★" if best else text, f"bold {style}" if best else style)
@@ -183,7 +184,7 @@ def _best(entries: Mapping[str, ChainState]) -> str | None:
 
 
 def _shown(entries: Mapping[str, ChainState], chains: list[str]) -> list[str]:
-    """All chains while they fit on a screen; else those that are more than planned or pruned."""
+    """Return all chains if they fit on a screen, else without planned and pruned ones."""
     windowed = [chain for chain in entries if chain not in chains]  # odc[low]>moco
     own = [chain for chain in (*chains, *windowed) if chain not in BASELINES]
     if len(own) <= MAX_CHAINS:

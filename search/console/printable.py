@@ -1,7 +1,7 @@
-"""Text from outside (paths, class names, reasons), made safe to show.
+"""Untrusted text (paths, class names, reasons), made safe to show.
 
-console.print(line(f"data {root}"))      # rich reads no markup and no :emoji: in it
-printable("a\\n\\x1b[2J")                  # one line, escapes for what cannot be seen
+console.print(line(f"data {root}"))      # rich interprets no markup and no :emoji: in it
+printable("a\\n\\x1b[2J")                  # one line, invisible characters escaped
 code("a`b")                              # Markdown: ``a`b``
 """
 
@@ -15,7 +15,7 @@ HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of a character,
 
 
 def printable(value: object) -> str:
-    """One line: what cannot be seen, or turns the direction of writing, becomes its escape."""
+    """Return one line: invisible characters and changes of writing direction are escaped."""
     return "".join(
         one.encode("unicode_escape").decode()
         if one in TURNS or unicodedata.category(one) in HIDDEN
@@ -25,12 +25,12 @@ def printable(value: object) -> str:
 
 
 def line(value: object, style: str = "") -> Text:
-    """For rich's console, where it stands as it is."""
+    """Return rich Text that is shown literally."""
     return Text(printable(value), style=style)
 
 
 def code(value: object) -> str:
-    """A code span of Markdown, also inside a table, whose cells a | would end: it becomes ¦."""
+    """Return a Markdown code span; | becomes ¦, since it would end a table's cell."""
     plain = printable(value).replace("|", "¦")
     fence = "`" * (max(map(len, re.findall("`+", plain)), default=0) + 1)
     space = " " if not plain.strip() or "`" in (plain[0], plain[-1]) else ""

@@ -1,4 +1,4 @@
-"""The broker's status and the driver's snapshot, put together for the live view. Shows, no more."""
+"""The live view's input: the broker's status and the driver's snapshot, put together."""
 
 from search.console.live import LiveView
 from search.results.status import Progress, Snapshot, Status
@@ -6,7 +6,7 @@ from search.space.budget import Meter
 
 
 class Show:
-    """Called with every status, in a thread of its own.
+    """Updates the view; called with every status, in its own thread.
 
     snapshot: replaced as a whole by the driver's thread.
     """
@@ -21,7 +21,7 @@ class Show:
 
 
 def together(status: Status, snapshot: Snapshot, meter: Meter, known: int) -> Progress:
-    """known: scores that there were when the command started."""
+    """Combine both; the ETA is in seconds. known: scores that existed at the start."""
     elapsed, done, total = meter.elapsed(), snapshot.done, snapshot.total
     eta = elapsed / (done - known) * (total - done) if done > known else None
     if eta is not None and (left := meter.left()) is not None:

@@ -1,19 +1,19 @@
-"""Policies decide what is tried next. One file each; this is their contract.
+"""Policies choose the next node to try. One file each; this is their contract.
 
     Plugin = load("search.policies", name)
     policy = Plugin(tasks, max_length, budget, seed, params, rates=None, only=None)
-    policy.resume(asked, told)              # an interrupted search goes on as if it never stopped
+    policy.resume(asked, told)              # continue an interrupted search
     while not policy.finished():
-        proposal = policy.ask()             # None: nothing until something in flight is told
-        policy.tell(proposal, score)        # None or not a finite number: failed
-    policy.best()                           # what it recommends of all that was tried
+        node = policy.ask()                 # None: wait until a node in flight is told
+        policy.tell(node, score)            # None or not finite: failed
+    policy.best()                           # its recommendation among the nodes tried
 
-Ask as often as workers are free, tell in any order. A proposal is asked once, and only after its
-parent was told a score, so descendants of a failed one are never asked. No I/O, no clock: what is
-asked depends on the seed and on what was asked and told so far, never on the way there, which is
-all that `resume` needs. The budget counts proposals asked (stages); baselines are not among them.
+Ask whenever a worker is free, tell in any order. A node is asked once, and only after its parent
+was told a score, so descendants of a failed node are never asked. No I/O, no clock: the next node
+depends only on the seed and on the sets of nodes asked and told, so `resume` can restore a policy.
+The budget counts nodes asked (stages), without the baselines.
 
-A new policy is a file with a class `Plugin(Policy)` that chooses among the open proposals, and
+A new policy is a file with a class `Plugin(Policy)` that chooses among the open nodes, and
 `spaces/policy/NAME.yaml` with its parameters.
 """
 
@@ -24,7 +24,7 @@ from random import Random  # not the module: policies/random.py takes its name h
 from typing import Any
 
 from search.chains.chain import Chain, enumerate_chains, name, prefixes
-from search.chains.node import FULL, Proposal
+from search.chains.node import FULL, Node
 from trainables.schema import Schema, read
 from trainables.spec import Score
 
@@ -33,19 +33,18 @@ Z95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
 @dataclass(frozen=True)
 class Planned:
-    """How many proposals will be asked if nothing fails; which, where that is known ahead."""
+    """The number of nodes that will be asked if nothing fails."""
 
     minimum: int
     maximum: int
-    proposals: tuple[Proposal, ...] | None = None
 
 
 class Policy:
-    """The bookkeeping that all policies share: asked, told, and the open proposals between."""
+    """The bookkeeping that all policies share: nodes asked, told and open."""
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """None; a policy that has some declares them, and the defaults in its YAML file."""
+        """No parameters; a policy declares its own here, with defaults in its YAML file."""
 
     def __init__(
         self,
@@ -58,42 +57,47 @@ class Policy:
         rates: Mapping[str, int] | None = None,
         only: Collection[Chain] | None = None,
     ) -> None:
-        """`rates`: how many each task's LR range has. `only`: the chains that can be tried."""
+        """UserError for bad `params`.
+
+        max_length: tasks in a chain. budget: stages, None for no limit. rates: the number of rates
+        in each task's LR range. only: the chains that can be tried; None for all.
+        """
         self.tasks, self.max_length, self.budget = tuple(tasks), max_length, budget
         self.seed, self.params, self.rates = seed, dict(params), dict(rates or {})
         self.only = None if only is None else frozenset(only)
         read(self.Params, self.params, "policy.params")
         self.prepare()
-        self._asked: dict[Proposal, None] = {}
-        self._told: dict[Proposal, float | None] = {}
-        self._noise: dict[Proposal, float] = {}
-        self._open: dict[Proposal, None] = dict.fromkeys(self._children(None))
+        self._asked: dict[Node, None] = {}
+        self._told: dict[Node, float | None] = {}
+        self._noise: dict[Node, float] = {}
+        self._open: dict[Node, None] = dict.fromkeys(self._children(None))
 
-    # What a policy writes.
+    # Overridden by a policy.
 
     def prepare(self) -> None:
-        """Settle what was left open; before anything is asked."""
+        """Initialise the policy, before the first `ask`."""
 
-    def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
-        """One of the open proposals that `excluded` has nothing against; None: wait for results."""
+    def choose(self, candidates: Sequence[Node]) -> Node | None:
+        """Choose one of the open nodes that are not excluded; None to wait for results."""
         raise NotImplementedError
 
     def excluded(self, chain: Chain) -> str:  # noqa: ARG002
-        """Why this policy will not try the chain, from what is known now; '' if it may."""
+        """Return why the policy will not try the chain, as far as it knows now; '' if it may."""
         return ""
 
     def windows(self, task: str) -> Sequence[str]:  # noqa: ARG002
-        """The LR-range windows tried for the task, the full range first."""
+        """Return the LR-range windows to try for the task, the full range first."""
         return (FULL,)
 
     def planned(self) -> Planned:
+        """Return how many nodes will be asked."""
         count = self._within_budget(sum(1 for _ in self._chains()))
         return Planned(count, count)
 
-    # What a search calls.
+    # Called by a search.
 
-    def ask(self) -> Proposal | None:
-        """The next proposal; None if there is none now (`finished` tells for how long)."""
+    def ask(self) -> Node | None:
+        """Return the next node; None if there is none now (see `finished`)."""
         candidates = self._candidates()
         if not candidates or self._spent():
             return None
@@ -105,24 +109,24 @@ class Policy:
         self._asked[chosen] = None
         return chosen
 
-    def tell(self, proposal: Proposal, score: Score | None) -> None:
-        """The outcome of what was asked; None, NaN and infinities mean that it failed."""
-        assert proposal in self._asked, f"{proposal} was never asked"
-        assert proposal not in self._told, f"{proposal} was told before"
+    def tell(self, node: Node, score: Score | None) -> None:
+        """Record the score of a node that was asked; None, NaN or infinite means failed."""
+        assert node in self._asked, f"{node} was never asked"
+        assert node not in self._told, f"{node} was told before"
         value = score.balanced_accuracy if score else math.nan
-        self._told[proposal] = value if math.isfinite(value) else None
-        if score and self._told[proposal] is not None:
+        self._told[node] = value if math.isfinite(value) else None
+        if score and self._told[node] is not None:
             width = score.ci_high - score.ci_low
-            self._noise[proposal] = width / (2 * Z95) if 0 <= width < math.inf else 0.0
-            children = (p for p in self._children(proposal) if p not in self._asked)
+            self._noise[node] = width / (2 * Z95) if 0 <= width < math.inf else 0.0
+            children = (p for p in self._children(node) if p not in self._asked)
             self._open |= dict.fromkeys(children)
 
     def finished(self) -> bool:
-        """Nothing will be asked any more, whatever is told for what is in flight."""
+        """Return True once ask() can only return None."""
         return self._spent() or not (self.in_flight() or self._candidates())
 
-    def best(self) -> Proposal | None:
-        """What to take of all that was tried: the highest score, unless the policy knows better."""
+    def best(self) -> Node | None:
+        """Return the recommended node: by default the one with the highest score."""
         scores = {
             p: value
             for p in sorted(self._told, key=self._place)
@@ -130,12 +134,13 @@ class Policy:
         }
         return max(scores, key=lambda p: scores[p], default=None)
 
-    def in_flight(self) -> tuple[Proposal, ...]:
-        return tuple(proposal for proposal in self._asked if proposal not in self._told)
+    def in_flight(self) -> tuple[Node, ...]:
+        """Return the nodes asked but not told."""
+        return tuple(node for node in self._asked if node not in self._told)
 
     def pruned(self) -> dict[Chain, str]:
-        """Chains that will not be tried, with the reason, as far as is known now."""
-        tried = {proposal.chain for proposal in self._asked}
+        """Return the chains that will not be tried, with the reason, as far as known now."""
+        tried = {node.chain for node in self._asked}
         failed = tried - {p.chain for p in (*self._open, *self._asked) if not self.failed(p)}
         reasons: dict[Chain, str] = {}
         for chain in enumerate_chains(self.tasks, self.max_length):
@@ -146,41 +151,41 @@ class Policy:
                     reasons[chain] = reason
         return reasons
 
-    def resume(self, asked: Iterable[Proposal], told: Mapping[Proposal, Score | None]) -> None:
-        """Replay a journal; what was asked and not told is in flight and for the caller to run."""
+    def resume(self, asked: Iterable[Node], told: Mapping[Node, Score | None]) -> None:
+        """Replay a journal; nodes asked but not told are in flight, and the caller runs them."""
         assert not self._asked, "resume comes before the first ask"
         journal = dict.fromkeys((*asked, *told))
-        for proposal in sorted(journal, key=lambda proposal: len(proposal.chain)):
-            self._asked[proposal] = None
-            self._open.pop(proposal, None)
-            if proposal in told:
-                self.tell(proposal, told[proposal])
+        for node in sorted(journal, key=lambda node: len(node.chain)):
+            self._asked[node] = None
+            self._open.pop(node, None)
+            if node in told:
+                self.tell(node, told[node])
 
     # Helpers for policies.
 
-    def value(self, proposal: Proposal) -> float | None:
-        """What was told; None if it failed or is not known yet."""
-        return self._told.get(proposal)
+    def value(self, node: Node) -> float | None:
+        """Return the score told in percent; None if the node failed or has none yet."""
+        return self._told.get(node)
 
-    def noise(self, proposal: Proposal) -> float:
-        """Standard deviation of what was told, from its interval; 0 if that says nothing."""
-        return self._noise.get(proposal, 0.0)
+    def noise(self, node: Node) -> float:
+        """Return the score's standard deviation, from its interval; 0 if that has no width."""
+        return self._noise.get(node, 0.0)
 
-    def failed(self, proposal: Proposal) -> bool:
-        return proposal in self._told and self._told[proposal] is None
+    def failed(self, node: Node) -> bool:
+        return node in self._told and self._told[node] is None
 
     def rng(self, salt: str = "") -> Random:
-        """Depends on the seed and on how many were asked, so it survives a resume."""
+        """Return a generator seeded by the seed and the nodes asked, so a resume repeats it."""
         return Random(f"{self.seed}/{len(self._asked)}/{salt}")
 
-    def _candidates(self) -> list[Proposal]:
-        """In an order that does not depend on who was told first."""
-        allowed = (proposal for proposal in self._open if not self.excluded(proposal.chain))
+    def _candidates(self) -> list[Node]:
+        """Return the nodes that may be asked, in an order independent of the order of telling."""
+        allowed = (node for node in self._open if not self.excluded(node.chain))
         return sorted(allowed, key=self._place)
 
-    def _place(self, proposal: Proposal) -> tuple[int, list[int], tuple[tuple[str, str], ...]]:
-        order = [self.tasks.index(task) for task in proposal.chain]
-        return len(order), order, proposal.windows
+    def _place(self, node: Node) -> tuple[int, list[int], tuple[tuple[str, str], ...]]:
+        order = [self.tasks.index(task) for task in node.chain]
+        return len(order), order, node.windows
 
     def _chains(self) -> Iterable[Chain]:
         chains = enumerate_chains(self.tasks, self.max_length)
@@ -189,13 +194,13 @@ class Policy:
     def _possible(self, chain: Chain) -> bool:
         return self.only is None or all(prefix in self.only for prefix in prefixes(chain))
 
-    def _children(self, parent: Proposal | None) -> list[Proposal]:
+    def _children(self, parent: Node | None) -> list[Node]:
         chain = parent.chain if parent else ()
         if len(chain) == self.max_length:
             return []
         left = [task for task in self.tasks if task not in chain and self._possible((*chain, task))]
         return [
-            parent.child(task, window) if parent else Proposal.of((task,), {task: window})
+            parent.child(task, window) if parent else Node.of((task,), {task: window})
             for task in left
             for window in self.windows(task)
         ]

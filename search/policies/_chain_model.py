@@ -1,20 +1,20 @@
-"""A Gaussian process over chains: what the scores so far say about every chain, tried or not.
+"""A Gaussian process over chains: the posterior score of every chain, tried or not.
 
     tree = Tree.of(tasks=4, max_length=3)              # the chains of four tasks, as rows
     belief = Belief(tree, Known(rows, scores, sds, flying), singles)
-    belief.mean(), belief.gain(best), belief.chance(best, margin=0.5)
+    belief.mean(), belief.gain(best), belief.probability(best, margin=0.5)
 
 A chain's score is a sum of unknown normal effects:
 
-    score(chain) = mean + longer·[more than one task] + rise·(share of rising less falling steps)
+    score(chain) = mean + longer·[more than one task] + rise·(fraction of rising less falling steps)
                    + sum over its prefixes p of keep^(stages since p) · step(p)
     step(p) = own[last task] + pair[last two tasks] + rest[p]
 
-`keep` is the share of what a stage brought that outlives the next one, so chains with a common
-prefix share its effects. Which keep, and how large the effects: every point of a small grid is
-weighted by how well it explains the scores (marginal likelihood), and beliefs are averaged over the
-best few. `rise` has a prior mean above zero: that is the curriculum heuristic, for the data to
-overrule. Scores are in percentage points. A chain in flight is taken to score its mean.
+`keep` is the fraction of a stage's effect that survives the next stage, so chains with a common
+prefix have correlated scores. `keep` and the effects' sizes come from a small grid: its points are
+weighted by marginal likelihood, and predictions are averaged over the best few. `rise` has a
+positive prior mean: that is the curriculum heuristic, which the data can overrule. Scores are in
+percentage points. A chain in flight is assumed to score its mean.
 """
 
 from collections.abc import Sequence
@@ -31,15 +31,15 @@ from scipy.special import ndtr
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-LONGER, RISE = 0.3, 0.3  # prior sd as shares of the scale; that of `rise` is its prior mean too
-MEAN = 10.0  # prior sd of the mean, around the average of the scores: all but unknown
-POINTS, ODDS = 4, 20.0  # of the grid: averaged over at most, and how much less likely at most
-JOINTLY, SAMPLES = 200, 400  # chains and draws for the chance of any
-JITTER = 1e-3  # added to every evaluation's sd, for an interval of no width
+LONGER, RISE = 0.3, 0.3  # prior sd as fractions of the scale; for `rise` the prior mean too
+MEAN = 10.0  # prior sd of the mean, around the average score: nearly flat
+POINTS, ODDS = 4, 20.0  # most grid points averaged, and how much less likely the last may be
+JOINTLY, SAMPLES = 200, 400  # chains and draws in `probability_of_any`
+JITTER = 1e-3  # added to every evaluation's sd, which may be 0
 
 
 class Prior(NamedTuple):
-    """One point of the grid: `keep`, the prior sd of own effects, others as shares of it."""
+    """A grid point: `keep`, prior sd of own effects (`scale`), other sds as fractions of it."""
 
     keep: float
     scale: float
@@ -51,7 +51,7 @@ GRID = [Prior(*p) for p in product((0.0, 0.3, 0.6), (1.5, 3.0, 6.0), (0.15, 0.5)
 
 
 class Tree:
-    """All chains of so many tasks, as rows; shorter ones first, in the tasks' order."""
+    """All chains of `tasks` tasks as rows; shorter chains first, in task order."""
 
     def __init__(self, tasks: int, max_length: int) -> None:
         lengths = range(1, max_length + 1)
@@ -63,8 +63,8 @@ class Tree:
         for row, chain in enumerate(self.chains):
             self.path[row, : len(chain)] = [self.row[chain[:n]] for n in range(1, len(chain) + 1)]
         self.every = np.arange(len(self.chains))
-        self.base = max_length + 1  # of the digits in `common`
-        self.itself = self.length * (1 + self.base + self.base**2)  # the same, with itself
+        self.base = max_length + 1  # number base of the codes in `common`
+        self.itself = self.length * (1 + self.base + self.base**2)  # code of a chain with itself
         self.rest = {prior: self._rest(prior) for prior in GRID}
         self.steps = {keep: self._steps(keep) for keep in (1.0, *{prior.keep for prior in GRID})}
 
@@ -74,7 +74,7 @@ class Tree:
         return cls(tasks, max_length)
 
     def _steps(self, keep: float) -> tuple[Array, Array]:
-        """How much of each task's own effect, and of each transition's, is in each chain."""
+        """Return each chain's weights of the tasks' own effects and of the transitions."""
         own = np.zeros((len(self.chains), self.tasks))
         pair = np.zeros((len(self.chains), self.tasks, self.tasks))
         for row, chain in enumerate(self.chains):
@@ -86,12 +86,12 @@ class Tree:
         return own, pair.reshape(len(pair), -1)
 
     def rise(self, singles: Array) -> Array:
-        """Rising less falling steps, as a share of a chain's steps; NaN: an unknown single."""
+        """Return the fraction of rising less falling steps by chain; singles may be NaN."""
         step = np.nan_to_num(np.sign(singles[None, :] - singles[:, None])).ravel()
         return self.steps[1.0][1] @ step / np.maximum(self.length - 1, 1)
 
     def effects(self, prior: Prior, rise: Array, rows: Rows) -> Array:
-        """What is in these chains of every effect but `rest`, times the effect's prior sd."""
+        """Return [row, effect]: weights times prior sds of every effect but `rest`."""
         own, pair = (part[rows] for part in self.steps[prior.keep])
         longer = (self.length[rows] > 1)[:, None]
         mean = np.full((len(rows), 1), MEAN / prior.scale)
@@ -99,7 +99,7 @@ class Tree:
         return prior.scale * np.hstack(parts)
 
     def common(self, some: Rows, others: Rows) -> Rows:
-        """What `rest` needs to know of each two chains: both lengths, common prefixes, as one."""
+        """Encode both lengths and the number of common prefixes of each pair as one integer."""
         lengths = self.length[some][:, None] + self.base * self.length[others][None, :]
         code = self.base * lengths
         for one, other in zip(self.path[some].T, self.path[others].T, strict=True):
@@ -107,7 +107,7 @@ class Tree:
         return code
 
     def _rest(self, prior: Prior) -> Array:
-        """By the code of `common`: the covariance that two chains have from common prefixes."""
+        """Return the covariance from common prefixes, indexed by the code of `common`."""
         other, one, shared = np.indices((self.base,) * 3)
         powers = prior.keep ** np.arange(2 * self.base)
         sums = np.concatenate([[0.0], powers[: 2 * self.base - 2 : 2].cumsum()])
@@ -117,7 +117,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Known:
-    """Chains with their scores and the sd of their evaluations; chains in flight."""
+    """Rows of scored chains, their scores and the sd of each evaluation; rows in flight."""
 
     rows: Rows
     scores: Array
@@ -126,19 +126,19 @@ class Known:
 
     @property
     def noise(self) -> float:
-        """Sd of an evaluation to come."""
+        """Return the expected sd of a future evaluation."""
         return float(np.median(self.sds)) + JITTER
 
     def expected(self, prior: Prior, rise: Array) -> Array:
-        """Every chain's prior mean."""
+        """Return the prior mean of every chain."""
         return self.scores.mean() + RISE * prior.scale * rise
 
 
 class Posterior:
-    """All chains' scores under one prior, given what is known."""
+    """The posterior of all chains' scores under one prior."""
 
     def __init__(self, tree: Tree, prior: Prior, known: Known, rise: Array, common: Rows) -> None:
-        """`common`: the tree's, of all chains with those known and in flight."""
+        """common: codes of all chains with those known and in flight."""
         self.tree, self.prior, self.rest = tree, prior, tree.rest[prior]
         self.effects = tree.effects(prior, rise, tree.every)
         rows, told = np.concatenate([known.rows, known.flying]), len(known.rows)
@@ -160,9 +160,9 @@ class Posterior:
 
 
 def evidence(tree: Tree, known: Known, rise: Array, common: Rows) -> Array:
-    """The scores' log marginal likelihood for each prior of the grid, up to a constant.
+    """Return the log marginal likelihood of the scores for each grid point, up to a constant.
 
-    The residuals go in as one more row of the covariance, which makes them whitened in its root.
+    The residuals form an extra row of the covariance, so its Cholesky root whitens them.
     """
     told = len(known.rows)
     matrix = np.zeros((len(GRID), told + 1, told + 1))
@@ -178,10 +178,10 @@ def evidence(tree: Tree, known: Known, rise: Array, common: Rows) -> Array:
 
 
 class Belief:
-    """What is known of all chains' scores: an average over the best few priors."""
+    """The posterior of all chains' scores, averaged over the most likely priors."""
 
     def __init__(self, tree: Tree, known: Known, singles: Array) -> None:
-        """`singles`: each task's score alone, NaN where it is not known."""
+        """singles: each task's single score, NaN where unknown."""
         rise, told = tree.rise(singles), len(known.rows)
         common = tree.common(tree.every, np.concatenate([known.rows, known.flying]))
         log = evidence(tree, known, rise, common[known.rows, :told])
@@ -192,12 +192,13 @@ class Belief:
         self.posteriors = [Posterior(tree, GRID[p], known, rise, common) for p in points]
 
     def mean(self) -> Array:
+        """Return the posterior mean of every chain."""
         return self._average([posterior.mean for posterior in self.posteriors])
 
     def gain(self, best: int) -> Array:
-        """By how much an evaluation of each chain is expected to lift it above `best`.
+        """Return how far an evaluation of each chain is expected to lift it above `best`.
 
-        The mean of a normal's positive part: what will be thought of the difference afterwards.
+        The knowledge gradient: the mean of the positive part of the future posterior difference.
         """
         found = []
         for p in self.posteriors:
@@ -207,8 +208,8 @@ class Belief:
             found.append(sd * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)))
         return self._average(found)
 
-    def chance(self, best: int, margin: float) -> Array:
-        """That each chain is better than `best` by more than the margin."""
+    def probability(self, best: int, margin: float) -> Array:
+        """Return each chain's probability of beating `best` by more than `margin` points."""
         found = []
         for p in self.posteriors:
             shared = p.covariance(self.tree.every, np.array([best]))[:, 0]
@@ -216,16 +217,16 @@ class Belief:
             found.append(ndtr((p.mean - p.mean[best] - margin) / sd))
         return self._average(found)
 
-    def chance_of_any(
+    def probability_of_any(
         self, rows: Rows, best: int, margin: float, rng: np.random.Generator
     ) -> float:
-        """That at least one of these chains is better than `best` by more than the margin.
+        """Return the probability that any of these chains beats `best` by more than `margin`.
 
-        By joint samples of the most promising ones; the chances of the others are added, as if they
-        excluded each other: never too low.
+        The most promising chains are sampled jointly; the probabilities of the others are added, an
+        upper bound.
         """
-        chance = self.chance(best, margin)[rows]
-        order = np.argsort(-chance, kind="stable")
+        probability = self.probability(best, margin)[rows]
+        order = np.argsort(-probability, kind="stable")
         some = np.append(rows[order[:JOINTLY]], best)
         found = []
         for p in self.posteriors:
@@ -233,7 +234,7 @@ class Belief:
             drawn = np.linalg.cholesky(spread) @ rng.standard_normal((len(some), SAMPLES))
             drawn += p.mean[some][:, None]
             found.append((drawn[:-1].max(0) > drawn[-1] + margin).mean())
-        return float(self._average(found)) + chance[order[JOINTLY:]].sum()
+        return float(self._average(found)) + probability[order[JOINTLY:]].sum()
 
     def _average(self, values: Sequence[Array | float]) -> Array:
         return self.weight @ np.stack(values)

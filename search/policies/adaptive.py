@@ -1,13 +1,13 @@
 """Learns what makes a chain good while it searches, and stops when no chain is likely to win.
 
 The singles come first. Then a model of all chains' scores (`_chain_model.py`: last task,
-transitions, what outlives later stages, rising singles), fitted anew to all that was told, says for
-every chain how much its evaluation is expected to lift it above the best one. The path with most of
-that per missing stage is begun; a poor prefix is no obstacle if what follows promises enough.
+transitions, effects that survive later stages, rising singles) is refitted to every new score and
+predicts how far an evaluation is expected to lift each chain above the best one. The policy starts
+the path with the highest gain per missing stage, even through a poor prefix.
 
-What it recommends is the chain with the highest posterior mean, not the luckiest evaluation. It
-ends when the chance that any chain left is better than that one by more than `margin` points falls
-below `threshold`. Chains in flight are taken to score what is expected of them.
+It recommends the chain with the highest posterior mean, not the luckiest evaluation. It ends when
+the probability that any remaining chain beats that one by more than `margin` points falls below
+`threshold`. Chains in flight are assumed to score their mean.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from search.chains.chain import Chain, name
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.policies import Planned, Policy
 from search.policies._chain_model import Array, Belief, Known, Rows, Tree
 from trainables.schema import Fraction, Schema
@@ -27,11 +27,11 @@ from trainables.schema import Fraction, Schema
 
 @dataclass
 class View:
-    """What is known at one moment, by rows of the tree; at least one score is."""
+    """The knowledge at one moment, by rows of the tree; has at least one score."""
 
     tree: Tree
     known: Known
-    left: Rows  # chains that can still be tried
+    left: Rows  # chains still to be tried
     margin: float
 
     @cached_property
@@ -47,18 +47,19 @@ class View:
         return int(rows[np.argmax(self.belief.mean()[rows])])
 
     @cached_property
-    def chance(self) -> Array:
-        return self.belief.chance(self.best, self.margin)
+    def probability(self) -> Array:
+        return self.belief.probability(self.best, self.margin)
 
     def over(self, threshold: float, rng: np.random.Generator) -> bool:
-        if not len(self.left) or self.chance[self.left].max() >= threshold:
+        """Return whether no remaining chain is likely to win."""
+        if not len(self.left) or self.probability[self.left].max() >= threshold:
             return False
-        any_of_them = self.belief.chance_of_any(self.left, self.best, self.margin, rng)
+        any_of_them = self.belief.probability_of_any(self.left, self.best, self.margin, rng)
         return any_of_them < threshold
 
 
 class Plugin(Policy):
-    """params: margin (points), threshold (a chance): when to stop."""
+    """params: margin (points) and threshold (a probability), which end the search."""
 
     @dataclass(frozen=True)
     class Params(Schema):
@@ -74,37 +75,38 @@ class Plugin(Policy):
         self._view: View | None = None
         self._over = False
 
-    def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
+    def choose(self, candidates: Sequence[Node]) -> Node | None:
         if len(candidates[0].chain) == 1:
             return candidates[0]
-        view = self._look()
+        view = self._current_view()
         assert view, "a chain of two is open, so a single was told"
         missing, path = self._missing(), self._tree.path
         gain = np.where(missing.any(1), view.belief.gain(view.best), 0.0)
         promise = np.where(missing, gain[path], 0.0).sum(1) / np.maximum(missing.sum(1), 1)
         first = path[np.arange(len(path)), missing.argmax(1)]
         ready = view.left[np.isin(first[view.left], [self._row[p.chain] for p in candidates])]
-        return Proposal(self._chain[first[ready[np.argmax(promise[ready])]]])
+        return Node(self._chain[first[ready[np.argmax(promise[ready])]]])
 
     def excluded(self, chain: Chain) -> str:
-        view = self._look() if len(chain) > 1 else None
+        view = self._current_view() if len(chain) > 1 else None
         if not view or not self._over:
             return ""
-        chance = view.chance[self._row[chain]]
-        percent = f"{chance:.0%}" if chance >= 0.01 else "below 1 %"
-        return f"chance {percent} of beating {name(self._chain[view.best])} by {view.margin:g}"
+        probability = view.probability[self._row[chain]]
+        percent = f"{probability:.0%}" if probability >= 0.01 else "below 1 %"
+        best = name(self._chain[view.best])
+        return f"beats {best} by {view.margin:g} points with probability {percent}"
 
     def planned(self) -> Planned:
-        """Between the singles alone and everything."""
+        """Return from the singles alone to all chains."""
         singles = sum(self._possible((task,)) for task in self.tasks)
         return Planned(self._within_budget(singles), super().planned().maximum)
 
-    def best(self) -> Proposal | None:
-        view = self._look()
-        return Proposal(self._chain[view.best]) if view else None
+    def best(self) -> Node | None:
+        view = self._current_view()
+        return Node(self._chain[view.best]) if view else None
 
-    def _look(self) -> View | None:
-        """The view of this moment; None before the first score."""
+    def _current_view(self) -> View | None:
+        """Return the view of the nodes asked and told so far; None before the first score."""
         moment = len(self._asked), len(self._told)
         if moment != self._moment:
             self._moment, self._over = moment, False
@@ -128,7 +130,7 @@ class Plugin(Policy):
         return View(self._tree, known, self._left(), self.params["margin"])
 
     def _left(self) -> Rows:
-        """Not yet asked, within the budget, nothing failed on the way."""
+        """Return the rows not asked yet, within the budget, without a failed prefix."""
         path, missing = self._tree.path, self._missing()
         failed = [self._row[p.chain] for p in self._told if self.failed(p)]
         budget = np.inf if self.budget is None else self.budget - len(self._asked)
@@ -136,7 +138,7 @@ class Plugin(Policy):
         return np.flatnonzero(open_ & ~np.isin(path, failed).any(1))
 
     def _missing(self) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
-        """[chain, depth]: stages of its path that were not asked."""
+        """Return [chain, depth]: whether the stage at this depth has not been asked."""
         asked = [self._row[p.chain] for p in self._asked]
         path = self._tree.path
         return (path >= 0) & ~np.isin(path, asked)

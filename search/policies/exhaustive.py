@@ -1,18 +1,14 @@
 """Every chain, shorter ones first.
 
-Breadth first is also what keeps many workers busy: the deepest paths still to go are started first.
+Breadth first also keeps many workers busy: every path is open as early as possible.
 """
 
 from collections.abc import Sequence
 
-from search.chains.node import Proposal
-from search.policies import Planned, Policy
+from search.chains.node import Node
+from search.policies import Policy
 
 
 class Plugin(Policy):
-    def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
+    def choose(self, candidates: Sequence[Node]) -> Node | None:
         return candidates[0]
-
-    def planned(self) -> Planned:
-        proposals = tuple(map(Proposal, self._chains()))[: self.budget]
-        return Planned(len(proposals), len(proposals), proposals)

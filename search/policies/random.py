@@ -1,15 +1,15 @@
-"""Singles, then a seeded random walk over the tree: any child of anything finished, alike likely.
+"""Singles first, then a uniformly random choice among the children of finished nodes.
 
-The baseline that a cleverer policy has to beat.
+The reference that a better policy has to beat.
 """
 
 from collections.abc import Sequence
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.policies import Policy
 
 
 class Plugin(Policy):
-    def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
-        singles = [proposal for proposal in candidates if len(proposal.chain) == 1]
+    def choose(self, candidates: Sequence[Node]) -> Node | None:
+        singles = [node for node in candidates if len(node.chain) == 1]
         return self.rng().choice(singles or candidates)

@@ -1,13 +1,13 @@
 """Optuna's TPE over orderings and LR-range windows as one conditional space.
 
-The singles come first (labels need them), then TPE suggests whole chains with a window for each
-task; what is asked is the suggestion's first stage not yet known. Every finished node is itself a
-chain with a score, so the study holds exactly what was told: it is made anew for each question,
-which makes the policy a function of (seed, asked, told) and spares it Optuna's storages. What is in
-flight enters as a running trial, which TPE takes for a poor one (constant liar), so parallel
-questions spread. A suggestion with nothing new in it stays in the study as a running trial too.
+The singles come first (labels need them). Then TPE suggests whole chains with a window for each
+task; the node asked is the suggestion's first stage without a score. Every finished node is itself
+a chain with a score, so the study holds exactly the nodes told. It is rebuilt for every `ask`: the
+policy is a function of (seed, asked, told) and needs none of Optuna's storages. Nodes in
+flight enter as running trials, which TPE assumes to be poor (constant liar), so that parallel
+suggestions differ. A suggestion with nothing new in it stays in the study as a running trial.
 
-Without a budget it asks as often as there are orderings: all windows of all of them is no search.
+Without a budget it asks as many nodes as there are chains: all their windows would be no search.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +20,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import Field
 
 from search.chains.chain import Chain
-from search.chains.node import FULL, Proposal, windows_of
+from search.chains.node import FULL, Node, windows_of
 from search.policies import Policy
 from trainables.schema import Schema
 
 Pick = Callable[[str, Sequence[Any]], Any]
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for every study otherwise
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise a line for every study
 
 
 class Plugin(Policy):
-    """params: startup (random ones before TPE), tries (suggestions a question), windows."""
+    """params: startup (random trials before TPE), tries (suggestions for one `ask`), windows."""
 
     @dataclass(frozen=True)
     class Params(Schema):
@@ -42,11 +42,11 @@ class Plugin(Policy):
             self.budget = sum(1 for _ in self._chains())
 
     def windows(self, task: str) -> Sequence[str]:
-        """Always the full range, for the sake of labels; others where they differ from it."""
+        """Return the chosen windows that differ, always with the full range, which labels need."""
         chosen = {FULL, *self.params["windows"]}
         return [window for window in windows_of(self.rates.get(task, 1)) if window in chosen]
 
-    def choose(self, candidates: Sequence[Proposal]) -> Proposal | None:
+    def choose(self, candidates: Sequence[Node]) -> Node | None:
         singles = [p for p in candidates if len(p.chain) == 1 and not p.windows]
         if singles:
             return singles[0]
@@ -58,7 +58,7 @@ class Plugin(Policy):
                 return found
         return self.rng("fallback").choice(candidates)
 
-    def _unknown(self, suggested: Proposal) -> Iterator[Proposal]:
+    def _unknown(self, suggested: Node) -> Iterator[Node]:
         return (step for step in suggested.path() if self.value(step) is None)
 
     def _study(self) -> optuna.Study:
@@ -70,26 +70,26 @@ class Plugin(Policy):
         )
         study = optuna.create_study(direction="maximize", sampler=sampler)
         known = [p for p in sorted(self._asked, key=self._place) if not self.failed(p)]
-        study.add_trials([self._trial(proposal) for proposal in known])
+        study.add_trials([self._trial(node) for node in known])
         return study
 
-    def _trial(self, proposal: Proposal) -> FrozenTrial:
-        """A told proposal as a finished trial, one in flight as a running one."""
+    def _trial(self, node: Node) -> FrozenTrial:
+        """Return a node told as a finished trial, one in flight as a running trial."""
         params: dict[str, Any] = {}
         distributions: dict[str, BaseDistribution] = {}
 
         def pick(name: str, choices: Sequence[Any]) -> Any:
             distributions[name] = CategoricalDistribution(choices)
-            params[name] = self._answer(proposal, name)
+            params[name] = self._answer(node, name)
             return params[name]
 
         self._walk(pick)
-        value = self.value(proposal)
+        value = self.value(node)
         state = TrialState.RUNNING if value is None else TrialState.COMPLETE
         return create_trial(state=state, value=value, params=params, distributions=distributions)
 
-    def _walk(self, pick: Pick) -> Proposal:
-        """A proposal from choices; a name says what is left, so it has one domain for ever."""
+    def _walk(self, pick: Pick) -> Node:
+        """Build a node from choices; each name lists its options, so its domain never changes."""
         chain: Chain = ()
         windows: dict[str, str] = {}
         for step in range(pick("length", range(1, self.max_length + 1))):
@@ -98,11 +98,11 @@ class Plugin(Policy):
             if len(self.windows(task)) > 1:
                 windows[task] = pick(f"window {task}", self.windows(task))
             chain = (*chain, task)
-        return Proposal.of(chain, windows)
+        return Node.of(chain, windows)
 
-    def _answer(self, proposal: Proposal, name: str) -> Any:
-        """What the proposal picks under that name."""
+    def _answer(self, node: Node, name: str) -> Any:
+        """Return the node's value of the parameter with this name."""
         if name == "length":
-            return len(proposal.chain)
+            return len(node.chain)
         kind, word = name.split("|")[0].split()
-        return proposal.chain[int(word)] if kind == "task" else proposal.window(word)
+        return node.chain[int(word)] if kind == "task" else node.window(word)

@@ -1,4 +1,4 @@
-"""What a finished search looks like: table, figures, page, best backbone. Reads the store only.
+"""The report of a search: table, figures, page, best backbone. Only reads the store.
 
     table = build(results, store)
     summary = write(table, plan, info, store, out)
@@ -25,12 +25,12 @@ __all__ = ["best", "build", "evidence", "illustrate", "rows", "summary", "termin
 
 
 def build(results: Sequence[ChainResult], store: Store) -> Table:
-    """The one table, compared: page, figures, files and terminal take their numbers from it."""
+    """Build the table with its comparisons, from which all parts of the report are made."""
     return evidence.compare(rows.build(results, store), store)
 
 
 def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> dict[str, Any]:
-    """The numbers and the best backbone; returns what is in summary.json."""
+    """Write chains.csv, summary.json and the best backbone to `out`; return the summary."""
     folder = out / "report"
     folder.mkdir(parents=True, exist_ok=True)
     table.write_csv(folder / "chains.csv")
@@ -44,7 +44,7 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> d
 def illustrate(
     table: Table, plan: Plan, info: RunInfo, summary: dict[str, Any], store: Store, out: Path
 ) -> None:
-    """Figures, which take longest, and the page."""
+    """Draw the figures, which takes longest, and write the page to `out/report`."""
     from search.report.figures import draw as figures
     from search.report.page import page
 

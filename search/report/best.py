@@ -20,7 +20,7 @@ from search.results.records import RunInfo
 
 TEMPLATES = Path(__file__).parent
 BACKBONE, CARD, SNIPPET = "backbone.safetensors", "model_card.md", "load.py"
-# Name -> torchvision's block and layers; the report must not import torch to know them.
+# Name -> torchvision's block and layers, listed here as the report must not import torch.
 ARCHITECTURES = {
     "resnet10": ("BasicBlock", [1, 1, 1, 1]),
     "resnet18": ("BasicBlock", [2, 2, 2, 2]),
@@ -32,7 +32,7 @@ ARCHITECTURES = {
 def write(
     winner: Row, plan: Plan, info: RunInfo, store: Store, summary: Mapping[str, Any], folder: Path
 ) -> None:
-    """The three files; the weights first, so that the card never describes what is not there."""
+    """Write the three files to `folder`, the weights first, so that the card is never alone."""
     assert winner.stage_key, winner
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(store.path(winner.stage_key) / BACKBONE, folder / BACKBONE)
@@ -42,12 +42,12 @@ def write(
 
 
 def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
-    """The loading code; builds the architecture, loads strictly, prepares images."""
+    """Return code that builds the architecture, loads it strictly and prepares images."""
     profile = plan.space.profile
     block, layers = ARCHITECTURES[profile.backbone]
     channels = plan.space.data.channels
     return Template((TEMPLATES / "load.py.txt").read_text()).substitute(
-        chain=ascii(chain),  # a literal: no name of a chain is read as code
+        chain=ascii(chain),  # a literal, so no name is run as code
         backbone=ascii(profile.backbone),
         block=block,
         layers=layers,
@@ -62,7 +62,7 @@ def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
 def card(
     winner: Row, plan: Plan, info: RunInfo, summary: Mapping[str, Any], meta: Mapping[str, Any]
 ) -> str:
-    """Model card in Markdown."""
+    """Return the model card in Markdown."""
     space, profile = plan.space, plan.space.profile
     return Template((TEMPLATES / "model_card.md.txt").read_text()).substitute(
         warning=DEMO_WARNING if info.demo else "",
@@ -70,7 +70,7 @@ def card(
         space=code(info.space),
         data=code(info.data),
         digest=code(plan.data_digest),
-        held=f"{space.data.val:.0%} of the groups for validation, {space.data.test:.0%} for test",
+        held=f"{space.data.val:.0%} of patient groups (validation), {space.data.test:.0%} (test)",
         seed=space.seed,
         backbone=printable(profile.backbone),
         channels=space.data.channels,
@@ -109,7 +109,10 @@ def _scores(winner: Row, summary: Mapping[str, Any]) -> str:
             value = f"{number(row['balanced_accuracy'])} ({_span(row['ci_low'], row['ci_high'])})"
         lines.append(f"| {name} | {value} | {_test(summary, name)} |")
     if winner.repeat_keys:
-        lines += ["", f"Means of {len(winner.seed_scores)} trainings; the weights are the first's."]
+        lines += [
+            "",
+            f"Means of {len(winner.seed_scores)} trainings; weights of the first.",
+        ]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Near-duplicates across groups: counted, said in one sentence, listed in `near_duplicates.csv`.
+"""Near-duplicates across patient groups: counts, a sentence, and `near_duplicates.csv`.
 
 found = count(data)
 sentence(found)
@@ -19,15 +19,19 @@ COLUMNS = ("image_a", "image_b", "group_a", "group_b", "split_a", "split_b", "di
 
 
 def count(data: "Prepared") -> Duplicates:
+    """Count the pairs, and those across splits."""
     split = _splits(data)
     crossing = sum(split[pair.a] != split[pair.b] for pair in data.duplicates)
     return Duplicates(len(data.duplicates), crossing, data.merged)
 
 
 def sentence(found: Duplicates) -> str:
+    """Describe the pairs in one sentence."""
     if not found.pairs:
-        return "no near-duplicate pairs across groups"
-    pairs = f"{found.pairs} near-duplicate pair{'s' if found.pairs > 1 else ''} across groups"
+        return "no near-duplicate pairs across patient groups"
+    pairs = (
+        f"{found.pairs} near-duplicate pair{'s' if found.pairs > 1 else ''} across patient groups"
+    )
     if found.merged:
         return f"{pairs}, listed in {FILE}; their groups were merged before the split"
     return (
@@ -37,7 +41,7 @@ def sentence(found: Duplicates) -> str:
 
 
 def write(data: "Prepared", folder: Path) -> None:
-    """The pairs, by the images' names and the groups that the data set gives them."""
+    """Write the pairs with image names, patient groups, splits and distance to FILE."""
     split = _splits(data)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / FILE).open("w", newline="", encoding="utf-8") as file:

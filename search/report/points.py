@@ -1,6 +1,6 @@
-"""What a tracker is told of a search and its chains: parameters, measured points, curves.
+"""Parameters, metrics and curves of a search and its chains, for a tracker.
 
-A point is (name, value, step). Plain values, so that another tracker could be told the same.
+A point is (name, value, step). Plain values, independent of the tracker.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def note(info: RunInfo) -> str:
 
 def chain_params(row: Row) -> dict[str, Any]:
     params: dict[str, Any] = {"chain": row.chain, "length": row.length}
-    params |= {"label": row.label} if row.label else {}  # known once the singles are
+    params |= {"label": row.label} if row.label else {}  # needs the singles
     for place, task in enumerate(row.tasks, 1):
         params[f"task_{place}"] = task
     for place, rate in enumerate(filter(None, row.lrs.split(", ")), 1):
@@ -56,7 +56,7 @@ def chain_params(row: Row) -> dict[str, Any]:
 
 
 def chain_metrics(row: Row) -> Iterator[Point]:
-    """Its step is the number of repeats, so that what a tracker shows is the mean of all seeds."""
+    """Yield the chain's metrics; the step counts repeats, so the last value is the mean."""
     values = asdict(row)
     step = len(row.repeat_keys)
     yield from ((name, float(values[name]), step) for name in METRICS if values[name] is not None)
@@ -68,7 +68,7 @@ def summary_metrics(summary: Mapping[str, Any]) -> Iterator[Point]:
 
 
 def curves(row: Row, store: Store) -> Iterator[Point]:
-    """The loss of each stage by step; loss and validation accuracy of fine-tuning by epoch."""
+    """Yield the loss of each stage by step, and fine-tuning's loss and accuracy by epoch."""
     keys = stored.lineage(store, row.stage_key)
     for place, (task, key) in enumerate(zip(row.tasks, keys, strict=False), 1):
         for point in stored.history(store, key)["train"]:

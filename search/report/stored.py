@@ -1,4 +1,4 @@
-"""What the report reads of the stage store: results, histories, predictions. Reads, never writes.
+"""Read access to the stage store for the report: results, histories, predictions.
 
 predictions(store, row.downstream_key, "val").predicted
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """The part of `search.store.StageStore` that is enough to report from."""
+    """The part of `StageStore` that the report needs."""
 
     def path(self, key: str) -> Path: ...
 
@@ -23,7 +23,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Predictions:
-    """One split's predictions: [n] truth, [n] predicted class, [n] group."""
+    """One split's predictions: [n] true class, [n] predicted class, [n] patient group."""
 
     classes: list[str]
     labels: "NDArray[np.int64]"
@@ -32,18 +32,18 @@ class Predictions:
 
 
 def manifest(store: Store, key: str | None) -> dict[str, Any] | None:
-    """What is known of a finished stage or score."""
+    """Return the manifest of a finished stage or score."""
     return store.manifest(key) if key else None
 
 
 def result(store: Store, key: str | None) -> dict[str, Any]:
-    """The finished result under a key; empty if there is none."""
+    """Return the result under a key; {} if there is none."""
     known = manifest(store, key)
     return known["result"] if known else {}
 
 
 def lineage(store: Store, key: str | None) -> tuple[str, ...]:
-    """The finished stages that lead to a stage, first to last, itself included."""
+    """Return the finished stages that lead to a stage, first to last, with itself."""
     keys: list[str] = []
     while key and (known := store.manifest(key)):
         keys.append(key)
@@ -52,17 +52,17 @@ def lineage(store: Store, key: str | None) -> tuple[str, ...]:
 
 
 def history(store: Store, key: str | None) -> dict[str, Any]:
-    """`lr_range` and `train` of a finished stage or score; both empty if there is none."""
+    """Return `lr_range` and `train` of a stage or score; both empty if there is none."""
     return _json(store, key, "history.json") or {"lr_range": [], "train": []}
 
 
 def meta(store: Store, key: str | None) -> dict[str, Any]:
-    """Class names and, where recorded, the mean and deviation of the images of a score."""
+    """Return a score's class names and, where recorded, the images' mean and std."""
     return _json(store, key, "meta.json") or {}
 
 
 def predictions(store: Store, key: str | None, split: Literal["val", "test"]) -> Predictions | None:
-    """What a score's classifier said on a split; None if nothing was written."""
+    """Return a score's predictions on a split; None if there are none."""
     path = store.path(key) / f"{split}.parquet" if key else None
     if path is None or not path.exists():
         return None
@@ -70,9 +70,9 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
     import pyarrow.parquet as pq
 
     classes = list(meta(store, key)["classes"])
-    shares = [f"p{k}" for k in range(len(classes))]
-    columns = pq.read_table(path, columns=["label", "group", *shares], use_threads=False)
-    scores = np.stack([columns[share].to_numpy() for share in shares], axis=1)
+    columns_p = [f"p{k}" for k in range(len(classes))]
+    columns = pq.read_table(path, columns=["label", "group", *columns_p], use_threads=False)
+    scores = np.stack([columns[p].to_numpy() for p in columns_p], axis=1)
     labels, groups = columns["label"].to_numpy(), columns["group"].to_numpy().astype(str)
     return Predictions(classes, labels, scores.argmax(1), groups)
 

@@ -1,4 +1,4 @@
-"""`summary.json`: the search in one object, for programs. Full numbers, null if there is none."""
+"""`summary.json`: the search as one object for programs; unrounded, null for no value."""
 
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +15,7 @@ from search.results.records import RunInfo
 
 
 def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:
-    """The winner is the best chain; whether it beats the baselines is said, not assumed."""
+    """Build the summary; the winner is the best chain, compared with the baselines."""
     best, test, decides = table.best, evidence.finalists(table, store), factors(table)
     return {
         "best_chain": best.chain if best else None,
@@ -48,31 +48,31 @@ def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    """As it comes back from JSON."""
+    """Return the row as plain JSON values."""
     return {k: [*v] if isinstance(v, tuple) else v for k, v in asdict(row).items()}
 
 
 def _gain(table: Table, test: Scored | None, baseline: str) -> dict[str, Any]:
-    """Paired differences of the winner to a baseline, on validation and on the test images."""
+    """Return the winner's paired differences to a baseline, on validation and test."""
     row, best = table.row(baseline), table.best
-    val = held = None
+    val = on_test = None
     if row and row.difference is not None:
         assert row.difference_low is not None
         assert row.difference_high is not None
         val = Estimate(-row.difference, -row.difference_high, -row.difference_low)
     if best and test:
-        held = test.difference(best.chain, baseline)
-    return {"val": asdict(val) if val else None, "test": asdict(held) if held else None}
+        on_test = test.difference(best.chain, baseline)
+    return {"val": asdict(val) if val else None, "test": asdict(on_test) if on_test else None}
 
 
 def _explained(decides: tuple[Factor, ...]) -> dict[str, float] | None:
-    """Both shares of the variance in percent, or neither: one alone would be taken for a cause."""
-    shares = {one.name: 100 * one.effect.value for one in decides if one.effect}
-    return shares if len(shares) == len(decides) else None
+    """Return both explained variances in percent, or None: one alone would mislead."""
+    percent = {one.name: 100 * one.effect.value for one in decides if one.effect}
+    return percent if len(percent) == len(decides) else None
 
 
 def _recall(table: Table, store: Store) -> list[dict[str, Any]]:
-    """Of the winner, class by class, on the validation images."""
+    """Return the winner's recall of each class on the validation images."""
     shown = stored.predictions(store, table.best.downstream_key, "val") if table.best else None
     if shown is None:
         return []

@@ -1,9 +1,9 @@
-"""The one table that CSV, page, terminal, figures and tracker are made from.
+"""The table from which CSV, page, terminal, figures and tracker are made.
 
     table = build(results, store)
     table.write_csv(out / "chains.csv")
 
-Best first with the baselines in their place; what has no score follows, pruned chains last.
+Best first, baselines included; then rows without a score, pruned chains last.
 """
 
 import csv
@@ -23,22 +23,21 @@ from trainables.spec import Score
 
 WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
 BASELINE = "baseline"  # in the label's column
-CHEAPER = 0.8  # times the cost: of two trainings, a smaller difference may be the machine's
-SURE = 0.05  # a corrected p-value below it is a difference; above it, the chains are tied
+CHEAPER = 0.8  # fraction of the cost; smaller differences may come from the machine
+SURE = 0.05  # significance level of corrected p-values; from it on, chains are tied
 
 
 @dataclass(frozen=True)
 class Row:
     """One chain or baseline; accuracies in percent, None where there is no number.
 
-    lrs, downstream_lr: a * marks a rate on the edge of its task's range. train_seconds: of all its
-    stages and its score, as if nothing had been shared. difference: to the winner, on the same
-    resampled groups; p_value: of that, corrected; tied: not significantly different. order: in
-    which the search got its scores, from 0. stage_seconds: train_seconds without the score, which
-    costs the same for every chain but for noise. pretext_accuracy, pretext_chance: of its last
-    stage's own question, 0 to 1, and of a guess. seed_scores: one a seed, the first seed's first;
-    the accuracy is their mean, and so are linear and knn; rates, cost and keys are the first
-    seed's. repeat_keys: the scores of the other seeds.
+    lrs, downstream_lr: a * marks a rate at the edge of its task's range. train_seconds: all stages
+    and the score, as if nothing were shared; stage_seconds: without the score, whose cost differs
+    between chains only by noise. difference: to the winner, on the same resampled patient groups;
+    p_value: corrected; tied: not significantly different. order: position among the scores, from 0.
+    pretext_accuracy, pretext_chance: the last stage's accuracy on its own task and its chance
+    level, 0 to 1. seed_scores: one a seed, in order; balanced_accuracy, linear and knn are means
+    over seeds; rates, cost and keys are the first seed's. repeat_keys: scores of the other seeds.
     """
 
     chain: str
@@ -83,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Images:
-    """What a split has to judge by; `rarest`: images of its smallest class."""
+    """The size of a split: images, patient groups, images of the rarest class."""
 
     images: int
     groups: int
@@ -94,8 +93,8 @@ class Images:
 class Table:
     """All rows of one search.
 
-    compared_on: the images of the comparisons, once they are made. training_noise: standard
-    deviation of one training's accuracy over seeds, in points, once there are repeats.
+    compared_on: the images of the comparisons; None before them. training_noise: standard
+    deviation of the accuracy over seeds, in points; None without repeats.
     """
 
     rows: tuple[Row, ...]
@@ -108,19 +107,19 @@ class Table:
 
     @cached_property
     def best(self) -> Row | None:
-        """The best chain, never a baseline."""
+        """The best chain; never a baseline."""
         return next((row for row in self.scored if not row.is_baseline), None)
 
     @cached_property
     def tied(self) -> tuple[Row, ...]:
-        """The chains that can't be told apart from the best one, which is the first of them."""
+        """The chains that are not significantly below the best one, which comes first."""
         return tuple(row for row in self.scored if row.tied and not row.is_baseline)
 
     @property
     def cheapest(self) -> Row | None:
-        """The one of the tied chains that trains fastest, if clearly faster than the best one.
+        """The tied chain that trains fastest; the best one unless another is clearly faster.
 
-        By stages if seconds are not known.
+        Compares stages if seconds are unknown.
         """
         timed = all(row.stage_seconds is not None for row in self.tied)
         cost = (lambda row: row.stage_seconds) if timed else (lambda row: row.length)
@@ -135,7 +134,7 @@ class Table:
         return row.balanced_accuracy if row else None
 
     def write_csv(self, path: Path) -> None:
-        """One row a chain, two decimals, yes/no, nothing where there is no number."""
+        """Write one row a chain: two decimals, yes or no, empty cells for no value."""
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(field.name for field in fields(Row))
@@ -144,7 +143,7 @@ class Table:
 
 
 def build(results: Sequence[ChainResult], store: Store) -> Table:
-    """Every result as a row, labels and deltas from the singles' accuracies."""
+    """Build a row for every result, with labels and deltas from the single accuracies."""
     accuracies = {r.chain: _mean(r, "balanced_accuracy") for r in results if r.score}
     singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
     ranges = dict(_ranges(results, store))
@@ -153,14 +152,14 @@ def build(results: Sequence[ChainResult], store: Store) -> Table:
 
 
 def number(value: float | None, signed: bool = False) -> str:
-    """Two decimals; a dash where there is no number."""
+    """Format with two decimals; a dash for None."""
     if value is None:
         return "–"
     return f"{value:+.2f}" if signed else f"{value:.2f}"
 
 
-def chance(p_value: float | None) -> str:
-    """A p-value: `<0.001`, `0.034`; a dash where there is none. Never rounded up to SURE."""
+def p_text(p_value: float | None) -> str:
+    """Format a p-value: `<0.001`, `0.034`, a dash for None; never rounded up to SURE."""
     if p_value is None:
         return "–"
     shown = min(p_value, SURE - 0.001) if p_value < SURE else p_value
@@ -216,7 +215,7 @@ def _row(
 
 
 def _scores(result: ChainResult) -> list[Score]:
-    """One a seed."""
+    """Return the scores of all seeds."""
     first = [result.score] if result.score else []
     return first + [repeat.score for repeat in result.repeats]
 
@@ -235,7 +234,7 @@ def _above(own: float | None, baseline: float | None, itself: bool) -> bool | No
 
 
 def _ranges(results: Sequence[ChainResult], store: Store) -> Iterator[tuple[str, Sequence[float]]]:
-    """A task's whole range, which its single tried; later stages try a part of it."""
+    """Yield each task's full LR range, which its single tried; later stages try a part."""
     for result in results:
         if len(result.chain) == 1 and (manifest := stored.manifest(store, result.stage_key)):
             yield result.chain[0], manifest["spec"]["training"]["lr"]["range"]

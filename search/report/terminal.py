@@ -13,7 +13,7 @@ from search.report.table import Row, Table, number, yes_no
 
 
 def render(table: Table) -> RichTable:
-    """What has a score or failed, within 80 columns; reasons, pruned chains and edges below."""
+    """Build the table for 80 columns, without pruned chains; notes go to the caption."""
     shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     shown.caption, shown.caption_justify, shown.caption_style = _caption(table), "left", "dim"
     shown.add_column("chain", overflow="fold")
@@ -58,6 +58,6 @@ def _caption(table: Table) -> Text | None:
     lines += [f"{pruned} chains pruned, never trained"] if pruned else []
     edges = sum("*" in row.lrs + row.downstream_lr for row in table.scored)
     lines += (
-        [f"{edges} rows chose a rate on the edge of its range: see the report"] if edges else []
+        [f"{edges} rows chose a rate at the edge of its range: see the report"] if edges else []
     )
     return Text("\n").join(map(line, lines)) if lines else None

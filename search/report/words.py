@@ -1,14 +1,14 @@
-"""What the numbers say, in sentences. Plain text; every number comes from the table or the summary.
+"""The result in sentences: plain text with numbers from the table and the summary.
 
-"Significantly" and "can't be told apart" are said of corrected p-values only; where there is too
-little to judge by, the sentence says that instead.
+"Significantly" and "can't be told apart" always refer to corrected p-values; with too little data
+the sentence says so instead.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from search.chains.chain import BASELINES
-from search.report.table import SURE, Row, Table, chance, number
+from search.report.table import SURE, Row, Table, number, p_text
 from search.results.records import RunInfo
 
 Summary = Mapping[str, Any]
@@ -22,7 +22,7 @@ MEASURE_WORDS = {
 
 
 def conclusion(table: Table, info: RunInfo, summary: Summary) -> str:
-    """The result in one paragraph, the unwelcome parts too."""
+    """Return the result in one paragraph, unfavourable parts included."""
     best = table.best
     if best is None:
         return incomplete(info) or "Reasons are listed below; the finished stages are kept."
@@ -32,7 +32,7 @@ def conclusion(table: Table, info: RunInfo, summary: Summary) -> str:
         _baselines(table, summary),
         ties(table),
         _tested(best, summary),
-        f"The policy {info.policy} recommends {info.recommended}: going by all scores together, it "
+        f"The policy {info.policy} recommends {info.recommended}: judged by all scores, it "
         "is expected to be best; the winner may have been lucky."
         if info.recommended not in (None, best.chain)
         else "",
@@ -48,17 +48,17 @@ def conclusion(table: Table, info: RunInfo, summary: Summary) -> str:
 
 
 def incomplete(info: RunInfo) -> str:
-    """What a fault of the machine left undone; nothing is said of chains that were not scored."""
+    """Return a warning if a machine fault ended the search, else ""."""
     if not info.incomplete:
         return ""
     return (
         f"INCOMPLETE: the search was ended by a fault of the machine ({info.incomplete}). Chains "
-        "without a score were not judged; the same command goes on once the fault is mended."
+        "without a score were not judged; once the fault is fixed, the same command continues."
     )
 
 
 def repeated(table: Table, plan_seed: int) -> str:
-    """What is known of training again with another seed."""
+    """Describe what is known about training again with another seed."""
     chains = [row for row in table.scored if not row.is_baseline]
     again = sum(len(row.seed_scores) > 1 for row in chains)
     if not again or table.training_noise is None:
@@ -78,14 +78,14 @@ def repeated(table: Table, plan_seed: int) -> str:
 
 
 def ties(table: Table) -> str:
-    """Which chains could as well have won, and the cheapest of them."""
+    """Name the number of chains tied with the winner, and the cheapest of them."""
     best, chains = table.best, [row for row in table.scored if not row.is_baseline]
     if best is None:
         return ""
     if len(chains) == 1:
         return "No other chain has a score to compare it with."
     if best.tied is None:
-        return "Whether another chain is as good can't be told: no predictions to judge by."
+        return "Whether another chain is as good can't be told: no predictions to compare."
     others = sum(row.tied is not None for row in chains) - 1
     tied = len(table.tied) - 1
     if tied == 0:
@@ -105,12 +105,12 @@ def ties(table: Table) -> str:
 
 
 def cost(row: Row) -> str:
-    """Of training a chain from its first stage: `4:10`, or how many stages."""
+    """Return the cost of training all stages of a chain: `4:10`, or the number of stages."""
     return _count(row.length, "stage") if row.stage_seconds is None else clock(row.stage_seconds)
 
 
 def against(row: Row, table: Table) -> str:
-    """The verdict of a row's comparison with the winner, in a word or two."""
+    """Return the verdict of the comparison with the winner."""
     if row == table.best:
         return "winner"
     if row.tied is None or row.difference is None:
@@ -121,23 +121,23 @@ def against(row: Row, table: Table) -> str:
 
 
 def factor(found: Mapping[str, Any]) -> str:
-    """Of one of the summary's factors: the share of the variance that it explains alone."""
+    """Describe one of the summary's factors: the fraction of variance it explains alone."""
     subject, effect = FACTOR_WORDS[found["name"]], found["effect"]
     if effect is None:
         why = "all of them have the same" if len(found["levels"]) == 1 else "too few chains"
         return f"Whether {subject} matters can't be told ({why})."
-    share = f"{100 * effect['value']:.0f} % of the variance of the score"
+    fraction = f"{100 * effect['value']:.0f} % of the variance of the score"
     doubt = "" if effect["p_value"] < SURE else ", which chance can explain"
-    said = f"{subject} alone explains {share} (p {chance(effect['p_value'])}){doubt}."
+    said = f"{subject} alone explains {fraction} (p {p_text(effect['p_value'])}){doubt}."
     return said[0].upper() + said[1:]
 
 
 def correlation(found: Mapping[str, Any]) -> str:
-    """Of one of the summary's correlations."""
+    """Describe one of the summary's correlations."""
     subject, effect = MEASURE_WORDS[found["measure"]], found["effect"]
     if effect is None:
         return f"Whether a chain's score goes with {subject} can't be told from these chains."
-    size = f"Spearman {effect['value']:+.2f}, p {chance(effect['p_value'])}"
+    size = f"Spearman {effect['value']:+.2f}, p {p_text(effect['p_value'])}"
     if effect["p_value"] >= SURE:
         return f"A chain's score does not detectably go with {subject} ({size})."
     way = "higher" if effect["value"] > 0 else "lower"
@@ -145,7 +145,7 @@ def correlation(found: Mapping[str, Any]) -> str:
 
 
 def course(summary: Summary) -> str:
-    """When the winner was found."""
+    """Describe when the winner was found."""
     steps = summary["course"]
     found = next((step for step in steps if step["regret"] <= 0), None)
     if found is None:
@@ -162,10 +162,10 @@ def course(summary: Summary) -> str:
 
 
 def overhead(info: RunInfo) -> str:
-    """What this command's time went to."""
+    """Describe how the command's time was spent."""
     spent = info.overhead
     if spent is None:
-        return f"This command trained nothing to its end; it took {clock(info.wall_seconds)}."
+        return f"This command finished no training; it took {clock(info.wall_seconds)}."
     said = (
         f"Of {clock(info.wall_seconds)}, {100 * (1 - spent.share):.0f} % was training and "
         f"evaluation. The first step came after {spent.first_step:.0f} s"
@@ -176,7 +176,7 @@ def overhead(info: RunInfo) -> str:
 
 
 def stopped(info: RunInfo) -> str:
-    """What early stopping may have cost, and what it saved."""
+    """Describe what early stopping saved and may have missed."""
     saved = sum(one.epochs - one.epoch for one in info.stopped)
     return (
         f"The fine-tuning of {_count(len(info.stopped), 'chain')} was stopped early, "
@@ -187,7 +187,7 @@ def stopped(info: RunInfo) -> str:
 
 
 def clock(seconds: float) -> str:
-    """`1:02:05` or `2:05`."""
+    """Format seconds as `1:02:05` or `2:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,1 +1,1 @@
-"""What became of a search: records, frozen."""
+"""The results of a search as frozen records."""

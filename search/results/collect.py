@@ -1,48 +1,48 @@
-"""What became of a search's questions, frozen; made on the driver's thread, which owns them.
+"""Frozen records of a search, collected on the driver's thread, which owns the scheduler.
 
-Outcome(questions).results()    # one record a chain, for tracker and report
-snapshot(questions)             # for the live view
+Collector(scheduler).results()    # one record a chain, for tracker and report
+snapshot(scheduler)             # for the live view
 """
 
 from collections.abc import Collection
 
 from search.chains.chain import BASELINES, IMAGENET, Chain
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.results.records import ChainResult, Repeat
 from search.results.status import ChainState, Snapshot
 from search.scheduling.repeats import schedule
-from search.scheduling.scheduler import Questions
+from search.scheduling.scheduler import Scheduler
 from trainables.spec import Score
 
 
-class Outcome:
-    """As of this moment. only: the chains it is about; all by default."""
+class Collector:
+    """The state of a search at this moment. only: the chains to collect; all by default."""
 
-    def __init__(self, questions: Questions, only: Collection[Chain] | None = None) -> None:
-        self.questions, self.plan, self.only = questions, questions.plan, only
-        scores, stops = questions.scores, questions.stops
-        self.order = {proposal: place for place, proposal in enumerate(scores)}
+    def __init__(self, scheduler: Scheduler, only: Collection[Chain] | None = None) -> None:
+        self.scheduler, self.plan, self.only = scheduler, scheduler.plan, only
+        scores, stops = scheduler.scores, scheduler.stops
+        self.order = {node: place for place, node in enumerate(scores)}
         self.scores = {p: score for p, score in scores.items() if self._asked_for(p.chain)}
         self.stops = {p: stop for p, stop in stops.items() if self._asked_for(p.chain)}
 
     def results(self) -> list[ChainResult]:
-        """One record a chain and a baseline: of a chain's proposals, the best."""
+        """Return one record for every chain and baseline, made from the chain's best node."""
         found: dict[Chain, ChainResult] = {}
         repeated = self._repeated()
-        for proposal, score in self._first():
-            stages = self.plan.stages(proposal)
-            found[proposal.chain] = ChainResult(
-                proposal.chain, "done", score, self._remark(proposal),
-                stages[-1].key() if stages else None, self.plan.downstream(proposal).key(),
-                self.order[proposal], tuple(repeated.get(proposal, ())),
+        for node, score in self._first():
+            stages = self.plan.stages(node)
+            found[node.chain] = ChainResult(
+                node.chain, "done", score, self._remark(node),
+                stages[-1].key() if stages else None, self.plan.downstream(node).key(),
+                self.order[node], tuple(repeated.get(node, ())),
             )  # fmt: skip
-        for proposal, stop in self.stops.items():
-            key = self.plan.stages(proposal)[-1].key()
-            stopped = ChainResult(proposal.chain, "stopped", reason=stop.reason, stage_key=key)
-            found.setdefault(proposal.chain, stopped)
-        for proposal, reason in self.questions.reasons.items():
-            found.setdefault(proposal.chain, ChainResult(proposal.chain, "failed", reason=reason))
-        for chain, reason in self.questions.pruned().items():
+        for node, stop in self.stops.items():
+            key = self.plan.stages(node)[-1].key()
+            stopped = ChainResult(node.chain, "stopped", reason=stop.reason, stage_key=key)
+            found.setdefault(node.chain, stopped)
+        for node, reason in self.scheduler.reasons.items():
+            found.setdefault(node.chain, ChainResult(node.chain, "failed", reason=reason))
+        for chain, reason in self.scheduler.pruned().items():
             found.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
         if self.plan.imagenet_digest is None:
             found[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
@@ -54,56 +54,57 @@ class Outcome:
         ]
 
     def stages(self) -> set[str]:
-        """Keys of all finished stages of the chains scored or stopped so far, repeats and all."""
+        """Return the keys of all stages of scored or stopped chains, repeats included."""
         asked = [*self.scores, *self.stops]
         return {spec.key() for p in asked for spec in self.plan.stages(p)}
 
     def repeats(self) -> set[str]:
-        """Those of them that are of further seeds."""
+        """Return the keys of stages trained with a later seed."""
         again = [p for p in self.scores if p.repeat]
         return {spec.key() for p in again for spec in self.plan.stages(p)}
 
-    def _first(self) -> list[tuple[Proposal, Score]]:
-        """With the first seed, the best of a chain last."""
+    def _first(self) -> list[tuple[Node, Score]]:
+        """Return the nodes of the first seed with their scores, the best last."""
         first = [(p, score) for p, score in self.scores.items() if p.repeat == 0]
         return sorted(first, key=lambda item: item[1].balanced_accuracy)
 
     def _asked_for(self, chain: Chain) -> bool:
         return self.only is None or chain in self.only
 
-    def _repeated(self) -> dict[Proposal, list[Repeat]]:
-        found: dict[Proposal, list[Repeat]] = {}
-        for proposal in sorted((p for p in self.scores if p.repeat), key=lambda p: p.repeat):
-            again = Repeat(self.scores[proposal], self.plan.downstream(proposal).key())
-            found.setdefault(proposal.again(0), []).append(again)
+    def _repeated(self) -> dict[Node, list[Repeat]]:
+        found: dict[Node, list[Repeat]] = {}
+        for node in sorted((p for p in self.scores if p.repeat), key=lambda p: p.repeat):
+            again = Repeat(self.scores[node], self.plan.downstream(node).key())
+            found.setdefault(node.again(0), []).append(again)
         return found
 
-    def _remark(self, proposal: Proposal) -> str:
-        reasons = self.questions.reasons.items()
-        failed = [f"{p}: {reason}" for p, reason in reasons if p.again(0) == proposal]
-        return "; ".join([str(proposal)] * bool(proposal.windows) + failed)
+    def _remark(self, node: Node) -> str:
+        reasons = self.scheduler.reasons.items()
+        failed = [f"{p}: {reason}" for p, reason in reasons if p.again(0) == node]
+        return "; ".join([str(node)] * bool(node.windows) + failed)
 
 
-def snapshot(questions: Questions) -> Snapshot:
-    over = questions.over
+def snapshot(scheduler: Scheduler) -> Snapshot:
+    """Return the state of all chains for the live view."""
+    over = scheduler.over
     return Snapshot(
-        chains=_states(questions),
-        done=len(questions.scores) + len(questions.stops) + len(questions.reasons),
-        total=_total(questions),
-        notice=f"{over}: what is in flight is finished, nothing more is begun" if over else "",
+        chains=_states(scheduler),
+        done=len(scheduler.scores) + len(scheduler.stops) + len(scheduler.reasons),
+        total=_total(scheduler),
+        notice=f"{over}: running jobs are finished, no new work starts" if over else "",
     )
 
 
-def _states(questions: Questions) -> dict[str, ChainState]:
+def _states(scheduler: Scheduler) -> dict[str, ChainState]:
     scored = {
         str(p): ChainState("done", "", score.balanced_accuracy, (score.ci_low, score.ci_high))
-        for p, score in questions.scores.items()
+        for p, score in scheduler.scores.items()
     }
-    return scored | {str(p): ChainState("stopped", s.reason) for p, s in questions.stops.items()}
+    return scored | {str(p): ChainState("stopped", s.reason) for p, s in scheduler.stops.items()}
 
 
-def _total(questions: Questions) -> int:
-    """Scores in all, as far as is known now."""
-    plan, chains = questions.plan, questions.policy.planned().maximum
+def _total(scheduler: Scheduler) -> int:
+    """Return the expected number of scores, as far as it is known now."""
+    plan, chains = scheduler.plan, scheduler.policy.planned().maximum
     seeds = plan.space.repeats
     return chains + sum(schedule(chains, seeds)) + seeds * len(plan.baselines())

@@ -1,4 +1,4 @@
-"""What became of a chain: the one record that tracker, live view and report are made from."""
+"""The records of a finished search: tracker and report are made from them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ Status = Literal["planned", "running", "done", "stopped", "failed", "pruned", "n
 
 @dataclass(frozen=True)
 class Repeat:
-    """A chain trained once more, with another seed in all of its stages."""
+    """The score of a chain trained again, with another seed in all of its stages."""
 
     score: Score
     downstream_key: str
@@ -20,10 +20,10 @@ class Repeat:
 
 @dataclass(frozen=True)
 class ChainResult:
-    """One chain or baseline, its score and keys of the first seed.
+    """One chain or baseline, with score and keys of the first seed.
 
-    pruned: never tried. stopped: its fine-tuning was ended early. not run: a baseline without its
-    weights. order: place of its score among all of the search, from 0.
+    status: `pruned` was never tried, `stopped` was ended early in fine-tuning, `not run` is a
+    baseline without its weights. order: position of its score among all scores, from 0.
     """
 
     chain: Chain
@@ -38,27 +38,27 @@ class ChainResult:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs of near-duplicate images that the data set puts into different groups."""
+    """Pairs of near-duplicate images in different patient groups."""
 
     pairs: int = 0
     across_splits: int = 0
-    merged: bool = False  # their groups, before the split
+    merged: bool = False  # their patient groups were merged before the split
 
 
 @dataclass(frozen=True)
-class Stopped:
-    """A chain whose fine-tuning was ended early; best: its highest score until then."""
+class StoppedChain:
+    """A chain whose fine-tuning was ended early; best: its highest accuracy until then."""
 
     chain: str
     reason: str
     epoch: int
-    epochs: int  # of the whole run
+    epochs: int  # planned
     best: float
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a search cost, beside its results. stages_repeats: of all, those of further seeds."""
+    """The cost and the circumstances of a search. stages_repeats: stages of later seeds."""
 
     space: str
     data: str  # "demo" or the data set's name and root
@@ -75,9 +75,9 @@ class RunInfo:
     started: str  # ISO 8601
     stages_repeats: int = 0
     near_duplicates: Duplicates = Duplicates()
-    recommended: str | None = None  # the policy's pick of all chains tried, if it has one
-    stopped: tuple[Stopped, ...] = ()
-    budget: str = ""  # as "8 h"; "" if there is none
-    overhead: Overhead | None = None  # None: nothing was trained, or it was interrupted
-    budget_spent: bool = False  # and so chains of the policy were not tried
-    incomplete: str = ""  # the fault of the machine that ended it early; "" if none did
+    recommended: str | None = None  # the policy's choice among all chains tried
+    stopped: tuple[StoppedChain, ...] = ()
+    budget: str = ""  # e.g. "8 h"; "" if there is none
+    overhead: Overhead | None = None  # None if nothing was trained
+    budget_spent: bool = False  # True if chains were not tried for that reason
+    incomplete: str = ""  # the machine fault that ended the search early, or ""

@@ -1,23 +1,23 @@
-"""What a search is doing at one moment: frozen records, made by who knows, read by who shows.
+"""The state of a running search: frozen records, passed one way from broker and driver to view.
 
-Curve, Scored   the broker's to a trial: how its chain's fine-tuning goes; how it ended
-Status      the broker's: who trains what
-Snapshot    the driver's: what is known of every chain
-Progress    both together, for the live view
+Curve, Scored   broker to trial: the fine-tuning so far; how it ended
+Status          broker to driver: which worker group trains what
+Snapshot        driver to view: the state of every chain
+Progress        Status and Snapshot together, as the live view shows them
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from search.cluster.time_ledger import Entry
+from search.cluster.time_ledger import GroupTimes
 
 State = Literal["planned", "waiting", "running", "done", "stopped", "failed", "pruned"]
 
 
 @dataclass(frozen=True)
 class ChainState:
-    """One chain as the live view names it; score and interval in percent."""
+    """One chain in the live view; score and interval in percent."""
 
     state: State = "planned"
     reason: str = ""
@@ -27,7 +27,7 @@ class ChainState:
 
 @dataclass(frozen=True)
 class GroupState:
-    """A worker group and how far its job is."""
+    """A worker group and the progress of its job."""
 
     group: str
     chain: str
@@ -41,10 +41,10 @@ class GroupState:
 
 @dataclass(frozen=True)
 class Status:
-    """The broker's view. elapsed: seconds since it started; leased: seconds of all leases.
+    """The broker's state. elapsed: seconds since it started; leased: seconds of all leases.
 
-    heard: when each worker group last said something, on the same clock. fault: what ended the
-    search, or "".
+    heard: time of each worker group's last message, on the clock of `elapsed`. fault: what ended
+    the search, or "".
     """
 
     elapsed: float = 0.0
@@ -54,16 +54,16 @@ class Status:
     chains: Mapping[str, ChainState] = field(default_factory=dict)
     groups: tuple[GroupState, ...] = ()
     heard: Mapping[str, float] = field(default_factory=dict)
-    ledger: Mapping[str, Entry] = field(default_factory=dict)
+    ledger: Mapping[str, GroupTimes] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     fault: str = ""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The driver's view. chains: all that have a score or were stopped, repeats among them.
+    """The driver's state. chains: all that have a score or were stopped, repeats included.
 
-    done, total: scores, as far as is known now.
+    done, total: number of scores; the total is an estimate until the search ends.
     """
 
     chains: Mapping[str, ChainState] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Progress:
-    """What the live view shows; times in seconds since the command was started."""
+    """The content of the live view; elapsed: seconds since the command started."""
 
     elapsed: float = 0.0
     done: int = 0
@@ -89,7 +89,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Curve:
-    """Validation accuracies of a fine-tuning's epochs so far, in percent, of `epochs` in all."""
+    """Validation accuracies in percent, one for each finished epoch of `epochs`."""
 
     values: tuple[float, ...]
     epochs: int
@@ -97,10 +97,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scored:
-    """How a chain's score ended. value: percent; NaN unless it is done, and then why.
+    """The end of a chain's scoring. value: percent if done, else NaN with a reason.
 
-    failed: its task can't be trained. ended: stopped early, or the search is over before it; so
-    nothing is known of the chain.
+    failed: the task can't be trained. ended: stopped early or by the end of the search, which says
+    nothing about the chain.
     """
 
     value: float

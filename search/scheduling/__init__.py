@@ -1,1 +1,1 @@
-"""What to train next of all that is known."""
+"""The choice of the next node to train, and its record."""

@@ -1,10 +1,10 @@
-"""Early stopping: does a chain whose fine-tuning is under way still have a chance of being best?
+"""Early stopping: end a fine-tuning whose best plausible finish is behind the leader. Pure.
 
-    ceiling(41.0, 4, curves)                            # 46.5: 5.5 is the most any curve gained yet
+    ceiling(41.0, 4, curves)                            # 46.5: no curve has gained more than 5.5
     judge(41.0, 4, 10, curves, ("moco", 52.3), 2.0)     # a Stop: 46.5 + 2.0 is below 52.3
 
 A curve is the validation balanced accuracy, in percent, after each epoch of a fine-tuning's full
-run. Pure; `questions.py` knows the curves, `tuning.py` asks for every epoch.
+run. `scheduler.py` has the curves, `engine.py` asks after every epoch.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from trainables.spec import Score
 
-CURVES = 3  # finished ones that it takes to know how much a curve may still gain
-GRACE = 1 / 3  # of the epochs, in which nothing is stopped
+CURVES = 3  # finished curves needed to judge how much another may still gain
+GRACE = 1 / 3  # fraction of the epochs in which nothing is stopped
 
 
 @dataclass(frozen=True)
 class Stop:
-    """A fine-tuning that was ended. best: its highest point; ceiling: the most it could reach."""
+    """A fine-tuning ended early. best: its highest accuracy; ceiling: the most it could reach."""
 
     epoch: int
     epochs: int  # of the whole run
@@ -27,12 +27,12 @@ class Stop:
     reason: str
 
     def score(self) -> Score:
-        """For the policy, which may well extend the chain: the score lies in this interval."""
+        """Return best to ceiling as a score for the policy, which may still extend the chain."""
         return Score(self.best, self.best, self.ceiling)
 
 
 def ceiling(best: float, epoch: int, curves: Sequence[Sequence[float]]) -> float:
-    """The best so far plus the most that any finished curve gained after this epoch."""
+    """Return the best so far plus the largest gain of a finished curve after this epoch."""
     return best + max(max(curve) - max(curve[:epoch]) for curve in curves)
 
 
@@ -44,7 +44,10 @@ def judge(
     incumbent: tuple[str, float],
     margin: float,
 ) -> Stop | None:
-    """A Stop if the ceiling with the margin, in points, is below the incumbent's score."""
+    """Return a Stop if ceiling + margin is below the incumbent's score, else None.
+
+    best, margin and curves are in percentage points; incumbent: (chain, score).
+    """
     if len(curves) < CURVES or not GRACE * epochs < epoch < epochs:
         return None
     most = ceiling(best, epoch, curves)

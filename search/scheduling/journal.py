@@ -1,13 +1,13 @@
-"""What a search asked and was told, a line each: an interrupted one goes on as if it never was.
+"""The journal: one line for every node asked and told, from which a search resumes.
 
     journal = Journal(out, plan.identity())
     policy.resume(*journal.replay())
-    journal.asked(proposal)
-    journal.told(proposal, score)           # or journal.stopped(proposal, stop)
+    journal.asked(node)
+    journal.told(node, score)           # or journal.stopped(node, stop)
 
-Results live in the stage store; the journal keeps the order of a policy's decisions. It is named
-by what is searched, so another space in the same folder starts its own. Every line is on the disk
-before the search goes on; a last line that a kill cut short is dropped.
+Results live in the stage store; the journal keeps the order of a policy's decisions. Its name
+hashes the search's identity, so another space in the same folder starts its own. Every line is on
+disk before the search goes on; a last line that a kill cut short is removed.
 """
 
 import json
@@ -19,7 +19,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
 from trainables.durable import sync
 from trainables.errors import UserError
@@ -30,19 +30,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Event:
-    """One line: a proposal that was asked for, scored, or stopped."""
+    """One line: a node that was asked, scored or stopped."""
 
-    proposal: Proposal
+    node: Node
     score: Score | None
     stop: Stop | None
 
     @classmethod
     def parse(cls, line: bytes) -> "Event":
-        """ValueError, KeyError or TypeError if it is no event."""
+        """Read one line; ValueError, KeyError or TypeError if it is no event."""
         found = json.loads(line)
         score, stop = found.get("score"), found.get("stop")
         return cls(
-            Proposal.parse(found["proposal"]),
+            Node.parse(found["proposal"]),
             Score(**score) if score else None,
             Stop(**stop) if stop else None,
         )
@@ -62,34 +62,34 @@ class Journal:
                 f"--out={out}: must be a folder to write to ({error.strerror}); try another --out"
             ) from None
 
-    def replay(self) -> tuple[list[Proposal], dict[Proposal, Score | None]]:
-        """All that was asked, and what was told of it; failures are forgotten and tried again."""
-        asked: dict[Proposal, None] = {}
-        told: dict[Proposal, Score | None] = {}
+    def replay(self) -> tuple[list[Node], dict[Node, Score | None]]:
+        """Return the nodes asked and the scores told; failures are left out, to be tried again."""
+        asked: dict[Node, None] = {}
+        told: dict[Node, Score | None] = {}
         for event in self._events():
-            asked[event.proposal] = None
+            asked[event.node] = None
             if event.score:
-                told[event.proposal] = event.score
+                told[event.node] = event.score
         return list(asked), told
 
-    def stops(self) -> dict[Proposal, Stop]:
-        """What was stopped and has got no score since."""
-        found: dict[Proposal, Stop] = {}
+    def stops(self) -> dict[Node, Stop]:
+        """Return the stopped nodes that have no score yet."""
+        found: dict[Node, Stop] = {}
         for event in self._events():
             if event.score:
-                found.pop(event.proposal, None)
+                found.pop(event.node, None)
             elif event.stop:
-                found[event.proposal] = event.stop
+                found[event.node] = event.stop
         return found
 
-    def asked(self, proposal: Proposal) -> None:
-        self._append({"proposal": str(proposal)})
+    def asked(self, node: Node) -> None:
+        self._append({"proposal": str(node)})
 
-    def told(self, proposal: Proposal, score: Score | None) -> None:
-        self._append({"proposal": str(proposal), "score": asdict(score) if score else None})
+    def told(self, node: Node, score: Score | None) -> None:
+        self._append({"proposal": str(node), "score": asdict(score) if score else None})
 
-    def stopped(self, proposal: Proposal, stop: Stop) -> None:
-        self._append({"proposal": str(proposal), "stop": asdict(stop)})
+    def stopped(self, node: Node, stop: Stop) -> None:
+        self._append({"proposal": str(node), "stop": asdict(stop)})
 
     def _append(self, event: dict[str, Any]) -> None:
         line = json.dumps(event).encode() + b"\n"
@@ -100,7 +100,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def _events(self) -> Iterator[Event]:
-        """What can be read, in order."""
+        """Yield every readable event in order."""
         if not self.path.exists():
             return
         for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):

@@ -1,6 +1,6 @@
-"""What to train next: the policy's choices less what is known already, with the journal kept.
+"""The scheduler: the next node to train, from policy, store and repeats; keeps the journal.
 
-while (proposal := questions.next()) is not None: train(proposal); questions.answer(proposal)
+while (node := scheduler.next()) is not None: train(node); scheduler.record(node)
 """
 
 from collections import deque
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from search.chains.chain import BASELINES, Chain
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.policies import Policy
 from search.report import stored
-from search.results.records import Stopped
+from search.results.records import StoppedChain
 from search.scheduling import repeats
 from search.scheduling.early_stopping import Stop, judge
 from search.scheduling.journal import Journal
@@ -27,12 +27,12 @@ def score_of(result: dict[str, Any]) -> Score:
     return Score(result[METRIC], result["ci_low"], result["ci_high"], extras)
 
 
-class Questions:
-    """Baselines, then what an interrupted search had in flight, the policy's choices, the repeats.
+class Scheduler:
+    """Yields baselines, then nodes in flight when interrupted, the policy's choices, the repeats.
 
-    What the store knows is told to the policy at once and never becomes a trial. Policies and the
-    journal know of the first seed only. spent: why nothing more may be begun, "" as long as
-    something may. over: what it said when there was more.
+    Scores in the store are told to the policy at once and never become a trial. Policy and journal
+    see the first seed only. spent: returns why no new work may start, "" while it may. over: that
+    reason, once it has kept a node from being trained.
     """
 
     def __init__(
@@ -46,60 +46,63 @@ class Questions:
         self.plan, self.policy, self.journal, self.store = plan, policy, journal, store
         self.spent, self.over = spent, ""
         asked, told = journal.replay()
-        told = {p: score for p, score in told.items() if self.known(p)}  # not pruned since
+        told = {p: score for p, score in told.items() if self.known(p)}  # still in the store
         stops = {} if plan.space.early_stop is None else journal.stops()
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
-        self.curves: dict[Proposal, tuple[float, ...]] = {}
+        self.curves: dict[Node, tuple[float, ...]] = {}
         policy.resume(asked, told | {p: stop.score() for p, stop in self.stops.items()})
-        self.first: deque[Proposal] = deque((*plan.baselines(), *policy.in_flight()))
-        self.scores: dict[Proposal, Score] = {p: score for p, score in told.items() if score}
-        self.reasons: dict[Proposal, str] = {}
-        self.repeating: set[Proposal] = set()
-        self.changes = 0  # rises with everything that a snapshot would show
+        self.first: deque[Node] = deque((*plan.baselines(), *policy.in_flight()))
+        self.scores: dict[Node, Score] = {p: score for p, score in told.items() if score}
+        self.reasons: dict[Node, str] = {}
+        self.repeating: set[Node] = set()
+        self.changes = 0  # counts the changes that a snapshot would show
 
-    def next(self) -> Proposal | None:
-        """What has to be trained next; None: nothing now (see `finished`)."""
-        while (proposal := self._candidate()) is not None:
-            if self.known(proposal) is None:
-                return proposal
-            self.answer(proposal)
+    def next(self) -> Node | None:
+        """Return the next node to train; None if there is none now (see `finished`)."""
+        while (node := self._candidate()) is not None:
+            if self.known(node) is None:
+                return node
+            self.record(node)
         return None
 
-    def answer(self, proposal: Proposal, reason: str = "", stop: Stop | None = None) -> None:
-        """Its trial is over: the score is in the store, or it was stopped, or failed (reason)."""
+    def record(self, node: Node, reason: str = "", stop: Stop | None = None) -> None:
+        """Record a finished trial: its score is in the store, or it was stopped, or it failed."""
         self.changes += 1
-        manifest = self.known(proposal)
+        manifest = self.known(node)
         score = score_of(manifest["result"]) if manifest else None
         if score is not None:
-            self.scores[proposal] = score
+            self.scores[node] = score
         elif stop is not None:
-            self.stops[proposal] = stop
-            self.journal.stopped(proposal, stop)
-            self.policy.tell(proposal, stop.score())
+            self.stops[node] = stop
+            self.journal.stopped(node, stop)
+            self.policy.tell(node, stop.score())
             return
         else:
-            assert reason, f"{proposal} has no score, no stop and no reason"
-            self.reasons[proposal] = reason
-        self.repeating.discard(proposal)
-        if proposal.repeat == 0 and proposal not in self.plan.baselines():
-            self.journal.told(proposal, score)
-            self.policy.tell(proposal, score)
+            assert reason, f"{node} has no score, no stop and no reason"
+            self.reasons[node] = reason
+        self.repeating.discard(node)
+        if node.repeat == 0 and node not in self.plan.baselines():
+            self.journal.told(node, score)
+            self.policy.tell(node, score)
 
-    def judge(self, proposal: Proposal, best: float, epoch: int, epochs: int) -> Stop | None:
-        """A Stop if a chain can't become the best; never for a single, a baseline, a repeat."""
+    def judge(self, node: Node, best: float, epoch: int, epochs: int) -> Stop | None:
+        """Return a Stop if the chain can't become the best; never for singles, baselines, repeats.
+
+        best: its highest accuracy so far in percent, at `epoch` of `epochs`.
+        """
         margin = self.plan.space.early_stop
         scores = {
             str(p): score.balanced_accuracy
             for p, score in self.scores.items()
             if p.chain[0] not in BASELINES
         }
-        if margin is None or len(proposal.chain) == 1 or proposal.repeat or not scores:
+        if margin is None or len(node.chain) == 1 or node.repeat or not scores:
             return None
         incumbent = max(scores.items(), key=lambda item: item[1])
         return judge(best, epoch, epochs, self._curves(), incumbent, margin)
 
     def pruned(self) -> dict[Chain, str]:
-        """Chains that are not tried, with the policy's reason or that the budget is spent."""
+        """Return the untried chains with the reason: the policy's, or a spent budget."""
         if not self.over:
             return self.policy.pruned()
         begun = (p for p in self.policy.in_flight() if p not in self.first)
@@ -108,57 +111,58 @@ class Questions:
         left = dict.fromkeys(untried, self.over)
         return left | self.policy.pruned()
 
-    def stopped(self) -> tuple[Stopped, ...]:
-        """What was stopped and whose chain has no score from another proposal."""
-        scored = {proposal.chain for proposal in self.scores}
+    def stopped(self) -> tuple[StoppedChain, ...]:
+        """Return the stopped chains that have no score from another node."""
+        scored = {node.chain for node in self.scores}
         return tuple(
-            Stopped(str(p), stop.reason, stop.epoch, stop.epochs, stop.best)
+            StoppedChain(str(p), stop.reason, stop.epoch, stop.epochs, stop.best)
             for p, stop in self.stops.items()
             if p.chain not in scored
         )
 
     def finished(self) -> bool:
+        """Return whether `next` can only return None from now on."""
         return bool(self.over) or self._all_asked()
 
     def _all_asked(self) -> bool:
-        """The next round of repeats depends on what is in flight."""
+        """Return whether nothing is left to ask; repeats wait for the nodes in flight."""
         chosen = not self.first and self.policy.finished()
         if self.plan.space.repeats == 1:
             return chosen
         return chosen and not self.policy.in_flight() and not self._round()
 
     def _curves(self) -> list[tuple[float, ...]]:
-        """Of the fine-tuning behind every score."""
-        for proposal in self.scores:
-            if proposal not in self.curves:
-                key = self.plan.downstream(proposal).key()
+        """Return the validation curves of all scored nodes."""
+        for node in self.scores:
+            if node not in self.curves:
+                key = self.plan.downstream(node).key()
                 epochs = stored.history(self.store, key)["train"]
-                self.curves[proposal] = tuple(row[METRIC] for row in epochs)
+                self.curves[node] = tuple(row[METRIC] for row in epochs)
         return [curve for curve in self.curves.values() if curve]
 
-    def known(self, proposal: Proposal) -> dict[str, Any] | None:
-        """The manifest of its score, if the store has it and, undamaged, all stages before it."""
-        if any(self.store.manifest(spec.key()) is None for spec in self.plan.stages(proposal)):
+    def known(self, node: Node) -> dict[str, Any] | None:
+        """Return the score's manifest if it and all its stages are in the store, undamaged."""
+        if any(self.store.manifest(spec.key()) is None for spec in self.plan.stages(node)):
             return None
-        return self.store.manifest(self.plan.downstream(proposal).key())
+        return self.store.manifest(self.plan.downstream(node).key())
 
-    def _candidate(self) -> Proposal | None:
+    def _candidate(self) -> Node | None:
         if not self._all_asked() and (spent := self.spent()):
             self.over, self.changes = spent, self.changes + 1
             return None
         if self.first:
             return self.first.popleft()
-        if (proposal := self.policy.ask()) is not None:
-            self.journal.asked(proposal)
-            return proposal
+        if (node := self.policy.ask()) is not None:
+            self.journal.asked(node)
+            return node
         if self.policy.finished() and not self.policy.in_flight():
             waiting = (p for p in self._round() if p not in self.repeating)
-            if (proposal := next(waiting, None)) is not None:
-                self.repeating.add(proposal)
-            return proposal
+            if (node := next(waiting, None)) is not None:
+                self.repeating.add(node)
+            return node
         return None
 
-    def _round(self) -> list[Proposal]:
-        """What the present round of repeats still has to train or to wait for."""
+    def _round(self) -> list[Node]:
+        """Return the nodes that the current round of repeats trains or waits for."""
         scores = {p: score.balanced_accuracy for p, score in self.scores.items()}
         return repeats.missing(scores, self.reasons, self.plan.space.repeats)

@@ -1,11 +1,11 @@
-"""A space: what is searched, on which data, how long. YAML in `spaces/`, composed, then frozen.
+"""A space: tasks, data, budget. YAML in `spaces/`, composed by Hydra, then frozen.
 
     space = load("isic3", ["profile=smoke", "tasks.moco.lr_range=[0.01,0.03]"])
     space = load("isic3", ["data=folder", "modality=xray"])   # a preset at data.augment
-    check_tasks(space)                                        # imports torch: the tasks' own
+    check_tasks(space)                                        # the tasks' parameters; imports torch
 
-Hydra rejects a misspelt override but merges a misspelt key of a YAML file without a word, so the
-dataclasses of `schema.py` refuse what they don't know, and bound what they do.
+Hydra rejects a misspelt override but silently merges a misspelt key of a YAML file, so the
+dataclasses of `schema.py` refuse unknown keys and check every value.
 """
 
 from collections.abc import Sequence
@@ -36,14 +36,14 @@ __all__ = [
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Space:
-    """Compose `spaces/NAME.yaml` with Hydra overrides; UserError in one line if anything is off."""
+    """Compose `spaces/NAME.yaml` with Hydra overrides; UserError, one line, if it is invalid."""
     if name not in available_spaces():
         raise UserError(unknown("--space", name, available_spaces()))
     return read(Space, composed(name, overrides), usual=lambda: defaults(name, overrides))
 
 
 def check_tasks(space: Space) -> None:
-    """UserError if a task's own parameters are off; imports the tasks, which takes torch."""
+    """Raise UserError for invalid task parameters; imports the tasks, and so torch."""
     for name, task in space.tasks.items():
         kind = plugin("trainables.pretext", name)
         read(kind.Params, task.params, f"tasks.{name}.params", partial(params, "task", name))

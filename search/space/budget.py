@@ -1,11 +1,11 @@
-"""What a search may cost: stages, wall time of one command, or GPU-hours.
+"""The budget of a search: stages, wall time of one command, or GPU-hours.
 
     Budget.parse("8h")                      # also 20 (stages), 90s, 90m, 2d, 12gpuh
     meter = Meter(budget, time.monotonic())
     meter.spent()                           # "" until "the budget of 8 h is spent"
 
-The number of stages is the policy's to keep. Time is metered here: once it is spent, nothing new is
-begun, and what is in flight is finished.
+The policy keeps a budget of stages. Time is metered here: once it is spent, running jobs are
+finished and no new work starts.
 """
 
 import re
@@ -22,16 +22,16 @@ MOST = 1e9
 
 @dataclass(frozen=True)
 class Budget:
-    """At most one of the three; none: all that the policy wants. text: as it was given."""
+    """At most one of the three limits; without one, no limit. text: for messages."""
 
     stages: int | None = None
-    seconds: float | None = None  # of wall time, from the command's start
-    gpu_hours: float | None = None  # leased to worker groups, by this command
+    seconds: float | None = None  # wall time from the command's start
+    gpu_hours: float | None = None  # leased to worker groups by this command
     text: str = ""
 
     @classmethod
     def parse(cls, given: object) -> "Budget":
-        """From what a user wrote; UserError in one line if it makes no sense."""
+        """Read a user's value; UserError, one line, if it is invalid."""
         if given is None or isinstance(given, Budget):
             return given or cls()
         found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(s|m|h|d|gpuh|)", str(given).strip().lower())
@@ -49,7 +49,7 @@ class Budget:
 
     @property
     def worker_seconds(self) -> float | None:
-        """How long one worker on one GPU (or the one of a machine without) may train."""
+        """How long one worker on one GPU, or on a machine without, may train."""
         return self.seconds if self.gpu_hours is None else self.gpu_hours * 3600
 
     def __str__(self) -> str:
@@ -57,9 +57,9 @@ class Budget:
 
 
 class Meter:
-    """How much of a budget of time is spent.
+    """Measures how much of a budget of time is spent.
 
-    gpus: of one worker group. leased: asks for the seconds of all leases, of all groups together.
+    gpus: GPUs of one worker group. leased: returns the seconds of all leases of all groups.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class Meter:
         self.leased: Callable[[], float] = float
 
     def elapsed(self) -> float:
-        """Seconds since the command was started."""
+        """Return the seconds since the command started."""
         return self.clock() - self.started
 
     def spent(self) -> str:
-        """Why nothing new is begun; "" as long as something may be."""
-        return f"the budget of {self.budget} is spent" if self.share() >= 1 else ""
+        """Return why no new work may start; "" while it may."""
+        return f"the budget of {self.budget} is spent" if self.fraction() >= 1 else ""
 
     def left(self) -> float | None:
-        """Seconds until it is spent at the pace so far; None if it is no time or not begun."""
-        share = self.share()
-        return max(0.0, self.elapsed() * (1 - share) / share) if share else None
+        """Return the seconds until it is spent at the pace so far; None if that is unknown."""
+        used = self.fraction()
+        return max(0.0, self.elapsed() * (1 - used) / used) if used else None
 
-    def share(self) -> float:
-        """Of the budget; 0 if it is not a budget of time."""
+    def fraction(self) -> float:
+        """Return the fraction of the time budget used; 0 for a budget of stages."""
         if self.budget.seconds is not None:
             return self.elapsed() / self.budget.seconds
         if self.budget.gpu_hours is not None:

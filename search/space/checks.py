@@ -1,4 +1,4 @@
-"""What the values of a space must be to each other; a value alone is checked by its type."""
+"""Checks of a space's values against each other; `schema.py` checks each value alone."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check(space: "Space") -> None:
-    """UserError in one line unless the values fit together."""
+    """Raise UserError, one line, unless the values are consistent."""
     for one in (_tasks, _plugins, _sizes, _parts, _pixels, _workers, _places):
         one(space)
 
@@ -31,7 +31,7 @@ def _tasks(space: "Space") -> None:
 
 
 def _plugins(space: "Space") -> None:
-    """Every plug-in is there; none is imported."""
+    """Check that every plug-in exists; imports none."""
     chosen = [(f"tasks.{name}.name", name, "trainables.pretext") for name in space.tasks]
     chosen.append(("data.name", space.data.name, "trainables.data"))
     chosen.append(("policy.name", space.policy.name, "search.policies"))
@@ -61,18 +61,18 @@ def _parts(space: "Space") -> None:
     val, test = space.data.val, space.data.test
     if val + test >= 1:
         raise UserError(
-            f"data.val={val:g}, data.test={test:g}: must be below 1 together, as the rest is "
-            "trained on; try data.val=0.15 data.test=0.15"
+            f"data.val={val:g}, data.test={test:g}: must be below 1 together, as training "
+            "needs images; try data.val=0.15 data.test=0.15"
         )
 
 
 def _pixels(space: "Space") -> None:
     preset = read(Preset, space.data.augment, "data.augment")
     for key in ("mean", "std"):
-        came, channels = getattr(preset, key), space.data.channels
-        if came is not None and len(came) != channels:
+        given, channels = getattr(preset, key), space.data.channels
+        if given is not None and len(given) != channels:
             raise UserError(
-                f"data.augment.{key}={shown(came)}: must be {channels} numbers, one a channel of "
+                f"data.augment.{key}={shown(given)}: must be {channels} numbers, one a channel of "
                 f"data.channels={channels}, or null (measured on the training images); try null"
             )
 

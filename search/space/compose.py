@@ -1,6 +1,6 @@
 """Hydra: from `spaces/NAME.yaml` and overrides to plain values. The only importer of hydra.
 
-What is wrong with an override is said here, in one line, since Hydra's own errors take several.
+Hydra's errors take several lines; `_explain` replaces them by one.
 """
 
 import re
@@ -14,7 +14,7 @@ from trainables.plugins import one_of, unknown
 from trainables.schema import shown
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
-MODALITY = "modality@data.augment"  # the group at its place, as Hydra wants it named
+MODALITY = "modality@data.augment"  # Hydra's name for the group and its place
 KEY = re.compile(r"(\+\+|\+|~)?(?!hydra\b)[A-Za-z_][\w./]*(@[\w.]+)?")  # of an override
 
 
@@ -23,7 +23,7 @@ def available_spaces() -> tuple[str, ...]:
 
 
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Plain values; UserError if Hydra can't make any of the YAML files and overrides."""
+    """Compose plain values; UserError if the YAML files and overrides can't be composed."""
     for override in overrides:
         _check(override)
     try:
@@ -41,7 +41,7 @@ def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _broken() -> tuple[type[Exception], ...]:
-    """What Hydra raises for the files and overrides of a user."""
+    """Return the exceptions that Hydra raises for bad files and overrides."""
     import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -51,7 +51,7 @@ def _broken() -> tuple[type[Exception], ...]:
 
 
 def _known(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """All keys there are; none if the space itself is broken."""
+    """Return all known keys; {} if the space itself is broken."""
     for chosen in (overrides, ()):
         with suppress(*_broken()):
             return defaults(name, chosen)
@@ -59,12 +59,12 @@ def _known(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def defaults(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The same without the single values that were given: with the files that were chosen."""
+    """Compose with the chosen group files only, without overrides of single values."""
     return _by_hydra(name, [o for o in overrides if _group(o) and not o.startswith("~")])
 
 
 def params(group: str, name: str) -> dict[str, Any]:
-    """Default parameters of a plug-in: those of its YAML file."""
+    """Return a plug-in's default parameters, from its YAML file."""
     import yaml
 
     path = SPACES / group / f"{name}.yaml"
@@ -91,13 +91,13 @@ def _names(folder: Path) -> tuple[str, ...]:
 
 
 def _group(override: str) -> str:
-    """`data` of `data=demo`, `task` of `+task@tasks.moco=moco`; "" if it sets a value."""
+    """Return the group, e.g. `data` of `data=demo`; "" if the override sets a value."""
     group = re.split("[@=]", override.lstrip("+~"))[0]
     return group if group.isidentifier() and (SPACES / group).is_dir() else ""
 
 
 def _check(override: str) -> None:
-    """UserError unless it is `key=value`, and its value one of the group's files if it is one."""
+    """Raise UserError unless the override is `key=value`, or a group with an existing file."""
     key, equals, value = override.partition("=")
     if not KEY.fullmatch(key) or not (equals or key.startswith("~")):
         raise UserError(f"{shown(override) or repr('')}: must be key=value; try seed=1, or --help")
@@ -109,7 +109,7 @@ def _check(override: str) -> None:
 
 
 def _explain(override: str, config: dict[str, Any]) -> None:
-    """Raise the one line that says what is wrong with this override, if it is this one."""
+    """Raise UserError, one line, if this override names an unknown key."""
     key = override.partition("=")[0]
     path = key.lstrip("+~").partition("@")[2] if _group(override) else key.lstrip("+~")
     node: Any = {**config, "modality": None}
@@ -122,7 +122,7 @@ def _explain(override: str, config: dict[str, Any]) -> None:
 
 
 def _check_files(name: str) -> None:
-    """UserError that names the file if a YAML file itself is broken."""
+    """Raise UserError if a YAML file is broken, naming the file."""
     import yaml
 
     for path in (SPACES / f"{name}.yaml", *sorted(SPACES.glob("*/*.yaml"))):

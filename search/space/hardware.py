@@ -1,4 +1,4 @@
-"""What the machine has, without importing torch: the profile and the precision that fit it."""
+"""The machine's hardware, found without torch, and the profile and precision that fit it."""
 
 import glob
 import os
@@ -10,14 +10,14 @@ from trainables.processor import has_bfloat16
 
 
 def describe(resources: dict[str, float]) -> str:
-    """What a cluster's resources come to, for people."""
+    """Describe a cluster's resources in words."""
     kinds = [key.split(":", 1)[1] for key in resources if key.startswith("accelerator_type:")]
     gpus = f"{resources.get('GPU', 0):g} GPUs ({', '.join(kinds) or 'of unknown kind'}), "
     return (gpus if resources.get("GPU") else "") + f"{resources.get('CPU', 0):g} CPU cores"
 
 
 def gpus() -> int:
-    """NVIDIA devices visible here."""
+    """Count the NVIDIA devices visible here."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
@@ -25,14 +25,14 @@ def gpus() -> int:
 
 
 def profile(cluster_gpus: int, demo: bool) -> str:
-    """The profile that fits: the serious one needs a GPU, drawn images little."""
+    """Choose the profile: `gpu` with a GPU, else `demo` for demonstration images or `cpu`."""
     if cluster_gpus:
         return "gpu"
     return "demo" if demo else "cpu"
 
 
 def resolve(space: Space, cluster_gpus: int) -> Space:
-    """`precision: auto` decided: bfloat16 on a GPU or a processor with bfloat16 arithmetic."""
+    """Replace `precision: auto`: bfloat16 on a GPU or a processor with bfloat16 arithmetic."""
     if space.profile.precision != "auto":
         return space
     fast = cluster_gpus > 0 or has_bfloat16()

@@ -1,4 +1,4 @@
-"""What a space is: frozen dataclasses whose fields say which values are allowed."""
+"""The schema of a space: frozen dataclasses whose fields state the allowed values."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -23,15 +23,15 @@ Rates = Annotated[
     AfterValidator(_rising),
 ]
 WeightDecay = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+SplitFraction = Annotated[float, Field(gt=0, lt=1)]
 Epochs = Annotated[float, Field(gt=0, le=100_000)]
-Images = Annotated[int, Field(ge=1, le=1 << 20)]  # of a batch
+Images = Annotated[int, Field(ge=1, le=1 << 20)]  # in a batch
 Count = Annotated[int, Field(ge=1, le=4096)]
 
 
 @dataclass(frozen=True)
 class TaskChoice(Schema):
-    """One pretext task with its LR range; `params` are the task's own."""
+    """One pretext task. params: the task's own parameters; lr_range: learning rates to try."""
 
     name: Name
     version: Text
@@ -43,21 +43,21 @@ class TaskChoice(Schema):
 
 @dataclass(frozen=True)
 class Data(Schema):
-    """A data set: the plug-in's name, where it lies, the splits, the modality (`augment`)."""
+    """A data set: plug-in, root folder, fractions of the splits, modality (`augment`)."""
 
     name: Name
     root: Place | None
     params: dict[str, Any]
     channels: Literal[1, 3]
-    val: Share
-    test: Share
+    val: SplitFraction
+    test: SplitFraction
     augment: dict[str, Any]
     merge_duplicates: bool = False
 
 
 @dataclass(frozen=True)
 class Downstream(Schema):
-    """The labelled task: class-balanced loss or plain, cheap probes or none."""
+    """The downstream task. class_balanced: weight the loss; probes: evaluate cheap probes."""
 
     version: Text
     lr_range: Rates
@@ -69,7 +69,7 @@ class Downstream(Schema):
 
 @dataclass(frozen=True)
 class Profile(Schema):
-    """How large and how long. Lengths in epochs, sizes in pixels, batches over all workers."""
+    """Model and training size. Lengths in epochs, sizes in pixels, batches over all workers."""
 
     name: Name
     backbone: Name
@@ -85,13 +85,13 @@ class Profile(Schema):
     downstream_epochs: Epochs
     downstream_lr_epochs: Epochs
     label_fraction: Annotated[float, Field(gt=0, le=1)]
-    # of one worker, for the plan's estimate until something was measured
+    # of one worker, for the estimate of a dry run
     images_per_second: Annotated[float, Field(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True)
 class Policy(Schema):
-    """Which chains are tried, in which order."""
+    """The policy, which chooses the chains to try and their order."""
 
     name: Name
     params: dict[str, Any]
@@ -99,7 +99,7 @@ class Policy(Schema):
 
 @dataclass(frozen=True)
 class RuntimeChoice(Schema):
-    """Where it runs: workers a stage; groups at a time, threads a worker (null: what fits)."""
+    """Distribution: workers in a worker group, groups, threads a worker; null: what fits."""
 
     workers: Count
     groups: Count | None
@@ -112,24 +112,24 @@ class RuntimeChoice(Schema):
 
 @dataclass(frozen=True)
 class Baselines(Schema):
-    """`scratch` is always run; ImageNet from a local safetensors or weights-only .pth file."""
+    """The ImageNet weights: a local safetensors or .pth file; `scratch` is always run."""
 
     imagenet: Place | None
 
 
 @dataclass(frozen=True)
 class ReportChoice(Schema):
-    """share_images: pictures and names go to the tracker; null: not to a remote one."""
+    """share_images: send images and names to the tracker; null: see tracking/sharing.py."""
 
     share_images: bool | None = None
 
 
 @dataclass(frozen=True)
 class Space(Schema):
-    """Everything one search needs; plain values all the way down.
+    """The complete configuration of one search, in plain values.
 
-    early_stop: margin in points; a chain whose fine-tuning can't come that near to the best chain
-    is stopped (search/scheduling/early_stopping.py). None: none is.
+    early_stop: margin in points; a fine-tuning whose ceiling stays that far below the best chain is
+    stopped (search/scheduling/early_stopping.py). None: off.
     """
 
     name: Name
@@ -140,7 +140,7 @@ class Space(Schema):
     max_length: Annotated[int, Field(ge=1, le=16)]
     lr_policy: Literal["halving", "full_range", "optuna"]
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    repeats: Annotated[int, Field(ge=1, le=100)]  # seeds that the best chains are trained with
+    repeats: Annotated[int, Field(ge=1, le=100)]  # seeds of the best chains
     budget: Annotated[Budget, BeforeValidator(Budget.parse)]
     early_stop: Annotated[float, Field(ge=-100, le=100)] | None
     store: Place
@@ -154,7 +154,7 @@ class Space(Schema):
     report: ReportChoice = ReportChoice()
 
     def chains(self) -> list[Chain]:
-        """Every chain of the space, shorter ones first."""
+        """Return every chain of the space, shorter ones first."""
         return list(enumerate_chains(tuple(self.tasks), self.max_length))
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Folders that a search will write to, checked without creating anything."""
+"""Checks of the folders that a search will write to; they create nothing."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from trainables.spec import FORMAT
 
 
 def check_writable(where: str, folder: Path) -> None:
-    """UserError unless the folder, or the nearest that is there above it, can be written to.
+    """Raise UserError unless the folder, or its nearest existing parent, is writable.
 
-    where: what names it on the command line.
+    where: the option that names it.
     """
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    except OSError as error:  # a name too long, a folder that may not be entered
+    except OSError as error:  # too long a name, no permission to enter
         raise _refused(where, folder, error.strerror or "not reachable") from None
     if not nearest.is_dir():
         raise _refused(where, folder, f"{nearest} is a file")
@@ -25,7 +25,7 @@ def check_writable(where: str, folder: Path) -> None:
 
 
 def check_format(store: Path) -> None:
-    """UserError if the store was written by a version with another format."""
+    """Raise UserError if the store was written by a version with another format."""
     try:
         found = json.loads((store / STAMP).read_bytes())["format"]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A finished stage's manifest: what is in the folder, and whether that is still so.
+"""The manifest of a finished stage: the files in its folder, and checks against damage.
 
     write_json(folder / MANIFEST, sealed(folder, {"spec": ..., "result": ...}))
     manifest = read(folder)                        # None: no folder; Damaged: unreadable
@@ -21,11 +21,11 @@ MANIFEST = "manifest.json"
 
 
 class Damaged(Exception):
-    """A finished stage that is not as it was committed, with what is wrong."""
+    """Raised for a finished stage that differs from what was committed; says how."""
 
 
 def sealed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Flush all that lies in the folder; the manifest with `files` and `digest` added."""
+    """Flush the folder to disk and return the manifest with `files` and `digest` added."""
     files = {}
     for path in sorted(set(folder.rglob("*")) - {folder / CHECKPOINT}):
         sync(path)
@@ -37,8 +37,8 @@ def sealed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a finished stage; None if there is no such folder."""
-    for _ in range(2):  # the stage may be committed between the two questions
+    """Return the manifest of a finished stage; None without a folder, Damaged if unreadable."""
+    for _ in range(2):  # the stage may be committed between the two checks
         try:
             found = json.loads((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
@@ -48,20 +48,20 @@ def read(folder: Path) -> dict[str, Any] | None:
             raise Damaged(f"{MANIFEST} cannot be read ({error})") from error
         except OSError as error:
             if error.errno not in (errno.EIO, errno.ENOTDIR, errno.EISDIR):
-                raise  # the stage may be sound
+                raise  # the stage may be undamaged
             raise Damaged(f"{MANIFEST} cannot be read ({error.strerror})") from error
         else:
             if not isinstance(found, dict):
-                raise Damaged(f"{MANIFEST} is not one of a stage")
+                raise Damaged(f"{MANIFEST} is not a stage's manifest")
             return found
     raise Damaged(f"{MANIFEST} is missing")
 
 
 def problems(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """One line for everything that is not as it was committed; reads every file."""
+    """Yield one line for every difference from what was committed; reads every file."""
     files = manifest.get("files")
     if not isinstance(files, dict) or not isinstance(manifest.get("spec"), dict):
-        yield f"{MANIFEST} is not one of a stage"
+        yield f"{MANIFEST} is not a stage's manifest"
         return
     try:
         if not folder.name.endswith(f"-{digest(manifest['spec'])}"):
@@ -76,7 +76,7 @@ def problems(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _whole(manifest: Mapping[str, Any]) -> bool:
-    """Whether the manifest's own digest fits; an older one has none, and sizes for digests."""
+    """Return whether the manifest's digest fits; old manifests have none and list sizes only."""
     if "digest" not in manifest:
         return all(isinstance(entry, int) for entry in manifest["files"].values())
     rest = {key: value for key, value in manifest.items() if key != "digest"}
@@ -84,7 +84,7 @@ def _whole(manifest: Mapping[str, Any]) -> bool:
 
 
 def _difference(folder: Path, name: str, entry: Any) -> str | None:
-    """What is wrong with one file. A number as entry, its size, is of an older version."""
+    """Return what is wrong with one file, or None. An old manifest's entry is the size."""
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts:
         return f"{name!r} is not inside the stage"

@@ -1,22 +1,22 @@
-"""The stage store: key -> directory. It is the truth about what was trained; trackers mirror it.
+"""The stage store, key -> directory: the truth about what was trained; trackers mirror it.
 
     store = StageStore("runs/store")
-    if lock := store.lock(key):             # None: another search trains this stage just now
+    if lock := store.lock(key):             # None: another search is training this stage
         with lock:
-            train(out_dir=store.part(key))  # kept when interrupted, with its checkpoint
+            train(out_dir=store.part(key))  # kept with its checkpoint when interrupted
             store.commit(key, {"spec": asdict(spec), ...})  # manifest last, then one rename
 
-    ROOT/STORE.json            format of everything inside, and the store's own id
-    ROOT/KEY/manifest.json     a finished stage: the directory has its name only once complete
-    ROOT/KEY.part/             work in progress, or what an interrupted stage left
-    ROOT/.locks/KEY            flock of whoever trains it; the kernel lets go on SIGKILL
-    ROOT/.damaged/KEY-TIME/    a stage that was not as committed: set aside and trained again
-    ROOT/.trash/               on its way out
+    ROOT/STORE.json            the format version and the store's id
+    ROOT/KEY/manifest.json     a finished stage: the directory gets this name once complete
+    ROOT/KEY.part/             a stage in progress or interrupted
+    ROOT/.locks/KEY            flock held while training; the kernel releases it on SIGKILL
+    ROOT/.damaged/KEY-TIME/    a damaged stage, set aside and trained again
+    ROOT/.trash/               being deleted
 
-A process compares all files of a stage with their digests when it first reads the stage.
+A process checks all files of a stage against their digests when it first reads the stage.
 
 ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd), optionally file://.
-By hand: python -m search.store list|verify|prune --store ROOT
+From a shell: python -m search.store list|verify|prune --store ROOT
 """
 
 import errno
@@ -47,7 +47,7 @@ PART = ".part"
 
 
 class StageStore:
-    """Finished stages by key, work in progress beside them. Safe against SIGKILL and rivals."""
+    """Finished stages by key, and work in progress. Safe against SIGKILL and other processes."""
 
     def __init__(self, root: str | Path) -> None:
         place = str(root).removeprefix("file://")
@@ -60,8 +60,8 @@ class StageStore:
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
         self._aside = self.root / ".damaged"
         self._rates: dict[str, float | None] = {}
-        self._sound = set[str]()  # keys whose files this process has compared with their digests
-        self.damaged: dict[str, str] = {}  # key -> what was found, one line for people
+        self._sound = set[str]()  # keys whose files this process has checked
+        self.damaged: dict[str, str] = {}  # key -> the problem, one line
         try:
             for folder in (self._locks, self._trash):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -73,19 +73,19 @@ class StageStore:
             ) from None
 
     def token(self) -> str:
-        """What `storage.store_id` reads on every machine that sees this store."""
+        """Return the store's id, which `storage.store_id` reads on every machine."""
         return str(self._stamp["id"])
 
     def keys(self) -> list[str]:
-        """Finished stages, sorted; one directory listing, no manifest is read."""
+        """Return the keys of finished stages, sorted; lists the directory, reads no manifest."""
         with os.scandir(self.root) as entries:
             names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
         return sorted(name for name in names if not name.endswith(PART))
 
     def manifest(self, key: str) -> dict[str, Any] | None:
-        """What is known of a finished stage; None unless it is finished and as it was committed.
+        """Return the manifest of a stage; None unless it is finished and undamaged.
 
-        A damaged stage is set aside, remembered in `damaged` and logged.
+        A damaged stage is set aside, noted in `damaged` and logged.
         """
         folder = self.path(key)
         try:
@@ -100,12 +100,12 @@ class StageStore:
         return known
 
     def recheck(self, key: str) -> bool:
-        """Whether a finished stage is still as it was committed; reads all of it again."""
+        """Return whether a finished stage is undamaged, after reading all of it again."""
         self._sound.discard(key)
         return self.manifest(key) is not None
 
     def rate(self, key: str) -> float | None:
-        """The learning rate that a finished stage chose; None unless it is finished."""
+        """Return the learning rate that a finished stage chose; None unless it is finished."""
         if key not in self._rates:
             if (manifest := self.manifest(key)) is None:
                 return None
@@ -113,7 +113,7 @@ class StageStore:
         return self._rates[key]
 
     def path(self, key: str) -> Path:
-        """Where the finished stage lies, or would lie."""
+        """Return the directory of the finished stage, whether it exists or not."""
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", key):
             raise UserError(
                 f"store={self.root}: the key {key!r} must be letters, digits, _ and -; "
@@ -122,34 +122,31 @@ class StageStore:
         return self.root / key
 
     def part(self, key: str) -> Path:
-        """The working directory of an unfinished stage, with what an interrupted try left."""
+        """Return the working directory of an unfinished stage, with earlier attempts' files."""
         part = self.path(key).with_name(key + PART)
         part.mkdir(exist_ok=True)
         return part
 
-    def lock(self, key: str, wait: float | None = 0.0) -> AbstractContextManager[object] | None:
-        """The right to train `key`, held until the end of a `with`.
-
-        None if another holds it after `wait` seconds (None: for ever).
-        """
+    def lock(self, key: str) -> AbstractContextManager[object] | None:
+        """Return the lock on `key`, taken until the end of a `with`; None if another has it."""
         lock = kernel_lock(self._locks / self.path(key).name)
         try:
-            return lock.acquire(timeout=-1 if wait is None else wait)
+            return lock.acquire(timeout=0)
         except Timeout:
             return None
 
     def commit(self, key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Finish a stage from its part directory; a finished one stays and ours is dropped.
+        """Commit the part directory as a finished stage and return its manifest, sealed.
 
-        The caller holds the lock. Returns the manifest that stands, with `files` and `digest`
-        added. The checkpoint goes last, so that no kill costs more than this call.
+        If the stage is already finished, that one is kept. The caller holds the lock. UserError if
+        the disk is full. The checkpoint is removed last, so that a kill costs this call only.
         """
         part, final = self.path(key).with_name(key + PART), self.path(key)
         if (standing := self.manifest(key)) is not None:
             self._discard(part)
             return standing
         for stale in (part / MANIFEST, *part.glob(f"{TEMPORARY}*")):
-            stale.unlink(missing_ok=True)  # of a commit or checkpoint that was cut short
+            stale.unlink(missing_ok=True)  # from an interrupted commit or checkpoint
         with full_disk_explained(f"store {self.root}"):
             whole = sealing.sealed(part, manifest)
             write_json(part / MANIFEST, whole, indent=1)
@@ -160,24 +157,26 @@ class StageStore:
         return whole
 
     def verify(self) -> list[str]:
-        """One line for everything that is not as it was committed; nothing is set aside."""
+        """Check every stage and return one line a problem; sets nothing aside."""
         return [f"{key}: {problem}" for key in self.keys() for problem in self._problems(key)]
 
     def orphans(self) -> list[str]:
-        """Keys with a part directory that nobody is working on."""
+        """Return the keys with a part directory that no process is working on."""
         parts = [path.name.removesuffix(PART) for path in self.root.glob(f"*{PART}")]
         return sorted(key for key in parts if self._free(key))
 
     def prune(self, keep: Collection[str] | None = None) -> list[str]:
-        """Remove orphaned part directories, what was set aside and, if `keep` is given, finished
-        stages not in it."""
+        """Remove orphaned part directories and damaged stages; return the removed names.
+
+        keep: if given, finished stages not in it are removed too.
+        """
         doomed = [self.path(key).with_name(key + PART) for key in self.orphans()]
         if keep is not None:
             doomed += [self.path(key) for key in self.keys() if key not in keep]
         removed = []
         for path in doomed:
-            if held := self.lock(path.name.removesuffix(PART)):
-                with held:
+            if lock := self.lock(path.name.removesuffix(PART)):
+                with lock:
                     self._discard(path)
                 removed.append(path.name)
         for leftover in (*self._trash.iterdir(), self._aside):
@@ -185,7 +184,7 @@ class StageStore:
         return removed
 
     def check_space(self, bytes_needed: int) -> None:
-        """UserError if the store's disk has less free than that."""
+        """Raise UserError if the store's disk has less free space."""
         free = shutil.disk_usage(self.root).free
         if free < bytes_needed:
             raise UserError(
@@ -194,7 +193,7 @@ class StageStore:
             )
 
     def _stamped(self) -> dict[str, Any]:
-        """STORE.json, written by the first process that comes."""
+        """Return STORE.json, which the first process writes."""
         found = self._read_stamp()
         if "id" not in found:
             with kernel_lock(self._locks / STAMP):
@@ -205,7 +204,7 @@ class StageStore:
         return found
 
     def _read_stamp(self) -> dict[str, Any]:
-        """Empty if there is none yet; UserError if it is of another format."""
+        """Return STORE.json, {} if there is none yet; UserError for another format."""
         try:
             found = json.loads((self.root / STAMP).read_bytes())
             written = found["format"]
@@ -221,8 +220,8 @@ class StageStore:
         return found
 
     def _free(self, key: str) -> bool:
-        if held := self.lock(key):
-            with held:
+        if lock := self.lock(key):
+            with lock:
                 return True
         return False
 
@@ -234,14 +233,14 @@ class StageStore:
             yield str(damage)
 
     def _set_aside(self, key: str, problem: str) -> None:
-        """Out of the way in one rename; a rival may have done it already."""
+        """Rename a damaged stage to ROOT/.damaged, unless another process already has."""
         done = f"set aside in {self._aside}, to be trained again"
         try:
             self._aside.mkdir(exist_ok=True)
             os.rename(self.path(key), self._aside / f"{key}-{time.time_ns()}")
         except FileNotFoundError:
             pass
-        except OSError as error:  # a store that this process may only read
+        except OSError as error:  # a read-only store
             done = f"it cannot be set aside ({error.strerror})"
         said = f"stage {key}: {problem}; {done}"
         if self.damaged.get(key) != said:
@@ -249,7 +248,7 @@ class StageStore:
             log.warning("%s", said)
 
     def _discard(self, path: Path) -> None:
-        """Away in one rename, so that no half-deleted stage is ever seen."""
+        """Delete a folder after one rename, so that no half-deleted stage is visible."""
         grave = Path(tempfile.mkdtemp(dir=self._trash))
         try:
             os.rename(path, grave / path.name)
@@ -260,9 +259,9 @@ class StageStore:
 
 @contextmanager
 def full_disk_explained(where: str | Path, key: str = "store") -> Iterator[None]:
-    """Turns "no space left" inside the block into a UserError that says what to do.
+    """Turn "no space left" inside the block into a UserError that says what to do.
 
-    key: what names another place on the command line.
+    key: the option that chooses another place, `store` or `cache`.
     """
     try:
         yield

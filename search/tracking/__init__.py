@@ -1,9 +1,9 @@
-"""MLflow, which mirrors a search: the store owns every result, so losing the tracker loses none.
+"""MLflow mirrors a search. The store owns every result, so losing the tracker loses none.
 
-uri.py      addresses, and `masked`: no password in anything that is printed
-check.py    refuses a tracker that can't be used, before anything is trained
-outbox.py   a thread that sends the latest news; nobody waits for it
-sharing.py  what may leave the machine
+uri.py      addresses, and `masked`, which hides passwords in anything printed
+check.py    refuses an unusable tracker before anything is trained
+outbox.py   a thread that sends the latest update without blocking the search
+sharing.py  the files and texts that may leave the machine
 mirror.py   the runs in MLflow; the only importer of mlflow
-tracker.py  what the driver's thread calls
+tracker.py  the interface for the driver's thread
 """

@@ -1,8 +1,8 @@
-"""Refuse a tracker that can't be used: at once, without mlflow, and with nothing created.
+"""Refuse an unusable tracker: quickly, without mlflow, and without creating anything.
 
 check(Address.of("http://head:5000"), "isic3")     # UserError in one line
 
-MLflow's own retries take minutes, and some of its messages hold the password.
+MLflow's own retries take minutes, and some of its messages contain the password.
 """
 
 import os
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 REACH_SECONDS = 4.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SCHEMES = ("sqlite", "http", "https", *PORTS)
-INSTALL = {  # a missing module -> what brings it; others are named as they are
+INSTALL = {  # a missing module -> the command that installs it
     "psycopg": "`uv sync --extra postgres`",
     "MySQLdb": "mysql+pymysql:// and `uv pip install pymysql`",
     "pyodbc": "`uv pip install pyodbc`",
 }
-ELSEWHERE = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")  # a login that only mlflow knows
+ELSEWHERE = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")  # logins that only mlflow can use
 
 
 def check(address: Address, experiment: str) -> None:
-    """UserError if nothing answers, a driver is missing, or the experiment was deleted."""
+    """Raise UserError without an answer or a driver, or if the experiment was deleted."""
     if address.scheme not in SCHEMES:
         raise refused(
             address,
@@ -63,7 +63,7 @@ def deleted(experiment: str, number: object, address: Address) -> UserError:
 
 
 def _check_userinfo(address: Address) -> None:
-    """An unencoded @ or / in a password makes a part of it the host, which errors then print."""
+    """Refuse an unencoded @ or / in a password: part of it would be printed as the host."""
     scheme, _, rest = address.uri.partition("://")
     userinfo, at, host = rest.rpartition("@")
     if at and re.search(r"[@/?#\s]", userinfo):
@@ -111,7 +111,7 @@ def _check_server(address: Address, experiment: str) -> None:
 
 
 def _ask(address: Address, experiment: str) -> "Response":
-    """With the login that mlflow will use: the address's, else the environment's."""
+    """Send a request with mlflow's login: the address's, else the environment's."""
     import requests
 
     env = os.environ
@@ -120,7 +120,7 @@ def _ask(address: Address, experiment: str) -> "Response":
     )
     basic = bool(user and password)
     unsafe = env.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
-    with warnings.catch_warnings(action="ignore"):  # about the TLS that the user switched off
+    with warnings.catch_warnings(action="ignore"):  # about TLS checks that the user switched off
         return requests.get(
             f"{address.uri.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name",
             params={"experiment_name": experiment},
@@ -146,7 +146,7 @@ def _json(answer: "Response") -> dict[str, Any]:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason, as `[Errno 111] Connection refused`."""
+    """Return the innermost reason, e.g. `[Errno 111] Connection refused`."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return reason(error)
@@ -167,7 +167,7 @@ def _check_file(address: Address, experiment: str) -> None:
     if path.exists() and path.stat().st_size:
         from sqlalchemy import make_url
 
-        _look(make_url(address.uri), address, experiment)
+        _check_experiment(make_url(address.uri), address, experiment)
 
 
 def _check_database(address: Address, experiment: str) -> None:
@@ -182,7 +182,7 @@ def _check_database(address: Address, experiment: str) -> None:
         raise refused(
             address, f"a database whose driver is installed: {missing} is missing", install
         ) from None
-    except Exception as error:  # whatever the driver raises, here and below
+    except Exception as error:  # drivers raise anything, here and below
         raise refused(address, f"a database ({reason(error)})", "postgresql://HOST/NAME") from None
     try:
         if url.host:
@@ -194,11 +194,11 @@ def _check_database(address: Address, experiment: str) -> None:
             f"a database that answers: no answer within {REACH_SECONDS:g} s ({reason(error)})",
             "to start it (mlflow/README.md), or leave it out",
         ) from None
-    _look(url, address, experiment)
+    _check_experiment(url, address, experiment)
 
 
-def _look(url: "URL", address: Address, experiment: str) -> None:
-    """Log in, and look whether the experiment was deleted; reads only."""
+def _check_experiment(url: "URL", address: Address, experiment: str) -> None:
+    """Log in and check that the experiment was not deleted; only reads."""
     from sqlalchemy import NullPool, create_engine, inspect, text
 
     asked = text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = :name")

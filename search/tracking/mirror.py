@@ -1,11 +1,11 @@
-"""The runs in MLflow: a parent for the search, a child for every chain. Only this imports mlflow.
+"""The runs in MLflow: a parent for the search, a child a chain. The only importer of mlflow.
 
     mirror = Mirror(address, experiment="isic3", out=out, level="aggregates")
-    mirror.connect()                   # UserError now, rather than after hours of training
+    mirror.connect()                   # UserError here, not after hours of training
     mirror.start(plan, info); mirror.log_chain(row, store); list(mirror.finish(ending))
 
-Each of these may raise whatever mlflow does, and may be called again: what is logged twice is
-logged once, since a run is found again by the keys in its tags.
+Each call may raise any of mlflow's exceptions and may be repeated: the keys in the tags identify a
+run, so nothing is logged twice.
 """
 
 import logging
@@ -36,28 +36,28 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-ARTIFACTS = "mlruns"  # of a database, beside its file
-LOCK_SECONDS = 120.0  # a database is made in about ten
-BATCH = 500  # metrics a request; the server's limit is 1000
-PAGE = 5000  # runs a request
-TAG = 500  # characters of a tag or parameter
+ARTIFACTS = "mlruns"  # beside a database's file
+LOCK_SECONDS = 120.0  # creating a database takes about ten
+BATCH = 500  # metrics in a request; the server's limit is 1000
+PAGE = 5000  # runs in a response
+TAG = 500  # characters in a tag or parameter
 PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
 ALIAS = "best"
 ENDED = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens as training runs and charts
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with charts
 ENVIRONMENT = {  # read by mlflow when it is imported
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about anyone's data leaves the machine
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about the data leaves the machine
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",  # its warnings print addresses with their passwords
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # so does what it prints after a run
+    "MLFLOW_LOGGING_LEVEL": "ERROR",  # its warnings contain passwords
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # and so does its output after a run
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
 
 @dataclass(frozen=True)
 class Ending:
-    """A finished search: the compared table, the summary, the folder with report/ and best/."""
+    """A finished search: table with comparisons, summary, folder with report/ and best/."""
 
     table: Table
     summary: Mapping[str, Any]
@@ -71,13 +71,13 @@ class Mirror:
         self.address, self.experiment, self.out, self.level = address, experiment, out, level
         self._client: MlflowClient | None = None
         self._parent: Run | None = None
-        self._children: dict[str, Run] = {}  # by the key of the score; by chain if there is none
+        self._children: dict[str, Run] = {}  # by the score's key; by chain without one
 
     def connect(self) -> None:
         """Import mlflow, create the schema and the experiment; UserError if that fails."""
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # we say it, once
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # reported once, by the outbox
         try:
             from mlflow.tracking import MlflowClient
 
@@ -97,11 +97,11 @@ class Mirror:
         return self._parent is not None
 
     def forget(self) -> None:
-        """Find all runs anew at the next start: after a failure nobody knows what was written."""
+        """Forget the runs: after a failure `start` must read them again."""
         self._parent, self._children = None, {}
 
     def start(self, plan: Plan, info: RunInfo) -> None:
-        """The parent run and its children, found again if this search was mirrored before."""
+        """Create the parent run, or find it and its children from an earlier start."""
         key = search_key(plan, info)
         found = self._runs(SEARCH_KEY, key)
         title = f"{info.space} on {info.data}"
@@ -118,9 +118,9 @@ class Mirror:
         self._parent = parent
 
     def log_chain(self, row: Row, store: Store) -> None:
-        """A child run for a chain with a score, a stop or a failure; nothing for the others.
+        """Log a child run for a chain that was scored, stopped or failed; ignore others.
 
-        Its numbers change when it is repeated; a curve, once there, does not.
+        Repeats change its numbers; a curve is logged once.
         """
         if row.status not in ENDED:
             return
@@ -143,7 +143,7 @@ class Mirror:
         self._remember(self._open.get_run(run.info.run_id) if changed else run)
 
     def finish(self, ending: Ending, info: RunInfo) -> Iterator[None]:
-        """Report and figures on the parent run, the best backbone as a model version; by steps."""
+        """Log report and figures and register the best backbone; yields after each step."""
         run_id, table = self._begun.info.run_id, ending.table
         self._log(self._begun, {}, list(points.summary_metrics(ending.summary)))
         report = ending.out / "report"
@@ -171,7 +171,7 @@ class Mirror:
         return self._parent
 
     def _find_experiment(self) -> str:
-        """Its id; a search beside this one may create it first."""
+        """Return the experiment's id; another search may create it at the same time."""
         from mlflow.exceptions import MlflowException
 
         found = self._open.get_experiment_by_name(self.experiment)
@@ -187,7 +187,7 @@ class Mirror:
         return str(found.experiment_id)
 
     def _artifacts(self) -> str | None:
-        """Those of a database lie in a folder, by absolute path; a server knows its own."""
+        """Return the artifact folder's URI for a database; None for a server, which has its own."""
         if self.address.http:
             return None
         folder = self.address.file.parent if self.address.file else Path.cwd()
@@ -205,7 +205,7 @@ class Mirror:
         return found
 
     def _remember(self, run: "Run") -> None:
-        """A chain's run; one without a score is taken up by the chain's success."""
+        """Remember a chain's run; one without a score is reused once the chain has one."""
         chain, scored = str(run.info.run_name), run.info.status == "FINISHED"
         if scored:
             self._children.pop(chain, None)
@@ -215,10 +215,9 @@ class Mirror:
         return self._open.create_run(self._experiment_id, run_name=name, tags=dict(tags))
 
     def _log(self, run: "Run", params: Mapping[str, Any], measured: Sequence[points.Point]) -> bool:
-        """Parameters that are not there yet (MLflow refuses to change one) and everything measured.
+        """Log all metrics and the new parameters (MLflow can't change one); False if none.
 
-        False if there is neither. A point's time is the run's start, so that one that is sent twice
-        stays one.
+        A point's timestamp is the run's start, so sending it twice creates no second point.
         """
         from mlflow.entities import Metric, Param
 
@@ -231,7 +230,7 @@ class Mirror:
         return bool(fresh or metrics)
 
     def _register(self, best: Row, best_dir: Path) -> None:
-        """The best chain's backbone as a version of the experiment's model, alias `best`."""
+        """Register the best backbone as a version of the experiment's model, alias `best`."""
         run_id, name = self._begun.info.run_id, f"{self.experiment}-backbone"
         folder = f"best/{best.stage_key}"
         versions = self._open.search_model_versions(f"name = '{name}'")
@@ -256,17 +255,17 @@ class Mirror:
 
 
 def search_key(plan: Plan, info: RunInfo) -> str:
-    """What makes a search this search, for finding its parent run again."""
+    """Return the key that identifies a search's parent run."""
     from trainables.spec import digest
 
     return f"{info.space}-{digest(plan.identity())}"
 
 
 def _only_one(address: Address) -> AbstractContextManager[object]:
-    """A lock for making a database: of several processes that make one, most fail.
+    """Return a lock for creating a database, which fails in several processes at once.
 
-    Beside a SQLite file, so that machines which share the folder wait for each other; else in the
-    temporary folder, for the processes of this user.
+    The lock is beside a SQLite file, for all machines that share the folder; else in the temporary
+    folder, for this user's processes.
     """
     from trainables.spec import digest
 
@@ -280,7 +279,7 @@ def _only_one(address: Address) -> AbstractContextManager[object]:
 
 
 def _create_file(address: Address) -> None:
-    """A SQLite database, made under another name: whoever dies over it leaves no half of one."""
+    """Create a SQLite database under another name, so that a kill leaves no partial one."""
     from mlflow.tracking import MlflowClient
 
     path = address.file

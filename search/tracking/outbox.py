@@ -1,11 +1,11 @@
-"""A thread that sends the latest news. Whoever puts something in never waits and never fails.
+"""A thread that sends the latest update; `put` neither blocks nor fails.
 
     outbox = Outbox(send, merge, "http://head:5000")
-    outbox.put(news)                           # from any thread, at once
-    outbox.last(news, patience=60.0)           # at the end: True once everything is sent
+    outbox.put(update)                         # from any thread
+    outbox.last(update, patience=60.0)         # at the end: True once everything is sent
 
-It holds one piece of news: what comes before the last was sent is merged into it, so a server that
-is slow or dead costs no memory. What fails is tried again after a pause that grows.
+It holds one update: a newer one is merged into one that waits, so a slow or dead server costs no
+memory. A failed update is sent again after a growing pause.
 """
 
 import logging
@@ -18,47 +18,47 @@ from search.tracking.uri import masked
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
-UNSAID = 5.0  # seconds that the end may take before it is said what is waited for
-News = TypeVar("News")
+UNSAID = 5.0  # seconds of waiting at the end before a message explains it
+Update = TypeVar("Update")
 
 
-class Outbox(Generic[News]):
-    """One sender. A warning when it fails for the first time, and one when it works again.
+class Outbox(Generic[Update]):
+    """A sender that logs a warning at its first failure and one when it works again.
 
-    send: yields after each step, which shows that somebody answers; it may raise anything.
-    merge: older and newer news as one piece.
+    send: yields after each step, which shows that the server answers; may raise anything. merge:
+    combines an older and a newer update. where: the address, for messages.
     """
 
     def __init__(
         self,
-        send: Callable[[News], Iterable[None]],
-        merge: Callable[[News, News], News],
+        send: Callable[[Update], Iterable[None]],
+        merge: Callable[[Update, Update], Update],
         where: str,
     ) -> None:
         self._send, self._merge, self.where = send, merge, where
         self._changed = threading.Condition()
-        self._waiting: News | None = None
+        self._waiting: Update | None = None
         self._busy = self._hurry = self._stop = False
-        self._heard, self._steps = 0.0, 0  # when it last came further, and how far it came
-        self._away: float | None = None  # since when it fails
+        self._heard, self._steps = 0.0, 0  # time and number of the last new step
+        self._away: float | None = None  # time of the first failure
         self._thread: threading.Thread | None = None
 
-    def put(self, news: News) -> None:
-        """Send this as soon as possible."""
+    def put(self, update: Update) -> None:
+        """Send the update as soon as possible."""
         with self._changed:
-            self._keep(news, older=self._waiting)
+            self._keep(update, older=self._waiting)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
-    def last(self, news: News, patience: float) -> bool:
-        """Send this and end; False if it came no further for `patience` seconds, or has ended."""
+    def last(self, update: Update, patience: float) -> bool:
+        """Send the update and end; False without progress for `patience` seconds, or if ended."""
         if self._stop:
             return False
         begun = self._heard = time.monotonic()
         self._steps, self._hurry = 0, True
-        self.put(news)
+        self.put(update)
         said = False
         with self._changed:
             while self._busy or self._waiting is not None:
@@ -80,33 +80,33 @@ class Outbox(Generic[News]):
 
     def _work(self) -> None:
         pause = FIRST_PAUSE
-        while (news := self._next()) is not None:
+        while (update := self._next()) is not None:
             try:
-                for step, _ in enumerate(self._send(news), 1):
+                for step, _ in enumerate(self._send(update), 1):
                     self._step(step)
                     if self._stop:
                         return
-            except Exception as error:  # whatever a client library raises
-                self._failed(news, error, pause)
+            except Exception as error:  # client libraries raise anything
+                self._failed(update, error, pause)
                 pause = FIRST_PAUSE if self._hurry else min(2 * pause, LONGEST_PAUSE)
                 self._hurry = False
             else:
                 pause = FIRST_PAUSE
                 self._sent()
 
-    def _next(self) -> News | None:
+    def _next(self) -> Update | None:
         with self._changed:
             self._changed.wait_for(lambda: self._stop or self._waiting is not None)
-            news, self._waiting = self._waiting, None
+            update, self._waiting = self._waiting, None
             self._busy = not self._stop
-            return None if self._stop else news
+            return None if self._stop else update
 
     def _step(self, step: int) -> None:
-        """A step that an earlier try came to as well is no progress: else it never ends."""
+        """Count only steps beyond those of earlier attempts as progress, else it never ends."""
         if step > self._steps:
             self._heard, self._steps = time.monotonic(), step
 
-    def _failed(self, news: News, error: Exception, pause: float) -> None:
+    def _failed(self, update: Update, error: Exception, pause: float) -> None:
         if self._away is None:
             self._away = time.monotonic()
             log.warning(
@@ -114,24 +114,24 @@ class Outbox(Generic[News]):
                 self.where, reason(error),
             )  # fmt: skip
         with self._changed:
-            newer, self._waiting, self._busy = self._waiting, news, False
+            newer, self._waiting, self._busy = self._waiting, update, False
             if newer is not None:
-                self._keep(newer, older=news)
+                self._keep(newer, older=update)
             self._changed.wait_for(lambda: self._stop or self._hurry, pause)
 
     def _sent(self) -> None:
         if self._away is not None:
-            gone, self._away = time.monotonic() - self._away, None
-            log.warning("tracking at %s: works again after %.0f s", self.where, gone)
+            seconds, self._away = time.monotonic() - self._away, None
+            log.warning("tracking at %s: works again after %.0f s", self.where, seconds)
         with self._changed:
             self._busy, self._steps = False, 0
             self._changed.notify_all()
 
-    def _keep(self, news: News, older: News | None) -> None:
-        self._waiting = news if older is None else self._merge(older, news)
+    def _keep(self, update: Update, older: Update | None) -> None:
+        self._waiting = update if older is None else self._merge(older, update)
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of what it says, without passwords."""
+    """Return the first line of the error's message, without passwords."""
     lines = str(error).strip().splitlines()
     return masked(lines[0]) if lines else type(error).__name__

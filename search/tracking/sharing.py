@@ -1,8 +1,8 @@
-"""What a tracker is given. The report's folder keeps everything; what leaves it is decided here.
+"""The files and texts that a tracker gets; the report's folder always has everything.
 
-A remote tracker gets numbers, curves and aggregates: no page and no picture of a patient, no name
-of an image, patient or path, and so no free text such as the reason of a fault. With
-`report.share_images=true` every tracker gets all of it, with `false` none does.
+A remote tracker gets numbers, curves and aggregates: no page, no patient's image, no name of an
+image, patient or path, and so no free text such as the reason of a fault. With
+`report.share_images=true` every tracker gets everything, with `false` every one only aggregates.
 """
 
 import json
@@ -18,7 +18,7 @@ from search.tracking.uri import Address
 
 Level = Literal["everything", "no names", "aggregates"]
 TABLE, SUMMARY = "chains.csv", "summary.json"
-# By name, so that a figure that comes later stays here until somebody has looked at it.
+# An explicit list, so that a new figure is not shared before a review.
 FIGURES = tuple(
     f"{name}.png"
     for name in ("tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext")
@@ -27,20 +27,21 @@ FREE_TEXT = ("reason", "incomplete")
 
 
 def level(address: Address, share_images: bool | None) -> Level:
-    """A tracker on this machine gets the page, but no list of names."""
+    """Return the level; by default a local tracker gets the page, but no list of names."""
     if share_images is not None:
         return "everything" if share_images else "aggregates"
     return "aggregates" if address.remote else "no names"
 
 
 def free_text(text: str, level: Level) -> str:
+    """Return the text, or "" if it may not leave."""
     return "" if level == "aggregates" else text
 
 
 def copy(
     level: Level, report: Path, table: Table, summary: Mapping[str, Any], folder: Path
 ) -> None:
-    """Put those of the report's files into the folder that may be sent, without free text."""
+    """Copy the files of `report` that the level allows to `folder`, without free text."""
     sent = [path for path in report.iterdir() if path.is_file() and _may_leave(path.name, level)]
     for path in sent:
         shutil.copyfile(path, folder / path.name)
@@ -56,7 +57,7 @@ def _may_leave(name: str, level: Level) -> bool:
 
 
 def _without_text(value: Any) -> Any:
-    """The value with an empty text at every key of FREE_TEXT, however deep."""
+    """Return the value with "" at every key in FREE_TEXT, at any depth."""
     if isinstance(value, Mapping):
         return {k: "" if k in FREE_TEXT else _without_text(v) for k, v in value.items()}
     return [_without_text(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,14 +1,14 @@
-"""The tracker as the driver's thread knows it: it is told, and what it is told goes on elsewhere.
+"""The tracker's interface for the driver's thread; no call waits for a server.
 
     tracker = Tracker(uri=None, experiment="isic3", out=out, share_images=None)
-    tracker.check()                    # UserError; creates nothing, so a dry run does it too
-    tracker.connect()                  # UserError; the last call that may raise or wait for MLflow
+    tracker.check()                    # UserError; creates nothing, used by the dry run too
+    tracker.connect()                  # UserError; the last call that may raise or wait
     tracker.start(plan, info)
     tracker.update(results, fresh, store)
-    tracker.mirror(table, plan, info, summary, store, out)     # the whole again, then the end
+    tracker.mirror(table, plan, info, summary, store, out)     # everything again, then the end
 
-A thread of its own talks to MLflow (outbox.py), so a slow or dead server delays no training, and
-`mirror` sends whatever was lost on the way.
+Another thread talks to MLflow (outbox.py), so a slow or dead server delays no training, and
+`mirror` sends again what was lost.
 """
 
 import logging
@@ -31,13 +31,13 @@ from search.tracking.uri import Address
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds without an answer at the end
-HURRIED = 15.0  # the same after an interrupt: a job that is told to end is soon killed
-SLOWEST = 500_000  # bytes a second that an upload may take
+HURRIED = 15.0  # the same after an interrupt, since schedulers soon kill the job
+SLOWEST = 500_000  # bytes a second of the slowest upload allowed for
 
 
 @dataclass(frozen=True)
-class News:
-    """A search as of now; `fresh` are the chains that the tracker does not know yet."""
+class Update:
+    """The state of a search; fresh: the chains whose score the tracker does not have yet."""
 
     plan: Plan
     info: RunInfo
@@ -50,8 +50,8 @@ class News:
 class Tracker:
     """One search in one MLflow experiment.
 
-    uri: None: MLFLOW_TRACKING_URI, else mlflow.db in the current directory.
-    share_images: None: see sharing.py.
+    uri: None for MLFLOW_TRACKING_URI, else mlflow.db in the current directory. share_images: see
+    sharing.py.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Tracker:
         level = sharing.level(self.address, share_images)
         self._mirror = Mirror(self.address, experiment, out, level)
         self._outbox = Outbox(self._send, _merge, str(self.address))
-        self._begun: News | None = None
+        self._begun: Update | None = None
 
     @property
     def command(self) -> str:
-        """What shows this tracker in a browser."""
+        """Return the command that shows this tracker in a browser."""
         if self.address.http:
             return f"open {self.address}"
         return (
@@ -73,23 +73,23 @@ class Tracker:
         )
 
     def check(self) -> None:
-        """UserError if the tracker can't be used; creates nothing and imports no mlflow."""
+        """Raise UserError if the tracker is unusable; creates nothing, imports no mlflow."""
         check(self.address, self.experiment)
 
     def connect(self) -> None:
-        """Create what is missing; UserError if the tracker can't be used."""
+        """Create database and experiment if needed; UserError if the tracker is unusable."""
         self.check()
         self._mirror.connect()
 
     def start(self, plan: Plan, info: RunInfo) -> None:
-        """The search begins."""
-        self._begun = News(plan, info)
+        """Send the start of the search."""
+        self._begun = Update(plan, info)
         self._outbox.put(self._begun)
 
     def update(
         self, results: tuple[ChainResult, ...], fresh: frozenset[Chain], store: Store
     ) -> None:
-        """All results so far, of which the `fresh` chains have a new score."""
+        """Send all results so far; fresh: the chains with a new score."""
         assert self._begun is not None, "start() comes first"
         self._outbox.put(replace(self._begun, results=results, fresh=fresh, store=store))
 
@@ -102,44 +102,44 @@ class Tracker:
         store: Store,
         out: Path,
     ) -> None:
-        """The search has ended: send all of it, and wait for that as long as something answers."""
-        news = News(plan, info, store=store, ending=Ending(table, summary, out))
+        """Send everything at the end of the search; wait while the server answers."""
+        update = Update(plan, info, store=store, ending=Ending(table, summary, out))
         sizes = (p.stat().st_size for part in ("best", "report") for p in (out / part).glob("*"))
         patience = HURRIED if info.interrupted else PATIENCE + sum(sizes) / SLOWEST
-        if not self._outbox.last(news, patience):
+        if not self._outbox.last(update, patience):
             log.warning(
                 "tracking at %s: not everything was sent; the same command run again sends it",
                 self.address,
             )
 
-    def _send(self, news: News) -> Iterator[None]:
-        """In the thread: one step an answer."""
+    def _send(self, update: Update) -> Iterator[None]:
+        """Send one update, in the outbox's thread; yields after every answer."""
         mirror = self._mirror
         try:
-            if news.ending or not mirror.started:
-                mirror.start(news.plan, news.info)
+            if update.ending or not mirror.started:
+                mirror.start(update.plan, update.info)
                 yield
-            for row in _rows(news):
-                assert news.store is not None
-                mirror.log_chain(row, news.store)
+            for row in _rows(update):
+                assert update.store is not None
+                mirror.log_chain(row, update.store)
                 yield
-            if news.ending:
-                yield from mirror.finish(news.ending, news.info)
+            if update.ending:
+                yield from mirror.finish(update.ending, update.info)
         except Exception:
             mirror.forget()
             raise
 
 
-def _merge(older: News, newer: News) -> News:
+def _merge(older: Update, newer: Update) -> Update:
     return replace(newer, fresh=older.fresh | newer.fresh, store=newer.store or older.store)
 
 
-def _rows(news: News) -> Sequence[Row]:
-    """The chains to log: all at the end, else the fresh ones, whose deltas need the singles."""
-    if news.ending:
-        return news.ending.table.rows
-    if not news.fresh or news.store is None:
+def _rows(update: Update) -> Sequence[Row]:
+    """Return the chains to log: all at the end, else the fresh ones (with their deltas)."""
+    if update.ending:
+        return update.ending.table.rows
+    if not update.fresh or update.store is None:
         return ()
-    asked = [r for r in news.results if r.chain in news.fresh or len(r.chain) == 1]
-    built = rows.build(asked, news.store)
-    return [row for row in built.scored if (row.tasks or (row.chain,)) in news.fresh]
+    asked = [r for r in update.results if r.chain in update.fresh or len(r.chain) == 1]
+    built = rows.build(asked, update.store)
+    return [row for row in built.scored if (row.tasks or (row.chain,)) in update.fresh]

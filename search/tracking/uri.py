@@ -1,4 +1,4 @@
-"""Addresses of trackers, and `masked`: every text that may hold one passes through it.
+"""Tracker addresses, and `masked`, for every text that may contain a password.
 
 masked("postgresql://u:pw@h/db")     # postgresql://u:***@h/db
 Address.of(None).uri                 # MLFLOW_TRACKING_URI, else sqlite:////current/folder/mlflow.db
@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 DATABASE = "mlflow.db"  # in the current directory, where `mlflow ui` looks
 OPTION, VARIABLE = "--tracking-uri", "MLFLOW_TRACKING_URI"
 HIDDEN = "***"
-# Up to the last @ of a word: a password that is not percent-encoded may itself hold an @.
+# Matches to the last @ of a word: a password that is not percent-encoded may contain an @.
 USERINFO = re.compile(
     r"(\w[\w+.-]*://[^\s/:?#]*):(?:(?!(?:https?|sqlite|postgres(?:ql)?|mysql|mssql)[\w+]*://)\S)+@"
 )
-# As ?password=..., ;PWD=..., token='...'; %3D and %3B are = and ; inside an ODBC string.
+# E.g. ?password=..., ;PWD=..., token='...'; %3D and %3B are = and ; inside an ODBC string.
 PARAMETER = re.compile(
     r"((?:password|passwd|pwd|token|secret|api_?key)(?:=|%3D))"
     r"""('[^']*'|"[^"]*"|\{[^}]*\}|(?:(?!%3B|%26)[^\s&;"'<>])+)""",
@@ -27,15 +27,15 @@ PARAMETER = re.compile(
 
 
 def masked(text: str) -> str:
-    """Return the text with every password of an address and every secret parameter as ***."""
+    """Replace every password in an address and every secret parameter by ***."""
     return PARAMETER.sub(rf"\1{HIDDEN}", USERINFO.sub(rf"\1:{HIDDEN}@", text))
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a tracker is and who said so; `uri` holds the password, str() does not."""
+    """A tracker's address and its origin; `uri` contains the password, str() does not."""
 
-    where: str  # the option or variable that gave it; "" if none did
+    where: str  # the option or variable that set it, or ""
     uri: str = field(repr=False)
 
     @classmethod
@@ -51,7 +51,7 @@ class Address:
 
     @property
     def scheme(self) -> str:
-        """`postgresql` of `postgresql+psycopg://...`."""
+        """Return e.g. `postgresql` of `postgresql+psycopg://...`."""
         return self.uri.partition("://")[0].partition("+")[0] if "://" in self.uri else ""
 
     @property
@@ -60,14 +60,14 @@ class Address:
 
     @property
     def remote(self) -> bool:
-        """All but a SQLite file and an http server on loopback; a tunnel looks like the latter."""
+        """Return False for a SQLite file and for http on loopback (which may be a tunnel)."""
         if self.scheme == "sqlite":
             return False
         return not (self.http and _loopback(urlsplit(self.uri).hostname or ""))
 
     @property
     def file(self) -> Path | None:
-        """The SQLite file, `sqlite:///relative` or `sqlite:////absolute`; None: no such file."""
+        """Return the file of `sqlite:///relative` or `sqlite:////absolute`, else None."""
         path = self.uri.partition(":///")[2].partition("?")[0]
         return Path(path).absolute() if self.scheme == "sqlite" and path else None
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from search.chains.chain import name, parse  # noqa: E402
-from search.chains.node import Proposal, near  # noqa: E402
+from search.chains.node import Node, near  # noqa: E402
 from search.chains.plan import Plan, data_spec  # noqa: E402
 from search.space import hardware, load  # noqa: E402
 from trainables.downstream.finetune import finetune  # noqa: E402
@@ -81,14 +81,14 @@ class Bench:
         return path
 
     def stage(self, chain: str, out: str, change: Callable[[Training], Training]) -> None:
-        proposal = Proposal(parse(chain))
-        spec, parent = self.plan.stages(proposal)[-1], proposal.parent()
+        node = Node(parse(chain))
+        spec, parent = self.plan.stages(node)[-1], node.parent()
         start = self.folder(str(parent)) if parent else None
         spec = replace(spec, training=change(spec.training))
         train_stage(spec, self.runtime, self.data, start, self.folder(out), lambda _: None)
 
     def score(self, start: str, out: str, change: Callable[[Training], Training]) -> float:
-        spec = self.plan.downstream(Proposal(("scratch",)))
+        spec = self.plan.downstream(Node(("scratch",)))
         spec = replace(spec, training=change(spec.training), probes=False)
         result = finetune(
             spec, self.runtime, self.data, self.folder(start), self.folder(out), lambda _: None

@@ -64,8 +64,8 @@ class Curve:
 def follow(policy: Policy, observed: Mapping[Chain, Score], most: int) -> list[Chain]:
     """What the policy recommends after each stage."""
     found: list[Chain] = []
-    while len(found) < most and (proposal := policy.ask()) is not None:
-        policy.tell(proposal, observed[proposal.chain])
+    while len(found) < most and (node := policy.ask()) is not None:
+        policy.tell(node, observed[node.chain])
         best = policy.best()
         assert best
         found.append(best.chain)

@@ -162,7 +162,7 @@ def test_the_score_is_the_first_column_of_numbers_or_the_one_named(tmp_path: Pat
         ("chains,score", [("odc", 1)], [], "try chains"),
         ("chain,score", [("odc", "good")], [], "must have a column of numbers among chain, score"),
         ("chain,balanced_accuracy", [("odc", "good")], [], "row 2, balanced_accuracy=good: must"),
-        ("chain,score", [("odc", 1), ("odc", 2)], [], "row 3: must be of another chain"),
+        ("chain,score", [("odc", 1), ("odc", 2)], [], "row 3: must not repeat the chain"),
         ("chain,score", [("odc>odc", 1)], [], "row 2: chain=odc>odc: must be different task"),
         ("chain,score", [("odc>", 1)], [], "row 2: chain=odc>: must be different task"),
         ("chain,score", [], [], "must have a column of numbers"),

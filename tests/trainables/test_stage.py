@@ -11,7 +11,7 @@ import torch
 import torch.multiprocessing
 from safetensors.torch import load_file
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from tests.trainables import small
 from trainables.downstream.finetune import finetune
 from trainables.errors import MachineFault, StageFailed, UserError
@@ -55,7 +55,7 @@ def losses(folder):
 
 
 def stage(data, task, *more):
-    return small.plan(data, *more).stages(Proposal.parse(task))[-1]
+    return small.plan(data, *more).stages(Node.parse(task))[-1]
 
 
 @pytest.mark.parametrize("task", small.TASKS)
@@ -83,7 +83,7 @@ def test_the_next_stage_starts_from_the_parent_bit_for_bit(data, tmp_path):
     parent, child = tmp_path / "parent", tmp_path / "child"
     parent.mkdir()
     child.mkdir()
-    single, pair = small.plan(data).stages(Proposal.parse("odc>moco"))
+    single, pair = small.plan(data).stages(Node.parse("odc>moco"))
     assert pair.parent == single.key()
     train_stage(single, RUNTIME, data, None, parent, quiet)
     kept = {}
@@ -147,7 +147,7 @@ def test_a_batch_larger_than_the_data_names_both(data, tmp_path):
 def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     import pyarrow.parquet as pq
 
-    spec = small.plan(data).downstream(Proposal(("scratch",)))
+    spec = small.plan(data).downstream(Node(("scratch",)))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()

@@ -1,1 +1,1 @@
-"""Figures of the report, one file a kind."""
+"""The figures of the report, one file a kind."""

@@ -1,4 +1,4 @@
-"""Learning-rate ranges, the winner's confusions and fine-tuning as pictures."""
+"""Figures of the learning-rate ranges, the winner's confusions and the fine-tuning."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ FINE_TUNING = "fine-tuning"
 
 
 def lr_ranges(table: Table, store: Store) -> Figure | None:
-    """Score against learning rate: a panel a task and one for fine-tuning, a line a stage."""
+    """Draw scores against learning rates: one panel a task and one for fine-tuning."""
     panels = _lr_panels(table, store)
     if not panels:
         return None
@@ -41,7 +41,7 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """One stage's trials. mine: it led to the winner. edge: its rate is on its range's edge."""
+    """A stage's LR trials. mine: on the winner's path. edge: rate at the range's edge."""
 
     trials: list[dict[str, Any]]
     rate: float
@@ -50,7 +50,7 @@ class Choice:
 
 
 def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
-    """Task -> key of a stage -> its choice; the winner's drawn last."""
+    """Return task -> stage key -> choice; the winner's come last."""
     found: dict[str, dict[str, Choice]] = {}
     for row in reversed(shown(table)):
         lineage = stored.lineage(store, row.stage_key)
@@ -93,7 +93,7 @@ def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice]) -> None:
 
 
 def _lr_line(axes: Axes, choice: Choice) -> None:
-    """Through the last score of every rate; hollow where the rate was left behind before."""
+    """Draw the last score of every rate; hollow where a rate was dropped early."""
     colour = style.WINNER if choice.mine else style.BLUE
     front, alpha = (4, 1.0) if choice.mine else (2, 0.4)
     last = {trial["lr"]: [*trial["scores"].values()][-1] for trial in choice.trials}
@@ -126,8 +126,8 @@ def _lr_legend(figure: Figure) -> None:
     figure.legend(
         handles=[
             mark("o", style.BLUE, "chosen rate"),
-            mark("^", style.BLUE, "on the edge of its range"),
-            mark("o", style.BLUE, "left behind on the way", markerfacecolor="white"),
+            mark("^", style.BLUE, "at the edge of its range"),
+            mark("o", style.BLUE, "dropped on the way", markerfacecolor="white"),
             mark("x", style.MUTED, "diverged"),
             Line2D([], [], color=style.WINNER, label="on the best chain"),
         ],
@@ -136,21 +136,21 @@ def _lr_legend(figure: Figure) -> None:
 
 
 def confusions(said: Predictions) -> Figure:
-    """Rows are the truth: share of the row by colour and in %, counts below."""
+    """Draw the confusions; a row is a true class, in % and with counts."""
     counts = confusion(said.labels, said.predicted, len(said.classes))
     totals = counts.sum(1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
+    fractions = counts / np.maximum(totals, 1)
     size = len(said.classes)
     figure = Figure(figsize=(style.WIDTH, min(max(0.52 * size + 1.2, 3.2), style.WIDTH)))
     axes = figure.subplots()
     colours, norm = style.score_colours(), Normalize(0, 1)
-    axes.imshow(shares, cmap=colours, norm=norm, aspect="auto")
+    axes.imshow(fractions, cmap=colours, norm=norm, aspect="auto")
     for row, column in np.ndindex(size, size):
         if counts[row, column] or row == column:
             axes.text(
-                column, row, f"{100 * shares[row, column]:.0f} %\n{counts[row, column]}",
+                column, row, f"{100 * fractions[row, column]:.0f} %\n{counts[row, column]}",
                 ha="center", va="center", fontsize=8.5 if size <= 12 else 6,
-                color=style.ink_on(colours, norm, shares[row, column]),
+                color=style.ink_on(colours, norm, fractions[row, column]),
                 fontweight="bold" if row == column else "normal",
             )  # fmt: skip
     _confusion_axes(axes, said.classes, totals.ravel().tolist())
@@ -169,7 +169,7 @@ def _confusion_axes(axes: Axes, classes: list[str], totals: list[int]) -> None:
 
 
 def finetuning(table: Table, store: Store) -> Figure | None:
-    """Loss and validation accuracy per epoch: the winner and the baselines before the rest."""
+    """Draw loss and validation accuracy by epoch, winner and baselines in front."""
     drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in shown(table)]
     drawn = [(row, epochs) for row, epochs in drawn if epochs]
     if not drawn:

@@ -5,21 +5,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from search.report.figures import style
-from search.report.table import Row, Table, chance, number
+from search.report.table import Row, Table, number, p_text
 
-MAX_ROWS = 40  # of a figure with a line a chain: the best ones
+MAX_ROWS = 40  # chains in a figure with one line a chain
 P_COLUMN = 38  # points right of the score
 TITLES = {"scratch": "scratch", "imagenet": "ImageNet"}
 
 
 def shown(table: Table) -> list[Row]:
-    """The best chains and every baseline, best first."""
+    """Return the best chains and every baseline, best first."""
     chains = [row for row in table.scored if not row.is_baseline][:MAX_ROWS]
     return [row for row in table.scored if row.is_baseline or row in chains]
 
 
 def draw(table: Table) -> Figure:
-    """The best chains, the baselines in their place and as lines."""
+    """Draw the intervals of the best chains; baselines also as vertical lines."""
     rows = shown(table)
     height = 0.32 if len(rows) <= 20 else 0.27
     figure = Figure(figsize=(style.WIDTH, height * len(rows) + 1.7))
@@ -54,7 +54,7 @@ def _named(row: Row) -> str:
 
 
 def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
-    """Full: could be the winner's equal; hollow: significantly different from it."""
+    """Draw an interval; hollow dots are significantly different from the winner."""
     colour = style.WINNER if best else style.MUTED if row.is_baseline else style.BLUE
     assert row.balanced_accuracy is not None
     if row.ci_low is not None and row.ci_high is not None:
@@ -70,8 +70,8 @@ def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
 
 
 def _beside(axes: Axes, y: int, row: Row, best: bool) -> None:
-    """The numbers right of the axes: the score and how sure its difference to the winner is."""
-    p_value = "winner" if best else chance(row.p_value)
+    """Write the score and the p-value of its difference to the winner beside the axes."""
+    p_value = "winner" if best else p_text(row.p_value)
     for column, text in ((0, number(row.balanced_accuracy)), (P_COLUMN, p_value)):
         axes.annotate(
             text, (1.0, y), (6 + column, 0), va="center", fontsize=9, annotation_clip=False,
@@ -87,7 +87,7 @@ def _head(axes: Axes, text: str, column: int) -> None:
 
 
 def _keys(rows: list[Row]) -> list[Line2D]:
-    """What the marks mean; only of marks that occur."""
+    """Return the legend of the marks that occur."""
 
     def mark(marker: str, colour: str, label: str, full: bool = True) -> Line2D:
         return Line2D(

@@ -17,7 +17,7 @@ from search.report.table import Row, Table
 
 
 def confusions(table: Table, store: Store) -> Figure | None:
-    """Rows are the truth, as shares of the row; None if no single has fixed answers."""
+    """Draw confusions, a row for each true answer; None if no single has fixed answers."""
     drawn = []
     for row in table.scored:
         counts = stored.history(store, row.stage_key).get("confusion") if row.length == 1 else None
@@ -33,13 +33,13 @@ def confusions(table: Table, store: Store) -> Figure | None:
 
 
 def _draw(axes: Axes, row: Row, counts: Any, result: dict[str, Any]) -> None:
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     colours, norm, size = style.score_colours(), Normalize(0, 1), len(counts)
-    axes.imshow(shares, cmap=colours, norm=norm)
+    axes.imshow(fractions, cmap=colours, norm=norm)
     for true, said in np.ndindex(size, size):
         axes.text(
-            said, true, f"{100 * shares[true, said]:.0f}", ha="center", va="center",
-            color=style.ink_on(colours, norm, shares[true, said]),
+            said, true, f"{100 * fractions[true, said]:.0f}", ha="center", va="center",
+            color=style.ink_on(colours, norm, fractions[true, said]),
             fontsize=8, fontweight="bold" if true == said else "normal",
         )  # fmt: skip
     names = [str(k + 1) for k in range(size)]

@@ -1,4 +1,4 @@
-"""How soon the best chain was found, as a picture: what was still missing against the cost."""
+"""The regret figure: points below the best chain against the cost so far."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from search.report.figures import style
 from search.report.statistics.course import Step
 
 HOUR, MINUTE = 3600, 60
-MANY = 150  # chains; above that their dots are small
+MANY = 150  # chains; above that, dots are small
 
 
 def draw(steps: Sequence[Step]) -> Figure:
-    """Against stages; also against time where the store knows it."""
+    """Draw the regret against stages, and against time where it is known."""
     timed = [step.seconds for step in steps if step.seconds is not None]
     figure = Figure(figsize=(style.WIDTH, 4.0))
     panels = figure.subplots(1, 2, sharey=True) if len(timed) == len(steps) else [figure.subplots()]
@@ -37,7 +37,7 @@ def draw(steps: Sequence[Step]) -> Figure:
 
 
 def _found(steps: Sequence[Step]) -> Step:
-    """With the winner known."""
+    """Return the step that found the winner."""
     return min(steps, key=lambda step: step.regret)
 
 
@@ -58,11 +58,11 @@ def _against(axes: Axes, steps: Sequence[Step], cost: Sequence[float], name: str
         label="the winner", clip_on=False,
     )  # fmt: skip
     axes.set(xlabel=name, xlim=(0, cost[-1] * 1.03))
-    axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # the line at zero in full
+    axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # shows the full line at zero
 
 
 def _alone(axes: Axes, steps: Sequence[Step]) -> None:
-    """The same chains, each trained by itself, as far as the axes go."""
+    """Draw the same chains, each trained on its own, within the axes."""
     end = axes.get_xlim()
     axes.step(
         [step.stages_alone for step in steps], [step.regret for step in steps], where="post",

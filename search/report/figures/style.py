@@ -1,7 +1,7 @@
-"""How the figures look: one palette, safe for colour-blind readers, labels readable in the page.
+"""The style of the figures: one palette, safe for colour-blind readers, with readable labels.
 
-Blue carries the score, by lightness; orange marks the one thing to look at (the winner, a flagged
-rate); grey is everything else.
+The lightness of blue encodes the score; orange marks the winner or a flagged rate; all else is
+grey.
 """
 
 from typing import Any
@@ -37,12 +37,12 @@ RC: dict[Any, Any] = {
 
 
 def score_colours() -> Colormap:
-    """Light = low, dark = high; grey print keeps the order."""
+    """Return the colour map: light is low, dark is high, also in grey print."""
     steps = ["#f3f6f9", "#cfe0ea", "#93bdd3", "#4b8fb5", "#1f5f8b", "#0c3554"]
     return LinearSegmentedColormap.from_list("score", steps)
 
 
 def ink_on(colours: Colormap, norm: Normalize, value: float) -> str:
-    """Text that can be read on the colour of this value."""
+    """Return a text colour that is readable on the colour of this value."""
     red, green, blue, _ = colours(float(norm(value)))
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.55 else "white"

@@ -1,6 +1,6 @@
-"""The chain tree as a picture: every chain a path from the root, coloured by its score.
+"""The tree figure: every chain is a path from the root, coloured by its score.
 
-A node is a chain; its text is the last task and the chain's score. The best branch is on top.
+A box is a chain, labelled with its last task and its score. The best branch is on top.
 """
 
 from collections.abc import Iterable
@@ -16,25 +16,25 @@ from search.chains.chain import IMAGENET, SCRATCH, Chain, name, prefixes
 from search.report.figures import style
 from search.report.table import Row, Table, number
 
-MAX_LEAVES = 60  # beyond that, pruned chains are left out of the picture
-BEST = 30  # chains that are drawn where that is not enough
+MAX_LEAVES = 60  # above that, pruned chains are left out
+BEST = 30  # chains drawn if there are still too many
 LINE = 0.5  # inches a leaf
-COLUMNS = 5  # that fit into the width of the other figures with the longest task's name
-HALF_WIDTH = 0.36  # of a node, in columns
+COLUMNS = 5  # that fit into style.WIDTH with the longest task name
+HALF_WIDTH = 0.36  # of a box, in columns
 
 
 @dataclass
-class Node:
+class Branch:
     """A chain with the chains that extend it."""
 
     chain: Chain
     row: Row | None
-    children: list["Node"] = field(default_factory=list)
+    children: list["Branch"] = field(default_factory=list)
     y: float = 0.0
 
     @property
     def best(self) -> float:
-        """The highest score below and including this node."""
+        """The highest score of this branch."""
         own = self.row.balanced_accuracy if self.row else None
         scores = [-1.0 if own is None else own, *(child.best for child in self.children)]
         return max(scores)
@@ -45,7 +45,7 @@ class Node:
 
 
 def draw(table: Table) -> Figure:
-    """The whole tree; without the pruned chains where there are too many to read."""
+    """Draw the tree, without pruned chains if there are too many to read."""
     root, left_out = build(table.rows, table), ""
     if root.leaves > MAX_LEAVES:
         root = build((row for row in table.rows if row.status != "pruned"), table)
@@ -73,23 +73,23 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def build(shown: Iterable[Row], table: Table) -> Node:
-    """The prefix tree of the rows' chains, scratch at its root, best branch first."""
+def build(shown: Iterable[Row], table: Table) -> Branch:
+    """Build the prefix tree of the rows' chains: scratch at the root, best branch first."""
     known = {row.chain: row for row in table.rows}
-    nodes: dict[Chain, Node] = {(): Node((), known.get(SCRATCH))}
+    nodes: dict[Chain, Branch] = {(): Branch((), known.get(SCRATCH))}
     rows = [row for row in shown if not row.is_baseline]
     for row in sorted(rows, key=lambda row: row.length):
         for prefix in prefixes(row.tasks):
             if prefix not in nodes:
-                nodes[prefix] = Node(prefix, known.get(name(prefix)))
+                nodes[prefix] = Branch(prefix, known.get(name(prefix)))
                 nodes[prefix[:-1]].children.append(nodes[prefix])
     for node in nodes.values():
         node.children.sort(key=lambda child: -child.best)
     return nodes[()]
 
 
-def _place(node: Node, top: float) -> float:
-    """Leaves one below the other, a parent level with its first child. Returns the next line."""
+def _place(node: Branch, top: float) -> float:
+    """Place leaves below each other, parents level with their first child; return next y."""
     node.y = top
     for child in node.children:
         top = _place(child, top)
@@ -97,14 +97,14 @@ def _place(node: Node, top: float) -> float:
 
 
 def _colouring(table: Table) -> tuple[Colormap, Normalize]:
-    """The scale spans the chains; a baseline below them must not use it up."""
+    """Return colours and scale; it spans the chains, as low baselines would stretch it."""
     chains = [row for row in table.scored if not row.is_baseline] or list(table.scored)
     scores = [row.balanced_accuracy for row in chains if row.balanced_accuracy is not None]
     low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
     return style.score_colours(), Normalize(low, max(high, low + 1), clip=True)
 
 
-def _draw_edges(axes: Axes, node: Node, winner: Chain) -> None:
+def _draw_edges(axes: Axes, node: Branch, winner: Chain) -> None:
     for child in node.children:
         on_path = winner[: len(child.chain)] == child.chain
         x = np.array([len(node.chain) + HALF_WIDTH, 0.0, 0.0, len(child.chain) - HALF_WIDTH])
@@ -120,11 +120,13 @@ def _draw_edges(axes: Axes, node: Node, winner: Chain) -> None:
         _draw_edges(axes, child, winner)
 
 
-def _untried(node: Node) -> bool:
+def _untried(node: Branch) -> bool:
     return node.row is None or (node.row.balanced_accuracy is None and node.best < 0)
 
 
-def _draw_nodes(axes: Axes, node: Node, winner: Chain, colours: Colormap, norm: Normalize) -> None:
+def _draw_nodes(
+    axes: Axes, node: Branch, winner: Chain, colours: Colormap, norm: Normalize
+) -> None:
     bold = bool(winner) and winner[: len(node.chain)] == node.chain
     title = node.chain[-1] if node.chain else SCRATCH
     _box(axes, (len(node.chain), node.y), title, node.row, bold, colours, norm)

@@ -1,4 +1,4 @@
-"""The figures in words: a title, how to read each, and for who can't see them what they show."""
+"""The figures in words: title, explanation, and alternative text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from search.report.table import Row, Table, number
 from search.report.words import against
 
 Summary = Mapping[str, Any]
-AT_MOST = f"Of more than {MAX_ROWS} chains the best are drawn."
-SPOKEN = 6  # rows or steps of a figure that its description lists
+AT_MOST = f"Only the best {MAX_ROWS} chains are drawn."
+SPOKEN = 6  # rows or steps listed in an alternative text
 READING = {
     "tree": (
         "The tree of chains",
@@ -24,19 +24,19 @@ READING = {
         "from the winner, hollow ones are significantly different from it; p, on the right, is the "
         "corrected p-value of that comparison. Bars may overlap although the difference is "
         "significant: all chains are judged on the same images, and the comparison uses that. "
-        "Dashed lines are the baselines. A chain that was repeated stands at the mean of its "
-        "seeds, the small strokes.",
+        "Dashed lines are the baselines. A repeated chain is drawn at the mean of its "
+        "seeds, which are the small strokes.",
     ),
     "regret": (
         "How soon the winner was found",
         "Chains in the order in which they were scored, from left to right by what the search had "
-        "trained until then. The line is how far the best chain so far was below the best of the "
-        "whole search: the sooner it reaches zero, the better the order. Dashed: the same order if "
+        "trained until then. The line shows how far the best chain so far was below the best of "
+        "all: the sooner it reaches zero, the better the order. Dashed: the same order if "
         "every chain were trained from its first stage.",
     ),
     "confusion": (
         "What the best chain confuses",
-        "Validation images. A row is a true class: the share of it that was predicted as each "
+        "Validation images. A row is a true class: the fraction of it that was predicted as each "
         "column, with the number of images below. Balanced accuracy is the mean of the diagonal.",
     ),
     "finetuning": (
@@ -48,15 +48,15 @@ READING = {
         "Learning rates tried",
         "Each line is one stage: the score of a short run at every rate it tried. The marked rate "
         "was best at the end of its run, and was trained in full. A hollow dot is a rate that was "
-        "left behind before the end: the score of a shorter run. A triangle lies on the edge of "
+        "dropped before the end: the score of a shorter run. A triangle is at the edge of "
         "the range: widen the range, the best rate may be outside. Scores of different tasks can't "
         "be compared, nor those of stages that come earlier and later in a chain. "
         f"{AT_MOST}",
     ),
     "pretext": (
         "What pretraining tells apart",
-        "Singles whose task has fixed answers, on training images. A row is a true answer, in it "
-        "the share in % of each answer given. Relative Location: the eight places around the "
+        "Singles whose task has fixed answers, on training images. A row is a true answer; cells "
+        "are the percentages of the answers given. Relative Location: the eight places around the "
         "centre, row by row; if its corners (1, 3, 6, 8) stand out far, a border, a vignette or a "
         "marker gives them away. Rotation: quarter turns, counter-clockwise.",
     ),
@@ -64,7 +64,7 @@ READING = {
 
 
 def alt(figure: str, table: Table, summary: Summary) -> str:
-    """What the figure shows, in numbers."""
+    """Return the alternative text of a figure: its numbers."""
     return {
         "tree": _tree,
         "intervals": _intervals,
@@ -142,7 +142,7 @@ def _lr_ranges(table: Table, summary: Summary) -> str:
     chosen = f"{best.lrs}, fine-tuning {best.downstream_lr}" if best else "none"
     return (
         f"Chosen along the best chain: {chosen}. {edges} of {len(table.scored)} rows chose a rate "
-        "on the edge of a range (*)."
+        "at the edge of a range (*)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Pieces of HTML. Whatever comes from outside is escaped by `text`, or by a piece that calls it."""
+"""Pieces of HTML; `text`, and the functions that use it, escape untrusted text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -7,16 +7,17 @@ from search.console.printable import printable
 
 
 def text(value: object) -> str:
+    """Escape a value for HTML."""
     return escape(printable(value), quote=True)
 
 
 def chain(name: str) -> str:
-    """A chain as it is written everywhere, allowed to break after its arrows."""
+    """Return a chain's name, which may break after its arrows."""
     return f'<span class="chain">{text(name).replace("&gt;", "&gt;<wbr>")}</span>'
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[str]) -> str:
-    """Heads are markup: the first names the rows, a leading # sets the column's numbers right."""
+    """Return a table. heads: markup, the first for row names; a leading # aligns right."""
     shown = "".join(
         f'<th scope="col"{" class=n" if head.startswith("#") else ""}>{head.lstrip("#")}</th>'
         for head in heads
@@ -29,7 +30,7 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[str]) -> str:
 
 
 def row(head: str, cells: Sequence[tuple[str, str]], kind: str = "") -> str:
-    """Head and cells are markup; a cell is (class, content)."""
+    """Return a table row; head and cells are markup, a cell is (class, content)."""
     shown = "".join(f'<td class="{name}">{content}</td>' for name, content in cells)
     return f'<tr class="{kind}"><th scope="row">{head}</th>{shown}</tr>'
 

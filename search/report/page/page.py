@@ -1,7 +1,7 @@
-"""`index.html`: one self-contained page, to be read, mailed or printed.
+"""`index.html`: one self-contained page, to read, mail or print.
 
-Whatever comes from outside (task and class names, reasons, paths) is escaped by `text`; everything
-that is put into the template has passed through it or was written here.
+Untrusted text (task and class names, reasons, paths) is escaped by `text`; the template gets only
+escaped text and markup written here.
 """
 
 import base64
@@ -27,7 +27,7 @@ Summary = Mapping[str, Any]
 def render(
     table: Table, plan: Plan, info: RunInfo, summary: Summary, figures: Mapping[str, Path]
 ) -> str:
-    """The whole page as text."""
+    """Render the page as HTML. figures: name -> PNG file."""
     drawn = {name: _figure(name, path, table, summary) for name, path in figures.items()}
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         {f"figure_{name}": drawn.get(name, "") for name in captions.READING},
@@ -84,7 +84,7 @@ def _cards(table: Table, info: RunInfo, summary: Summary) -> str:
         (
             f"{info.stages_trained + info.stages_reused - info.stages_repeats} of "
             f"{info.stages_naive}",
-            "stages needed of those of naive training"
+            "stages needed, of those of naive training"
             + (f", {info.stages_repeats} more for repeats" if info.stages_repeats else "")
             + f"; {info.stages_trained} trained now, {info.stages_reused} reused",
         ),
@@ -122,10 +122,10 @@ def _setup(plan: Plan, info: RunInfo) -> dict[str, str]:
     ranges["fine-tuning"] = space.downstream.lr_range
     return {
         "Data": f"{info.data} (digest {plan.data_digest})",
-        "Split": f"grouped and stratified: validation {space.data.val:.0%}, "
-        f"test {space.data.test:.0%} of the groups, seed {space.seed}",
+        "Split": f"by patient group, stratified: validation {space.data.val:.0%}, "
+        f"test {space.data.test:.0%} of the patient groups, seed {space.seed}",
         "Duplicates": duplicates.sentence(info.near_duplicates),
-        "Chains": f"of up to {space.max_length} of the tasks {', '.join(space.tasks)}",
+        "Chains": f"up to {space.max_length} of the tasks {', '.join(space.tasks)}",
         "Policy": f"{info.policy}; {info.stages_pruned} chains pruned",
         "Seeds": f"{space.seed}"
         + (
@@ -136,7 +136,7 @@ def _setup(plan: Plan, info: RunInfo) -> dict[str, str]:
         "Budget": f"{info.budget or 'none'}{', spent' if info.budget_spent else ''}",
         "Early stopping": "off"
         if space.early_stop is None
-        else f"of fine-tuning that can't come within {space.early_stop:g} points of the best chain",
+        else f"fine-tuning that can't come within {space.early_stop:g} points of the best chain",
         "Profile": f"{profile.name}: {profile.backbone}, {profile.image_size} px, "
         f"{profile.precision}, batch {profile.batch}",
         "A stage": f"{profile.epochs:g} epochs at the learning rate chosen by {space.lr_policy}, "
@@ -164,15 +164,15 @@ def _optimiser(trained: TaskChoice | Downstream) -> str:
 
 
 def _values(settings: Mapping[str, Any]) -> str:
-    """None is a value that the task chooses by the size of the data."""
+    """Format settings; the task chooses a None by the size of the data."""
     shown = {key: "automatic" if value is None else value for key, value in settings.items()}
     return ", ".join(f"{key} {value}" for key, value in shown.items()) or "defaults"
 
 
 def _caveats(table: Table, plan: Plan, info: RunInfo, summary: Summary) -> Iterator[str]:
-    """What the reader must not take from the page."""
+    """Yield warnings against wrong conclusions."""
     if info.demo:
-        yield "The images are drawn by a program. Nothing here says anything about real images."
+        yield "The images are synthetic. Nothing here says anything about real images."
     yield (
         "The winner was chosen by its validation score, which therefore flatters it. Believe its "
         "test score, and its distance to the baselines there."
@@ -181,7 +181,8 @@ def _caveats(table: Table, plan: Plan, info: RunInfo, summary: Summary) -> Itera
     on = summary["compared_on"]
     if on:
         yield (
-            f"Chains are compared on {on['images']} validation images of {on['groups']} groups. "
+            f"Chains are compared on {on['images']} validation images of {on['groups']} patient "
+            "groups. "
             f"The smallest class has {on['rarest']} of them: one image is "
             f"{100 / on['rarest']:.1f} points of its recall."
         )
@@ -189,7 +190,7 @@ def _caveats(table: Table, plan: Plan, info: RunInfo, summary: Summary) -> Itera
         yield "Tied does not mean equal: more images might tell the chains apart."
     yield (
         "The labels C, AC and MC come from the singles' validation scores and are as uncertain as "
-        "these."
+        "they are."
     )
     untried = sum(row.balanced_accuracy is None and not row.is_baseline for row in table.rows)
     if untried:
@@ -197,14 +198,14 @@ def _caveats(table: Table, plan: Plan, info: RunInfo, summary: Summary) -> Itera
     if info.stopped:
         yield words.stopped(info)
     if any("*" in row.lrs + row.downstream_lr for row in table.scored):
-        yield "Some learning rates lie on the edge of their range (*): a better one may be outside."
+        yield "Some learning rates are at the edge of their range (*): a better one may be outside."
 
 
 def _loading(table: Table) -> str:
     if table.best is None:
         return "<p>There is nothing to load.</p>"
     return (
-        "<p>The pretrained backbone (before fine-tuning, torchvision's key names) lies in "
+        "<p>The pretrained backbone (before fine-tuning, torchvision's key names) is in "
         "<code>best/</code> beside this report's folder, with a model card.</p>"
         "<pre><code>python best/load.py                     # checks that it loads\n"
         "from load import backbone, preprocess   # in best/\n"

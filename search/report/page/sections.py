@@ -1,4 +1,4 @@
-"""The tables of the page: chains, details, the test images, what goes with a good chain."""
+"""The tables of the page: chains, details, test images, factors and correlations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from search.report import words
 from search.report.page import markup
 from search.report.page.markup import text
-from search.report.table import Row, Table, chance, number, yes_no
+from search.report.table import Row, Table, number, p_text, yes_no
 
 Summary = Mapping[str, Any]
-LISTED = 30  # chains of one reason that are named
+LISTED = 30  # chains named for one reason
 FACTOR_HEADS = {"last_task": "last task", "label": "label"}
 
 
 def chains(table: Table) -> str:
-    """Every chain that is not pruned, with its comparison to the winner."""
+    """Return the table of all chains but pruned ones, compared with the winner."""
     low = min((row.ci_low or 0 for row in table.scored), default=0.0)
     high = max((row.ci_high or 0 for row in table.scored), default=1.0)
     rows = (_chain(row, table, low, high) for row in table.rows if row.status != "pruned")
@@ -30,7 +30,7 @@ def chains(table: Table) -> str:
 
 
 def details(table: Table) -> str:
-    """Probes, learning rates and cost of what has a score."""
+    """Return the table of probes, learning rates and cost of the scored chains."""
     heads = [
         "chain", "#score of<br>each seed", "above<br>scratch", "above<br>ImageNet",
         "#linear<br>probe", "#kNN<br>probe", "rates of<br>the stages", "#fine-tune<br>rate",
@@ -40,7 +40,7 @@ def details(table: Table) -> str:
 
 
 def test(table: Table, summary: Summary) -> str:
-    """The one look at the test images."""
+    """Return the table of the scores on test images."""
     if not summary["test"]:
         return "<p>There are no predictions on test images.</p>"
     rows = []
@@ -61,12 +61,12 @@ def test(table: Table, summary: Summary) -> str:
     ]  # fmt: skip
     on = summary["test_on"]
     return markup.table(
-        f"{on['images']} test images of {on['groups']} groups, looked at once", heads, rows
+        f"{on['images']} test images of {on['groups']} patient groups, used once", heads, rows
     )
 
 
 def factors(summary: Summary) -> str:
-    """A table a factor, with the sentence that sums it up."""
+    """Return a table for each factor, with a sentence that sums it up."""
     made = []
     for factor in summary["factors"]:
         rows = [
@@ -89,7 +89,7 @@ def correlations(summary: Summary) -> str:
         cells = [
             ("n", str(found["chains"])),
             ("n", number(effect["value"], signed=True) if effect else "–"),
-            ("n", text(chance(effect["p_value"])) if effect else "–"),
+            ("n", text(p_text(effect["p_value"])) if effect else "–"),
             ("", text(words.correlation(found))),
         ]
         rows.append(markup.row(text(words.MEASURE_WORDS[found["measure"]]), cells))
@@ -98,7 +98,7 @@ def correlations(summary: Summary) -> str:
 
 
 def without(table: Table) -> str:
-    """Chains without a number, by their reason."""
+    """Return the table of chains without a score, by reason."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in table.rows:
         if row.balanced_accuracy is None and not row.is_baseline:
@@ -131,7 +131,7 @@ def _chain(row: Row, table: Table, low: float, high: float) -> str:
         ("n", number(row.delta, signed=True)),
         ("n", "–" if row == table.best else number(row.difference, signed=True)),
         ("ci", _difference(row, table)),
-        ("n", "–" if row == table.best else text(chance(row.p_value))),
+        ("n", "–" if row == table.best else text(p_text(row.p_value))),
         ("verdict", text(words.against(row, table))),
     ]
     return markup.row(markup.chain(row.chain), cells, _kind(row, table))
@@ -166,7 +166,7 @@ def _span(low: float, high: float, signed: bool = False) -> str:
 
 
 def _interval(row: Row, start: float, span: float) -> str:
-    """The interval in figures above a bar on a scale that all rows share."""
+    """Return the interval in figures, above a bar whose scale is the same in all rows."""
     assert row.balanced_accuracy is not None
     assert row.ci_low is not None
     assert row.ci_high is not None

@@ -1,1 +1,1 @@
-"""Intervals, comparisons, factors: numbers of the report."""
+"""The report's statistics: intervals, comparisons, factors, course."""

@@ -1,4 +1,4 @@
-"""How soon the search found what it found: the best score so far against what it had cost.
+"""The course of a search: the best score so far against the cost so far.
 
 course(table, store)[-1].regret == 0
 """
@@ -12,11 +12,11 @@ from search.report.table import Table
 
 @dataclass(frozen=True)
 class Step:
-    """The state after one chain got its score.
+    """The state after one chain was scored.
 
-    stages, seconds: needed until then, shared prefixes counted once, seconds with the scores' own.
-    stages_alone: the same if every chain were trained by itself. missing, regret: the best score
-    of the whole search minus this chain's, and minus the best so far.
+    stages, seconds: the cost so far, shared prefixes counted once; seconds include scoring.
+    stages_alone: the stages if every chain were trained on its own. missing, regret: points from
+    the best score of the search to this chain's, and to the best so far.
     """
 
     chain: str
@@ -28,7 +28,7 @@ class Step:
 
 
 def course(table: Table, store: Store) -> tuple[Step, ...]:
-    """One step a scored chain, in the order of the scores; none where the order is not known."""
+    """Return a step for every scored chain in order; () if the order is unknown."""
     rows = [row for row in table.scored if not row.is_baseline and row.order is not None]
     steps: list[Step] = []
     stages: set[str] = set()

@@ -1,11 +1,11 @@
-"""How far the result can be believed: every chain against the winner, and one look at test images.
+"""The evidence: every chain compared with the winner, and the finalists on test images.
 
     table = compare(tables.build(results, store), store)    # fills in difference, p_value, tied
 
-Comparisons are paired: all chains are scored on the same resampled groups. With repeats, a chain's
-score is its mean over seeds, and what training again would change is part of every interval and
-comparison. The winner was selected on validation, so its validation score is a little too good.
-The test images are looked at here only, for the winner and the baselines.
+Comparisons are paired: all chains are scored on the same resampled patient groups. With repeats, a
+chain's score is its mean over seeds, and the noise of training is part of every interval and
+comparison. The winner was selected on validation, so its validation score is a little too high.
+Test images are used here only, for the winner and the baselines.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Scored:
-    """Chains scored on the images of one split: [chains] accuracies, [chains, resamples] paired.
+    """Chains scored on one split: accuracies [chains]; resampled [chains, resamples], paired.
 
     training_noise: see `Table`.
     """
@@ -50,7 +50,7 @@ class Scored:
         return _estimate(self.accuracies[place], self.resampled[place])
 
     def difference(self, chain: str, other: str) -> Estimate | None:
-        """The chain's accuracy minus the other's; None if one of them has no predictions."""
+        """Return the chain's accuracy minus the other's; None if one has no predictions."""
         if not {chain, other} <= set(self.chains):
             return None
         a, b = self.chains.index(chain), self.chains.index(other)
@@ -60,7 +60,7 @@ class Scored:
 
 
 def on_split(rows: Iterable[Row], store: Store, split: Split) -> Scored | None:
-    """The rows that have predictions; None if there are none."""
+    """Score the rows that have predictions; None if there are none."""
     import numpy as np
 
     from search.report.statistics.inference import training_noise
@@ -75,7 +75,7 @@ def on_split(rows: Iterable[Row], store: Store, split: Split) -> Scored | None:
         for one in shown:
             classes = len(one.classes)
             resamples = resamples or GroupBootstrap(one.labels, one.groups, classes)
-            assert np.array_equal(one.labels, resamples.labels), row.chain  # one data set a search
+            assert np.array_equal(one.labels, resamples.labels), row.chain  # one data set
             accuracy = balanced_accuracy(one.labels, one.predicted, classes)
             accuracies.setdefault(row.chain, []).append(accuracy)
         if shown:
@@ -86,13 +86,13 @@ def on_split(rows: Iterable[Row], store: Store, split: Split) -> Scored | None:
     counts = np.bincount(resamples.labels)
     on = Images(len(resamples.labels), resamples.groups, int(counts[counts > 0].min()))
     seeds = list(accuracies.values())
-    deviation, noise = training_noise(seeds, len(resampled[0]))
+    std, noise = training_noise(seeds, len(resampled[0]))
     means = np.array([np.mean(some) for some in seeds])
-    return Scored(tuple(accuracies), means, np.stack(resampled) + noise, on, deviation)
+    return Scored(tuple(accuracies), means, np.stack(resampled) + noise, on, std)
 
 
 def compare(table: Table, store: Store) -> Table:
-    """The table with every scored row compared with the winner on the validation images."""
+    """Return the table with every scored row compared with the winner on validation."""
     scored = on_split(table.scored, store, "val")
     if table.best is None or scored is None or table.best.chain not in scored.chains:
         return table
@@ -109,13 +109,13 @@ def compare(table: Table, store: Store) -> Table:
 
 
 def finalists(table: Table, store: Store) -> Scored | None:
-    """The winner and the baselines on the test images."""
+    """Score the winner and the baselines on the test images."""
     rows = [row for row in table.scored if row.is_baseline or row == table.best]
     return on_split(rows, store, "test")
 
 
 def _against(difference: Estimate | None, p_value: float) -> dict[str, Any]:
-    """The columns of a comparison with the winner."""
+    """Return the columns of a comparison with the winner."""
     assert difference is not None
     return {
         "difference": difference.value,
@@ -127,7 +127,7 @@ def _against(difference: Estimate | None, p_value: float) -> dict[str, Any]:
 
 
 def _widened(scored: Scored, chain: str) -> dict[str, Any]:
-    """The interval's columns where training again is part of it; a score brings its own else."""
+    """Return the interval widened by training noise; {} without repeats."""
     if scored.training_noise is None:
         return {}
     estimate = scored.estimate(chain)

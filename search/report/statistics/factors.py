@@ -1,10 +1,10 @@
-"""What goes with a good chain: its last task, its label, the order of its singles' accuracies.
+"""Factors of a good chain: its last task, its label, the order of its single accuracies.
 
     factors(table), correlations(table)
 
-Over the scored chains of two or more tasks. The p-values ask how often chance alone would do as
-well if every chain could as well have had any other's score; they are not corrected, and chains
-that share a prefix are not independent, so they describe this search and prove no law.
+Computed over the scored chains of two or more tasks. The p-values are from permutations of the
+scores. They are not corrected, and chains that share a prefix are not independent, so they describe
+this search only.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from search.report.table import Row, Table
 if TYPE_CHECKING:
     from search.report.statistics.inference import Effect
 
-FEW = 6  # chains; below that a share of variance or a correlation is noise
+FEW = 6  # chains; with fewer, an explained variance or a correlation is noise
 RISE, LEVEL, LAST = "rise", "mean_single", "last_single"
 
 
@@ -34,7 +34,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Factor:
-    """Eta squared in 0..1; effect None: all alike, or too few chains to tell."""
+    """A factor with its effect, eta squared in 0..1; None if all are equal or too few."""
 
     name: str
     levels: list[Level]
@@ -43,7 +43,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's, of the chains' scores with a measure of their singles; None: can't be told."""
+    """Spearman's correlation of scores with a measure of the singles; None if unknown."""
 
     measure: str
     chains: int
@@ -51,7 +51,7 @@ class Correlation:
 
 
 def factors(table: Table) -> tuple[Factor, ...]:
-    """By last task and by label, each alone; the best level first."""
+    """Return the factors last task and label, each with its best level first."""
     rows = [row for row in _longer(table) if row.label]
     return (
         _factor("last_task", rows, [row.tasks[-1] for row in rows]),
@@ -60,9 +60,9 @@ def factors(table: Table) -> tuple[Factor, ...]:
 
 
 def correlations(table: Table) -> tuple[Correlation, ...]:
-    """Of the score with how the singles rise along the chain, their mean, and the last one's.
+    """Correlate scores with the rise of the singles along the chain, their mean, the last.
 
-    The rise is free of which tasks a chain has: over all orders of the same tasks its mean is 0.
+    The rise does not depend on the set of tasks: its mean over all their orders is 0.
     """
     singles = {row.tasks[0]: row.balanced_accuracy for row in table.scored if row.length == 1}
     known = {task: accuracy for task, accuracy in singles.items() if accuracy is not None}
@@ -76,7 +76,7 @@ def correlations(table: Table) -> tuple[Correlation, ...]:
 
 
 def rise(chain: Chain, singles: Mapping[str, float]) -> float:
-    """1 if the singles' accuracies rise all along the chain, -1 if they fall; Kendall's tau."""
+    """Return Kendall's tau of the singles: 1 if they rise along the chain, -1 if they fall."""
     steps = [singles[b] - singles[a] for a, b in combinations(chain, 2)]
     return sum((step > 0) - (step < 0) for step in steps) / len(steps)
 

@@ -1,4 +1,4 @@
-"""The statistics of the report: plain functions of numbers, seeded, vectorised.
+"""Tests and corrections: plain functions of numbers, seeded, vectorised.
 
 adjusted = against(accuracies, resampled, one=3)    # [n] p-values, corrected over all pairs
 eta_squared(scores, levels), spearman(scores, rises)    # an Effect: its size and its p-value
@@ -15,24 +15,24 @@ from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 PERMUTATIONS = 10_000
-ALL_ORDERS = 8  # values; up to here every order is tried and the p-value is exact
-BATCH = 500  # permutations at a time, so that thousands of values fit into memory
+ALL_ORDERS = 8  # values; up to this number all permutations are tried
+BATCH = 500  # permutations at once, so that thousands of values fit into memory
 ROUNDING = 1e-9
-ROWS = 256  # compared with all others at a time: thousands of chains have millions of pairs
+ROWS = 256  # compared with all others at once: thousands of chains have millions of pairs
 
 
 @dataclass(frozen=True)
 class Effect:
-    """How much scores go with something, and how often chance alone does as well."""
+    """The size of an effect and its p-value."""
 
     value: float
     p_value: float
 
 
 def holm(p_values: Floats, some: Floats | None = None) -> Floats:
-    """Corrected for their number: below 0.05 all at once with an error of 5 % in any of them.
+    """Correct p-values for their number by Holm's method (family-wise error rate).
 
-    some: of these p-values, those to return; all by default.
+    some: the p-values to return, all by default.
     """
     rising = np.sort(p_values)
     factors = np.arange(len(rising), 0, -1)
@@ -41,12 +41,12 @@ def holm(p_values: Floats, some: Floats | None = None) -> Floats:
 
 
 def against(accuracies: Floats, resampled: Floats, one: int) -> Floats:
-    """[n] two-sided p-values of the differences to one of them, Holm-corrected over all pairs.
+    """Return [n] two-sided p-values of the differences to `one`, corrected over all pairs.
 
-    accuracies: [n]; resampled: [n, resamples], paired. A difference is measured in its bootstrap
-    standard error, so that a p-value can be smaller than one in the number of resamples. All pairs,
-    although only those with the winner are shown: the winner was picked after looking, and
-    correcting for its pairs alone finds differences among equal chains two to five times too often.
+    accuracies: [n]; resampled: [n, resamples], paired. A difference is divided by its bootstrap
+    standard error, so that a p-value can be below 1 / resamples. All pairs count, although only the
+    winner's are shown: it was selected by its score, and correcting for its pairs alone finds
+    differences among equal chains two to five times too often.
     """
     n = len(accuracies)
     spread = resampled - resampled.mean(1, keepdims=True)
@@ -70,27 +70,26 @@ def against(accuracies: Floats, resampled: Floats, one: int) -> Floats:
 
 
 def training_noise(seeds: Sequence[Sequence[float]], resamples: int) -> tuple[float | None, Floats]:
-    """Standard deviation of one training over seeds, and what it adds to the resampled means.
+    """Return the standard deviation over seeds, and its noise in the resampled means.
 
-    seeds: the accuracies of each chain, one a seed. The deviation is taken to be the same for all
-    chains, pooled over them, so that two or three seeds a chain are enough. Returns it, None where
-    no chain has two seeds, and [n, resamples] draws for the means, heavier in the tails the less
-    the deviation is known by.
+    seeds: the accuracies of each chain, one a seed. The standard deviation is assumed equal for all
+    chains and pooled, so that two or three seeds a chain are enough; None if no chain has two. The
+    noise is [n, resamples], with heavier tails the fewer degrees of freedom there are.
     """
     counts = np.array([len(some) for some in seeds])
     freedom = int((counts - 1).sum())
     if freedom == 0:
         return None, np.zeros((len(seeds), resamples))
     spread = sum(float(np.square(np.subtract(some, np.mean(some))).sum()) for some in seeds)
-    deviation = (spread / freedom) ** 0.5
+    std = (spread / freedom) ** 0.5
     rng = np.random.default_rng(0)
     unsure = np.sqrt(freedom / rng.chisquare(freedom, resamples))
     draws = rng.standard_normal((len(seeds), resamples)) * unsure
-    return deviation, deviation * draws / np.sqrt(counts)[:, None]
+    return std, std * draws / np.sqrt(counts)[:, None]
 
 
 def eta_squared(scores: Sequence[float], levels: Sequence[str]) -> Effect | None:
-    """The share of the variance that lies between levels, 0..1; None where nothing varies."""
+    """Return the fraction of variance between levels, 0..1; None if nothing varies."""
     names, code = np.unique(levels, return_inverse=True)
     values = np.asarray(scores) - np.mean(scores)
     total = (values**2).sum()
@@ -101,7 +100,7 @@ def eta_squared(scores: Sequence[float], levels: Sequence[str]) -> Effect | None
 
 
 def spearman(scores: Sequence[float], others: Sequence[float]) -> Effect | None:
-    """Rank correlation, -1..1, its p-value two-sided; None where nothing varies."""
+    """Return the rank correlation, -1..1, two-sided; None if nothing varies."""
     ranks, against = (rankdata(v) - (len(v) + 1) / 2 for v in (scores, others))
     scale = np.sqrt((ranks**2).sum() * (against**2).sum())
     if scale < ROUNDING:
@@ -111,7 +110,7 @@ def spearman(scores: Sequence[float], others: Sequence[float]) -> Effect | None:
 
 
 def _permuted(values: Floats, statistic: Callable[[Floats], Floats]) -> Effect:
-    """The statistic and the share of permutations of the values that reach it.
+    """Return the statistic and the fraction of permutations that reach it.
 
     statistic: [some, n] -> [some].
     """

@@ -2,42 +2,42 @@
 
 import pytest
 
-from search.chains.node import Proposal, near, rates_in, windows_of
+from search.chains.node import Node, near, rates_in, windows_of
 from trainables.errors import UserError
 
 
 @pytest.mark.parametrize("text", ["odc", "odc>moco", "odc[low]>moco", "odc[high]>moco[low]>swav"])
 def test_text_round_trip(text: str) -> None:
-    assert str(Proposal.parse(text)) == text
+    assert str(Node.parse(text)) == text
 
 
 def test_a_full_window_is_not_written() -> None:
-    assert Proposal.parse("odc[full]>moco") == Proposal(("odc", "moco"))
-    assert Proposal(("odc",)).child("moco", "full") == Proposal(("odc", "moco"))
+    assert Node.parse("odc[full]>moco") == Node(("odc", "moco"))
+    assert Node(("odc",)).child("moco", "full") == Node(("odc", "moco"))
 
 
 @pytest.mark.parametrize("text", ["", "odc>", "odc>odc", "odc[up]", "[low]", "odc[low"])
 def test_malformed(text: str) -> None:
     with pytest.raises(UserError, match="must be different tasks"):
-        Proposal.parse(text)
+        Node.parse(text)
 
 
 @pytest.mark.parametrize("windows", [(("moco", "low"),), (("odc", "full"),)])
 def test_one_form_for_one_proposal(windows: tuple[tuple[str, str], ...]) -> None:
     with pytest.raises(AssertionError):
-        Proposal(("odc",), windows)
+        Node(("odc",), windows)
 
 
 def test_parents_keep_their_windows() -> None:
-    proposal = Proposal.parse("odc[low]>moco>swav[high]")
-    assert [str(p) for p in proposal.path()] == [
+    node = Node.parse("odc[low]>moco>swav[high]")
+    assert [str(p) for p in node.path()] == [
         "odc[low]",
         "odc[low]>moco",
         "odc[low]>moco>swav[high]",
     ]
-    assert str(proposal.parent()) == "odc[low]>moco"
-    assert Proposal(("odc",)).parent() is None
-    assert [proposal.window(task) for task in proposal.chain] == ["low", "full", "high"]
+    assert str(node.parent()) == "odc[low]>moco"
+    assert Node(("odc",)).parent() is None
+    assert [node.window(task) for task in node.chain] == ["low", "full", "high"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.cluster import broker as broker_module
 from search.cluster.broker import Broker, Settings
@@ -61,10 +61,10 @@ def run(settings, plan, texts, spoil=lambda job: None, groups=2):
 
     async def main():
         broker, jobs = Broker(plan, settings), []
-        crew = [asyncio.create_task(serve(broker, f"g{i}", jobs, spoil)) for i in range(groups)]
-        answers = await asyncio.gather(*(broker.score(Proposal.parse(text)) for text in texts))
+        shape = [asyncio.create_task(serve(broker, f"g{i}", jobs, spoil)) for i in range(groups)]
+        answers = await asyncio.gather(*(broker.score(Node.parse(text)) for text in texts))
         await broker.stop()
-        await asyncio.gather(*crew)
+        await asyncio.gather(*shape)
         return answers, jobs, broker.status()
 
     return asyncio.run(main())
@@ -92,7 +92,7 @@ def test_two_brokers_on_one_store_train_a_stage_once(settings, plan, monkeypatch
     async def main():
         brokers, jobs = [Broker(plan, settings) for _ in range(2)], []
         crews = [asyncio.create_task(serve(b, "g", jobs)) for b in brokers]
-        await asyncio.gather(*(b.score(Proposal.parse("odc>moco")) for b in brokers))
+        await asyncio.gather(*(b.score(Node.parse("odc>moco")) for b in brokers))
         for broker in brokers:
             await broker.stop()
         await asyncio.gather(*crews)
@@ -117,7 +117,7 @@ def test_a_broken_stage_fails_alone_with_its_reason(settings, plan):
 def test_a_group_that_comes_back_goes_on_with_its_job_and_is_not_tried_for_ever(settings, plan):
     async def main():
         broker = Broker(plan, settings)
-        asked = asyncio.create_task(broker.score(Proposal.parse("odc")))
+        asked = asyncio.create_task(broker.score(Node.parse("odc")))
         first = await broker.lease("g")
         second = await broker.lease("g")  # the group died and was started again
         assert first.job.key == second.job.key
@@ -154,7 +154,7 @@ def test_a_fault_is_tried_in_another_group_and_is_no_result(settings, plan):
         broker = Broker(plan, settings)
         other = asyncio.create_task(broker.lease("other"))
         await asyncio.sleep(0)
-        asked = asyncio.create_task(broker.score(Proposal(("scratch",))))
+        asked = asyncio.create_task(broker.score(Node(("scratch",))))
         first = await other
         bad = asyncio.create_task(broker.lease("bad"))
         await asyncio.sleep(0)
@@ -189,7 +189,7 @@ def test_a_store_that_cannot_be_written_is_a_fault(settings, plan, monkeypatch):
 
 def test_a_damaged_parent_is_trained_again(settings, plan):
     run(settings, plan, ["odc"])
-    store, (parent, _) = StageStore(settings.store), plan.stages(Proposal.parse("odc>moco"))
+    store, (parent, _) = StageStore(settings.store), plan.stages(Node.parse("odc>moco"))
     met = []
 
     def spoil(job):
@@ -209,7 +209,7 @@ def test_a_damaged_parent_is_trained_again(settings, plan):
 def test_a_dead_node_costs_no_lease(settings, plan):
     async def main():
         broker = Broker(plan, settings)
-        asked = asyncio.create_task(broker.score(Proposal(("scratch",))))
+        asked = asyncio.create_task(broker.score(Node(("scratch",))))
         lost = await broker.lease("g", ["n1", "n2"])
         await broker.nodes_died({"n3"})
         assert not broker.queue
@@ -228,7 +228,7 @@ def test_a_silent_group_loses_its_lease_to_another(settings, plan, monkeypatch):
     async def main():
         broker = Broker(plan, settings)
         watch = asyncio.create_task(broker.watch())
-        asked = asyncio.create_task(broker.score(Proposal(("scratch",))))
+        asked = asyncio.create_task(broker.score(Node(("scratch",))))
         silent = await broker.lease("silent")
         other = await broker.lease("other")
         assert isinstance(other, Lease)
@@ -244,7 +244,7 @@ def test_a_silent_group_loses_its_lease_to_another(settings, plan, monkeypatch):
 def test_a_job_says_where_to_start_and_what_it_is(settings, plan):
     async def main():
         broker = Broker(plan, settings)
-        asked = asyncio.create_task(broker.score(Proposal.parse("odc")))
+        asked = asyncio.create_task(broker.score(Node.parse("odc")))
         lease = await broker.lease("g")
         asked.cancel()
         return lease.job
@@ -259,7 +259,7 @@ def test_a_job_says_where_to_start_and_what_it_is(settings, plan):
 def test_a_manifest_holds_the_specification_and_its_place(settings, plan):
     run(settings, plan, ["odc"])
     store = StageStore(settings.store)
-    spec = plan.stages(Proposal.parse("odc"))[0]
+    spec = plan.stages(Node.parse("odc"))[0]
     manifest = store.manifest(spec.key())
     assert manifest["spec"]["pretext"] == "odc"
     assert manifest["attempts"] == 1
@@ -297,7 +297,7 @@ def test_after_a_failed_single_the_whole_range_is_tried(settings, halving):
     assert answers[0] == Scored(50.0)
     assert answers[1].state == "failed"
     store = StageStore(settings.store)
-    stages = replace(halving, chosen=store.rate).stages(Proposal.parse("odc>moco"))
+    stages = replace(halving, chosen=store.rate).stages(Node.parse("odc>moco"))
     assert stages[1].training.lr.range == (0.01, 0.03, 0.1, 0.3)
     assert store.manifest(stages[1].key())
 
@@ -316,7 +316,7 @@ async def epochs(broker, lease, *values, group="g"):
     return await broker.heartbeat(group, lease.number, Heartbeat(curve=values, epochs=5))
 
 
-ODC = Proposal(("odc",))
+ODC = Node(("odc",))
 
 
 def test_every_epoch_is_news_and_the_score_comes_last(settings, plan):
@@ -349,7 +349,7 @@ def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(settings,
         await broker.cancel(ODC, "after epoch 1")
         assert await epochs(broker, lease, 30.0, 31.0)  # the answer: it is not wanted
         broker.end("g", lease.number)
-        other = asyncio.create_task(broker.follow(Proposal(("scratch",)), 0))
+        other = asyncio.create_task(broker.follow(Node(("scratch",)), 0))
         following = await broker.lease("g")
         other.cancel()
         assert isinstance(following, Lease)
@@ -409,7 +409,7 @@ def test_what_one_chain_cancels_another_that_waits_for_it_gets(settings, plan, m
     monkeypatch.setattr(broker_module, "LOCK_SECONDS", 0.01)
     narrow = {n: replace(t, lr_range=(0.1,)) for n, t in plan.space.tasks.items()}
     plan = replace(plan, space=replace(plan.space, tasks=narrow))
-    twin = Proposal(("odc",), (("odc", "low"),))
+    twin = Node(("odc",), (("odc", "low"),))
     assert plan.downstream(twin).key() == plan.downstream(ODC).key()
 
     async def main():

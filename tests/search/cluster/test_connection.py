@@ -69,14 +69,14 @@ def test_a_cluster_is_asked_with_a_token_unless_the_user_says_that_it_has_none(s
 def test_an_address_where_no_ray_is_gets_one_line(address):
     with pytest.raises(UserError) as said:
         Cluster(address).connect()
-    assert str(said.value).startswith(f"--address={address}: no Ray cluster can be joined (")
-    assert "HOST:PORT of a running head" in str(said.value)
+    where = f"--address={address}: must be HOST:PORT"
+    assert str(said.value).startswith(f"{where} of a running head, or `auto` (")
     assert "\n" not in str(said.value)
 
 
 def test_auto_follows_the_shells_address(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    with pytest.raises(UserError, match="--address=auto: no Ray cluster can be joined"):
+    with pytest.raises(UserError, match="--address=auto: must be HOST:PORT of a running head"):
         Cluster("auto").connect()
 
 
@@ -109,10 +109,10 @@ def head(tmp_path_factory):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "its token must be known here; try to copy the head's ~/.ray/auth_token"),
-        ({"RAY_AUTH_TOKEN": "f" * 64}, "its token must be known here; try to copy"),
-        ({"RAY_AUTH_MODE": "disabled"}, "its token must be known here; try to copy"),
-        ("the head's", "its head must have `driver_slot`, which trials hold; try to start it"),
+        ({}, "must have its token on this machine; try copying the head's ~/.ray/auth_token"),
+        ({"RAY_AUTH_TOKEN": "f" * 64}, "must have its token on this machine; try copying"),
+        ({"RAY_AUTH_MODE": "disabled"}, "must have its token on this machine; try copying"),
+        ("the head's", "its head must have the resource `driver_slot`, which trials use; try"),
     ],
     ids=["no token", "a wrong token", "authentication off", "the head's token, but no slots"],
 )

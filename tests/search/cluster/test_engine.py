@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.cluster import engine as tuning
 from search.cluster.engine import LOST_TRIALS, Engine, PolicySearch
 from search.console import interrupt
 from search.results.status import Status
 
-MOCO, ODC = Proposal(("moco",)), Proposal(("odc",))
+MOCO, ODC = Node(("moco",)), Node(("odc",))
 
 
-class Questions:
+class Scheduler:
     """Two chains to ask for; `store` is what the driver finds there."""
 
     def __init__(self):
@@ -28,52 +28,52 @@ class Questions:
     def finished(self):
         return not self.left
 
-    def known(self, proposal):
-        return self.store.get(proposal)
+    def known(self, node):
+        return self.store.get(node)
 
-    def answer(self, proposal, reason="", stop=None):
-        self.answered.append((proposal, reason, stop))
+    def answer(self, node, reason="", stop=None):
+        self.answered.append((node, reason, stop))
 
 
 @pytest.fixture
 def searcher():
-    return PolicySearch(Questions(), MOCO, {"broker": "b"}, lambda: 2, lambda: None)
+    return PolicySearch(Scheduler(), MOCO, {"broker": "b"}, lambda: 2, lambda: None)
 
 
 def test_a_score_and_a_failed_task_are_answers(searcher):
-    assert searcher.suggest("1") == {"proposal": "moco", "broker": "b"}
-    assert searcher.suggest("2")["proposal"] == "odc"
+    assert searcher.suggest("1") == {"node": "moco", "broker": "b"}
+    assert searcher.suggest("2")["node"] == "odc"
     assert searcher.suggest("3") is None  # as many as there are groups
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})
     searcher.on_trial_complete("2", {"state": "failed", "reason": "loss is NaN at step 3"})
-    assert searcher.questions.answered == [(MOCO, "", None), (ODC, "loss is NaN at step 3", None)]
+    assert searcher.scheduler.answered == [(MOCO, "", None), (ODC, "loss is NaN at step 3", None)]
     assert searcher.suggest("4") == searcher.FINISHED
 
 
 def test_a_lost_trial_is_asked_again_and_is_no_answer(searcher):
     for number in range(LOST_TRIALS):
-        assert searcher.suggest(str(number))["proposal"] == "moco"
+        assert searcher.suggest(str(number))["node"] == "moco"
         searcher.on_trial_complete(str(number), None, error=True)
-    assert searcher.questions.answered == []
+    assert searcher.scheduler.answered == []
     assert searcher.fault == f"moco: its trial was lost ({LOST_TRIALS} times)"
     assert searcher.suggest("9") == searcher.FINISHED
 
 
 def test_a_score_that_the_driver_cannot_read_is_asked_for_again(searcher):
     searcher.suggest("1")
-    searcher.questions.store.clear()
+    searcher.scheduler.store.clear()
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})
-    assert searcher.questions.answered == []
-    assert searcher.suggest("2")["proposal"] == "moco"
-    searcher.questions.store[MOCO] = {}
+    assert searcher.scheduler.answered == []
+    assert searcher.suggest("2")["node"] == "moco"
+    searcher.scheduler.store[MOCO] = {}
     searcher.on_trial_complete("2", {"state": "done", "reason": ""})
-    assert searcher.questions.answered == [(MOCO, "", None)]
+    assert searcher.scheduler.answered == [(MOCO, "", None)]
 
 
 def test_a_fault_ends_the_search_and_is_no_answer(searcher):
     searcher.suggest("1")
     searcher.on_trial_complete("1", {"state": "ended", "reason": "moco: the disk is full"})
-    assert searcher.questions.answered == []
+    assert searcher.scheduler.answered == []
     assert searcher.fault == "moco: the disk is full"
     assert searcher.suggest("2") == searcher.FINISHED
 
@@ -82,13 +82,13 @@ def test_a_stop_is_an_answer(searcher):
     searcher.suggest("1")
     searcher.stops["1"] = "hopeless"
     searcher.on_trial_complete("1", {"epoch": 3})
-    assert searcher.questions.answered == [(MOCO, "", "hopeless")]
+    assert searcher.scheduler.answered == [(MOCO, "", "hopeless")]
 
 
 def test_what_changed_is_published_by_the_thread_that_asks_and_tells():
     threads = []
     searcher = PolicySearch(
-        Questions(), MOCO, {}, lambda: 2, lambda: threads.append(threading.current_thread())
+        Scheduler(), MOCO, {}, lambda: 2, lambda: threads.append(threading.current_thread())
     )
     searcher.suggest("1")
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})
@@ -112,7 +112,7 @@ def watch(monkeypatch):
         engine = object.__new__(Engine)
         method = SimpleNamespace(remote=lambda *_: None)
         engine.broker = SimpleNamespace(status=method)
-        engine.pool = SimpleNamespace(late=lambda _: (), nodes_that_died=frozenset)
+        engine.worker_groups = SimpleNamespace(late=lambda _: (), nodes_that_died=frozenset)
         engine._watch(show, searcher, over)
         return engine
 
@@ -133,7 +133,7 @@ def test_neither_a_slow_broker_nor_a_failing_view_ends_the_watch(watch, searcher
     assert engine.status.elapsed == 3
     said = [r.message for r in caplog.records if r.levelno == logging.WARNING]
     assert said == ["live view failed: no terminal"]
-    assert searcher.fault == tuning.GONE
+    assert searcher.fault == tuning.BROKER_DIED
 
 
 def test_an_end_is_heard(watch, searcher):

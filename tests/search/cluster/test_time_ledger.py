@@ -2,10 +2,12 @@
 
 import pytest
 
-from search.cluster.time_ledger import Ledger, summarise
+from search.cluster.time_ledger import TimeLedger, summarise
 
 
-def one_job(ledger: Ledger, group: str, asked: float, leased: float, began: float, ended: float):
+def one_job(
+    ledger: TimeLedger, group: str, asked: float, leased: float, began: float, ended: float
+):
     ledger.asked(group, asked)
     ledger.asked(group, (asked + leased) / 2)  # asked again: nothing yet
     ledger.leased(group, leased)
@@ -16,7 +18,7 @@ def one_job(ledger: Ledger, group: str, asked: float, leased: float, began: floa
 
 
 def test_two_jobs_of_one_group() -> None:
-    ledger = Ledger()
+    ledger = TimeLedger()
     one_job(ledger, "a", 1, 2, 3, 10)
     one_job(ledger, "a", 10.2, 14.2, 14.5, 20)
     found = summarise(ledger.entries(25), offset=5.0, wall=30.0)
@@ -32,7 +34,7 @@ def test_two_jobs_of_one_group() -> None:
 
 
 def test_groups_are_averaged_and_still_add_up_to_the_wall_time() -> None:
-    ledger = Ledger()
+    ledger = TimeLedger()
     one_job(ledger, "a", 0, 1, 2, 10)
     one_job(ledger, "b", 0, 1, 4, 16)
     one_job(ledger, "a", 10, 10, 11, 14)
@@ -46,7 +48,7 @@ def test_groups_are_averaged_and_still_add_up_to_the_wall_time() -> None:
 
 
 def test_a_group_that_was_lost_in_the_middle_trained_until_then() -> None:
-    ledger = Ledger()
+    ledger = TimeLedger()
     ledger.asked("a", 0)
     ledger.leased("a", 1)
     ledger.began("a", 2)
@@ -55,7 +57,7 @@ def test_a_group_that_was_lost_in_the_middle_trained_until_then() -> None:
 
 
 def test_what_is_at_work_when_the_search_ends_was_training_until_then() -> None:
-    ledger = Ledger()
+    ledger = TimeLedger()
     one_job(ledger, "a", 0, 1, 2, 10)
     ledger.asked("a", 10)
     ledger.leased("a", 10)
@@ -68,4 +70,4 @@ def test_what_is_at_work_when_the_search_ends_was_training_until_then() -> None:
 
 
 def test_nothing_trained_is_said_so() -> None:
-    assert summarise(Ledger().entries(1), 1.0, 2.0) is None
+    assert summarise(TimeLedger().entries(1), 1.0, 2.0) is None

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.cluster import worker_groups as pool_module
-from search.cluster.worker_groups import Crew, Pool
+from search.cluster import worker_groups
+from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.results.status import Status
 from search.space import load
 
 
-def crew(nodes, wanted=8, per_gpu=1, **runtime):
+def shape(nodes, wanted=8, per_gpu=1, **runtime):
     overrides = [f"runtime.{key}={value}" for key, value in runtime.items()]
-    return Crew.of(load("isic3", ["profile=gpu", *overrides]).runtime, nodes, wanted, per_gpu)
+    return GroupShape.of(load("isic3", ["profile=gpu", *overrides]).runtime, nodes, wanted, per_gpu)
 
 
 def total(nodes):
@@ -46,13 +46,13 @@ CLOUD = [{"CPU": 4.0}, {"CPU": 48.0, "GPU": 4.0}, {"CPU": 16.0, "GPU": 1.0}]
     ],
 )
 def test_every_worker_fits_on_its_node(nodes, runtime, groups, threads):
-    made = crew(nodes, **runtime)
+    made = shape(nodes, **runtime)
     assert made.fit(total(nodes)) == groups
     assert made.threads == threads
 
 
 def test_a_cluster_that_grows_holds_more_groups():
-    made = crew(BOX)
+    made = shape(BOX)
     assert made.fit(total(BOX)) == 4
     assert made.fit(total([*BOX, *BOX])) == 8
     assert made.fit(total([*BOX, *BOX, *BOX])) == 8
@@ -64,10 +64,10 @@ from search.cluster import environment
 
 environment.prepare(None)  # before Ray is imported
 import ray
-from search.cluster import worker_groups as pool
+from search.cluster import worker_groups
 from search.cluster.broker import Broker, Settings
 from search.chains.plan import Plan
-from search.cluster.worker_groups import Crew, Pool
+from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console.leaving import leave
 from search.space import load
 from trainables.spec import Runtime
@@ -79,7 +79,7 @@ broker = ray.remote(Broker).options(max_concurrency=100, num_cpus=0).remote(plan
 begun = []
 
 
-class Watched(Pool):
+class Watched(WorkerGroups):
     def _keep(self, group):  # comes up when the test says so
         begun.append(group)
 
@@ -91,8 +91,8 @@ def soon(count):
     return list(begun)
 
 
-crew = Watched(Crew(limit=4, workers=1, threads=1, per_gpu=0), broker, {}, None)
-crew.start()
+groups = Watched(GroupShape(limit=4, workers=1, threads=1, per_gpu=0), broker, {}, None)
+groups.start()
 seen = [soon(2)]
 broker.lease.remote("group-1")
 seen.append(soon(3))
@@ -116,38 +116,38 @@ def test_no_more_groups_come_up_at_a_time_than_there_are_cores_for(tmp_path):
 
 
 @pytest.fixture
-def pool(monkeypatch):
-    """A pool of one group of 2 CPUs, at a clock and a cluster that a test sets."""
+def groups(monkeypatch):
+    """One worker group of 2 CPUs, at a clock and a cluster that a test sets."""
     cluster = SimpleNamespace(now=0.0, free={"CPU": 2.0}, nodes=[])
-    monkeypatch.setattr(pool_module.time, "monotonic", lambda: cluster.now)
-    monkeypatch.setattr(pool_module.ray, "available_resources", lambda: cluster.free)
-    monkeypatch.setattr(pool_module.ray, "nodes", lambda: cluster.nodes)
-    made = Pool(Crew(limit=1, workers=1, threads=2, per_gpu=0), None, {}, None)
+    monkeypatch.setattr(worker_groups.time, "monotonic", lambda: cluster.now)
+    monkeypatch.setattr(worker_groups.ray, "available_resources", lambda: cluster.free)
+    monkeypatch.setattr(worker_groups.ray, "nodes", lambda: cluster.nodes)
+    made = WorkerGroups(GroupShape(limit=1, workers=1, threads=2, per_gpu=0), None, {}, None)
     made.begun["group-0"] = 0.0
     return made, cluster
 
 
-def test_a_group_that_does_not_come_up_is_said_with_what_it_waits_for(pool):
-    made, cluster = pool
+def test_a_group_that_does_not_come_up_is_said_with_what_it_waits_for(groups):
+    made, cluster = groups
     cluster.now, cluster.free = 119.0, {"CPU": 1.0}
     assert made.late(Status(elapsed=119.0)) == ()
     cluster.now = 121.0
     (said,) = made.late(Status(elapsed=121.0))
-    assert said == ("group-0: not up after 120 s; a worker waits for 2 CPU, which no node has free")
+    assert said == ("group-0: silent for 120 s; a worker waits for 2 CPU, which no node has free")
     cluster.free = {"CPU": 4.0}
     (said,) = made.late(Status(elapsed=121.0))
     assert "is the program installed on every node" in said
 
 
-def test_a_group_that_was_heard_of_is_late_only_when_it_falls_silent(pool):
-    made, cluster = pool
+def test_a_group_that_was_heard_of_is_late_only_when_it_falls_silent(groups):
+    made, cluster = groups
     cluster.now = 500.0
     assert made.late(Status(elapsed=500.0, heard={"group-0": 450.0})) == ()
     assert made.late(Status(elapsed=571.0, heard={"group-0": 450.0})) != ()
 
 
-def test_a_node_that_died_is_told_once(pool):
-    made, cluster = pool
+def test_a_node_that_died_is_told_once(groups):
+    made, cluster = groups
     cluster.nodes = [{"NodeID": "a", "Alive": True}, {"NodeID": "b", "Alive": True}]
     assert made.nodes_that_died() == frozenset()
     cluster.nodes[1]["Alive"] = False

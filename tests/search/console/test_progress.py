@@ -13,7 +13,7 @@ from search.results.collect import snapshot
 from search.results.status import ChainState, GroupState, Snapshot, Status
 from search.run import parse
 from search.scheduling.journal import Journal
-from search.scheduling.scheduler import Questions
+from search.scheduling.scheduler import Scheduler
 from search.session import Session
 from search.space.budget import Budget, Meter
 from search.store.stage_store import StageStore
@@ -67,10 +67,10 @@ def test_neither_view_nor_its_thread_reaches_the_policy(tmp_path, monkeypatch):
     session = Session(args, 0.0)
     plan = Plan(session.space, "digest")
     journal, store = Journal(tmp_path / "out", {}), StageStore(tmp_path / "store")
-    questions = Questions(plan, session.policy, journal, store, session.meter.spent)
-    show = Show(LiveView(session.console, ["moco"]), session.meter, snapshot(questions))
-    assert not [one for one in reachable(show) if isinstance(one, Policy | Questions | Journal)]
-    assert [one for one in reachable(questions) if isinstance(one, Policy)]  # the walk can see it
+    scheduler = Scheduler(plan, session.policy, journal, store, session.meter.spent)
+    show = Show(LiveView(session.console, ["moco"]), session.meter, snapshot(scheduler))
+    assert not [one for one in reachable(show) if isinstance(one, Policy | Scheduler | Journal)]
+    assert [one for one in reachable(scheduler) if isinstance(one, Policy)]  # the walk can see it
 
 
 def reachable(start):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from search.chains.chain import Chain, name, parse
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.landscape import draw
 from search.policies import Policy
 from tests.search.policies.test_contract import make, run
@@ -18,8 +18,8 @@ from trainables.spec import Score
 LETTERS = ("a", "b", "c", "d")
 
 
-def published(proposal: Proposal) -> Score:
-    accuracy = SCORES[name(proposal.chain)]
+def published(node: Node) -> Score:
+    accuracy = SCORES[name(node.chain)]
     return Score(accuracy, accuracy, accuracy)
 
 
@@ -31,27 +31,27 @@ def adaptive(tasks: tuple[str, ...], budget: int | None = None, seed: int = 0, *
 @pytest.mark.parametrize("tasks", itertools.permutations(SINGLES), ids=">".join)
 def test_it_finds_the_published_best_within_seven_stages(tasks: tuple, seed: int) -> None:
     policy = adaptive(tasks, seed=seed)
-    asked = [name(proposal.chain) for proposal in run(policy, published)]
+    asked = [name(node.chain) for node in run(policy, published)]
     assert asked.index("odc>moco") < 7
     assert len(asked) < 15
-    assert policy.best() == Proposal(("odc", "moco"))
+    assert policy.best() == Node(("odc", "moco"))
 
 
 def test_the_worst_single_is_no_reason_to_prune_what_follows() -> None:
     policy = adaptive(tuple(SINGLES))
-    for proposal in (policy.ask(), policy.ask(), policy.ask()):
-        assert proposal
-        policy.tell(proposal, published(proposal))
+    for node in (policy.ask(), policy.ask(), policy.ask()):
+        assert node
+        policy.tell(node, published(node))
     assert min(SINGLES, key=lambda task: SINGLES[task]) == "odc"
     assert not any(chain[0] == "odc" for chain in policy.pruned())
 
 
-def test_pruned_says_the_chance_in_words() -> None:
+def test_pruned_says_the_probability_in_words() -> None:
     policy = adaptive(tuple(SINGLES))
-    asked = {proposal.chain for proposal in run(policy, published)}
+    asked = {node.chain for node in run(policy, published)}
     reasons = policy.pruned()
     assert set(reasons) == set(map(parse, SCORES)) - asked
-    wanted = r"chance (\d+%|below 1 %) of beating odc>moco by 0.5"
+    wanted = r"beats odc>moco by 0.5 points with probability (\d+%|below 1 %)"
     assert all(re.fullmatch(wanted, reason) for reason in reasons.values())
 
 
@@ -69,8 +69,8 @@ def test_a_threshold_of_zero_never_stops() -> None:
     assert len(run(adaptive(LETTERS[:3], threshold=0), published_like)) == 15
 
 
-def published_like(proposal: Proposal) -> Score:
-    return exactly(last_decides(proposal.chain))
+def published_like(node: Node) -> Score:
+    return exactly(last_decides(node.chain))
 
 
 def exactly(value: float) -> Score:
@@ -90,10 +90,10 @@ def test_it_recommends_no_lucky_number() -> None:
     """One chain ending in a, poor elsewhere, has the highest number, and a very wide interval."""
     policy = adaptive(LETTERS[:3], threshold=0)
 
-    def outcome(proposal: Proposal) -> Score:
-        if name(proposal.chain) == "b>a":
+    def outcome(node: Node) -> Score:
+        if name(node.chain) == "b>a":
             return Score(71.0, 51.0, 91.0)
-        value = {"a": 60.0, "b": 65.0, "c": 70.0}[proposal.chain[-1]]
+        value = {"a": 60.0, "b": 65.0, "c": 70.0}[node.chain[-1]]
         return Score(value, value - 0.4, value + 0.4)
 
     asked = run(policy, outcome)
@@ -101,7 +101,7 @@ def test_it_recommends_no_lucky_number() -> None:
     best = policy.best()
     assert best
     assert best.chain[-1] == "c"
-    assert Policy.best(policy) == Proposal(("b", "a"))
+    assert Policy.best(policy) == Node(("b", "a"))
 
 
 def test_the_order_of_telling_changes_nothing() -> None:
@@ -109,9 +109,9 @@ def test_the_order_of_telling_changes_nothing() -> None:
     for order in (lambda asked: asked, lambda asked: asked[::-1]):
         policy = adaptive(LETTERS)
         asked = [policy.ask() for _ in LETTERS]
-        for proposal in order(asked):
-            assert proposal
-            policy.tell(proposal, drawn.observed[proposal.chain])
+        for node in order(asked):
+            assert node
+            policy.tell(node, drawn.observed[node.chain])
         found.append((policy.ask(), policy.ask(), policy.best(), policy.pruned()))
     assert found[0] == found[1]
 
@@ -119,12 +119,12 @@ def test_the_order_of_telling_changes_nothing() -> None:
 def test_questions_in_flight_differ_and_begin_at_what_is_known() -> None:
     drawn, policy = draw(LETTERS, 4), adaptive(LETTERS)
     for _ in LETTERS:
-        proposal = policy.ask()
-        assert proposal
-        policy.tell(proposal, drawn.observed[proposal.chain])
+        node = policy.ask()
+        assert node
+        policy.tell(node, drawn.observed[node.chain])
     flying = [policy.ask() for _ in range(6)]
     assert len(set(flying)) == 6
-    assert all(proposal and len(proposal.chain) == 2 for proposal in flying)
+    assert all(node and len(node.chain) == 2 for node in flying)
 
 
 def test_at_equal_cost_it_beats_random() -> None:

@@ -147,12 +147,12 @@ def test_chances_are_what_monte_carlo_says(monkeypatch: pytest.MonkeyPatch) -> N
     _, covariance, _ = regression(belief.posteriors[0].prior, KNOWN)
     drawn = RNG.multivariate_normal(belief.mean(), covariance, 200_000, method="eigh")
     beaten = drawn > drawn[:, [best]] + 0.5
-    np.testing.assert_allclose(belief.chance(best, 0.5), beaten.mean(0), atol=0.005)
+    np.testing.assert_allclose(belief.probability(best, 0.5), beaten.mean(0), atol=0.005)
     rows = np.setdiff1d(TREE.every, ROWS)
-    any_of_them = belief.chance_of_any(rows, best, 0.5, np.random.default_rng(0))
+    any_of_them = belief.probability_of_any(rows, best, 0.5, np.random.default_rng(0))
     assert any_of_them == pytest.approx(beaten[:, rows].any(1).mean(), abs=0.08)
     monkeypatch.setattr(chain_model, "JOINTLY", 3)
-    assert belief.chance_of_any(rows, best, 0.5, np.random.default_rng(0)) > any_of_them - 0.08
+    assert belief.probability_of_any(rows, best, 0.5, np.random.default_rng(0)) > any_of_them - 0.08
 
 
 def test_it_recovers_what_made_the_scores() -> None:

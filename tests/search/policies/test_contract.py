@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from search.chains.chain import enumerate_chains
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.policies import Policy
 from trainables.plugins import available, load
 from trainables.spec import Score
@@ -21,7 +21,7 @@ from trainables.spec import Score
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ("rotation", "moco", "odc", "swav")
 NAMES = available("search.policies")
-Outcome = Callable[[Proposal], Score | None]
+Outcome = Callable[[Node], Score | None]
 every_policy = pytest.mark.parametrize("name", NAMES)
 
 
@@ -32,31 +32,31 @@ def make(name: str, budget: int | None = None, seed: int = 0, **options: Any) ->
     return load("search.policies", name)(tasks, length, budget, seed, params, **options)
 
 
-def accuracy(proposal: Proposal) -> Score:
-    """Some number for every proposal, the same in every process; singles differ."""
-    value = random.Random(str(proposal)).uniform(40, 60)
+def accuracy(node: Node) -> Score:
+    """Some number for every node, the same in every process; singles differ."""
+    value = random.Random(str(node)).uniform(40, 60)
     return Score(value, value - 1, value + 1)
 
 
-def no_odc_then_moco(proposal: Proposal) -> Score | None:
+def no_odc_then_moco(node: Node) -> Score | None:
     """Singles rise from rotation to swav, so that `curriculum` asks for odc>moco too."""
-    if proposal.chain[:2] == ("odc", "moco"):
+    if node.chain[:2] == ("odc", "moco"):
         return None
     rising = {"rotation": 40.0, "odc": 45.0, "moco": 50.0, "swav": 55.0}
-    value = rising[proposal.chain[-1]] + len(proposal.chain)
+    value = rising[node.chain[-1]] + len(node.chain)
     return Score(value, value - 1, value + 1)
 
 
 def run(policy: Policy, outcome: Outcome = accuracy, in_flight: int = 1, seed: int = 0) -> Any:
     """Drive it to the end; what was asked, in order. Checks what holds at every single step."""
     shuffle, running = random.Random(seed), list(policy.in_flight())
-    asked: list[Proposal] = []
-    told: dict[Proposal, Score | None] = {}
+    asked: list[Node] = []
+    told: dict[Node, Score | None] = {}
     while not (policy.finished() and not running):
-        while len(running) < in_flight and (proposal := policy.ask()) is not None:
-            check(proposal, asked, told, policy)
-            asked.append(proposal)
-            running.append(proposal)
+        while len(running) < in_flight and (node := policy.ask()) is not None:
+            check(node, asked, told, policy)
+            asked.append(node)
+            running.append(node)
         assert running, "finished() is false, yet nothing is asked and nothing is in flight"
         done = running.pop(shuffle.randrange(len(running)))
         told[done] = outcome(done)
@@ -65,11 +65,11 @@ def run(policy: Policy, outcome: Outcome = accuracy, in_flight: int = 1, seed: i
     return asked
 
 
-def check(proposal: Proposal, asked: list, told: Mapping, policy: Policy) -> None:
-    assert proposal not in asked
-    assert len(proposal.chain) <= policy.max_length
-    assert set(proposal.chain) <= set(policy.tasks)
-    parent = proposal.parent()
+def check(node: Node, asked: list, told: Mapping, policy: Policy) -> None:
+    assert node not in asked
+    assert len(node.chain) <= policy.max_length
+    assert set(node.chain) <= set(policy.tasks)
+    parent = node.parent()
     known = told if parent in told else {parent: policy.value(parent)} if parent else {}
     assert parent is None or known[parent] is not None
 
@@ -81,8 +81,8 @@ def test_runs_to_its_end_and_accounts_for_every_chain(name: str, in_flight: int)
     planned = policy.planned()
     asked = run(policy, in_flight=in_flight)
     assert planned.minimum <= len(asked) <= planned.maximum
-    assert planned.proposals is None or set(planned.proposals) == set(asked)
-    tried, pruned = {proposal.chain for proposal in asked}, policy.pruned()
+    assert planned.nodes is None or set(planned.nodes) == set(asked)
+    tried, pruned = {node.chain for node in asked}, policy.pruned()
     assert tried | set(pruned) == set(enumerate_chains(TASKS, 3))
     assert not tried & set(pruned)
     assert all(pruned.values())
@@ -112,11 +112,11 @@ def test_a_spent_budget_is_the_end_whatever_is_in_flight(name: str) -> None:
 @every_policy
 def test_waits_while_the_only_single_is_in_flight(name: str) -> None:
     policy = make(name, tasks=("odc",), max_length=1)
-    proposal = policy.ask()
+    node = policy.ask()
     assert policy.ask() is None
     assert policy.finished() == (name == "tpe")  # its budget is then one
-    assert proposal is not None
-    policy.tell(proposal, accuracy(proposal))
+    assert node is not None
+    policy.tell(node, accuracy(node))
     assert policy.finished()
 
 
@@ -126,7 +126,7 @@ def test_descendants_of_a_failed_chain_are_never_asked(name: str, in_flight: int
     policy = make(name)
     asked = run(policy, no_odc_then_moco, in_flight)
     failed = [p for p in asked if no_odc_then_moco(p) is None]
-    assert all(len(proposal.chain) == 2 for proposal in failed)
+    assert all(len(node.chain) == 2 for node in failed)
     assert failed or name not in ("curriculum", "exhaustive")
     if failed and not policy.pruned().get(("odc", "moco", "swav"), "").startswith("the budget"):
         assert policy.pruned()["odc", "moco", "swav"] == "odc>moco failed"
@@ -214,13 +214,13 @@ def test_resumed_with_results_outstanding_it_asks_nothing_twice(name: str) -> No
 @every_policy
 def test_telling_the_wrong_thing_is_our_own_error(name: str) -> None:
     policy = make(name)
-    proposal = policy.ask()
-    assert proposal is not None
+    node = policy.ask()
+    assert node is not None
     with pytest.raises(AssertionError, match="never asked"):
-        policy.tell(proposal.child("swav" if proposal.chain[0] != "swav" else "odc"), None)
-    policy.tell(proposal, None)
+        policy.tell(node.child("swav" if node.chain[0] != "swav" else "odc"), None)
+    policy.tell(node, None)
     with pytest.raises(AssertionError, match="told before"):
-        policy.tell(proposal, None)
+        policy.tell(node, None)
 
 
 @every_policy
@@ -240,10 +240,10 @@ def test_it_recommends_something_that_was_tried(name: str) -> None:
 )
 def test_the_interval_says_how_noisy_a_score_is(low: float, high: float, sd: float) -> None:
     policy = make("exhaustive")
-    proposal = policy.ask()
-    assert proposal is not None
-    policy.tell(proposal, Score(50.0, low, high))
-    assert policy.noise(proposal) == pytest.approx(sd)
+    node = policy.ask()
+    assert node is not None
+    policy.tell(node, Score(50.0, low, high))
+    assert policy.noise(node) == pytest.approx(sd)
 
 
 @every_policy

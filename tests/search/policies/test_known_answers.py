@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from search.chains.chain import name, parse
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.policies import Planned, Policy
 from tests.search.policies.test_contract import make, run
 from tests.search.published import SCORES, SINGLES
@@ -16,17 +16,17 @@ TASKS = ("relative_location", "moco", "odc")
 RATES = {"relative_location": 3, "moco": 3, "odc": 1}
 
 
-def published(proposal: Proposal) -> Score:
-    accuracy = SCORES[name(proposal.chain)]
+def published(node: Node) -> Score:
+    accuracy = SCORES[name(node.chain)]
     return Score(accuracy, accuracy, accuracy)
 
 
 def order(policy: Policy, in_flight: int = 1) -> list[str]:
-    return [str(proposal) for proposal in run(policy, published, in_flight)]
+    return [str(node) for node in run(policy, published, in_flight)]
 
 
 def best(chains: Sequence[str]) -> float:
-    return max(SCORES[name(Proposal.parse(text).chain)] for text in chains)
+    return max(SCORES[name(Node.parse(text).chain)] for text in chains)
 
 
 def test_curriculum_tries_the_seven_rising_chains_and_finds_the_best() -> None:
@@ -63,7 +63,7 @@ def test_curriculum_starts_a_pair_before_the_last_single_is_known() -> None:
     policy.tell(relative_location, published(relative_location))
     assert policy.ask() is None
     policy.tell(moco, published(moco))
-    assert policy.ask() == Proposal(("relative_location", "moco"))
+    assert policy.ask() == Node(("relative_location", "moco"))
     assert odc in policy.in_flight()
 
 
@@ -95,7 +95,7 @@ def test_exhaustive_goes_breadth_first() -> None:
     asked = order(policy)
     assert len(asked) == 15
     assert [text.count(">") for text in asked] == [0] * 3 + [1] * 6 + [2] * 6
-    assert [str(p) for p in policy.planned().proposals or ()] == asked
+    assert policy.planned() == Planned(15, 15)
     assert policy.pruned() == {}
     assert make("exhaustive", 5, tasks=TASKS).planned().minimum == 5
 
@@ -132,7 +132,7 @@ def test_tpe_tries_windows_only_where_they_differ() -> None:
 def test_tpe_finds_the_window_that_matters() -> None:
     """Only odc's upper rates are any good: most of what is asked should come to use them."""
 
-    def outcome(p: Proposal) -> Score:
+    def outcome(p: Node) -> Score:
         return Score(published(p).balanced_accuracy - 20 * (p.window("odc") != "high"), 0, 0)
 
     asked = run(make("tpe", 40, tasks=TASKS, rates={**RATES, "odc": 3}), outcome)

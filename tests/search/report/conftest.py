@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from search import report
 from search.chains.chain import BASELINES, Chain, parse
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.report.table import Table
 from search.results.records import ChainResult, Repeat, RunInfo
@@ -101,7 +101,7 @@ class Search:
     def _again(self, result: ChainResult, scores: Mapping[str, Sequence[float]]) -> ChainResult:
         repeats = []
         for number, score in enumerate(scores.get(">".join(result.chain), ()), 1):
-            spec = self.plan.downstream(Proposal(result.chain).again(number))
+            spec = self.plan.downstream(Node(result.chain).again(number))
             _write_score(self.store, spec, score, np.random.default_rng(number), CLASSES)
             measured = Score(score, score - 1.9, score + 1.8, {"knn": score - 10})
             repeats.append(Repeat(measured, spec.key()))
@@ -218,7 +218,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
 def _finished(
     store: FolderStore, plan: Plan, chain: Chain, score: float, classes: list[str]
 ) -> ChainResult:
-    stages, downstream = plan.stages(Proposal(chain)), plan.downstream(Proposal(chain))
+    stages, downstream = plan.stages(Node(chain)), plan.downstream(Node(chain))
     rng = np.random.default_rng(round(100 * score))
     if stages:
         _write_stage(store, stages[-1], rng)

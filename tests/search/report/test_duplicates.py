@@ -35,11 +35,13 @@ def test_pairs_are_counted_and_listed_by_name(data, tmp_path):
 
 
 def test_the_sentence():
-    assert sentence(Duplicates()) == "no near-duplicate pairs across groups"
+    assert sentence(Duplicates()) == "no near-duplicate pairs across patient groups"
     said = sentence(Duplicates(12, 4))
-    assert said.startswith("12 near-duplicate pairs across groups (4 cross a split), listed in")
+    assert said.startswith(
+        "12 near-duplicate pairs across patient groups (4 cross a split), listed in"
+    )
     assert said.endswith("merge their groups with data.merge_duplicates=true")
-    assert "1 near-duplicate pair across groups (0 cross" in sentence(Duplicates(1, 0))
+    assert "1 near-duplicate pair across patient groups (0 cross" in sentence(Duplicates(1, 0))
     merged = sentence(Duplicates(12, 0, merged=True))
     assert "groups were merged" in merged
     assert "merge_duplicates" not in merged

@@ -141,7 +141,7 @@ def test_csv_of_the_comparison(compared: Table, tmp_path: Path) -> None:
     [(None, "–"), (0.0002, "<0.001"), (0.034, "0.034"), (0.04999, "0.049"), (0.05, "0.050")],
 )
 def test_a_p_value_is_never_rounded_across_the_line(p_value: float | None, text: str) -> None:
-    assert tables.chance(p_value) == text
+    assert tables.p_text(p_value) == text
 
 
 def test_no_label_before_the_singles_are_known(search: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from search import report
 from search.chains.chain import BASELINES
 from search.report import summary, words
-from search.report.table import Row, Table, chance
+from search.report.table import Row, Table, p_text
 
 
 def _row(chain: str, score: float, **columns: Any) -> Row:
@@ -131,7 +131,7 @@ def test_correlation(value: float, p_value: float, said: str) -> None:
     found = {"measure": "rise", "chains": 9, "effect": {"value": value, "p_value": p_value}}
     text = words.correlation(found)
     assert said in text
-    assert f"Spearman {value:+.2f}, p {chance(p_value)}" in text
+    assert f"Spearman {value:+.2f}, p {p_text(p_value)}" in text
     assert "can't be told" in words.correlation(found | {"effect": None})
 
 
@@ -161,7 +161,7 @@ def test_page_and_csv_have_the_same_numbers(written: Any) -> None:
             assert row["balanced_accuracy"] in cells
             for column in ("difference", "difference_low", "difference_high"):
                 assert f"{float(row[column]):+.2f}" in cells
-            assert chance(float(row["p_value"])) in cells
+            assert p_text(float(row["p_value"])) in cells
             assert ("tied" in cells) == (row["tied"] == "yes")
 
 

@@ -4,22 +4,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.chains.node import Proposal
-from search.results.collect import Outcome, snapshot
+from search.chains.node import Node
+from search.results.collect import Collector, snapshot
 from search.results.status import ChainState
 from search.scheduling.early_stopping import Stop
 from trainables.spec import Score
 
 
 @pytest.fixture
-def outcome():
-    """A search over two tasks whose questions were answered in this order."""
+def collector():
+    """A search over two tasks whose nodes were scored in this order."""
     known = {
-        Proposal(("scratch",)): 50.0,
-        Proposal(("b",)): 60.0,
-        Proposal(("a",), (("a", "low"),)): 61.0,
-        Proposal(("a",)): 55.0,
-        Proposal(("a", "b"), (("a", "low"),)): 65.0,
+        Node(("scratch",)): 50.0,
+        Node(("b",)): 60.0,
+        Node(("a",), (("a", "low"),)): 61.0,
+        Node(("a",)): 55.0,
+        Node(("a", "b"), (("a", "low"),)): 65.0,
     }
     stage = SimpleNamespace(key=lambda: "stage")
     chains = [("a",), ("b",), ("a", "b"), ("b", "a")]
@@ -27,47 +27,47 @@ def outcome():
         stages=lambda _: (stage,), downstream=lambda _: stage, imagenet_digest=None,
         space=SimpleNamespace(chains=lambda: chains),
     )  # fmt: skip
-    questions = SimpleNamespace(
+    scheduler = SimpleNamespace(
         plan=plan,
         scores={p: Score(one, one - 1, one + 1) for p, one in known.items()},
         reasons={},
         stops={},
         pruned=lambda: {("b", "a"): "falls"},
     )
-    return Outcome(questions)
+    return Collector(scheduler)
 
 
-def test_only_what_is_asked_for_is_the_same_record(outcome):
+def test_only_what_is_asked_for_is_the_same_record(collector):
     asked = {("a", "b"), ("scratch",)}
-    some = Outcome(outcome.questions, asked).results()
-    assert some == [result for result in outcome.results() if result.chain in asked]
+    some = Collector(collector.scheduler, asked).results()
+    assert some == [result for result in collector.results() if result.chain in asked]
 
 
-def test_order_is_that_of_the_scores(outcome):
-    order = {">".join(result.chain): result.order for result in outcome.results()}
+def test_order_is_that_of_the_scores(collector):
+    order = {">".join(result.chain): result.order for result in collector.results()}
     assert order == {"b": 1, "a": 2, "a>b": 4, "b>a": None, "scratch": 0, "imagenet": None}
 
 
-def test_of_a_chains_proposals_the_best_counts(outcome):
-    found = {result.chain: result for result in outcome.results()}
+def test_of_a_chains_proposals_the_best_counts(collector):
+    found = {result.chain: result for result in collector.results()}
     assert found[("a",)].score.balanced_accuracy == 61.0
     assert found[("a",)].reason == "a[low]"
 
 
-def test_remarks_say_which_windows_and_which_repeats_failed(outcome):
-    single = Proposal(("b",))
-    outcome.questions.reasons = {single.again(1): "loss is NaN", Proposal(("a",)).again(2): "x"}
-    found = {result.chain: result.reason for result in outcome.results()}
+def test_remarks_say_which_windows_and_which_repeats_failed(collector):
+    single = Node(("b",))
+    collector.scheduler.reasons = {single.again(1): "loss is NaN", Node(("a",)).again(2): "x"}
+    found = {result.chain: result.reason for result in collector.results()}
     assert found[("b",)] == "b#1: loss is NaN"
     assert found[("a", "b")] == "a[low]>b"
 
 
-def test_a_snapshot_counts_and_does_not_change_with_the_questions(outcome):
-    asked = outcome.questions
+def test_a_snapshot_counts_and_does_not_change_with_the_questions(collector):
+    asked = collector.scheduler
     asked.over, asked.policy = "", SimpleNamespace(planned=lambda: SimpleNamespace(maximum=4))
-    asked.plan.space.repeats, asked.plan.baselines = 2, lambda: (Proposal(("scratch",)),)
-    asked.stops = {Proposal(("b", "a")): Stop(2, 5, 40.0, 45.0, "hopeless")}
-    asked.reasons = {Proposal(("a", "b")).again(1): "loss is NaN"}
+    asked.plan.space.repeats, asked.plan.baselines = 2, lambda: (Node(("scratch",)),)
+    asked.stops = {Node(("b", "a")): Stop(2, 5, 40.0, 45.0, "hopeless")}
+    asked.reasons = {Node(("a", "b")).again(1): "loss is NaN"}
     made = snapshot(asked)
     assert (made.done, made.total) == (5 + 1 + 1, 4 + 2 + 2 * 1)  # chains, second seeds, baselines
     assert made.chains["a[low]>b"] == ChainState("done", "", 65.0, (64.0, 66.0))

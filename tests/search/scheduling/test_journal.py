@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
 from search.scheduling.journal import Journal
 from trainables.spec import Score
 
-MOCO, ODC, BOTH = (Proposal.parse(text) for text in ("moco", "odc", "odc>moco#1"))
+MOCO, ODC, BOTH = (Node.parse(text) for text in ("moco", "odc", "odc>moco#1"))
 SCORE = Score(70.5, 68.0, 73.0, {"knn": 60.0})
 
 

@@ -3,35 +3,35 @@
 import numpy as np
 import pytest
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.scheduling import repeats
 
-CHAINS = [Proposal.parse(text) for text in ("a", "b", "c", "d", "a>b", "a>c", "b>a", "b>c")]
-SCRATCH = Proposal(("scratch",))
+CHAINS = [Node.parse(text) for text in ("a", "b", "c", "d", "a>b", "a>c", "b>a", "b>c")]
+SCRATCH = Node(("scratch",))
 
 
-def rank(proposal: Proposal) -> float:
-    return -1.0 if proposal.chain == SCRATCH.chain else float(CHAINS.index(proposal.again(0)))
+def rank(node: Node) -> float:
+    return -1.0 if node.chain == SCRATCH.chain else float(CHAINS.index(node.again(0)))
 
 
-def play(score, chains=CHAINS, seeds=3, failing=()) -> dict[Proposal, float]:
+def play(score, chains=CHAINS, seeds=3, failing=()) -> dict[Node, float]:
     """All rounds to their end, the scores of a round told in another order each time."""
     scores = {p: score(p) for p in (SCRATCH, *chains)}
     failed = set()
     rng = np.random.default_rng(0)
     while wanted := repeats.missing(scores, failed, seeds):
-        for proposal in rng.permutation(np.array(wanted, dtype=object)):
-            if proposal in failing:
-                failed.add(proposal)
+        for node in rng.permutation(np.array(wanted, dtype=object)):
+            if node in failing:
+                failed.add(node)
             else:
-                scores[proposal] = score(proposal)
+                scores[node] = score(node)
     return scores
 
 
-def counts(scores: dict[Proposal, float]) -> dict[str, int]:
+def counts(scores: dict[Node, float]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for proposal in scores:
-        name = str(proposal.again(0))
+    for node in scores:
+        name = str(node.again(0))
         found[name] = found.get(name, 0) + 1
     return found
 
@@ -63,7 +63,7 @@ def test_a_lucky_chain_falls_and_one_that_was_left_behind_gets_its_chance():
 @pytest.mark.parametrize("seed", range(20))
 def test_the_leader_has_every_seed(seed):
     rng = np.random.default_rng(seed)
-    noise: dict[Proposal, float] = {}
+    noise: dict[Node, float] = {}
     scores = play(lambda p: noise.setdefault(p, rng.normal()))
     means = {
         str(p): np.mean([v for q, v in scores.items() if q.again(0) == p]) for p in CHAINS
@@ -81,13 +81,13 @@ def test_partial_rounds_ask_for_what_they_lack_and_nothing_else():
 
 
 def test_a_failed_repeat_is_not_asked_again():
-    broken = Proposal.parse("b>c#1")
+    broken = Node.parse("b>c#1")
     scores = play(rank, failing={broken})
     assert broken not in scores
-    assert Proposal.parse("b>c#2") in scores
+    assert Node.parse("b>c#2") in scores
 
 
 def test_of_two_windows_of_a_chain_the_better_is_repeated():
-    low, full = Proposal.parse("a[low]"), Proposal.parse("a")
+    low, full = Node.parse("a[low]"), Node.parse("a")
     wanted = repeats.missing({low: 2.0, full: 1.0}, (), 2)
     assert wanted == [low.again(1)]

@@ -3,12 +3,12 @@
 import json
 from dataclasses import asdict
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.policies import Policy
 from search.scheduling.early_stopping import Stop
 from search.scheduling.journal import Journal
-from search.scheduling.scheduler import Questions
+from search.scheduling.scheduler import Scheduler
 from search.space import load
 from search.store.stage_store import StageStore
 from trainables.plugins import load as plugin
@@ -16,29 +16,29 @@ from trainables.plugins import load as plugin
 ACCURACY = {"relative_location": 69.52, "moco": 72.74, "odc": 63.52, "scratch": 49.27}
 
 
-def questions(tmp_path, policy="curriculum", *more, repeats=1, spent=str) -> Questions:
+def scheduler(tmp_path, policy="curriculum", *more, repeats=1, spent=str) -> Scheduler:
     space = load("isic3", ["profile=smoke", f"policy={policy}", f"repeats={repeats}", *more])
     plan = Plan(space, "digest")
     made: Policy = plugin("search.policies", policy)(
         tuple(space.tasks), space.max_length, None, 0, space.policy.params
     )
     journal = Journal(tmp_path / "out", plan.identity())
-    return Questions(plan, made, journal, StageStore(tmp_path / "store"), spent)
+    return Scheduler(plan, made, journal, StageStore(tmp_path / "store"), spent)
 
 
-def train(asked: Questions, proposal: Proposal) -> None:
-    value = ACCURACY.get(proposal.chain[-1], 50.0) + len(proposal.chain)
-    commit(asked, proposal, value)
-    asked.answer(proposal)
+def train(asked: Scheduler, node: Node) -> None:
+    value = ACCURACY.get(node.chain[-1], 50.0) + len(node.chain)
+    commit(asked, node, value)
+    asked.record(node)
 
 
-def commit(asked: Questions, proposal: Proposal, value: float) -> None:
-    """The stages and the score of a proposal, finished in the store."""
-    for spec in asked.plan.stages(proposal):
+def commit(asked: Scheduler, node: Node, value: float) -> None:
+    """The stages and the score of a node, finished in the store."""
+    for spec in asked.plan.stages(node):
         with asked.store.lock(spec.key()):
             asked.store.part(spec.key())
             asked.store.commit(spec.key(), {"spec": asdict(spec), "result": {"lr": 0.01}})
-    spec = asked.plan.downstream(proposal)
+    spec = asked.plan.downstream(node)
     with asked.store.lock(spec.key()):
         part = asked.store.part(spec.key())
         epochs = [{"balanced_accuracy": value * share} for share in (0.5, 0.8, 1.0)]
@@ -47,45 +47,45 @@ def commit(asked: Questions, proposal: Proposal, value: float) -> None:
         asked.store.commit(spec.key(), {"spec": asdict(spec), "result": result})
 
 
-def finish(asked: Questions) -> list[str]:
+def finish(asked: Scheduler) -> list[str]:
     done = []
-    while (proposal := asked.next()) is not None:
-        done.append(str(proposal))
-        train(asked, proposal)
+    while (node := asked.next()) is not None:
+        done.append(str(node))
+        train(asked, node)
     assert asked.finished()
     return done
 
 
 def test_baselines_come_first_and_only_rising_chains_follow(tmp_path):
-    done = finish(questions(tmp_path))
+    done = finish(scheduler(tmp_path))
     assert done[0] == "scratch"
     assert len(done) == 1 + 7
     assert "odc>relative_location>moco" in done
 
 
 def test_again_asks_nothing_and_knows_all_scores(tmp_path):
-    first = questions(tmp_path)
+    first = scheduler(tmp_path)
     finish(first)
-    again = questions(tmp_path)
+    again = scheduler(tmp_path)
     assert finish(again) == []
     assert again.scores == first.scores
 
 
 def test_what_was_removed_from_the_store_is_trained_again(tmp_path):
-    first = questions(tmp_path)
+    first = scheduler(tmp_path)
     finish(first)
-    lost = first.plan.downstream(Proposal(("moco",))).key()
+    lost = first.plan.downstream(Node(("moco",))).key()
     keep = set(first.store.keys()) - {lost}
     first.store.prune(keep)
-    assert finish(questions(tmp_path)) == ["moco"]
+    assert finish(scheduler(tmp_path)) == ["moco"]
 
 
 def test_what_was_in_flight_comes_first_and_nothing_is_asked_twice(tmp_path):
-    asked = questions(tmp_path)
+    asked = scheduler(tmp_path)
     for _ in range(3):
         train(asked, asked.next())
     lost = asked.next()
-    again = questions(tmp_path)
+    again = scheduler(tmp_path)
     rest = finish(again)
     assert rest[0] == str(lost)
     assert len(rest) == 8 - 3
@@ -93,32 +93,32 @@ def test_what_was_in_flight_comes_first_and_nothing_is_asked_twice(tmp_path):
 
 
 def test_another_folder_reuses_the_store(tmp_path):
-    finish(questions(tmp_path))
+    finish(scheduler(tmp_path))
     (tmp_path / "out").rename(tmp_path / "old")
-    assert finish(questions(tmp_path)) == []
+    assert finish(scheduler(tmp_path)) == []
 
 
 def test_a_failed_trial_is_reported_and_tried_again_next_time(tmp_path):
-    asked = questions(tmp_path)
+    asked = scheduler(tmp_path)
     train(asked, asked.next())
     failed = asked.next()
-    asked.answer(failed, "loss is nan at step 3")
+    asked.record(failed, "loss is nan at step 3")
     finish(asked)
     assert asked.reasons == {failed: "loss is nan at step 3"}
-    assert str(failed) in finish(questions(tmp_path))
+    assert str(failed) in finish(scheduler(tmp_path))
 
 
 def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
-    asked = questions(tmp_path)
+    asked = scheduler(tmp_path)
     for _ in range(3):
         train(asked, asked.next())
     path = asked.journal.path
     path.write_text(path.read_text() + '{"proposal": "mo')
-    assert len(finish(questions(tmp_path))) == 8 - 3
+    assert len(finish(scheduler(tmp_path))) == 8 - 3
 
 
 def test_repeats_follow_when_the_policy_is_done(tmp_path):
-    done = finish(questions(tmp_path, repeats=3))
+    done = finish(scheduler(tmp_path, repeats=3))
     assert len(done[:8]) == len({name.partition("#")[0] for name in done}) == 8
     again = done[8:]
     assert again[:2] == ["scratch#1", "scratch#2"]
@@ -130,24 +130,24 @@ def test_repeats_follow_when_the_policy_is_done(tmp_path):
 
 
 def test_more_repeats_later_go_on_where_the_search_ended(tmp_path):
-    whole = finish(questions(tmp_path, repeats=3))
+    whole = finish(scheduler(tmp_path, repeats=3))
     (tmp_path / "elsewhere").mkdir()
-    first = finish(questions(tmp_path / "elsewhere"))
-    assert first + finish(questions(tmp_path / "elsewhere", repeats=3)) == whole
+    first = finish(scheduler(tmp_path / "elsewhere"))
+    assert first + finish(scheduler(tmp_path / "elsewhere", repeats=3)) == whole
 
 
 def test_a_round_waits_for_what_is_in_flight(tmp_path):
-    asked = questions(tmp_path, repeats=2)
+    asked = scheduler(tmp_path, repeats=2)
     for _ in range(8):
         train(asked, asked.next())
     flying = []
-    while (proposal := asked.next()) is not None:
-        flying.append(proposal)
+    while (node := asked.next()) is not None:
+        flying.append(node)
     assert str(flying[0]) == "scratch#1"
     assert len(flying) == 1 + 4
     assert not asked.finished()
-    for proposal in flying:
-        train(asked, proposal)
+    for node in flying:
+        train(asked, node)
     assert asked.next() is None
     assert asked.finished()
 
@@ -155,17 +155,17 @@ def test_a_round_waits_for_what_is_in_flight(tmp_path):
 STOP = Stop(2, 3, 50.0, 60.0, "after epoch 2 of 3 at 50.00")
 
 
-def until_a_pair(asked: Questions) -> Proposal:
+def until_a_pair(asked: Scheduler) -> Node:
     """Train what comes before the first chain of two tasks."""
-    while len((proposal := asked.next()).chain) == 1:
-        train(asked, proposal)
-    return proposal
+    while len((node := asked.next()).chain) == 1:
+        train(asked, node)
+    return node
 
 
 def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
-    asked = questions(tmp_path, "exhaustive")
+    asked = scheduler(tmp_path, "exhaustive")
     pair = until_a_pair(asked)
-    low, single = 20.0, Proposal(("odc",))  # the best is moco at 73.74, others gain 15 at most
+    low, single = 20.0, Node(("odc",))  # the best is moco at 73.74, others gain 15 at most
     stop = asked.judge(pair, low, 2, 3)
     assert stop.reason == (
         "after epoch 2 of 3 at 20.00: at most 34.75 by the gains of the other curves, "
@@ -173,19 +173,19 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     )
     assert asked.judge(pair, 65.0, 2, 3) is None
     assert asked.judge(single, low, 2, 3) is None
-    assert asked.judge(Proposal(("scratch",)), low, 2, 3) is None
+    assert asked.judge(Node(("scratch",)), low, 2, 3) is None
     assert asked.judge(pair, low, 1, 3) is None  # a third of the epochs
 
 
 def test_without_early_stopping_nothing_is_stopped(tmp_path):
-    asked = questions(tmp_path, "exhaustive", "early_stop=null")
+    asked = scheduler(tmp_path, "exhaustive", "early_stop=null")
     assert asked.judge(until_a_pair(asked), 20.0, 2, 3) is None
 
 
 def test_a_stopped_chain_has_children_but_no_score(tmp_path):
-    asked = questions(tmp_path, "exhaustive")
+    asked = scheduler(tmp_path, "exhaustive")
     pair = until_a_pair(asked)
-    asked.answer(pair, stop=STOP)
+    asked.record(pair, stop=STOP)
     done = finish(asked)
     assert any(text.startswith(f"{pair}>") for text in done)
     assert pair not in asked.scores
@@ -194,27 +194,27 @@ def test_a_stopped_chain_has_children_but_no_score(tmp_path):
 
 
 def test_a_stopped_chain_is_not_trained_again_unless_early_stopping_is_off(tmp_path):
-    asked = questions(tmp_path, "exhaustive")
+    asked = scheduler(tmp_path, "exhaustive")
     pair = until_a_pair(asked)
-    asked.answer(pair, stop=STOP)
+    asked.record(pair, stop=STOP)
     finish(asked)
-    again = questions(tmp_path, "exhaustive")
+    again = scheduler(tmp_path, "exhaustive")
     assert finish(again) == []
     assert again.stops == {pair: STOP}
-    whole = questions(tmp_path, "exhaustive", "early_stop=null")
+    whole = scheduler(tmp_path, "exhaustive", "early_stop=null")
     assert finish(whole) == [str(pair)]
     assert whole.stops == {}
-    back = questions(tmp_path, "exhaustive")
+    back = scheduler(tmp_path, "exhaustive")
     assert (finish(back), back.stops) == ([], {})
     assert pair in back.scores
 
 
 def test_a_score_that_came_after_all_counts(tmp_path):
-    asked = questions(tmp_path, "exhaustive")
+    asked = scheduler(tmp_path, "exhaustive")
     pair = until_a_pair(asked)
-    asked.answer(pair, stop=STOP)
+    asked.record(pair, stop=STOP)
     commit(asked, pair, 99.0)
-    again = questions(tmp_path, "exhaustive")
+    again = scheduler(tmp_path, "exhaustive")
     assert str(pair) not in finish(again)
     assert again.scores[pair].balanced_accuracy == 99.0
     assert again.stops == {}
@@ -222,7 +222,7 @@ def test_a_score_that_came_after_all_counts(tmp_path):
 
 def test_when_the_time_is_spent_nothing_new_is_begun(tmp_path):
     said = [""]
-    asked = questions(tmp_path, spent=lambda: said[0])
+    asked = scheduler(tmp_path, spent=lambda: said[0])
     for _ in range(3):
         train(asked, asked.next())
     flying = asked.next()
@@ -235,12 +235,12 @@ def test_when_the_time_is_spent_nothing_new_is_begun(tmp_path):
     assert left[("odc", "moco")] == "the budget of 8 h is spent"
     assert left[("moco", "odc")].startswith("not rising")
     assert len(left) == 15 - 3  # the singles
-    rest = finish(questions(tmp_path))
+    rest = finish(scheduler(tmp_path))
     assert len(rest) == 8 - 4
 
 
 def test_time_that_ends_after_the_last_chain_cuts_nothing(tmp_path):
-    asked = questions(tmp_path)
+    asked = scheduler(tmp_path)
     finish(asked)
     asked.spent = lambda: "the budget of 8 h is spent"
     assert asked.next() is None
@@ -248,20 +248,20 @@ def test_time_that_ends_after_the_last_chain_cuts_nothing(tmp_path):
 
 
 def test_what_was_in_flight_is_not_begun_again_without_time(tmp_path):
-    asked = questions(tmp_path)
+    asked = scheduler(tmp_path)
     for _ in range(3):
         train(asked, asked.next())
     lost = asked.next()
-    again = questions(tmp_path, spent=lambda: "the budget of 1 s is spent")
+    again = scheduler(tmp_path, spent=lambda: "the budget of 1 s is spent")
     assert again.next() is None
     assert again.pruned()[lost.chain] == "the budget of 1 s is spent"
 
 
 def test_a_score_whose_stage_is_damaged_is_asked_for_again(tmp_path):
-    first = questions(tmp_path, "exhaustive", "max_length=2")
+    first = scheduler(tmp_path, "exhaustive", "max_length=2")
     finish(first)
-    single = first.plan.stages(Proposal(("odc",)))[0]
+    single = first.plan.stages(Node(("odc",)))[0]
     (first.store.path(single.key()) / "manifest.json").write_text("{")
-    again = questions(tmp_path, "exhaustive", "max_length=2")
+    again = scheduler(tmp_path, "exhaustive", "max_length=2")
     assert finish(again) == ["odc"]  # with its stage again, the longer chains count again
     assert again.scores == first.scores

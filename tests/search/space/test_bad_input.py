@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import save_file
 
 from search import run, space
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.space import check_tasks, load
 from search.space.compose import composed, params
@@ -196,10 +196,8 @@ def test_keys_are_those_of_the_finished_stages_of_earlier_versions(group, overri
     golden = json.loads((Path(__file__).parent / "golden_keys.json").read_text())[group]
     made = load("isic3", overrides)
     plan = Plan(made, "0123456789abcdef", "fedcba9876543210")
-    proposals = [*map(Proposal, made.chains()), *plan.baselines()]
-    found = {
-        str(p): [spec.key() for spec in (*plan.stages(p), plan.downstream(p))] for p in proposals
-    }
+    nodes = [*map(Node, made.chains()), *plan.baselines()]
+    found = {str(p): [spec.key() for spec in (*plan.stages(p), plan.downstream(p))] for p in nodes}
     assert found == golden
 
 

@@ -60,7 +60,7 @@ def test_gpu_hours_are_leases_times_the_gpus_of_a_group():
     assert found.spent() == ""
     assert found.left() is None  # nothing was leased yet
     found.gpus, found.leased = 4, lambda: 450.0
-    assert found.share() == 0.25
+    assert found.fraction() == 0.25
     assert found.left() == 3000
     found.leased = lambda: 1800.0
     assert found.spent() == "the budget of 2 GPU-hours is spent"

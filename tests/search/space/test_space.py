@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from search.chains.plan import Plan, data_spec, estimate
 from search.space import SPACES, available_spaces, check_tasks, hardware, load
 from trainables.errors import UserError
@@ -83,7 +83,7 @@ def test_a_modality_may_set_mean_and_deviation_and_training_uses_them():
     from trainables.training.loop import context
 
     plain, own = augment(), augment("data.augment.mean=[0.6,0.5,0.4]", "data.augment.std=[1,1,1]")
-    training = plan().downstream(Proposal(("scratch",))).training
+    training = plan().downstream(Node(("scratch",))).training
     measured = ((0.7, 0.6, 0.5), (0.2, 0.2, 0.2))
     assert context(training, 500, plain, 0, *measured).mean == (0.7, 0.6, 0.5)
     known = context(training, 500, own, 0, *measured)
@@ -111,7 +111,7 @@ def plan(*overrides, digest="d"):
 
 def keys(*overrides, digest="d"):
     made = plan(*overrides, digest=digest)
-    return [spec.key() for spec in made.stages(Proposal.parse("odc>moco"))]
+    return [spec.key() for spec in made.stages(Node.parse("odc>moco"))]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_baselines_start_from_no_stage_and_imagenet_needs_weights():
 
 def test_a_window_narrows_the_rates_of_its_task():
     made = plan("tasks.odc.lr_range=[0.1,0.2,0.3]")
-    odc, moco = made.stages(Proposal.parse("odc[low]>moco"))
+    odc, moco = made.stages(Node.parse("odc[low]>moco"))
     assert odc.training.lr.range == (0.1, 0.2)
     assert moco.training.lr.range == made.space.tasks["moco"].lr_range
 
@@ -165,17 +165,17 @@ def test_a_window_narrows_the_rates_of_its_task():
 def test_a_repeat_has_its_own_seed_on_the_same_split_with_the_rates_of_the_first():
     made = replace(plan(), chosen=lambda key: 0.01)
     first, again = (
-        made.stages(Proposal.parse("odc>moco")),
-        made.stages(Proposal.parse("odc>moco#2")),
+        made.stages(Node.parse("odc>moco")),
+        made.stages(Node.parse("odc>moco#2")),
     )
     assert [spec.seed for spec in (*first, *again)] == [0, 0, 2, 2]
     assert [spec.data for spec in first] == [spec.data for spec in again]
     assert first[1].training == again[1].training
     assert again[1].parent == again[0].key() != first[0].key()
-    score = made.downstream(Proposal.parse("odc>moco#2"))
+    score = made.downstream(Node.parse("odc>moco#2"))
     assert (score.seed, score.data.seed, score.parent) == (2, 0, again[1].key())
-    assert made.singles(Proposal.parse("odc>moco#2")) == made.singles(Proposal.parse("odc>moco"))
-    assert made.stages(Proposal.parse("odc#2")) == again[:1]
+    assert made.singles(Node.parse("odc>moco#2")) == made.singles(Node.parse("odc>moco"))
+    assert made.stages(Node.parse("odc#2")) == again[:1]
 
 
 def test_the_number_of_repeats_leaves_the_search_the_same():

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 import torch
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from tests.trainables import small
 from trainables import plugins
 from trainables.backbone import Backbone
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 
     @cache
     def trained(name, factor):
-        spec = small.plan(data, *MORE).stages(Proposal((name,)))[0]
+        spec = small.plan(data, *MORE).stages(Node((name,)))[0]
         rates = spec.training.lr.range
         rate = rates[len(rates) // 2] * factor
         kind = plugins.load("trainables.pretext", name)
