@@ -19,7 +19,7 @@ from trainables.spec import Runtime
 from trainables.stage import BACKBONE, train_stage
 from trainables.storage import CHECKPOINT
 from trainables.training import distributed, loop
-from trainables.training.checkpoint import Progress
+from trainables.training.checkpoint import Runs
 from trainables.workers.job import Job
 
 RUNTIME = Runtime(threads=1, log_every=2)
@@ -69,8 +69,8 @@ def test_a_killed_stage_goes_on_to_the_same_weights(data, tmp_path, task, after)
     often = Runtime(threads=1, log_every=2, checkpoint_seconds=0)
     with pytest.raises(Killed):
         train_stage(spec, often, data, None, cut, dying(after))
-    saved = Progress.load(cut)
-    assert sum(run.step for run in saved.runs.values()) > 0
+    saved = Runs.load(cut)
+    assert sum(run.step for run in saved.by_name.values()) > 0
     result = train_stage(spec, often, data, None, cut, quiet)
     assert result["loss"] == expected["loss"]
     assert result["lr"] == expected["lr"]
@@ -183,7 +183,7 @@ def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch)
         now[0] += 5.0
 
     monkeypatch.setattr(loop.time, "perf_counter", clock)
-    monkeypatch.setattr(Progress, "save", save)
+    monkeypatch.setattr(Runs, "save", save)
     spec = stage(data, "rotation", "tasks.rotation.lr_range=[0.01]", "profile.epochs=8")
     runtime = Runtime(threads=1, log_every=1, checkpoint_seconds=0)
     train_stage(spec, runtime, data, None, tmp_path, quiet)
