@@ -1,11 +1,11 @@
 """Any labelled images: one folder of images and one CSV file with a row per image.
 
     ROOT/images/**/<image>.{jpg,png,tif,...}     parameter `images`
-    ROOT/labels.csv                              parameter `csv`; image, label and group columns
+    ROOT/labels.csv                              parameter `csv`; image, label, `group_column`
 
 The image column holds the path under the folder of images or the file name, each with or without
-its suffix. The group column holds the patient or lesion; an image is its own patient group where
-the cell is empty or `group_column` is null.
+its suffix. `group_column` names the patient or lesion; an image is its own patient group where its
+cell is empty or `group_column` is null.
 """
 
 from collections import defaultdict
