@@ -276,13 +276,13 @@ def test_fine_tuning_starts_from_a_weight_file_and_refuses_one_that_does_not_fit
     from torchvision.models.resnet import BasicBlock, ResNet
 
     from trainables.backbone import Backbone
-    from trainables.downstream.finetune import load_weights
+    from trainables.downstream.finetune import fitting_weights
 
     whole = ResNet(BasicBlock, [1, 1, 1, 1])
     torch.save(whole.state_dict(), tmp_path / "imagenet.pth")
     backbone = Backbone("resnet10")
-    load_weights(backbone, tmp_path / "imagenet.pth")
+    backbone.load_state_dict(fitting_weights(backbone, tmp_path / "imagenet.pth"))
     expected = whole.state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in backbone.state_dict().items())
     with pytest.raises(UserError, match=r"imagenet\.pth: must fit profile\.backbone"):
-        load_weights(Backbone("resnet18"), tmp_path / "imagenet.pth")
+        fitting_weights(Backbone("resnet18"), tmp_path / "imagenet.pth")

@@ -140,19 +140,14 @@ def start(
     """Return the backbone to fine-tune: from `weights`, else from `parent_dir`, else fresh."""
     backbone = Backbone(spec.training.backbone, channels)
     if weights is not None:
-        load_weights(backbone, weights)
+        backbone.load_state_dict(fitting_weights(backbone, weights))
     else:
         load_backbone(backbone, parent_dir)
     return backbone
 
 
-def load_weights(backbone: Backbone, path: Path) -> None:
-    """Load a torchvision or timm ResNet's file, .safetensors or .pth, without its `fc`."""
-    backbone.load_state_dict(fitting_weights(backbone, path))
-
-
 def fitting_weights(backbone: Backbone, path: Path) -> dict[str, Tensor]:
-    """Return the file's tensors for this backbone; UserError if unreadable or unfitting."""
+    """Read a torchvision or timm ResNet's file, without its `fc`; UserError if it doesn't fit."""
     state = {key: value for key, value in _tensors(path).items() if not key.startswith("fc.")}
     own = backbone.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]

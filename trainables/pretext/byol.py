@@ -114,9 +114,6 @@ def perceptron(inputs: int, hidden: int) -> nn.Sequential:
 
 
 def momentum(step: int, steps: int, epoch_steps: int) -> float:
-    """Return the EMA's momentum at `step`: by half a cosine from 1 - 1 / epoch_steps to 1.
-
-    The first value is kept between 0.9 and 0.996.
-    """
+    """Return the EMA's momentum: half a cosine from 1 - 1 / epoch_steps (0.9 to 0.996) to 1."""
     first = min(max(1 - 1 / epoch_steps, 0.9), 0.996)
     return 1 - (1 - first) * (math.cos(math.pi * step / steps) + 1) / 2

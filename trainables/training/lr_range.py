@@ -10,10 +10,8 @@ Every rate starts from the same weights, on the same batches, with a schedule of
 - optuna: TPE proposes as many rates as the range has, between its ends; all run to the end.
 
 A rate that diverged loses. A winner on the edge of the range is flagged, because the best rate may
-lie outside it. Every policy takes
-- steps: the length of a trial;
-- advance(rate, until): trains a rate until that step and returns its score, -inf if it failed;
-- forget(rate): frees what only a continuation of that rate would need.
+lie outside it. Every policy takes `steps`, the length of a trial, `advance`, which trains a rate
+until a step and returns its score (-inf if it failed), and `forget`, which frees a rate's state.
 """
 
 import math

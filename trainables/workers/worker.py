@@ -70,9 +70,9 @@ def _reason(broken: Exception) -> str:
         return str(broken)
     reason = f"{type(broken).__name__}: {broken}".splitlines()[0]
     if isinstance(broken, torch.OutOfMemoryError):
-        return f"{reason} (make profile.batch smaller, or give runtime.groups_per_gpu=1)"
+        return f"{reason} (make profile.batch smaller, or try runtime.groups_per_gpu=1)"
     if "No space left" in reason or getattr(broken, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return f"{reason}: the disk is full; free some or give another store="
+        return f"{reason}: the disk is full; free some space or try another store="
     return reason
 
 
