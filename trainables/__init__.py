@@ -1,1 +1,1 @@
-"""Turn one stage specification into weights or a score. Knows no policy, store or tracker."""
+"""Turns one stage specification into weights or a score; knows no policy, store or tracker."""

@@ -1,13 +1,12 @@
-"""Views of a whole batch, made on the device from uint8 images, with own parameters for each image.
+"""Views of a whole batch, made on the device from uint8 images, with parameters for each image.
 
     view = View(Preset.of(context.augment), context.mean, context.std, size=64, scale=(0.2, 1.0))
     x = view(batch.images, batch.draw)  # float32 [b, channels, 64, 64], normalised
 
-One sampling grid does crop, flips and rotation (reflection at the borders, so that no corner tells
-the angle); one affine map of the channels does colour and normalisation; one pair of matrix
-products blurs. What differs from torchvision: crops start between pixels, the colour operations
-keep one order and never clip, hue turns in YIQ (linear, so it fits the map) in place of HSV.
-Nothing here reads a value back from a GPU.
+One sampling grid does crop, flips and rotation (reflected at the borders, so that no corner reveals
+the angle); one affine map of the channels does colour and normalisation; two matrix products blur.
+Differences from torchvision: crops start between pixels; colour operations have a fixed order and
+never clip; hue is rotated in YIQ, not HSV, as that is linear. No value is read back from a GPU.
 """
 
 import math
@@ -17,17 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.modality import Preset
-from trainables.pretext import Draw
+from trainables.task import Draw
 
-RATIO = (3 / 4, 4 / 3)  # of a crop's sides
-JITTERED = 0.8  # share of the views whose colours are jittered
+RATIO = (3 / 4, 4 / 3)  # range of a crop's width / height
+JITTERED = 0.8  # probability that a view's colours are jittered
 LUMA = (0.299, 0.587, 0.114)
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
-BLUR = (0.1 / 224, 2 / 224)  # deviation as a share of the view's side
+BLUR = (0.1 / 224, 2 / 224)  # range of the standard deviation, a fraction of the view's side
 
 
 class Normalised(nn.Module):
-    """Base of views: the training split's mean and deviation, moved with the module, not saved."""
+    """Base of views: mean and std of the training split, moved with the module but not saved."""
 
     mean: Tensor
     std: Tensor
@@ -55,7 +54,7 @@ class FullView(Normalised):
 
 
 class Colour(Normalised):
-    """Colour and normalisation of 0..255 pixels: one affine map of the channels for each image."""
+    """Colour jitter and normalisation of 0..255 pixels: one affine channel map per image."""
 
     base: Tensor
     quarter: Tensor
@@ -70,7 +69,9 @@ class Colour(Normalised):
         super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
         self.preset, self.jittered = preset, jittered
         yiq = torch.tensor(YIQ)
-        turn = torch.tensor([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # of the chroma, by 90 degrees
+        turn = torch.tensor(
+            [[0.0, 0, 0], [0, 0, -1], [0, 1, 0]]
+        )  # rotates the chroma by 90 degrees
         self.register_buffer("base", yiq[:1].expand(3, 3).contiguous(), persistent=False)
         self.register_buffer("quarter", yiq.inverse() @ turn @ yiq, persistent=False)
 
@@ -85,7 +86,10 @@ class Colour(Normalised):
     def change(
         self, x: Tensor, brightness: Tensor, contrast: Tensor, chroma: Tensor, hue: Tensor
     ) -> Tensor:
-        """chroma: the factor of saturation, 0 for grayscale; hue: in turns. All [b]."""
+        """Change and normalise x: [b, channels, h, w] by parameters of shape [b].
+
+        brightness, contrast: factors; chroma: factor of saturation, 0 for grayscale; hue: in turns.
+        """
         flat = x.flatten(2)
         grey = flat.mean(2, keepdim=True)
         matrix = torch.ones_like(brightness).view(-1, 1, 1)
@@ -102,7 +106,7 @@ class Colour(Normalised):
 
 
 class View(nn.Module):
-    """A random view of `size` px; scale: range of the crop's share of the image's area."""
+    """A random view of `size` px; scale: range of the crop's fraction of the image's area."""
 
     def __init__(
         self,
@@ -118,7 +122,7 @@ class View(nn.Module):
         self.colour = Colour(preset, mean, std, jittered)
 
     def forward(self, images: Tensor, draw: Draw) -> Tensor:
-        """uint8 [b, channels, side, side] -> float32 [b, channels, size, size]."""
+        """Make views: uint8 [b, channels, side, side] -> float32 [b, channels, size, size]."""
         with torch.autocast(images.device.type, enabled=False):
             pixels = shrink(images, int(images.shape[-1] * self.scale[0] ** 0.5) // self.size)
             theta = placement(self.preset, self.scale, draw)
@@ -130,12 +134,12 @@ class View(nn.Module):
 def finetune_view(
     preset: Preset, mean: tuple[float, ...], std: tuple[float, ...], size: int
 ) -> View:
-    """The light augmentation of supervised training."""
+    """Return the light augmentation of supervised training; mean, std: 0..1, size: px."""
     return View(preset.mild(), mean, std, size, scale=(0.5, 1.0))
 
 
 def shrink(images: Tensor, factor: int) -> Tensor:
-    """Float pixels, averaged over squares of `factor` px: no more than the smallest crop spares."""
+    """Average float pixels over squares of `factor` px."""
     pixels = images.float()
     return F.avg_pool2d(pixels, factor) if factor > 1 else pixels
 
@@ -145,7 +149,10 @@ def sample(pixels: Tensor, grid: Tensor) -> Tensor:
 
 
 def placement(preset: Preset, scale: tuple[float, float], draw: Draw) -> Tensor:
-    """[b, 2, 3]: from a view's coordinates (-1..1) to those of its image."""
+    """Draw maps from a view's coordinates (-1..1) to its image's: [b, 2, 3].
+
+    scale: range of the crop's fraction of the image's area.
+    """
     area = draw.uniform(low=scale[0], high=scale[1])
     ratio = draw.uniform(low=math.log(RATIO[0]), high=math.log(RATIO[1])).exp()
     half = torch.stack([area * ratio, area / ratio], 1).sqrt().clamp(max=1)  # width, height
@@ -160,19 +167,20 @@ def placement(preset: Preset, scale: tuple[float, float], draw: Draw) -> Tensor:
 
 
 def random_blur(x: Tensor, probability: float, draw: Draw) -> Tensor:
+    """Blur some of the views x: [b, channels, side, side], on a CPU in place."""
     u = draw.uniform(2)
-    deviation = (BLUR[0] + (BLUR[1] - BLUR[0]) * u[:, 1]) * x.shape[-1]
+    std = (BLUR[0] + (BLUR[1] - BLUR[0]) * u[:, 1]) * x.shape[-1]
     chosen = u[:, 0] < probability
-    if x.device.type == "cpu":  # counting the chosen would make a GPU wait
-        x[chosen] = blur(x[chosen], deviation[chosen])
+    if x.device.type == "cpu":  # on a GPU, indexing by `chosen` would synchronise
+        x[chosen] = blur(x[chosen], std[chosen])
         return x
-    return blur(x, torch.where(chosen, deviation, 0.0))
+    return blur(x, torch.where(chosen, std, 0.0))
 
 
-def blur(x: Tensor, deviation: Tensor) -> Tensor:
-    """Gaussian blur as a product with a matrix on either side; deviation: [b], px, 0 for none."""
+def blur(x: Tensor, std: Tensor) -> Tensor:
+    """Apply a Gaussian blur as a matrix product on either side; std: [b], px, 0 for none."""
     place = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype)
-    distance = (place[:, None] - place) / deviation.clamp(min=1e-3).view(-1, 1, 1)
+    distance = (place[:, None] - place) / std.clamp(min=1e-3).view(-1, 1, 1)
     weights = (distance.square() * -0.5).clamp(min=-40).exp()  # denormal numbers are slow
     weights = weights / weights.sum(2, keepdim=True)
     rows = (x.flatten(1, 2) @ weights.mT).view_as(x)

@@ -1,8 +1,8 @@
 """Backbones: torchvision's ResNets without classifier, so that weights load anywhere.
 
-State-dict keys are torchvision's and timm's (minus `fc`). `group_batch_norm` makes BatchNorm
-statistics those of fixed groups of the global batch, whatever the number of ranks: one rank with
-four groups and four ranks with one group each compute the same.
+State-dict keys are torchvision's and timm's (minus `fc`). `group_batch_norm` computes BatchNorm
+statistics over fixed parts of the global batch (BatchNorm groups), whatever the number of ranks:
+one rank with four BatchNorm groups and four ranks with one each compute the same.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,9 +26,9 @@ LAYERS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 
 
 class Backbone(ResNet):
-    """A ResNet whose forward gives pooled features; `maps` gives the last stage's maps.
+    """A ResNet whose forward returns pooled features; `maps` returns the last feature maps.
 
-    width: number of features (512 for basic blocks, 2048 for bottlenecks).
+    width: the number of features (512 for basic blocks, 2048 for bottlenecks).
     """
 
     def __init__(self, name: str, channels: int = 3) -> None:
@@ -43,20 +43,20 @@ class Backbone(ResNet):
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, x: Tensor) -> Tensor:
-        """[n, channels, h, w] -> [n, width, h / 32, w / 32]."""
+        """Return feature maps: [n, channels, h, w] -> [n, width, h / 32, w / 32]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, channels, h, w] -> [n, width]."""
+        """Return pooled features: [n, channels, h, w] -> [n, width]."""
         return self.maps(x).mean((2, 3))
 
 
 class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm over `groups` equal, contiguous parts of the local batch.
 
-    The running statistics take the mean over groups, which is linear: averaged over ranks they
-    equal those of one rank holding all groups.
+    Running statistics take the mean over the parts. That is linear, so their mean over ranks equals
+    the statistics of one rank that holds all parts.
     """
 
     groups = 1
@@ -85,7 +85,7 @@ class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def group_batch_norm(module: nn.Module, groups: int) -> None:
-    """Replace every BatchNorm in place; groups: on this rank."""
+    """Replace every BatchNorm in place; groups: how many BatchNorm groups this rank holds."""
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             child.__class__ = GroupedBatchNorm
@@ -96,9 +96,10 @@ def group_batch_norm(module: nn.Module, groups: int) -> None:
 def fit_statistics(
     module: nn.Module, encode: Callable[[Tensor], Any], batches: Iterable[Tensor]
 ) -> None:
-    """Running statistics from these inputs alone, the plain mean over batches and ranks.
+    """Refit the running statistics of BatchNorm as the plain mean over `batches` and ranks.
 
-    A parent stage may have looked at patches or small crops: its statistics are of those.
+    A parent stage may have trained on patches or small crops, whose statistics do not fit full
+    views. encode: runs `module` on one batch.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta, was = [norm.momentum for norm in norms], module.training
@@ -115,7 +116,7 @@ def fit_statistics(
 
 @torch.no_grad()
 def average_statistics(module: nn.Module) -> None:
-    """Running statistics averaged over ranks, in place; updates are linear, so at any time."""
+    """Average the running statistics over ranks in place; valid at any step, updates are linear."""
     if distributed.world_size() == 1:
         return
     for child in module.modules():

@@ -1,6 +1,6 @@
-"""Writing so that a crash, even of the machine, leaves the old file or the new one.
+"""Atomic writes: a crash, even of the machine, leaves the old file or the new one.
 
-    with replacing(path) as beside:   # on the disk and under its name when the block ends
+    with replacing(path) as beside:   # renamed and flushed to the disk when the block ends
         beside.write_bytes(content)
     write_json(path, {"format": 1})
     with kernel_lock(path):           # one process at a time; the lock dies with its holder
@@ -19,12 +19,12 @@ from typing import Any
 
 from filelock import UnixFileLock
 
-TEMPORARY = ".tmp-"  # what a name begins with until the file is whole
+TEMPORARY = ".tmp-"  # prefix of a file's name until it is complete
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; after the block that file is `path`, and on the disk."""
+    """Yield a temporary path; after the block its file replaces `path` durably."""
     beside = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         yield beside
@@ -36,14 +36,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Write all of the value or nothing; NaN is a ValueError."""
+    """Write the value as JSON atomically; ValueError if it holds NaN. indent: in spaces."""
     text = json.dumps(value, indent=indent, allow_nan=False)
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
+    """Flush a file's content, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -52,14 +52,14 @@ def sync(path: Path) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's content, in hex."""
+    """Return the SHA-256 of a file's content in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def kernel_lock(path: Path) -> UnixFileLock:
-    """A lock between processes and threads that the kernel takes back from a killed holder.
+    """Return a lock between processes and threads that the kernel frees if its holder is killed.
 
-    Not filelock's fall-back without flock: its marker outlives a killed holder.
+    filelock's fall-back without flock is refused: its marker file survives a killed holder.
     """
     return UnixFileLock(path, thread_local=False, fallback_to_soft=False)

@@ -1,21 +1,20 @@
-"""How a run ends early without a bug: bad input, a stage that broke, a fault of the machine."""
+"""Ways in which a run ends early without a bug: bad input, a failed stage, a machine fault."""
 
 
 class UserError(ValueError):
-    """Bad input: where, what came, what is allowed, what to do, in one line. Exit status 2."""
+    """Bad input, in one line: `WHERE=VALUE: must be ...; try ...`. Exit status 2."""
 
 
 class StageFailed(RuntimeError):
-    """A stage that cannot be finished, with its reason (`loss is NaN at step 12`).
+    """A stage that cannot be finished; the message is the reason (`loss is NaN at step 12`).
 
-    Raised on all ranks alike, from values that all ranks share, so that a worker group
-    outlives the stage.
+    Raised on every rank, from values that all ranks share, so the worker group survives.
     """
 
 
 class Stopped(Exception):
-    """A stage or score that nobody wants any more. Raised on all ranks alike."""
+    """A stage or score whose result is no longer wanted. Raised on every rank."""
 
 
 class MachineFault(RuntimeError):
-    """A fault of the machine, in one line with its cure; never a result. Ends a search."""
+    """A fault of the machine, in one line with its cure. Never a result; it ends the search."""

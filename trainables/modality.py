@@ -1,4 +1,4 @@
-"""What a modality allows of augmentation. No torch here: a space is checked against it."""
+"""The augmentations that a modality allows. No torch here: the search checks spaces with it."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,18 +13,18 @@ Std = Annotated[list[Annotated[float, Field(ge=0.001, le=1)]], Field(min_length=
 
 @dataclass(frozen=True)
 class Preset(Schema):
-    """What the modality allows, torchvision's units: `spaces/modality/*.yaml`, key `augment`."""
+    """A modality's augmentations (`spaces/modality/*.yaml`) in torchvision's units."""
 
     hflip: bool = False
     vflip: bool = False
-    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees to either side; 180: any
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees to either side; 180: any angle
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # turns to either side
     grayscale: Fraction = 0.0
     blur: Fraction = 0.0
-    mean: Mean | None = None  # 0..1, one a channel; None: that of the training images
+    mean: Mean | None = None  # 0..1, one per channel; None: measured on the training images
     std: Std | None = None
 
     @classmethod
@@ -32,6 +32,6 @@ class Preset(Schema):
         return read(cls, {**preset, **changes}, "data.augment")
 
     def mild(self) -> "Preset":
-        """Half the colour, no grayscale, no blur: for fine-tuning."""
+        """Return the preset of fine-tuning: half the colour changes, no grayscale, no blur."""
         halves = {n: getattr(self, n) / 2 for n in ("brightness", "contrast", "saturation", "hue")}
         return Preset(self.hflip, self.vflip, self.rotate, **halves)

@@ -1,4 +1,4 @@
-"""Plug-ins: a file in the package's folder, whose class `Plugin` is the implementation.
+"""Plug-ins: a file in a package's folder, whose class `Plugin` is the implementation.
 
 load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
 available("search.policies")           -> ("curriculum", "exhaustive", ...)
@@ -15,7 +15,7 @@ from trainables.errors import UserError
 
 
 def available(package: str) -> tuple[str, ...]:
-    """The plug-ins of a package by file name, without importing any of them."""
+    """List the plug-ins of a package by file name, without importing any of them."""
     spec = find_spec(package)
     assert spec, package
     assert spec.submodule_search_locations, package
@@ -25,25 +25,25 @@ def available(package: str) -> tuple[str, ...]:
 
 
 def load(package: str, name: str) -> Any:
-    """The class `Plugin` of `package/name.py`; UserError with the near match if there is none."""
+    """Return the class `Plugin` of `package/name.py`; UserError names the nearest match."""
     if name not in available(package):
         raise UserError(unknown(package.rpartition(".")[2], name, available(package)))
     return import_module(f"{package}.{name}").Plugin
 
 
-def unknown(where: str, came: str, known: Sequence[str]) -> str:
-    """One line: what was not known, everything that is, the near match."""
-    return f"{where}={came}: {one_of(came, known)}"
+def unknown(where: str, value: str, known: Sequence[str]) -> str:
+    """Return the error line of an unknown name: `WHERE=VALUE: must be one of ...; try ...`."""
+    return f"{where}={value}: {one_of(value, known)}"
 
 
-def one_of(came: str, known: Sequence[str]) -> str:
-    """`must be one of a, b; try b`: everything that is known, and the near match."""
+def one_of(value: str, known: Sequence[str]) -> str:
+    """Return `must be one of a, b; try b`: all known names and the nearest match."""
     if not known:
-        return "must be left out, as nothing is known here; try without it"
+        return "must be left out, as no name is known here; try without it"
     names = sorted(known)
-    return f"must be one of {', '.join(names)}; try {near(came, names) or names[0]}"
+    return f"must be one of {', '.join(names)}; try {near(value, names) or names[0]}"
 
 
-def near(came: str, known: Sequence[str]) -> str:
-    """The known name that looks like it, if there is one."""
-    return next(iter(difflib.get_close_matches(came, known, n=1)), "")
+def near(value: str, known: Sequence[str]) -> str:
+    """Return the most similar known name, or "" if none is similar."""
+    return next(iter(difflib.get_close_matches(value, known, n=1)), "")

@@ -1,4 +1,4 @@
-"""Refuse what cannot be trained on these images, or here, before an image is decoded."""
+"""Checks before an image is decoded: can this be trained on these images and this machine?"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,13 @@ from trainables.training.loop import context
 def check(
     specs: Sequence[StageSpec | DownstreamSpec], table: Table, split: Mapping[str, Index]
 ) -> None:
-    """UserError, naming a valid value, if a batch or a task's parameters don't fit the data."""
+    """Raise UserError with a valid value if a batch or a task's parameters don't fit the data.
+
+    split: positions in the table of each part.
+    """
     train = split["train"]
     for spec in specs:
-        unknown = (0.5,) * spec.data.channels  # mean and deviation; no check asks for them
+        unknown = (0.5,) * spec.data.channels  # mean and std, which no check uses
         if isinstance(spec, DownstreamSpec):
             train = subset(table.labels, table.groups, train, spec.label_fraction, spec.seed)
         known = context(spec.training, len(train), spec.augment, spec.seed, unknown, unknown)
@@ -29,19 +32,19 @@ def check(
 
 
 def check_backbone(name: str, channels: int, weights: str | None) -> None:
-    """UserError if there is no such backbone, or the weight file doesn't fit it."""
+    """Raise UserError if there is no such backbone, or the weight file doesn't fit it."""
     if name not in LAYERS:
         raise UserError(plugins.unknown("profile.backbone", name, tuple(LAYERS)))
     if weights:
-        from trainables.downstream.finetune import fitting_weights  # with pyarrow: only if needed
+        from trainables.downstream.finetune import fitting_weights  # imports pyarrow
 
-        with torch.device("meta"):  # shapes alone
+        with torch.device("meta"):  # shapes, no memory
             backbone = Backbone(name, channels)
         fitting_weights(backbone, Path(weights))
 
 
 def check_gpus(count: int, precision: str) -> None:
-    """UserError if PyTorch can't use the `count` GPUs of this machine, or not at this precision."""
+    """Raise UserError if PyTorch can't use this machine's GPUs, or not at this precision."""
     if not count:
         return
     if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Typed, bounded parameters: a frozen dataclass is the schema of what a user wrote.
+"""Typed, bounded parameters: a frozen dataclass is the schema of the user's values.
 
     @dataclass(frozen=True)
     class Params(Schema):
@@ -7,8 +7,8 @@
     read(Params, {"temperature": -1}, "tasks.moco.params", usual={"temperature": 0.2})
     # UserError: tasks.moco.params.temperature=-1: must be a number above 0 and at most 10; try 0.2
 
-Values are taken as in JSON: no text for a number, no number for a text, no NaN. What is allowed is
-said from the dataclass's own JSON schema, so bounds stand in one place. No torch here.
+Types are strict as in JSON: no text for a number, no number for a text, no NaN. Error messages are
+made from the dataclass's JSON schema, so bounds stand in one place. No torch here.
 """
 
 import json
@@ -35,7 +35,7 @@ EXTRA, MISSING = ("extra_forbidden", "unexpected_keyword_argument"), ("missing",
 
 
 class Schema:
-    """Base of dataclasses that are read from a user's text: no unknown key, no NaN."""
+    """Base of dataclasses that are read from a user's values: no unknown key, no NaN."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ Text = Annotated[str, Field(pattern=r"\S", description="a text that is not empty
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
-Crop = Annotated[  # least and greatest share of the image's area
+Crop = Annotated[  # smallest and largest fraction of the image's area
     list[Annotated[float, Field(ge=0.001, le=1)]],
     Field(min_length=2, max_length=2),
     AfterValidator(_rising),
@@ -67,9 +67,9 @@ Crop = Annotated[  # least and greatest share of the image's area
 
 
 def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any] = dict) -> Kind:
-    """The dataclass that `given` describes; UserError in one line if it is off anywhere.
+    """Build the dataclass `kind` from the mapping `given`; UserError names the first bad value.
 
-    where: what names `given` on the command line; usual: the same with default values.
+    where: the key of `given` on the command line. usual: returns default values, to suggest one.
     """
     adapter: TypeAdapter[Kind] = _adapter(kind)  # type: ignore[arg-type]  # a class has a hash
     try:
@@ -88,7 +88,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual: Any) -> str:
-    """`WHERE=VALUE: must be ...; try ...` of pydantic's first error."""
+    """Turn pydantic's first error into `WHERE=VALUE: must be ...; try ...`."""
     path, node = _walk(schema, first["loc"], given)
     place = ".".join(filter(None, (where, *map(str, path))))
     if first["type"] in EXTRA:
@@ -102,7 +102,7 @@ def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual:
 
 
 def _attempt(place: str, usual: Any, node: Node) -> str:
-    """What to write instead: the default, else a value that is allowed."""
+    """Return what to write instead: the default, else an allowed value."""
     below = place
     while isinstance(usual, Mapping) and usual:
         key, usual = next(iter(usual.items()))
@@ -113,7 +113,7 @@ def _attempt(place: str, usual: Any, node: Node) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as on the command line, in one line, cut at 80 characters."""
+    """Format a value as on the command line: one line, at most 80 characters."""
     if isinstance(value, str) and value.isprintable():
         return value[:80]
     return json.dumps(value, separators=(",", ":"), default=str)[:80]
@@ -128,7 +128,7 @@ def _at(value: Any, path: Sequence[Any]) -> Any:
 
 
 def _walk(schema: Node, path: Sequence[Any], given: Any) -> tuple[list[str], Node]:
-    """The keys of a value in the path, down to its list or union, and its schema."""
+    """Follow the path down to a list or union; return the keys walked and the schema there."""
     node, walked = schema, list[str]()
     for key in path:
         if key == "[key]" or not isinstance(_at(given, walked), Mapping):
@@ -145,7 +145,7 @@ def _resolved(schema: Node, node: Node) -> Node:
 
 
 def _allowed(node: Node) -> str:
-    """What a value may be, in words."""
+    """Describe in words what a value may be."""
     kind = node.get("type")
     if "anyOf" in node:
         return " or ".join(_allowed(choice) for choice in node["anyOf"])
@@ -171,7 +171,7 @@ def _count(node: Node) -> str:
 
 
 def _sample(node: Node) -> str:
-    """A value that is allowed."""
+    """Return an allowed value."""
     if "default" in node:
         return shown(node["default"])
     if "anyOf" in node:

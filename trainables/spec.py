@@ -1,7 +1,7 @@
-"""What a stage is: everything that decides its result, hashed into its key.
+"""Specification of a stage: everything that decides its result, hashed into its key.
 
-Identity (`StageSpec`, `DownstreamSpec`) and runtime (`Runtime`) are different types, so there is no
-list of fields to leave out of the hash. A parent is named by its key, so a key is a Merkle list.
+Identity (`StageSpec`, `DownstreamSpec`) and runtime (`Runtime`) are different types, so no field
+has to be left out of the hash. A parent is named by its key, so a key covers the whole chain.
 Standard library only.
 """
 
@@ -10,21 +10,21 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FORMAT = 1  # of keys and of everything written under a key; a store of another format is refused
+FORMAT = 1  # version of keys and of files under a key; a store of another format is refused
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which images, decoded how, split how. The place they are read from is not part of it."""
+    """Images, how they are decoded and how they are split; where they lie is not part of it."""
 
     name: str  # a file in trainables/data/
     params: dict[str, Any]
     size: int  # side of the cached square, px
     channels: int  # 1 or 3
-    val: float  # shares of the groups
+    val: float  # fractions of every class's images, in whole patient groups
     test: float
     seed: int  # of the split
-    merge_duplicates: bool = False  # groups that share near-duplicates are one
+    merge_duplicates: bool = False  # merge patient groups that share near-duplicates
 
     def __post_init__(self) -> None:
         assert self.channels in (1, 3), self.channels
@@ -32,7 +32,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class LRPolicy:
-    """Rates of `range` are tried for up to `epochs`, from one start; see `lr_range.POLICIES`."""
+    """Learning rates to try for up to `epochs` from the same weights; see `lr_range.POLICIES`."""
 
     range: tuple[float, ...]  # rising
     epochs: float
@@ -41,19 +41,17 @@ class LRPolicy:
 
 @dataclass(frozen=True)
 class Training:
-    """What all training has in common. Lengths in epochs of the images trained on."""
+    """Settings of every kind of training. An epoch is one pass over the images trained on."""
 
     backbone: str
-    image_size: int  # px, of a full view
+    image_size: int  # side of a full view, px
     epochs: float
     global_batch: int
-    bn_groups: (
-        int  # BatchNorm statistics are of global_batch / bn_groups images, on any worker count
-    )
+    bn_groups: int  # BatchNorm groups of the global batch, whatever the number of workers
     precision: Literal["float32", "bfloat16"]
     optimizer: str
     weight_decay: float
-    warmup: float  # share of the steps
+    warmup: float  # fraction of the steps
     lr: LRPolicy
 
 
@@ -78,7 +76,7 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class DownstreamSpec:
-    """The labelled task at the end: fine-tune the start's backbone, score it on validation."""
+    """The downstream task: fine-tune the parent's backbone and score it on validation."""
 
     training: Training
     augment: dict[str, Any]
@@ -99,17 +97,17 @@ class DownstreamSpec:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how it runs; never hashed, never changes a result beyond float tolerance."""
+    """Where and how a stage runs: never hashed, changes no result beyond float tolerance."""
 
     device: str = "cpu"
-    threads: int = 0  # of one worker; 0: torch's own choice
+    threads: int = 0  # per worker; 0: torch's own choice
     log_every: int = 10  # steps between reports
     checkpoint_seconds: float = 20.0
 
 
 @dataclass(frozen=True)
 class Score:
-    """A chain's downstream result, in percent; the interval is a bootstrap over groups."""
+    """A chain's downstream result in percent, with its bootstrap interval over patient groups."""
 
     balanced_accuracy: float
     ci_low: float
@@ -118,7 +116,7 @@ class Score:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, no NaN."""
+    """Return equal texts for equal values: sorted keys, no spaces; ValueError for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

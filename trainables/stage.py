@@ -1,4 +1,4 @@
-"""One stage: one pretext task from the parent's backbone to its own. Runs without Ray.
+"""One stage: train a pretext task from the parent's backbone. Runs without Ray.
 
 train_stage(spec, Runtime(), open_cache(folder), None, Path("out"), report=print)
 """
@@ -13,8 +13,8 @@ from torch import nn
 from trainables import plugins
 from trainables.backbone import Backbone
 from trainables.images.cache import Prepared
-from trainables.pretext import Context, Task
 from trainables.spec import Runtime, StageSpec
+from trainables.task import Context, Task
 from trainables.training import distributed
 from trainables.training.loop import Loop, Report
 from trainables.workers.job import SAVING, Heartbeat
@@ -30,10 +30,12 @@ def train_stage(
     out_dir: Path,
     report: Report,
 ) -> dict[str, Any]:
-    """Train the stage to its end, going on from a checkpoint in `out_dir` if there is one.
+    """Train the stage to its end, resuming from a checkpoint in `out_dir` if there is one.
 
     Writes backbone.safetensors (torchvision's keys) and history.json to `out_dir`; returns the
-    result: loss, lr, lr_at_edge, images_per_second, seconds, ... StageFailed carries the reason.
+    result: loss, lr, lr_at_edge, images_per_second, seconds, ... parent_dir: None for scratch.
+    Raises StageFailed with the reason, UserError for a batch above the data, Stopped if `report`
+    answers True.
     """
     kind = plugins.load("trainables.pretext", spec.pretext)
 
@@ -55,7 +57,7 @@ def train_stage(
 
 
 def load_backbone(backbone: Backbone, folder: Path | None) -> None:
-    """Weights and BatchNorm statistics of the stage in `folder`; None: as initialised."""
+    """Load weights and BatchNorm statistics of the stage in `folder`; None changes nothing."""
     if folder is not None:
         backbone.load_state_dict(load_file(folder / BACKBONE))
 

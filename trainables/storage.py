@@ -1,4 +1,4 @@
-"""What both sides know of the stage store: its stamp and the file of work in progress.
+"""File names of the stage store that both sides use: its stamp and a running stage's checkpoint.
 
 A worker compares `store_id(root)` with `StageStore.token()`: equal only on one shared store.
 Standard library only.
@@ -12,7 +12,7 @@ CHECKPOINT = "checkpoint.safetensors"  # in a stage's folder until the stage is 
 
 
 def store_id(root: Path) -> str | None:
-    """The random id of the store at `root`; None if no store can be read there."""
+    """Return the random id of the store at `root`, or None if no store can be read there."""
     try:
         found = json.loads((root / STAMP).read_bytes())["id"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -37,7 +37,7 @@ from trainables.spec import LRPolicy, Runtime, Training  # noqa: E402
 from trainables.stage import train_stage  # noqa: E402
 from trainables.training import lr_range  # noqa: E402
 from trainables.training.loop import SCORE  # noqa: E402
-from trainables.training.lr_range import Advance, Drop  # noqa: E402
+from trainables.training.lr_range import Advance, Forget  # noqa: E402
 
 PARTS = 8  # of a trial; scores are noted at the end of each
 LEAF = 3  # tasks of a chain that nothing is trained from, so only its range is watched
@@ -49,16 +49,16 @@ Rungs = Callable[[int], Sequence[tuple[int, int]]]  # rates -> after which part,
 seen: dict[int, dict[float, float]] = {}
 
 
-def watched(policy: LRPolicy, steps: int, advance: Advance, drop: Drop) -> float:
+def watched(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> float:
     """The full range, with looks on the way; every rate sees what it would see under any policy."""
     for part in range(1, PARTS + 1):
         until = max(2, round(steps * part / PARTS))
         seen[part] = {rate: advance(rate, until) for rate in policy.range}
-        runs = advance.__self__.progress.runs  # type: ignore[attr-defined]
+        runs = advance.__self__.runs.by_name  # type: ignore[attr-defined]
         for rate in policy.range:  # of a fine-tuning `advance` gives the best look so far
             seen[part][rate] = runs[f"{rate:g}"].rows[-1].get(SCORE, seen[part][rate])
     for rate in policy.range:
-        drop(rate)
+        forget(rate)
     return max(sorted(seen[PARTS]), key=seen[PARTS].__getitem__)
 
 

@@ -19,7 +19,7 @@ from trainables.augment import (
     shrink,
 )
 from trainables.errors import UserError
-from trainables.pretext import Draw
+from trainables.task import Draw
 from trainables.training import distributed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)

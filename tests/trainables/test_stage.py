@@ -19,7 +19,7 @@ from trainables.spec import Runtime
 from trainables.stage import BACKBONE, train_stage
 from trainables.storage import CHECKPOINT
 from trainables.training import distributed, loop
-from trainables.training.checkpoint import Progress
+from trainables.training.checkpoint import Runs
 from trainables.workers.job import Job
 
 RUNTIME = Runtime(threads=1, log_every=2)
@@ -69,8 +69,8 @@ def test_a_killed_stage_goes_on_to_the_same_weights(data, tmp_path, task, after)
     often = Runtime(threads=1, log_every=2, checkpoint_seconds=0)
     with pytest.raises(Killed):
         train_stage(spec, often, data, None, cut, dying(after))
-    saved = Progress.load(cut)
-    assert sum(run.step for run in saved.runs.values()) > 0
+    saved = Runs.load(cut)
+    assert sum(run.step for run in saved.by_name.values()) > 0
     result = train_stage(spec, often, data, None, cut, quiet)
     assert result["loss"] == expected["loss"]
     assert result["lr"] == expected["lr"]
@@ -183,7 +183,7 @@ def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch)
         now[0] += 5.0
 
     monkeypatch.setattr(loop.time, "perf_counter", clock)
-    monkeypatch.setattr(Progress, "save", save)
+    monkeypatch.setattr(Runs, "save", save)
     spec = stage(data, "rotation", "tasks.rotation.lr_range=[0.01]", "profile.epochs=8")
     runtime = Runtime(threads=1, log_every=1, checkpoint_seconds=0)
     train_stage(spec, runtime, data, None, tmp_path, quiet)
@@ -276,13 +276,13 @@ def test_fine_tuning_starts_from_a_weight_file_and_refuses_one_that_does_not_fit
     from torchvision.models.resnet import BasicBlock, ResNet
 
     from trainables.backbone import Backbone
-    from trainables.downstream.finetune import load_weights
+    from trainables.downstream.finetune import fitting_weights
 
     whole = ResNet(BasicBlock, [1, 1, 1, 1])
     torch.save(whole.state_dict(), tmp_path / "imagenet.pth")
     backbone = Backbone("resnet10")
-    load_weights(backbone, tmp_path / "imagenet.pth")
+    backbone.load_state_dict(fitting_weights(backbone, tmp_path / "imagenet.pth"))
     expected = whole.state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in backbone.state_dict().items())
     with pytest.raises(UserError, match=r"imagenet\.pth: must fit profile\.backbone"):
-        load_weights(Backbone("resnet18"), tmp_path / "imagenet.pth")
+        fitting_weights(Backbone("resnet18"), tmp_path / "imagenet.pth")

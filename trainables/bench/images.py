@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 
 from trainables.data import Dataset
 from trainables.images.cache import Prepared, open_cache, prepare
-from trainables.images.decoding import Progress, decode_all
+from trainables.images.decoding import OnDecoded, decode_all
 from trainables.plugins import load
 from trainables.spec import DataSpec
 
@@ -87,7 +87,7 @@ def read_rate(prepared: Prepared, batch: int) -> float:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
+def progress_bar(what: str) -> Iterator[OnDecoded]:
     with Bar(transient=True) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -19,8 +19,9 @@ from trainables.augment import BLUR, Preset
 from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.bench.pipelines import Loaded, Row
-from trainables.pretext import Context, moco, swav
+from trainables.pretext import moco, swav
 from trainables.spec import StageSpec
+from trainables.task import Context
 from trainables.training import optimisers as optim
 
 EMA = 0.99

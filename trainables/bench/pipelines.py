@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from trainables.bench.images import Images
-from trainables.pretext import Batch, Context, Draw, Task
 from trainables.spec import StageSpec
+from trainables.task import Batch, Context, Draw, Task
 from trainables.training.feed import Feed
 from trainables.training.loop import context
 from trainables.training.step import stepper

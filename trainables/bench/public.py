@@ -13,10 +13,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from trainables.augment import BLUR, JITTERED, Preset
-from trainables.pretext import Context
 from trainables.pretext.relative_location import patch_px
 from trainables.pretext.swav import LARGE, small_size
 from trainables.spec import StageSpec
+from trainables.task import Context
 
 Views = dict[str, list[Tensor]]  # of one image, by the attribute of the task they replace
 

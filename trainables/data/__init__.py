@@ -1,11 +1,11 @@
-"""The interface of a data set. One file here and one YAML in `spaces/data/` make one data set.
+"""Data sets: their interface. One file here and one YAML in `spaces/data/` make one data set.
 
     plugin = load("trainables.data", "isic2019")(root, params)
     plugin.table().labels, plugin.read(0)
 
 A data set subclasses `Dataset` as `Plugin`, declares its parameters in `Params` and writes `scan`.
 Rows are sorted by name, so that nothing depends on the order of a CSV file or a folder's listing.
-No torch here: the search reads tables too, and must start at once.
+No torch here: the search reads tables too, and must start quickly.
 """
 
 from dataclasses import asdict, dataclass
@@ -26,32 +26,32 @@ from trainables.schema import Schema, read
 class Item:
     """One image."""
 
-    name: str  # distinct, and the same wherever the data lies
+    name: str  # unique, and independent of where the data lies
     label: str  # the class's name
-    group: str  # images that must stay on one side of a split; never empty
-    source: Path | str  # the file of the pixels, or a text that determines them
+    group: str  # the patient group, never empty
+    source: Path | str  # the image file, or a text that determines the pixels
 
 
 @dataclass(frozen=True)
 class Table:
-    """All that is known of the images but their pixels; row i is the image `read(i)`."""
+    """Everything known about the images but their pixels; row i describes the image `read(i)`."""
 
     names: tuple[str, ...]
     labels: NDArray[np.int64]  # [n], positions in classes
-    groups: tuple[str, ...]
+    groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
 
 
 class Dataset:
-    """A data set: `scan` says what is there; tables, exclusion and decoding come with it."""
+    """Base of data sets: a subclass writes `scan`; tables, exclusion and decoding are done here."""
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """Parameters that all data sets have; the defaults are those of the YAML file."""
+        """Parameters of every data set; defaults equal those in the YAML file."""
 
         exclude_classes: list[str] | str | None = None
 
-    demo: ClassVar[bool] = False  # images that stand for no patient: every output must say so
+    demo: ClassVar[bool] = False  # synthetic images: every output must say so
 
     def __init__(self, root: Path | None, params: dict[str, Any]) -> None:
         self.params = asdict(read(self.Params, params, "data.params"))
@@ -62,26 +62,26 @@ class Dataset:
         return cls.__module__.rpartition(".")[2]
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        """The images, and the classes in their order; UserError if the data is not as it must."""
+        """Return the images, and the classes in order; UserError if the data is invalid."""
         raise NotImplementedError
 
     def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:
-        """Pixels of row i, [h, w, 3] or [h, w]; at any reduced size whose sides are >= `side`."""
+        """Decode row i to uint8 [h, w, 3] or [h, w]; may be reduced while both sides >= `side`."""
         path = self.source(i)
         assert isinstance(path, Path), path
         return decode(path, side)
 
     def memory(self, i: int, side: int = 0) -> int:
-        """Bytes that `read` and a resize take at most, known before a pixel is decoded."""
+        """Bound the bytes that `read` and a resize need, without decoding a pixel."""
         path = self.source(i)
-        return memory(path, side) if isinstance(path, Path) else 0  # drawn ones are small
+        return memory(path, side) if isinstance(path, Path) else 0  # drawn images are small
 
     def mask(self, i: int) -> NDArray[np.bool_] | None:  # noqa: ARG002
-        """The region of interest of row i, as large as `read(i)`; None where it isn't known."""
+        """Return the region of interest of row i, shaped as `read(i)`; None if unknown."""
         return None
 
     def source(self, i: int) -> Path | str:
-        """What decides the pixels of row i: a file's bytes, or a text."""
+        """Return what determines the pixels of row i: a file, or a text."""
         return self._scanned[0][i].source
 
     def table(self) -> Table:

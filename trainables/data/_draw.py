@@ -1,11 +1,11 @@
-"""Draws one dermoscopy-like image of `demo`: a lesion on skin, in some light, under some hairs.
+"""Drawing of one dermoscopy-like image of `demo`: a lesion on skin, with light and hairs.
 
     lesion = Lesion.draw("MEL", np.random.default_rng([0, 1]))
     pixels, mask = picture(lesion, np.random.default_rng([0, 2]), size=96)
 
-Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density).
-Everything of the lesion is a function of its own coordinates (its border is at radius 1), so
-another view of it shows the same structures turned, shifted and scaled.
+Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density). A
+lesion is a function of its own coordinates (its border is at radius 1), so another view shows the
+same structures turned, shifted and scaled.
 """
 
 from dataclasses import dataclass
@@ -23,30 +23,30 @@ ABSORBED = {  # density of red, green, blue at strength 1
     "blue": (1.15, 0.85, 0.45),
     "clear": (-0.35, -0.55, -0.7),
 }
-SCATTERED = {"white": (0.93, 0.86, 0.86), "yellow": (0.9, 0.77, 0.5)}  # colour that covers
-LAMP = -0.12  # mean change of light downwards: it hangs above, so an image has an up
+SCATTERED = {"white": (0.93, 0.86, 0.86), "yellow": (0.9, 0.77, 0.5)}  # opaque colours
+LAMP = -0.12  # mean gradient of light downwards: lit from above, so an image has an up
 HARMONICS = np.arange(1, 13, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """All that the views of one lesion share."""
+    """Everything that the views of one lesion have in common."""
 
     aspect: float
     soft: float
     outline: Field  # [2, harmonics]: cosine and sine amplitudes
-    layers: tuple[tuple[Layer, float], ...]  # those that are there, with their strengths
-    table: Field  # [3, CELLS, CELLS], 0..1: where cells lie, and their values
-    frequency: float  # of the cells, a radius
+    layers: tuple[tuple[Layer, float], ...]  # present layers with their strengths
+    table: Field  # [3, CELLS, CELLS], 0..1: positions of cells, and their values
+    frequency: float  # cells per radius
     spot: tuple[float, float]
     skin: Field  # [3] densities of melanin, blood and unevenness
-    hairs: float  # how hairy
+    hairs: float  # mean number of hairs
     radius: float  # in half image sides
 
     @classmethod
     def draw(cls, kind: str, rng: np.random.Generator) -> "Lesion":
         recipe = KINDS[kind]
-        present = [layer for layer in (*recipe.layers, *COMMON) if rng.random() < layer.chance]
+        present = [layer for layer in (*recipe.layers, *COMMON) if rng.random() < layer.probability]
         wave = rng.normal(size=(2, len(HARMONICS))) / (1.5 + HARMONICS**1.3)
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
         return cls(
@@ -68,12 +68,12 @@ class Lesion:
 def picture(
     lesion: Lesion, rng: np.random.Generator, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Pixels [size, size, 3] of one view, and where the lesion is in it."""
+    """Draw one view: pixels [size, size, 3] and the lesion's mask [size, size]."""
     u, v = _grid(size)
     x, y = _view(lesion, rng, u, v)
     edge = _edge(lesion, x, y)
     colour = _skin(lesion, rng, size)
-    near = edge < 1.7  # beyond, no layer shows
+    near = edge < 1.7  # no layer is visible further out
     colour[:, near] = _paint(colour[:, near], lesion, x[near], y[near], edge[near])
     colour = _hairs(colour, lesion, rng, size)
     colour = _lit(colour, rng, u, v)
@@ -87,7 +87,7 @@ def _grid(size: int) -> tuple[Field, Field]:
 
 
 def _view(lesion: Lesion, rng: np.random.Generator, u: Field, v: Field) -> tuple[Field, Field]:
-    """Lesion coordinates of every pixel, for a drawn turn, scale and shift."""
+    """Return lesion coordinates of every pixel for a random turn, scale and shift."""
     angle = rng.uniform(0, 2 * np.pi)
     radius = min(lesion.radius * rng.uniform(0.8, 1.25), 0.95)
     reach = max(0.1, 0.9 - radius)
@@ -99,7 +99,7 @@ def _view(lesion: Lesion, rng: np.random.Generator, u: Field, v: Field) -> tuple
 
 
 def _edge(lesion: Lesion, x: Field, y: Field) -> Field:
-    """Distance from the middle relative to the border in that direction: 1 on the border."""
+    """Return the distance from the middle relative to the border there: 1 on the border."""
     stretch = np.float32(lesion.aspect**0.5)
     x, y = x / stretch, y * stretch
     angles = np.linspace(-np.pi, np.pi, 181, dtype=np.float32)
@@ -110,7 +110,7 @@ def _edge(lesion: Lesion, x: Field, y: Field) -> Field:
 
 
 def _skin(lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
-    """[3, size, size] reflectance of the skin around."""
+    """Draw the reflectance of the surrounding skin: [3, size, size]."""
     melanin, blood, uneven = lesion.skin
     coarse = _noise(rng, 4, size) * uneven
     fine = _noise(rng, max(8, size // 3), size)
@@ -121,7 +121,7 @@ def _skin(lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
 
 
 def _noise(rng: np.random.Generator, cells: int, size: int) -> Field:
-    """Smooth noise of mean 0 and about unit spread, with `cells` bumps along a side."""
+    """Draw smooth noise of mean 0 and about unit variance, with `cells` bumps along a side."""
     coarse = Image.fromarray(rng.standard_normal((cells, cells), np.float32) * np.float32(1.3))
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
 
@@ -131,7 +131,7 @@ def _density(pigment: str, amount: Field) -> Field:
 
 
 def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Field:
-    """The lesion's layers, one upon the other, on a list of pixels: [3, pixels] and [pixels]."""
+    """Paint the lesion's layers on a list of pixels; colour: [3, pixels], x, y, edge: [pixels]."""
     patterns = Patterns(lesion.table, lesion.frequency, x, y)
     inside = step((1 - edge) / lesion.soft)
     for layer, strength in lesion.layers:
@@ -147,7 +147,7 @@ def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Fi
 
 
 def _place(name: str, lesion: Lesion, x: Field, y: Field, edge: Field, inside: Field) -> Field:
-    """0..1: how much of a layer there is at each pixel."""
+    """Return the density of a layer at each pixel, 0..1."""
     px, py = lesion.spot
     if name == "rim":
         return inside * bump((edge - 0.82) / 0.2)
@@ -163,7 +163,7 @@ def _place(name: str, lesion: Lesion, x: Field, y: Field, edge: Field, inside: F
 
 
 def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
-    """Dark curved lines; drawn large and shrunk, for smooth edges."""
+    """Draw dark curved lines at twice the size and shrink them, for smooth edges."""
     count = min(rng.poisson(lesion.hairs), 25)
     if not count:
         return colour
@@ -180,7 +180,7 @@ def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -
 
 
 def _lit(colour: Field, rng: np.random.Generator, u: Field, v: Field) -> Field:
-    """Light, lens and sensor: white balance, gradient, vignette, gamma, blur and noise."""
+    """Apply light, lens and sensor: white balance, gradient, vignette, gamma and noise."""
     balance = np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)[:, None, None]
     gu, gv = rng.normal((0, LAMP), 0.05).astype(np.float32)
     dark = np.float32(rng.uniform(0, 0.3) if rng.random() < 0.6 else 0)

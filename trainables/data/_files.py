@@ -1,4 +1,4 @@
-"""Files of a data set: find images, read a CSV, decode one image. Errors name the file.
+"""Files of a data set: find images, read a CSV file, decode one image. Errors name the file.
 
 for path in find_images(folder): decode(path)
 """
@@ -19,18 +19,27 @@ from trainables.images.files import regular
 from trainables.plugins import near
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")  # whatever the ending
-PIXELS = 178_000_000  # of one image at most: 3.6 GB while it is decoded
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "TIFF",
+    "WEBP",
+    "GIF",
+    "JPEG2000",
+    "PPM",
+)  # decided by content, not by suffix
+PIXELS = 178_000_000  # limit of one image: 3.6 GB while it is decoded
 GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L"})
-STRIP = 256  # rows that are stretched at once
+STRIP = 256  # rows stretched at once
 
-Image.MAX_IMAGE_PIXELS = None  # PIL's own bound warns on stderr; ours is PIXELS
+Image.MAX_IMAGE_PIXELS = None  # PIL's own limit warns on stderr; ours is PIXELS
 
 
 def find_images(folder: Path) -> Iterator[Path]:
-    """Image files under the folder, at any depth, without hidden ones and zip residue of a Mac.
+    """Yield image files at any depth, sorted, without hidden files and macOS zip residue.
 
-    UserError for anything else with an image's ending: a folder, a pipe, a broken link.
+    UserError for anything else with an image suffix: a folder, a pipe, a broken link.
     """
     for where, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
@@ -41,7 +50,7 @@ def find_images(folder: Path) -> Iterator[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Sorted; UserError if the folder can't be read."""
+    """List the folder's sub-folders, sorted; UserError if it can't be read."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
@@ -55,7 +64,7 @@ def _unreadable(error: OSError) -> NoReturn:
 
 
 def existing(root: Path | None, holds: str) -> Path:
-    """The data set's folder; UserError if there is none."""
+    """Return the data set's folder; UserError if there is none."""
     if root is None or not root.is_dir():
         raise UserError(
             f"--data={root or ''}: must be the folder that holds {holds}; try --data PATH"
@@ -64,7 +73,7 @@ def existing(root: Path | None, holds: str) -> Path:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows by column name; at least `columns` must be there."""
+    """Read rows by column name; UserError if a column of `columns` is missing."""
     if path.exists():
         regular(path)
     try:
@@ -94,15 +103,15 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def some(names: Sequence[str]) -> str:
-    """`a, b, c, ...`: the first three."""
+    """List the first three names: `a, b, c, ...`."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def decode(path: Path, side: int = 0) -> NDArray[np.uint8]:
-    """[h, w, 3], or [h, w] of a grey image; a JPEG may come reduced to 2 * `side` or more.
+    """Decode to uint8 [h, w, 3], or [h, w] if grey; a JPEG may be reduced to >= 2 * `side`.
 
-    Transparency is over black; grey of more than 8 bits is stretched from its least to its
-    greatest value.
+    Transparency is blended over black. Grey of more than 8 bits is stretched to its own range.
+    UserError if the image is unreadable or too large.
     """
     with _opened(path, side) as image:
         ImageOps.exif_transpose(image, in_place=True)
@@ -110,14 +119,14 @@ def decode(path: Path, side: int = 0) -> NDArray[np.uint8]:
 
 
 def memory(path: Path, side: int = 0) -> int:
-    """Bytes that `decode` and a resize of its result take at most, from the file's header."""
+    """Bound the bytes that `decode` and a resize of its result need, from the file's header."""
     with _opened(path, side) as image:
         return image.width * image.height * (8 if image.mode in GREY else 20)
 
 
 @contextmanager
 def _opened(path: Path, side: int) -> Iterator[Image.Image]:
-    """The image with its header read and no pixel; what fails in the block names the file."""
+    """Open an image, reading its header only; UserError names the file if the block fails."""
     regular(path)
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -152,7 +161,7 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """0 to 255; strip by strip, as the whole in float64 takes eight times as much as the result."""
+    """Stretch to 0..255 in strips: in float64 the whole image would take 8 times the result."""
     low, high = np.float64(values.min()), np.float64(values.max())  # type: ignore[arg-type]
     scale = 255 / (high - low) if high > low else 0.0
     stretched = np.empty(values.shape, np.uint8)

@@ -1,8 +1,8 @@
-"""Patterns of the drawn lesions of `demo`, as functions of a lesion's coordinates, 0..1 a pixel.
+"""Patterns of `demo`'s drawn lesions, as functions of a lesion's coordinates, 0..1 per pixel.
 
     Patterns(table, frequency, x, y).get("network")
 
-All come from a small table of random numbers: cells around jittered points (network, globules,
+All derive from a small table of random numbers: cells around jittered points (network, globules,
 dots, lacunae) and smooth noise (blotch, ridges, vessels).
 """
 
@@ -16,7 +16,7 @@ CELLS = 16  # side of the tables of random numbers, in cells; patterns repeat af
 
 
 class Patterns:
-    """Patterns of one view, 0..1 a pixel, each computed when first asked for."""
+    """Patterns of one view, 0..1 per pixel, each computed on first use."""
 
     def __init__(self, table: Field, frequency: float, x: Field, y: Field) -> None:
         self.table, self.frequency, self.x, self.y = table, frequency, x, y
@@ -47,12 +47,12 @@ class Patterns:
         return step((second - near - 0.22) * 8)
 
     def _wave(self, frequency: float) -> Field:
-        """Smooth noise about 0 in the lesion's coordinates, from its table."""
+        """Return smooth noise around 0 in the lesion's coordinates, from its table."""
         return _smooth(self.table[2], self.x * frequency + 3, self.y * frequency + 5) - 0.5
 
 
 def _cells(table: Field, x: Field, y: Field, frequency: float) -> tuple[Field, Field, Field]:
-    """Distance to the nearest and the second point of a jittered grid, and the nearest's value."""
+    """Return distances to the nearest two points of a jittered grid, and the nearest's value."""
     x, y = x * np.float32(frequency), y * np.float32(frequency)
     left, top = np.floor(x), np.floor(y)
     x, y = x - left, y - top
@@ -71,7 +71,7 @@ def _cells(table: Field, x: Field, y: Field, frequency: float) -> tuple[Field, F
 
 
 def _smooth(table: Field, x: Field, y: Field) -> Field:
-    """The table's values, interpolated with a smooth step; it repeats at its borders."""
+    """Interpolate the table's values with a smooth step; the table repeats at its borders."""
     left, top = np.floor(x), np.floor(y)
     fx, fy = x - left, y - top
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
@@ -83,7 +83,7 @@ def _smooth(table: Field, x: Field, y: Field) -> Field:
 
 
 def step(values: Field) -> Field:
-    """Smooth step from 0 to 1 around 0, steepest slope 1/2."""
+    """Return a smooth step from 0 to 1 around 0, with steepest slope 1/2."""
     return np.float32(0.5) + np.float32(0.5) * np.tanh(values)
 
 

@@ -2,8 +2,8 @@
 
     Plugin(None, {"n": 1400, "size": 96, "seed": 0})
 
-Several images show one lesion (the group) in another view and light. Image i depends on seed, size
-and i alone, never on n. They say nothing about patients: `demo` is true, and every output says so.
+Several images may show one lesion (the patient group) in different views and light. Image i depends
+on seed, size and i, never on n. There is no patient: `demo` is true, and every output says so.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from trainables.data import Dataset, Item
 from trainables.data._draw import Lesion, picture
 from trainables.data._kinds import KINDS
 
-DRAWING = 3  # raise it when the same parameters draw other images
+DRAWING = 3  # raise it when unchanged parameters draw different images
 LESIONS, IMAGES = 1, 2  # streams of random numbers
 
 
@@ -53,14 +53,14 @@ class Plugin(Dataset):
 
     @cached_property
     def _rows(self) -> list[tuple[int, str]]:
-        """Lesion and class of every image; the first rows are the same for any n."""
+        """Return lesion and class of every image; the first rows are the same for any n."""
         rng = np.random.default_rng([self.params["seed"], LESIONS])
-        share = np.array([kind.share for kind in KINDS.values()])
-        have = np.zeros(len(share))
+        frequency = np.array([kind.frequency for kind in KINDS.values()])
+        have = np.zeros(len(frequency))
         rows: list[tuple[int, str]] = []
         lesion = 0
         while len(rows) < self.params["n"]:
-            chosen = int(np.argmax(share * (lesion + 1) - have))  # never far from its share
+            chosen = int(np.argmax(frequency * (lesion + 1) - have))  # the class most behind
             have[chosen] += 1
             views = int(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
             rows += [(lesion, list(KINDS)[chosen])] * views

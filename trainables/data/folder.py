@@ -1,7 +1,7 @@
-"""Any labelled images, one sub-folder a class: ROOT/<class>/**/<image>.{jpg,png,tif,...}
+"""Any labelled images, one sub-folder per class: ROOT/<class>/**/<image>.{jpg,png,tif,...}
 
-Every image is its own group unless `groups_csv` names a CSV (relative to ROOT) that says which
-patient or lesion it is of: `image_column` holds the path under ROOT, the file name or its stem.
+Every image is its own patient group unless `groups_csv` names a CSV file (relative to ROOT) with
+each image's patient or lesion: `image_column` holds the path under ROOT, the file name or its stem.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Plugin(Dataset):
 
 
 def _given(name: str, given: Mapping[str, str]) -> str | None:
-    """The group in the CSV, empty where the cell is; None if no row is of this image."""
+    """Return the patient group in the CSV, "" for an empty cell, None if no row matches."""
     path = Path(name)
     for key in (name, path.name, path.stem):
         if key in given:

@@ -1,10 +1,10 @@
 """ISIC-2019 skin lesions, as the challenge distributes its training set.
 
-    ROOT/ISIC_2019_Training_Input/<image>.jpg      (also nested twice, as the zip unpacks)
-    ROOT/ISIC_2019_Training_GroundTruth.csv        image, one 1.0 / 0.0 column a class
+    ROOT/ISIC_2019_Training_Input/<image>.jpg      (or nested twice, as the zip unpacks)
+    ROOT/ISIC_2019_Training_GroundTruth.csv        image, one 1.0 / 0.0 column per class
     ROOT/ISIC_2019_Training_Metadata.csv           image, ..., lesion_id
 
-The group is the lesion, or the image itself where no lesion is given. There is no patient id.
+The patient group is the lesion, or the image itself where no lesion is given (no patient ids).
 """
 
 import logging
@@ -17,8 +17,8 @@ from trainables.errors import UserError
 IMAGES = "ISIC_2019_Training_Input"
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
-UNKNOWN = "UNK"  # the class of the test set alone; its column is always 0
-SMALLER = "_downsampled"  # part of 2,074 names; some copies of the images lost it
+UNKNOWN = "UNK"  # a class of the test set only; its column is always 0
+SMALLER = "_downsampled"  # suffix of 2,074 names, missing in some copies of the images
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Plugin(Dataset):
         return items, classes
 
     def _base(self) -> Path:
-        """The folder that holds the images' folder and the CSV files."""
+        """Find the folder that holds the images' folder and the CSV files."""
         root = existing(self.root, f"{IMAGES}/, {TRUTH} and {METADATA}").absolute()
         inside = subfolders(root)
         around = [root.parent] if root.name == IMAGES else []
@@ -54,7 +54,7 @@ class Plugin(Dataset):
 
 
 def _advice(folders: list[Path]) -> str:
-    """If it looks like one folder a class: the plug-in that reads that."""
+    """Suggest the plug-in `folder` if there is one folder per class, else ""."""
     classes = [folder.name for folder in folders if next(find_images(folder), None)]
     if len(classes) < 2:
         return ""
@@ -62,7 +62,7 @@ def _advice(folders: list[Path]) -> str:
 
 
 def _labels(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Class of every image, and the classes in the order of the columns."""
+    """Read the class of every image, and the classes in the order of the columns."""
     rows = read_csv(path, ("image", "NV", "MEL"))
     classes = tuple(column for column in (rows[0] if rows else ()) if column != "image")
     labels: dict[str, str] = {}
@@ -104,7 +104,7 @@ def _lesions(path: Path, labels: dict[str, str]) -> dict[str, str]:
 
 
 def _files(base: Path, labels: dict[str, str]) -> dict[str, Path]:
-    """File of every labelled image, matched by stem."""
+    """Find the file of every labelled image by its stem; UserError unless they match one to one."""
     found: dict[str, Path] = {}
     for path in find_images(base / IMAGES):
         stem = path.stem.removesuffix(SMALLER)

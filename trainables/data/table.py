@@ -1,11 +1,11 @@
-"""Any labelled images: a folder of them, and one CSV file with a row an image.
+"""Any labelled images: one folder of images and one CSV file with a row per image.
 
     ROOT/images/**/<image>.{jpg,png,tif,...}     parameter `images`
-    ROOT/labels.csv                              parameter `csv`; image, label and group columns
+    ROOT/labels.csv                              parameter `csv`; image, label, `group_column`
 
 The image column holds the path under the folder of images or the file name, each with or without
-its ending. The group is the patient or lesion, the image itself where the cell is empty or
-`group_column` is null.
+its suffix. `group_column` names the patient or lesion; an image is its own patient group where its
+cell is empty or `group_column` is null.
 """
 
 from collections import defaultdict
@@ -56,7 +56,7 @@ class Plugin(Dataset):
 
 
 def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> None:
-    """Every row names an image of its own and a class."""
+    """Raise UserError unless every row names a class and an image of its own."""
     seen: set[str] = set()
     for line, row in enumerate(rows, start=2):
         if not row[image] or not row[label]:
@@ -74,7 +74,7 @@ def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> Non
 
 
 def _files(folder: Path, csv: Path, images: list[str]) -> dict[str, Path]:
-    """The file of every image; UserError unless each file is of one row and each row of one."""
+    """Find the file of every image; UserError unless rows and files match one to one."""
     known: dict[str, list[Path]] = defaultdict(list)
     files = list(find_images(folder))
     for file in files:
@@ -104,6 +104,6 @@ def _files(folder: Path, csv: Path, images: list[str]) -> dict[str, Path]:
 
 
 def _names(file: Path) -> set[str]:
-    """What a row may call it; only an image's own ending is one, as names may hold dots."""
+    """Return the names a row may use for a file; names may hold dots before the real suffix."""
     path, ending = file.as_posix(), len(file.suffix)
     return {path, path[:-ending], file.name, file.stem}

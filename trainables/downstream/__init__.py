@@ -1,1 +1,1 @@
-"""The labelled task at the end of a chain: fine-tune, probe, score."""
+"""The downstream task that judges a chain: fine-tune, probe, score."""

@@ -2,8 +2,8 @@
 
     result = finetune(spec, Runtime(), open_cache(folder), parent_dir, Path("out"), report=print)
 
-The best epoch on validation is kept. Predictions on validation and on test are written; the test
-file is for the report's one look, nothing here or in a policy reads it.
+The best epoch on validation is kept. Predictions on validation and test are written; only
+the report reads those on test, and once.
 """
 
 import json
@@ -26,9 +26,9 @@ from trainables.downstream import metrics, probes
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
 from trainables.images.splits import subset
-from trainables.pretext import Batch, Context, Task
 from trainables.spec import DownstreamSpec, Runtime
 from trainables.stage import BACKBONE, HISTORY, load_backbone, save
+from trainables.task import Batch, Context, Task
 from trainables.training import distributed
 from trainables.training.checkpoint import FULL
 from trainables.training.loop import SCORE, Loop, Report, evaluating
@@ -39,7 +39,10 @@ HEAD, META = "classifier.safetensors", "meta.json"
 
 
 class Classifier(Task):
-    """A linear layer on pooled features; cross-entropy, class-balanced on request."""
+    """A linear layer on pooled features, trained by cross-entropy.
+
+    labels: int64 [n], the classes of the images trained on.
+    """
 
     def __init__(self, backbone: nn.Module, context: Context, labels: Tensor, classes: int) -> None:
         super().__init__(backbone, {}, context)
@@ -55,7 +58,7 @@ class Classifier(Task):
         self.register_buffer("weight", torch.ones(classes), persistent=False)
 
     def balance(self) -> None:
-        """Weigh every class by the inverse of its share, mean weight 1 over the labels."""
+        """Weight classes by inverse frequency, with mean weight 1 over the labels."""
         counts = torch.bincount(self.labels, minlength=len(self.weight)).clamp(min=1)
         self.weight = len(self.labels) / (len(counts) * counts.float())
 
@@ -66,15 +69,15 @@ class Classifier(Task):
         accuracy = (logits.argmax(1) == target).float().mean().detach()
         return losses.mean(), {"accuracy": accuracy}
 
-    def chance(self) -> float:
+    def chance_level(self) -> float:
         return 1 / len(self.weight)
 
     def features(self, images: Tensor) -> Tensor:
-        """uint8 [n, channels, side, side] -> [n, width]."""
+        """Return pooled features: uint8 [n, channels, side, side] -> [n, width]."""
         return self.backbone(self.full(images))
 
     def logits(self, images: Tensor) -> Tensor:
-        """uint8 [n, channels, side, side] -> [n, classes]."""
+        """Return class logits: uint8 [n, channels, side, side] -> [n, classes]."""
         return self.head(self.features(images))
 
 
@@ -87,7 +90,12 @@ def finetune(
     report: Report,
     weights: Path | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune from the parent's backbone (or `weights`, or scratch), score, write predictions."""
+    """Fine-tune the backbone of `parent_dir`, a weight file, or a fresh one; return its measures.
+
+    Writes backbone, classifier, history.json, meta.json and {val,test}.parquet to `out_dir`, and
+    resumes from a checkpoint there. Balanced accuracy is in percent. Raises UserError for weights
+    that don't fit, StageFailed for a non-finite loss, Stopped if `report` answers True.
+    """
     train, val = data.split["train"], data.split["val"]
     index = subset(data.labels, data.groups, train, spec.label_fraction, spec.seed)
     labels = torch.from_numpy(data.labels[index])
@@ -108,7 +116,7 @@ def finetune(
         evaluate,
     )  # fmt: skip
     outcome = loop.train()
-    best = loop.progress.runs[FULL].best
+    best = loop.runs.by_name[FULL].best
     assert best is not None
     result = outcome.result | {"best_epoch": best["epoch"]}
     result |= _score(outcome.task, data, runtime, out_dir)
@@ -129,22 +137,17 @@ def finetune(
 def start(
     spec: DownstreamSpec, channels: int, parent_dir: Path | None, weights: Path | None
 ) -> Backbone:
-    """The backbone to fine-tune: the parent stage's, a weight file's, or a fresh one."""
+    """Return the backbone to fine-tune: from `weights`, else from `parent_dir`, else fresh."""
     backbone = Backbone(spec.training.backbone, channels)
     if weights is not None:
-        load_weights(backbone, weights)
+        backbone.load_state_dict(fitting_weights(backbone, weights))
     else:
         load_backbone(backbone, parent_dir)
     return backbone
 
 
-def load_weights(backbone: Backbone, path: Path) -> None:
-    """A torchvision or timm ResNet's file, .safetensors or .pth; its `fc` is left out."""
-    backbone.load_state_dict(fitting_weights(backbone, path))
-
-
 def fitting_weights(backbone: Backbone, path: Path) -> dict[str, Tensor]:
-    """The file's tensors for this backbone; UserError if it can't be read or doesn't fit."""
+    """Read a torchvision or timm ResNet's file, without its `fc`; UserError if it doesn't fit."""
     state = {key: value for key, value in _tensors(path).items() if not key.startswith("fc.")}
     own = backbone.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
@@ -162,7 +165,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes torch raise almost anything
+    except Exception as error:  # torch raises almost any type for a damaged file
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"baselines.imagenet={path}: must be a whole .safetensors or weights-only .pth file "
@@ -178,7 +181,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def predict(
     task: Task, data: Prepared, index: NDArray[np.int64], runtime: Runtime
 ) -> NDArray[np.float32]:
-    """[n, classes] probabilities in evaluation mode; the ranks share the work."""
+    """Return class probabilities [n, classes] of the images at `index`; ranks share the work."""
     return _over(index, data, runtime, task, lambda x: task.logits(x).softmax(1)).numpy()  # type: ignore[operator]
 
 
@@ -189,13 +192,13 @@ def _over(
     module: nn.Module,
     apply: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """`apply` to the images of `index` in batches, in float32; every rank gets the whole result."""
+    """Apply a function to the images at `index` in batches; every rank returns all results."""
     world, rank = distributed.world_size(), distributed.rank()
-    share = -(-len(index) // world)
-    padded = np.resize(index, share * world)[rank * share : (rank + 1) * share]
+    local = -(-len(index) // world)
+    padded = np.resize(index, local * world)[rank * local : (rank + 1) * local]
     parts = []
     with evaluating(module):
-        for first in range(0, share, EVALUATION_BATCH):
+        for first in range(0, local, EVALUATION_BATCH):
             part = padded[first : first + EVALUATION_BATCH]
             parts.append(apply(_pixels(data, part, runtime)))
         return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
@@ -206,7 +209,7 @@ def _pixels(data: Prepared, index: NDArray[np.int64], runtime: Runtime) -> Tenso
 
 
 def _score(task: Task, data: Prepared, runtime: Runtime, out_dir: Path) -> dict[str, float]:
-    """Score validation with its interval; write the predictions of validation and test."""
+    """Score validation with its interval; write the predictions on validation and test."""
     for name in ("val", "test"):
         index = data.split[name]
         probabilities = predict(task, data, index, runtime)
@@ -237,9 +240,9 @@ def _write_predictions(
 def _probe(
     fresh: Classifier, data: Prepared, index: NDArray[np.int64], runtime: Runtime
 ) -> dict[str, float]:
-    """Balanced accuracy of kNN and a linear classifier on the backbone before fine-tuning.
+    """Return balanced accuracies, %, of kNN and a linear classifier before fine-tuning.
 
-    BatchNorm's statistics are fitted first, which fine-tuning does by itself.
+    BatchNorm statistics are refitted first; fine-tuning would adapt them anyway.
     """
     fresh.to(runtime.device)
     order = np.random.default_rng(0).permutation(index)

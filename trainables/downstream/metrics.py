@@ -4,7 +4,7 @@
     low, high = interval(resamples.scores(predicted))
 
 Balanced accuracy is the mean recall over the classes that are present (ISIC-2019's metric), in
-percent. Its interval resamples groups (lesions, patients): images of one group are not independent.
+percent. Its interval resamples patient groups, since the images of one are not independent.
 """
 
 import numpy as np
@@ -15,22 +15,23 @@ Floats = NDArray[np.float64]
 
 
 def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
-    """[classes, classes] counts, rows = truth."""
+    """Count answers: int64 [n] labels and predictions -> [classes, classes], rows = truth."""
     flat = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes)
 
 
 def balanced_accuracy(labels: Ints, predicted: Ints, classes: int) -> float:
-    """Mean recall over present classes, in percent."""
+    """Return the mean recall over the classes in `labels`, in percent; int64 [n] inputs."""
     counts = confusion(labels, predicted, classes)
     present = counts.sum(1) > 0
     return float(100 * (counts.diagonal()[present] / counts.sum(1)[present]).mean())
 
 
 class GroupBootstrap:
-    """Resamples of the groups of one split, the same ones for every classifier scored on it.
+    """Resampled patient groups of one split, the same for every classifier scored on it.
 
-    So the scores of two classifiers are paired: their differences resample the same groups.
+    Scores of two classifiers are therefore paired. labels: int64 [n]; groups: the patient group of
+    each image, [n].
     """
 
     def __init__(
@@ -45,26 +46,26 @@ class GroupBootstrap:
         self.labels, self.groups, self.classes = labels, int(group.max()) + 1, classes
         self._cells = group * classes + labels
         rng = np.random.default_rng(seed)
-        share = np.full(self.groups, 1 / self.groups)
-        # Small whole numbers: float32 holds the counts and their sums without an error.
-        self._draws = rng.multinomial(self.groups, share, resamples).astype(np.float32)
+        even = np.full(self.groups, 1 / self.groups)
+        # Counts and their sums are small whole numbers, which float32 holds exactly.
+        self._draws = rng.multinomial(self.groups, even, resamples).astype(np.float32)
         self._totals = self._draws @ self._counts(np.ones(len(labels), dtype=bool))
 
     def scores(self, predicted: Ints) -> Floats:
-        """[resamples] balanced accuracies in percent."""
+        """Return the balanced accuracy, %, of every resample; predicted: int64 [n]."""
         hits = self._draws @ self._counts(self.labels == predicted)
         with np.errstate(invalid="ignore"):
             recall = hits.astype(np.float64) / self._totals
         return 100 * np.nanmean(recall, axis=1)
 
     def _counts(self, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """[groups, classes] chosen images."""
+        """Count the chosen images: [patient groups, classes]."""
         counts = np.bincount(self._cells[chosen], minlength=self.groups * self.classes)
         return counts.reshape(self.groups, self.classes).astype(np.float32)
 
 
 def interval(scores: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled scores."""
+    """Return the percentile interval of resampled scores; level: its coverage, 0..1."""
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(scores, [tail, 100 - tail])
     return float(low), float(high)

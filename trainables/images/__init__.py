@@ -1,1 +1,1 @@
-"""Files to pixels: decoding, the cache, splits, near-duplicates."""
+"""From image files to pixels: decoding, the cache, splits, near-duplicates."""

@@ -3,13 +3,13 @@
     path = prepare(spec, root, cache_root)     # builds it, or finds it built
     data = open_cache(path)                    # data.images[i] is [side, side, channels]
 
-The folder's name holds the digest of the content (names, labels, groups, pixels' files) and of the
-specification, never of the place it was read from. It is written beside, put on the disk and
-renamed when complete. Every process that prepares it first compares it with its checksums: 8,394
-images of 96 px (232 MB) in 0.2 s of one core, ISIC-2019 at 384 px (11 GB) in about 9 s shared by
-all cores. What does not fit is decoded again; maps that others hold stay valid.
-Near-duplicates in different groups are found as the cache is built; with `merge_duplicates` their
-groups are made one before the split.
+The folder's name holds a digest of the content (names, labels, patient groups, image files) and of
+the specification, not of the place it was read from. The folder is written under a temporary name,
+flushed and renamed when complete. Every process that prepares it verifies its checksums first:
+8,394 images of 96 px (232 MB) take 0.2 s of one core, ISIC-2019 at 384 px (11 GB) about 9 s of all
+cores. A damaged cache is decoded again; memory maps that other processes have open stay valid.
+Near-duplicates in different patient groups are found while the cache is built; `merge_duplicates`
+merges their patient groups before the split.
 """
 
 import json
@@ -30,34 +30,34 @@ from trainables.data import Dataset, Table
 from trainables.durable import kernel_lock, sync, write_json
 from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
-from trainables.images.decoding import Progress, decode_all, statistics
+from trainables.images.decoding import OnDecoded, decode_all, statistics
 from trainables.images.duplicates import Pair
 from trainables.images.splits import Index, check, split
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest
 
-FORMAT = 2  # of the folder, of how pixels are resized and duplicates found; part of the digest
+FORMAT = 2  # version of folder layout, resizing and duplicate search; part of the digest
 MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
 SPARE = 64 << 20  # bytes to leave free
-BLOCK = 16 << 20  # bytes that one checksum is of
+BLOCK = 16 << 20  # bytes per checksum
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A decoded data set. Rows of all arrays are the same images."""
+    """A decoded data set. Row i of every array describes the same image."""
 
     images: NDArray[np.uint8]  # [n, side, side, channels], memory-mapped, read-only
     labels: Index
-    groups: tuple[str, ...]
+    groups: tuple[str, ...]  # patient groups
     names: tuple[str, ...]
     classes: tuple[str, ...]
     split: dict[str, Index]  # train, val, test
-    duplicates: tuple[Pair, ...]  # near-duplicates in different groups of the data set
-    merged: bool  # those groups are one here
-    mean: tuple[float, ...]  # of the training images, 0..1, one a channel
+    duplicates: tuple[Pair, ...]  # near-duplicates in different patient groups
+    merged: bool  # whether `groups` has those patient groups merged
+    mean: tuple[float, ...]  # of the training images, 0..1, one per channel
     std: tuple[float, ...]
     digest: str
     name: str  # of the data set
@@ -65,10 +65,7 @@ class Prepared:
 
 
 class Source:
-    """A data set before it is decoded.
-
-    Raises UserError for anything that is not as it must be, before an image is read.
-    """
+    """A data set before it is decoded; UserError if its tables or split are invalid."""
 
     def __init__(self, spec: DataSpec, root: Path | None) -> None:
         self.spec = spec
@@ -78,7 +75,7 @@ class Source:
         self._digest = ""
 
     def digest(self, cache_root: Path) -> str:
-        """Of the content; every file is read once, and what came of it remembered there."""
+        """Return the digest of the content; digests of files are remembered in `cache_root`."""
         if not self._digest:
             _make(cache_root)
             rows = range(len(self.table.names))
@@ -86,10 +83,11 @@ class Source:
             self._digest = _content(self.spec, self.table, pixels)
         return self._digest
 
-    def prepare(self, cache_root: Path, progress: Progress | None = None) -> Path:
-        """The folder with it decoded; built by one process, while others wait for it.
+    def prepare(self, cache_root: Path, progress: OnDecoded | None = None) -> Path:
+        """Return the decoded folder, building it if it is missing or damaged.
 
-        A damaged one is built again.
+        One process builds it while others wait. progress: called with (images done, total).
+        Raises UserError for an unreadable image or too little disk space.
         """
         content = self.digest(cache_root)
         path = cache_root / f"{self.spec.name}-{self.spec.size}px-{content}"
@@ -105,33 +103,27 @@ class Source:
 
 
 def prepare(
-    spec: DataSpec, root: Path | None, cache_root: Path, progress: Progress | None = None
+    spec: DataSpec, root: Path | None, cache_root: Path, progress: OnDecoded | None = None
 ) -> Path:
-    """The folder with the data set decoded; see `Source`."""
+    """Return the folder with the decoded data set; see `Source.prepare`."""
     return Source(spec, root).prepare(cache_root, progress)
 
 
 def open_cache(path: Path) -> Prepared:
-    """The folder's content; no group is in two parts of its split, and every image is in one."""
+    """Open a decoded folder and check its split: one part per image and per patient group."""
     manifest = json.loads((path / MANIFEST).read_text())
     table = json.loads((path / TABLE).read_text())
     parts = {part: np.array(index, np.int64) for part, index in table["split"].items()}
     check(parts, table["groups"])
     return Prepared(
         images=np.load(path / IMAGES, mmap_mode="r", allow_pickle=False),
-        labels=np.array(table["labels"], np.int64),
-        groups=tuple(table["groups"]),
-        names=tuple(table["names"]),
-        classes=tuple(table["classes"]),
-        split=parts,
+        labels=np.array(table["labels"], np.int64), split=parts,
+        groups=tuple(table["groups"]), names=tuple(table["names"]), classes=tuple(table["classes"]),
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
-        merged=manifest["spec"]["merge_duplicates"],
-        mean=tuple(manifest["mean"]),
-        std=tuple(manifest["std"]),
-        digest=manifest["digest"],
-        name=manifest["spec"]["name"],
+        mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
+        merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
         demo=manifest["demo"],
-    )
+    )  # fmt: skip
 
 
 def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
@@ -150,9 +142,9 @@ def _build(
     table: Table,
     content: str,
     path: Path,
-    progress: Progress | None,
+    progress: OnDecoded | None,
 ) -> None:
-    """Write beside and rename; what a killed process left beside is removed first."""
+    """Write to a temporary folder and rename it; first remove those of killed processes."""
     for stale in path.parent.glob(f"{path.name}.tmp-*"):
         shutil.rmtree(stale, ignore_errors=True)
     _check_space(spec, len(table.names), path.parent)
@@ -184,19 +176,19 @@ def _columns(table: Table, parts: dict[str, Index], pairs: list[Pair]) -> dict[s
 
 
 def _beside(path: Path) -> Path:
-    """A name for what is not whole; the next build removes it."""
+    """Return a temporary name beside `path`; the next build removes what is left there."""
     return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
 
 
 def _sealed(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with checksums of the other files and a digest of itself."""
+    """Return the manifest with checksums of the other files and a digest of itself."""
     sums = {name: _checksums(folder / name) for name in (IMAGES, TABLE)}
     whole = {**manifest, "checksums": sums}
     return {**whole, "seal": digest(whole)}
 
 
 def _damage(path: Path) -> str:
-    """What is not as it was written; empty if all is."""
+    """Return what differs from what was written, or "" if nothing does."""
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         if manifest.pop("seal") != digest(manifest):
@@ -210,7 +202,7 @@ def _damage(path: Path) -> str:
 
 
 def _checksums(path: Path) -> list[int]:
-    """CRC-32 of every block of the file."""
+    """Return the CRC-32 of every block of the file."""
 
     def checksum(at: int) -> int:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Pixels of a data set to one uint8 array on disk, with the sums that mean and deviation need.
+"""Decode a data set into one uint8 array on disk, with the sums for mean and standard deviation.
 
 sums = decode_all(spec, data, n, file)                   # [n, side, side, channels] in file
 mean, std = statistics(sums[train], spec.size ** 2)
@@ -18,12 +18,12 @@ from trainables.images.room import Room
 from trainables.processor import cores, free_memory
 from trainables.spec import DataSpec
 
-SHARE = 4  # of the free memory, one part is for pictures that are being decoded
-Progress = Callable[[int, int], None]  # images done, of how many
+MEMORY_DIVISOR = 4  # images that are being decoded may use 1 / MEMORY_DIVISOR of the free memory
+OnDecoded = Callable[[int, int], None]  # images done, images in total
 
 
 def square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.uint8]:
-    """The centre square of [h, w] or [h, w, 3], resized to [side, side, channels], antialiased."""
+    """Crop the centre square of [h, w] or [h, w, 3] and resize it to [side, side, channels]."""
     image = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
     short = min(image.size)
     left, top = (image.width - short) / 2, (image.height - short) / 2
@@ -34,18 +34,19 @@ def square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.ui
 
 
 def decode_all(
-    spec: DataSpec, data: Dataset, n: int, file: Path, progress: Progress | None
+    spec: DataSpec, data: Dataset, n: int, file: Path, progress: OnDecoded | None
 ) -> NDArray[np.int64]:
-    """Write the images; returns [n, 2, channels]: sum and sum of squares of every image.
+    """Write all n images to `file`; return int64 [n, 2, channels]: sums and sums of squares.
 
-    A thread a core, as long as the pictures in work fit into a quarter of the free memory.
+    Uses one thread per core while the images in work fit into a quarter of the free memory. Raises
+    UserError for an unreadable image, OSError if the disk is full.
     """
     shape = (n, spec.size, spec.size, spec.channels)
     images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     _reserve(file)
     sums = np.zeros((n, 2, spec.channels), np.int64)
 
-    room = Room(free_memory() // SHARE)
+    room = Room(free_memory() // MEMORY_DIVISOR)
 
     def decode(i: int) -> None:
         with room.taken(data.memory(i, spec.size)):
@@ -66,14 +67,14 @@ def decode_all(
 
 
 def _reserve(file: Path) -> None:
-    """Take the disk space now: a full disk under a memory map kills the process without a word."""
+    """Allocate the disk space now: a full disk under a memory map kills the process silently."""
     if hasattr(os, "posix_fallocate"):
         with file.open("r+b") as opened:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, 0..1, from exact sums."""
+    """Return mean and standard deviation per channel, 0..1, from exact sums."""
     total, squares = sums.sum(0) / (len(sums) * pixels)
-    std = np.sqrt(np.maximum(squares - total**2, 1.0))  # a blank set divides by 1/255, not by 0
+    std = np.sqrt(np.maximum(squares - total**2, 1.0))  # blank images: 1/255, never 0
     return tuple((total / 255).tolist()), tuple((std / 255).tolist())

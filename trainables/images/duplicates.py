@@ -1,16 +1,16 @@
-"""Near-duplicates: images of different groups that are copies of one picture.
+"""Near-duplicates: copies of one image in different patient groups.
 
-    pairs = find(data.images, groups)      # re-encoded, resized, relit, turned, cropped a little
-    groups = merged(groups, pairs)         # their groups as one
+    pairs = find(data.images, groups)   # also re-encoded, resized, relit, turned, slightly cropped
+    groups = merged(groups, pairs)      # merges the patient groups of each pair
 
-Two steps. A perceptual hash finds candidates: the signs of 64 low frequencies of a 32 px thumbnail
-(the DCT hash of Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010,
-with the sign for the median, so that a mirrored image's hash is the hash with known bits flipped,
-and all eight turns and mirrorings cost no second transform). A hash of the whole picture can't
-tell one round mole from the next, so every candidate is confirmed: the thumbnails, their local
-contrast evened out so that the skin counts as much as the lesion's edge, must correlate. Frames say
-nothing: the first step fades the border, the second leaves black ones out. 25,000 images take about
-fifteen seconds of one core.
+1. A perceptual hash finds candidates: the signs of 64 low frequencies of a 32 px thumbnail (the DCT
+   hash of Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010). The
+   sign replaces its median, so mirroring only flips known bits and all eight turns and mirrorings
+   need one transform.
+2. The hash can't tell two round moles apart, so every candidate is confirmed: the thumbnails must
+   correlate after their local contrast is equalised (skin counts as much as the lesion's edge).
+Frames are no evidence: step 1 fades the border, step 2 masks black frames. 25,000 images take about
+15 s of one core.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,12 @@ from PIL import Image
 from trainables.processor import cores
 
 SIDE = 32  # px of a thumbnail
-FREQUENCIES = 8  # a direction, from the first above the mean
-DISTANCE = 9  # of 64 bits; copies of real images cropped by 4 % a side are within, 9 times in 10
-CORRELATION = 0.9  # no two of 8,394 real images of different lesions are above 0.83
-BLACK = 16  # below this, off the middle: the frame of a dermoscope or a collimator
-CROPS = (0.97, 0.94, 0.91)  # of the side, that one of two copies may have kept
-BLOCK = 512  # rows at once: a block's distances stay in the processor's cache
+FREQUENCIES = 8  # per direction, the constant one excluded
+DISTANCE = 9  # bits of 64; finds 9 in 10 copies of real images cropped by 4 % on each side
+CORRELATION = 0.9  # among 8,394 real images no two of different lesions exceed 0.83
+BLACK = 16  # a darker pixel away from the middle is a dermoscope's or collimator's frame
+CROPS = (0.97, 0.94, 0.91)  # fractions of the side that a cropped copy may have kept
+BLOCK = 512  # rows at once: a block's distances fit into the processor's cache
 TURNS = tuple((turned, down, right) for turned in (0, 1) for down in (0, 1) for right in (0, 1))
 
 Stack = NDArray[np.float32]  # [n, SIDE, SIDE]
@@ -38,7 +38,7 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images, by row, and their groups as the data set gives them."""
+    """Two images, by row, and their patient groups as the data set gives them."""
 
     a: int
     b: int
@@ -48,7 +48,7 @@ class Pair:
 
 
 def find(images: NDArray[np.uint8], groups: Sequence[str]) -> list[Pair]:
-    """Near-duplicates in different groups, by row; all copies of one file pair with its first."""
+    """Find near-duplicates in different patient groups; exact copies pair with the first one."""
     with ThreadPoolExecutor(cores()) as pool:
         thumbnails = np.stack(list(pool.map(_thumbnail, images)))
     flat = thumbnails.reshape(len(images), -1).view(f"V{SIDE**2}").ravel()
@@ -62,7 +62,7 @@ def find(images: NDArray[np.uint8], groups: Sequence[str]) -> list[Pair]:
 
 
 def merged(groups: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Groups that pairs connect, under the name of the first of them."""
+    """Merge patient groups that pairs connect, directly or not, under the first one's name."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -80,7 +80,7 @@ def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _near(thumbnails: Stack, member: Index) -> Iterator[tuple[int, int, int]]:
-    """Confirmed pairs of distinct thumbnails, with the distance of their hashes."""
+    """Yield confirmed pairs of distinct thumbnails with the distance of their hashes."""
     hashes = _hashes(thumbnails)
     with ThreadPoolExecutor(cores()) as pool:
         starts = range(0, len(thumbnails), BLOCK)
@@ -91,14 +91,14 @@ def _near(thumbnails: Stack, member: Index) -> Iterator[tuple[int, int, int]]:
 
 
 def _hashes(thumbnails: Stack) -> NDArray[np.uint64]:
-    """[8, n]: of every turn and mirroring of every thumbnail, the plain one first."""
+    """Hash every turn and mirroring of every thumbnail: [8, n], the original first."""
     k = np.arange(1, FREQUENCIES + 1)
     side = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE)
-    window = np.outer(side, side).astype(np.float32)  # little of frames, and of what crops take
+    window = np.outer(side, side).astype(np.float32)  # fades frames and cropped borders
     mean = (thumbnails * window).sum((1, 2), keepdims=True) / window.sum()
     waves = np.cos(np.pi * np.outer(k, 2 * np.arange(SIDE) + 1) / (2 * SIDE)).astype(np.float32)
     frequencies = _both_ways(waves, (thumbnails - mean) * window)
-    odd = np.where(k % 2, -1.0, 1.0).astype(np.float32)  # their signs change in a mirror
+    odd = np.where(k % 2, -1.0, 1.0).astype(np.float32)  # mirroring flips their signs
 
     def packed(turned: int, down: int, right: int) -> NDArray[np.uint64]:
         f = frequencies.transpose(0, 2, 1) if turned else frequencies
@@ -109,7 +109,7 @@ def _hashes(thumbnails: Stack) -> NDArray[np.uint64]:
 
 
 def _candidates(hashes: NDArray[np.uint64], member: Index, at: int) -> Index:
-    """[4, found]: rows a < b of different groups, a in the block, the nearest turn, distance."""
+    """Find pairs with `a` in the block: [4, found] of row a < row b, nearest turn, distance."""
     block = hashes[:, at : at + BLOCK]
     least = np.full((block.shape[1], hashes.shape[1] - at), 64, np.uint8)
     for turned in block:
@@ -122,18 +122,18 @@ def _candidates(hashes: NDArray[np.uint64], member: Index, at: int) -> Index:
 
 
 def _correlation(thumbnails: Stack, a: Index, b: Index, turn: Index) -> NDArray[np.float32]:
-    """Of each pair, `a` turned; the best of the crops that either may be of the other."""
+    """Correlate each pair, `a` turned; the maximum over crops of either image."""
     plain = _evened(thumbnails)
     best = _products(plain, plain, a, b, turn)
-    for share in CROPS:
-        inner = _evened(_both_ways(_crop(share), thumbnails))
+    for kept in CROPS:
+        inner = _evened(_both_ways(_crop(kept), thumbnails))
         np.maximum(best, _products(inner, plain, a, b, turn), out=best)
         np.maximum(best, _products(plain, inner, a, b, turn), out=best)
     return best
 
 
 def _evened(thumbnails: Stack) -> Stack:
-    """Local mean 0 and local contrast 1, then unit length; below 4 grey levels it stays faint."""
+    """Normalise local mean and contrast, then length; contrast below 4 grey levels stays low."""
     distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
     blur = np.exp(-((distance / 2) ** 2) / 2).astype(np.float32)
     seen = _seen(thumbnails)
@@ -144,7 +144,7 @@ def _evened(thumbnails: Stack) -> Stack:
 
 
 def _seen(thumbnails: Stack) -> Stack:
-    """1 where there is a picture; 0 in and beside a black frame. Black lesions are inside."""
+    """Mask black frames and their neighbours with 0; black lesions near the middle keep 1."""
     near = np.abs(np.subtract.outer(np.arange(SIDE), np.arange(SIDE))) <= 1
     place = np.arange(SIDE) + 0.5 - SIDE / 2
     outside = np.add.outer(place**2, place**2) > (0.4 * SIDE) ** 2
@@ -153,18 +153,18 @@ def _seen(thumbnails: Stack) -> Stack:
 
 
 def _both_ways(matrix: NDArray[np.float32], thumbnails: Stack) -> Stack:
-    """The matrix applied to every column and every row."""
+    """Apply the matrix to every column and every row."""
     return np.asarray(matrix @ thumbnails @ matrix.T, np.float32)
 
 
-def _crop(share: float) -> NDArray[np.float32]:
-    """[SIDE, SIDE]: the matrix that stretches the middle share of a line over all of it."""
-    place = (np.arange(SIDE) + 0.5 - SIDE / 2) * share + SIDE / 2 - 0.5
+def _crop(kept: float) -> NDArray[np.float32]:
+    """Return the matrix [SIDE, SIDE] that stretches the middle of a line over all of it."""
+    place = (np.arange(SIDE) + 0.5 - SIDE / 2) * kept + SIDE / 2 - 0.5
     return np.maximum(0, 1 - np.abs(np.subtract.outer(place, np.arange(SIDE)))).astype(np.float32)
 
 
 def _products(x: Stack, y: Stack, a: Index, b: Index, turn: Index) -> NDArray[np.float32]:
-    """Inner products of x[a], turned, with y[b]."""
+    """Return the inner products of x[a], turned, with y[b]."""
     found = np.empty(len(a), np.float32)
     for k, (turned, down, right) in enumerate(TURNS):
         mine = np.flatnonzero(turn == k)

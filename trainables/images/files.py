@@ -1,4 +1,4 @@
-"""A user's files, before one is opened."""
+"""Checks of a user's files before one is opened."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ KINDS = {
 
 
 def regular(path: Path) -> os.stat_result:
-    """What the system knows of a file; UserError for all else: opening a pipe may never return."""
+    """Return a file's status; UserError for anything else, as opening a pipe may never return."""
     try:
         found = path.stat()
     except OSError as error:

@@ -1,7 +1,7 @@
-"""What a data set's pixels are, as text: digests of files, remembered between starts.
+"""Digests of a data set's image files, remembered between starts.
 
-A file's digest is remembered by its path, size and time of change in `digests-*.json` in the
-cache's folder, one a data folder, so that a second start does not read gigabytes again.
+`digests-*.json` in the cache's folder, one per data folder, keeps each file's digest with its path,
+size and modification time, so that a second start does not read gigabytes again.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Known = dict[str, tuple[int, int, str]]  # path -> size, mtime_ns, digest
 
 
 def contents(sources: Sequence[Path | str], cache_root: Path) -> list[str]:
-    """A digest of each file's bytes; a text stands for itself."""
+    """Return the digest of each file's bytes; a text stands for itself."""
     files = [Path(os.path.abspath(s)) for s in sources if isinstance(s, Path)]
     digests = iter(_digests(files, cache_root) if files else ())
     return [next(digests) if isinstance(s, Path) else s for s in sources]
@@ -40,7 +40,7 @@ def _digests(files: list[Path], cache_root: Path) -> list[str]:
 
 
 def _remembered(memory: Path) -> Known:
-    """Empty if there is none, or a damaged one: then the files are read again."""
+    """Read the remembered digests; {} if the file is missing or damaged."""
     try:
         found = json.loads(memory.read_bytes())
         files = found["files"] if found["digest"] == digest(found["files"]) else {}

@@ -1,7 +1,7 @@
-"""Memory for what many threads do at once.
+"""A memory budget for threads.
 
 room = Room(free_memory() // 4)
-with room.taken(bytes): ...      # waits until so much is free
+with room.taken(bytes): ...  # waits until that many bytes are free
 """
 
 import threading
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 class Room:
-    """Bytes to share out; who needs more than there are gets all of them, alone."""
+    """A budget of bytes; a request above the budget waits for all of it and runs alone."""
 
     def __init__(self, size: int) -> None:
         self.size = self._free = size
@@ -18,14 +18,14 @@ class Room:
 
     @contextmanager
     def taken(self, wanted: int) -> Iterator[None]:
-        """Hold `wanted` bytes for the block; waits until they are free."""
-        share = min(wanted, self.size)
+        """Reserve `wanted` bytes for the block; waits until they are free."""
+        granted = min(wanted, self.size)
         with self._given_back:
-            self._given_back.wait_for(lambda: self._free >= share)
-            self._free -= share
+            self._given_back.wait_for(lambda: self._free >= granted)
+            self._free -= granted
         try:
             yield
         finally:
             with self._given_back:
-                self._free += share
+                self._free += granted
                 self._given_back.notify_all()

@@ -1,9 +1,10 @@
-"""Train, validation and test: a group on one side only, every class on all three.
+"""Train, validation and test: every patient group in one part only, every class in all three.
 
     split(labels, groups, val=0.15, test=0.15, seed=0)["train"]   # sorted positions
-    subset(labels, groups, index, fraction=0.1, seed=0)           # a share of them to label
+    subset(labels, groups, index, fraction=0.1, seed=0)           # the fraction to label
 
-Order is by a hash of seed and group, so neither the order of the rows nor numpy's version matters.
+Patient groups are ordered by a hash of seed and name, so neither the order of the rows nor numpy's
+version matters.
 """
 
 import hashlib
@@ -26,7 +27,11 @@ def split(
     seed: int,
     classes: Sequence[str] = (),
 ) -> dict[str, Index]:
-    """Positions of each part, sorted; shares are of images, class by class. Classes name errors."""
+    """Return the sorted positions of each part.
+
+    labels, groups: class and patient group of each image, [n]. val, test: fractions of every
+    class's images. classes: names for error messages. UserError if a class can't be in all parts.
+    """
     if not (val > 0 and test > 0 and val + test < 1):
         raise UserError(
             f"data.val={val}, data.test={test}: must be above 0 and below 1 together; try 0.15 each"
@@ -49,7 +54,7 @@ def split(
 
 
 def check(parts: dict[str, Index], groups: Sequence[str]) -> None:
-    """Every image in exactly one part, every group too."""
+    """Assert that every image and every patient group is in exactly one part."""
     assert tuple(parts) == PARTS, tuple(parts)
     rows = np.sort(np.concatenate(list(parts.values())))
     assert np.array_equal(rows, np.arange(len(groups))), "an image is in no part, or in two"
@@ -60,9 +65,10 @@ def check(parts: dict[str, Index], groups: Sequence[str]) -> None:
 
 
 def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, seed: int) -> Index:
-    """About `fraction` of the images of every class in `index`, whole groups, at least one a class.
+    """Choose about `fraction` of every class's images in `index`, in whole patient groups.
 
-    With one seed, a smaller fraction's images are among a larger one's.
+    Every class keeps at least one. With one seed, a smaller fraction is a subset of a larger one.
+    UserError unless 0 < fraction <= 1.
     """
     if not 0 < fraction <= 1:
         raise UserError(
@@ -83,14 +89,14 @@ def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, 
 
 
 def _counts(labels: Index, member: NDArray[np.intp]) -> Index:
-    """[groups, classes]: images."""
+    """Count images: [patient groups, classes]."""
     counts = np.zeros((member.max() + 1, labels.max() + 1), np.int64)
     np.add.at(counts, (member, labels), 1)
     return counts
 
 
 def _rank(names: NDArray[np.str_], seed: int) -> Index:
-    """Place of every group in an order drawn by the seed."""
+    """Return every patient group's place in an order drawn by the seed."""
     drawn = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names]
     rank = np.empty(len(names), np.int64)
     rank[sorted(range(len(names)), key=drawn.__getitem__)] = np.arange(len(names))
@@ -98,23 +104,23 @@ def _rank(names: NDArray[np.str_], seed: int) -> Index:
 
 
 def _rare_first(counts: Index) -> Index:
-    """Classes by their number of groups: a group of several classes counts for the rarest."""
+    """Order classes by patient groups, so that a mixed patient group counts for the rarest."""
     groups = (counts > 0).sum(0)
     order = np.argsort(groups, kind="stable")
     return order[groups[order] > 0]
 
 
-def _assign(part: Index, size: Index, rank: Index, share: NDArray[np.float64]) -> None:
-    """Give a class's groups to the parts: large first, each where the share is filled least."""
+def _assign(part: Index, size: Index, rank: Index, target: NDArray[np.float64]) -> None:
+    """Assign a class's patient groups, large first, each to the part filled least."""
     done = (size > 0) & (part >= 0)
-    filled = np.bincount(part[done], size[done], minlength=len(share))
+    filled = np.bincount(part[done], size[done], minlength=len(target))
     todo = np.flatnonzero((size > 0) & (part < 0))
     todo = todo[np.lexsort((rank[todo], -size[todo]))]
     for at, group in enumerate(todo):
         empty = np.flatnonzero(filled == 0)
         forced = len(todo) - at <= len(empty)
-        choice = empty if forced else np.arange(len(share))
-        chosen = choice[np.argmin((filled[choice] + size[group] / 2) / share[choice])]
+        choice = empty if forced else np.arange(len(target))
+        chosen = choice[np.argmin((filled[choice] + size[group] / 2) / target[choice])]
         part[group] = chosen
         filled[chosen] += size[group]
 
@@ -126,14 +132,14 @@ def _called(label: int, classes: Sequence[str]) -> str:
 def _too_few(label: int, groups: int, images: int, classes: Sequence[str]) -> str:
     name = _called(label, classes)
     return (
-        f"class {name}: must have 3 groups (lesions or patients), one each for train, val and "
-        f"test, and has {images} images of only {groups}; try merging it with another class, or "
-        f"data.params.exclude_classes=[{name}]"
+        f"class {name}: must have 3 patient groups (lesions or patients), one each for train, "
+        f"val and test, and has {images} images of only {groups}; try merging it with another "
+        f"class, or data.params.exclude_classes=[{name}]"
     )
 
 
 def _shared(name: str, part: str) -> str:
     return (
-        f"class {name}: must have a group for {part}, and its groups hold rarer classes too; try "
-        f"another seed, or data.params.exclude_classes=[{name}]"
+        f"class {name}: must have a patient group for {part}, and its own hold rarer classes too; "
+        f"try another seed, or data.params.exclude_classes=[{name}]"
     )

@@ -1,9 +1,10 @@
 """BYOL: predict how a slower copy of the network projects another view (Grill et al., 2020).
 
-What differs from the authors' code: the target's EMA is sized by the data (a time constant of one
-epoch, rising to infinity by half a cosine); hidden layers are twice as wide as the backbone's
-features; both views have the modality's one recipe, without solarisation, and pass through a
-network in one call; and a collapse ends the stage with that reason.
+Differences from the authors' code:
+- the target's EMA has a time constant of one epoch, rising to infinity by half a cosine;
+- hidden layers are twice as wide as the backbone's features;
+- both views use the modality's one recipe, without solarisation, in one call of the network;
+- a collapse ends the stage with that reason.
 
 A collapse takes the loss to 0, so the LR policy's score is not the loss but InfoNCE of the
 predictions among the target's projections of the step's images.
@@ -20,13 +21,13 @@ from torch import Tensor, nn
 
 from trainables.augment import Preset, View
 from trainables.errors import StageFailed
-from trainables.pretext import Batch, Context, ImageSource, Task
 from trainables.schema import Crop, Schema
+from trainables.task import Batch, Context, ImageSource, Task
 from trainables.training import distributed
 
 DIMENSIONS = 256
-TEMPERATURE = 0.2  # of the score
-COLLAPSED = 0.02  # spread of the projections over the batch; 1: as random directions
+TEMPERATURE = 0.2  # for the score only
+COLLAPSED = 0.02  # spread of the projections over the batch; 1: random directions
 
 
 class Plugin(Task):
@@ -50,7 +51,7 @@ class Plugin(Task):
         )  # fmt: skip
 
     def start(self, images: ImageSource) -> None:  # noqa: ARG002
-        """The target is the online network."""
+        """Copy the online network to the target."""
         self.target_backbone.load_state_dict(self.backbone.state_dict())
         self.target_project.load_state_dict(self.project.state_dict())
 
@@ -67,18 +68,21 @@ class Plugin(Task):
 
     @torch.no_grad()
     def measure(self, ours: Tensor, theirs: Tensor, first: int) -> dict[str, Tensor]:
-        """ours, theirs: [b, 2, dimensions], each prediction beside its target."""
+        """Return the metrics; ours, theirs: [b, 2, dimensions], each prediction beside its target.
+
+        first: this rank's first position in the global batch.
+        """
         everyone = distributed.all_gather(theirs)
-        deviation = everyone.flatten(0, 1).std(0).mean() * math.sqrt(DIMENSIONS)
-        self.spread.lerp_(deviation, 0.1)
+        spread = everyone.flatten(0, 1).std(0).mean() * math.sqrt(DIMENSIONS)
+        self.spread.lerp_(spread, 0.1)
         labels = torch.arange(first, first + len(ours), device=ours.device)[:, None].expand(-1, 2)
         with torch.autocast(ours.device.type, enabled=False):
             logits = torch.einsum("bvd,nvd->bnv", ours, everyone) / TEMPERATURE
         accuracy = (logits.argmax(1) == labels).float().mean()
         fresh = F.cross_entropy(logits, labels)
-        return {"accuracy": accuracy, "batch_loss": fresh, "spread": deviation}
+        return {"accuracy": accuracy, "batch_loss": fresh, "spread": spread}
 
-    def chance(self) -> float:
+    def chance_level(self) -> float:
         return 1 / self.context.global_batch
 
     @torch.no_grad()
@@ -103,16 +107,13 @@ class Plugin(Task):
 
 
 def perceptron(inputs: int, hidden: int) -> nn.Sequential:
-    """The projector and the predictor."""
+    """Build the projector or the predictor: `inputs` -> `hidden` -> DIMENSIONS."""
     return nn.Sequential(
-        nn.Linear(inputs, hidden),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, DIMENSIONS),
+        nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, DIMENSIONS)
     )
 
 
 def momentum(step: int, steps: int, epoch_steps: int) -> float:
-    """Of the EMA: a time constant of one epoch (within 0.9 and 0.996), by half a cosine to 1."""
+    """Return the EMA's momentum: half a cosine from 1 - 1 / epoch_steps (0.9 to 0.996) to 1."""
     first = min(max(1 - 1 / epoch_steps, 0.9), 0.996)
     return 1 - (1 - first) * (math.cos(math.pi * step / steps) + 1) / 2

@@ -1,15 +1,14 @@
-"""MoCo v2: is this key another view of my image, or one of the queue's? (Chen et al., 2020)
+"""MoCo v2: which key is another view of this image, and not one of the queue? (Chen et al., 2020)
 
-What differs from the authors' code: the queue and the EMA are sized by the data (the queue at most
-a quarter of the images, the EMA's time constant one epoch, rising to ten); the queue knows which
-image each key came from, so that no image is its own negative; it starts filled with the first
-encoder's keys, so that the loss means something from step 0; and the shuffle permutes groups of
-BatchNorm, so that it works on one process too where `bn_groups` > 1 (with one group it changes
-nothing, and BatchNorm may leak which key is the positive).
+Differences from the authors' code:
+- the queue holds at most a quarter of the images; the EMA's time constant is 1 to 10 epochs;
+- the queue records each key's image, so that no image is its own negative;
+- the queue starts with keys of the first encoder, so that the loss is meaningful from step 0;
+- the shuffle permutes BatchNorm groups, so that it works on one process too (`bn_groups` = 1: it
+  changes nothing, and BatchNorm may leak which key is the positive).
 
 The LR policy's score is InfoNCE among the keys of the step itself, not the loss: the faster the
-encoder moves, the easier the keys that wait in the queue are to tell apart, which flatters a high
-rate.
+encoder moves, the easier old keys in the queue are to tell apart, which flatters a high rate.
 """
 
 import copy
@@ -24,12 +23,12 @@ from torch import Tensor, nn
 
 from trainables.augment import Preset, View
 from trainables.errors import UserError
-from trainables.pretext import Batch, Context, Draw, ImageSource, Task
 from trainables.schema import Crop, Schema, Temperature
+from trainables.task import Batch, Context, Draw, ImageSource, Task
 from trainables.training import distributed
 
 DIMENSIONS = 128
-START = 1 << 31  # steps from here on number the draws of `start`
+START = 1 << 31  # first step number of the draws in `start`
 
 
 class Plugin(Task):
@@ -76,7 +75,7 @@ class Plugin(Task):
 
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
-        """The key encoder is the query encoder; the queue is full of its keys of random images."""
+        """Copy the query encoder to the key encoder; fill the queue with keys of random images."""
         self.key_backbone.load_state_dict(self.backbone.state_dict())
         self.key_head.load_state_dict(self.head.state_dict())
         total, device = self.context.global_batch, self.queue.device
@@ -106,7 +105,7 @@ class Plugin(Task):
 
     @torch.no_grad()
     def update_key_encoder(self, step: int) -> None:
-        """Parameters only: the key encoder stays in training mode and never uses its statistics."""
+        """Move the parameters only: in training mode the key encoder's statistics are unused."""
         weight = 1 - momentum(step, self.context.steps, self.context.epoch_steps)
         ours: list[Tensor] = [*self.backbone.parameters(), *self.head.parameters()]
         theirs: list[Tensor] = [*self.key_backbone.parameters(), *self.key_head.parameters()]
@@ -114,7 +113,7 @@ class Plugin(Task):
 
     @torch.no_grad()
     def keys(self, views: Tensor, draw: Draw) -> Tensor:
-        """Keys of the global batch, encoded in shuffled BatchNorm groups."""
+        """Return the keys of the global batch, encoded in shuffled BatchNorm groups."""
         views = distributed.all_gather(views)
         order = draw.permutation(len(views))
         mine = views[order[draw.first : draw.first + draw.local]]
@@ -122,17 +121,17 @@ class Plugin(Task):
         return distributed.all_gather(keys)[order.argsort()]
 
     def enqueue(self, keys: Tensor, index: Tensor) -> None:
-        """Overwrite the oldest keys. After the logits: no key is its own negative."""
+        """Overwrite the oldest keys; only after the logits, so that no key is its own negative."""
         slots = self.pointer + torch.arange(len(keys), device=keys.device)
         self.queue[slots] = keys
         self.queue_index[slots] = index
         self.pointer.add_(len(keys)).remainder_(len(self.queue))
 
     def warm_steps(self) -> int:
-        """One turnover of the queue."""
+        """Return the steps of one turnover of the queue."""
         return len(self.queue) // self.context.global_batch
 
-    def chance(self) -> float:
+    def chance_level(self) -> float:
         return 1 / (1 + len(self.queue))
 
     def score(self, history: list[dict[str, float]]) -> float:
@@ -142,13 +141,16 @@ class Plugin(Task):
 
 
 def queue_size(images: int, batch: int) -> int:
-    """The largest power of two up to a quarter of the images, in whole batches."""
+    """Return the largest power of two up to a quarter of the images, in whole batches."""
     power = 1 << (images // 4).bit_length() - 1
     return power // batch * batch or batch
 
 
 def momentum(step: int, steps: int, epoch_steps: int) -> float:
-    """Of the EMA: a time constant of one epoch, by half a cosine to ten; between 0.9 and 0.999."""
+    """Return the EMA's momentum at `step`: its time constant rises from one epoch to ten.
+
+    It follows half a cosine and stays between 0.9 and 0.999.
+    """
     first, last = (min(max(1 - 1 / (n * epoch_steps), 0.9), 0.999) for n in (1, 10))
     return last - (last - first) * (math.cos(math.pi * step / steps) + 1) / 2
 
@@ -156,7 +158,10 @@ def momentum(step: int, steps: int, epoch_steps: int) -> float:
 def info_logits(
     queries: Tensor, positives: Tensor, negatives: Tensor, excluded: Tensor, temperature: float
 ) -> Tensor:
-    """[b, 1 + K]: each query with its key, then with the negatives; excluded: bool [b, K]."""
+    """Return logits [b, 1 + K]: each query with its key, then with the K negatives.
+
+    queries, positives: [b, dimensions]; negatives: [K, dimensions]; excluded: bool [b, K].
+    """
     with torch.autocast(queries.device.type, enabled=False):
         first = (queries * positives).sum(1, keepdim=True)
         others = (queries @ negatives.T).masked_fill(excluded, -math.inf)
@@ -164,7 +169,10 @@ def info_logits(
 
 
 def among(queries: Tensor, keys: Tensor, first: int, temperature: float) -> Tensor:
-    """InfoNCE of this rank's queries among the keys of the global batch."""
+    """Return InfoNCE of this rank's queries among the keys of the global batch.
+
+    queries: [b, dimensions]; keys: [B, dimensions], of which `first` is the first query's.
+    """
     labels = torch.arange(first, first + len(queries), device=keys.device)
     with torch.autocast(queries.device.type, enabled=False):
         return F.cross_entropy(queries @ keys.T / temperature, labels)

@@ -1,19 +1,20 @@
 """ODC, online deep clustering: labels and features move together (Zhan et al., 2020).
 
-What differs from OpenSelfSup's code: the memory (features, labels, centroids) is a persistent
-buffer on every rank, so that a stage resumes, and every rank makes the same update of the gathered
-features; the number of clusters follows the data (N / 128); class weights enter a weighted *mean*
-over the global batch, so that the loss starts at ln K; a split leaves no side below `min_cluster`
-images, so that no cluster is ever smaller; images are drawn without replacement; and BatchNorm's
-statistics are fitted to full views before the first k-means, whatever the parent stage looked at.
+Differences from OpenSelfSup's code:
+- the memory (features, labels, centroids) is a persistent buffer on every rank, so that a stage
+  resumes; every rank applies the same update from the gathered features;
+- the number of clusters follows the data (N / 128);
+- class weights enter a weighted *mean* over the global batch, so that the loss starts at ln K;
+- both parts of a split keep `min_cluster` images, so that no cluster is ever smaller;
+- images are drawn without replacement;
+- BatchNorm statistics are fitted to full views before the first k-means.
 
-The LR policy's score is what the head knows of the labels, (entropy - loss) / entropy of the
-weighted labels, times the share of the labels that stay. The loss alone is measured against labels
-that move: it falls where all images drift into one cluster, and a rate that is too high has labels
-that never stay.
+The LR policy's score is (entropy - loss) / entropy of the weighted labels, times the fraction of
+labels that do not change. The loss alone misleads because the labels move: it falls when all images
+drift into one cluster, and under too high a rate labels never settle.
 
-Whether a cluster is too small is asked in a step and read in the next one, before anything else, so
-that no GPU runs dry; the memory is the same as if it were mended at once.
+Whether a cluster is too small is computed in one step and read at the start of the next, so the GPU
+never waits; the memory is the same as if it were mended at once.
 """
 
 import math
@@ -29,15 +30,15 @@ from torch import Tensor, nn
 from trainables.augment import FullView, Preset, View
 from trainables.backbone import fit_statistics
 from trainables.errors import UserError
-from trainables.pretext import Batch, Context, ImageSource, Task, dropout, own_group
 from trainables.schema import Crop, Dropout, Schema
+from trainables.task import Batch, Context, ImageSource, Task, dropout, own_parameter_group
 from trainables.training import distributed
 
-ITERATIONS = 20  # of k-means, at the start and in a split
+ITERATIONS = 20  # of k-means at the start, of 2-means in a split
 
 
 class Memory(nn.Module):
-    """What every rank knows of every image: its feature, its label; and the clusters' centroids."""
+    """Feature and label of every image and centroids of the clusters, the same on every rank."""
 
     bank: Tensor
     labels: Tensor
@@ -51,8 +52,11 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def fill(self, features: Tensor, seed: int, minimum: int) -> None:
-        """Cluster the images' features by k-means, seeded; rank 0's result holds everywhere."""
-        from sklearn.cluster import KMeans  # a second and a half that only this needs
+        """Cluster the features [images, width] by seeded k-means on rank 0 for every rank.
+
+        minimum: the fewest images in a cluster.
+        """
+        from sklearn.cluster import KMeans  # imported here: it takes 1.5 s
         from sklearn.exceptions import ConvergenceWarning
 
         kmeans = KMeans(len(self.centroids), n_init=1, max_iter=ITERATIONS, random_state=seed)
@@ -67,7 +71,10 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Tensor, features: Tensor, momentum: float) -> Tensor:
-        """Blend in the global batch's features; the share of its labels that changed."""
+        """Blend in the global batch's features; return the fraction of labels that changed.
+
+        index: int64 [b]; features: [b, width]; momentum: weight of the old features.
+        """
         bank = F.normalize(momentum * self.bank[index] + (1 - momentum) * F.normalize(features))
         labels = (bank @ self.centroids.T).argmax(1)
         changed = (labels != self.labels[index]).float().mean()
@@ -76,13 +83,13 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Centroids are plain means; GPUs of two kinds round differently: the mean over ranks."""
+        """Recompute centroids as means, averaged over ranks: different GPUs round differently."""
         fresh = means(self.bank, self.labels, self.centroids)
         self.centroids.copy_(distributed.all_mean(fresh))
 
 
-class Asked:
-    """A bool on the device, on its way to the host while what is queued after it goes on."""
+class AsyncBool:
+    """A bool that is copied from the device asynchronously; `answer` waits for the copy."""
 
     def __init__(self, value: Tensor) -> None:
         self.value, self.arrived = value, None
@@ -120,7 +127,7 @@ class Plugin(Task):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self.memory = Memory(context.images, self.clusters, hidden // 2)
-        self.short: Asked | None = None  # is a cluster too small? None: not known
+        self.short: AsyncBool | None = None  # is a cluster too small? None: unknown
         normal = (context.mean, context.std, context.image_size)
         self.view = View(Preset.of(context.augment), *normal, tuple(params["crop"]))
         self.full = FullView(*normal)
@@ -138,12 +145,12 @@ class Plugin(Task):
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The head without momentum: its labels move."""
-        return own_group(super().parameter_groups(), self.head, momentum=0.0)
+        """Train the head without momentum, because its labels move."""
+        return own_parameter_group(super().parameter_groups(), self.head, momentum=0.0)
 
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
-        """K-means of every image's full view, after one pass that fits BatchNorm's statistics."""
+        """Run k-means on every image's full view, after one pass that fits BatchNorm."""
 
         def encode(chunk: Tensor) -> Tensor:
             return self.encode(self.full(images(chunk)))
@@ -160,7 +167,7 @@ class Plugin(Task):
         return self.project(self.neck(self.backbone(views)))
 
     def chunks(self) -> list[Tensor]:
-        """This rank's positions of every global batch in one pass in order, the last one padded."""
+        """Return this rank's positions in every global batch of one ordered, padded pass."""
         total, device = self.context.global_batch, self.memory.bank.device
         local = total // distributed.world_size()
         count = math.ceil(self.context.images / total)
@@ -182,32 +189,34 @@ class Plugin(Task):
             loss = weighted_mean(each, labels, weights)
             right = (logits.argmax(1) == labels).float()
             accuracy = weighted_mean(right, labels, weights)
-            entropy = torch.special.entr(shares(self.memory.labels, self.clusters)).sum()
+            entropy = torch.special.entr(
+                label_distribution(self.memory.labels, self.clusters)
+            ).sum()
             changed = self.remember(batch, features.detach().float())
             known = {"accuracy": accuracy, "label_entropy": entropy, "change_ratio": changed}
             return loss, known | {"largest": sizes.max(), "smallest": sizes.min()}
 
     @torch.no_grad()
     def mended(self) -> Tensor:
-        """The sizes of the clusters, none of them too small."""
+        """Mend clusters that are too small; return the sizes of all, int64 [clusters]."""
         memory = self.memory
         if self.short is None or self.short.answer():
             mend(memory.bank, memory.labels, memory.centroids, self.minimum)
         return counts(memory.labels, self.clusters)
 
     def remember(self, batch: Batch, features: Tensor) -> Tensor:
-        """Update the memory, the same on every rank; the share of labels that changed."""
+        """Update the memory on every rank; return the fraction of labels that changed."""
         memory = self.memory
         index, features = (distributed.all_gather(x) for x in (batch.index, features))
         changed = memory.update(index, features, self.params["momentum"])
         if (batch.step + 1) % refresh_every(self.context.epoch_steps) == 0:
             memory.refresh()
-        self.short = Asked((counts(memory.labels, self.clusters) < self.minimum).any())
+        self.short = AsyncBool((counts(memory.labels, self.clusters) < self.minimum).any())
         return changed
 
-    def chance(self) -> float:
-        """Of one who always names the cluster of the largest weight."""
-        return float(shares(self.memory.labels, self.clusters).max())
+    def chance_level(self) -> float:
+        """Return the weighted accuracy of always naming the cluster of the largest weight."""
+        return float(label_distribution(self.memory.labels, self.clusters).max())
 
     def score(self, history: list[dict[str, float]]) -> float:
         tail = history[len(history) // 2 :]
@@ -221,14 +230,14 @@ class Plugin(Task):
 
 
 def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
-    """Clusters, and the fewest images in one; from the data where the parameters are null."""
+    """Return the numbers of clusters and of images in one at least; null follows the data."""
     n = context.images
     clusters = params["clusters"] or max(2, min(max(8, n // 128), n // 4))
     return clusters, params["min_cluster"] or max(1, min(20, n // (4 * clusters)))
 
 
 def refresh_every(epoch_steps: int) -> int:
-    """Steps between two refreshes of the centroids: at most 10, at least 5 times an epoch."""
+    """Return the steps between refreshes of the centroids: at most 10, a fifth of an epoch."""
     return max(1, min(10, epoch_steps // 5))
 
 
@@ -238,9 +247,9 @@ def counts(labels: Tensor, clusters: int) -> Tensor:
 
 
 def means(bank: Tensor, labels: Tensor, otherwise: Tensor) -> Tensor:
-    """Mean feature of each cluster; that of `otherwise` where it is empty.
+    """Return the mean feature of each cluster [clusters, width]; `otherwise`'s where empty.
 
-    By a product: adding up by index has no fixed order on a GPU, and ranks would part.
+    A matrix product, since `index_add` has no fixed order on a GPU and ranks would diverge.
     """
     sizes = counts(labels, len(otherwise))[:, None]
     sums = F.one_hot(labels, len(otherwise)).to(bank.dtype).T @ bank
@@ -248,27 +257,31 @@ def means(bank: Tensor, labels: Tensor, otherwise: Tensor) -> Tensor:
 
 
 def class_weights(labels: Tensor, clusters: int) -> Tensor:
-    """Rare clusters count for more: size to the power of -1/2, with sum 1."""
+    """Weight clusters by size ** -1/2, so that rare ones count for more; the sum is 1."""
     weights = (counts(labels, clusters) + 1e-5) ** -0.5
     return weights / weights.sum()
 
 
-def shares(labels: Tensor, clusters: int) -> Tensor:
-    """Of the weighted labels: what one expects of an image who knows the clusters' sizes only."""
+def label_distribution(labels: Tensor, clusters: int) -> Tensor:
+    """Return the [clusters] distribution of weighted labels that is known from sizes alone."""
     weighted = counts(labels, clusters) * class_weights(labels, clusters)
     return weighted / weighted.sum()
 
 
 def weighted_mean(each: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """This rank's part of the weighted mean over the global batch: the ranks' mean is the whole."""
+    """Return this rank's part of the weighted mean: the mean over ranks is that of the batch.
+
+    each, labels: [b]; weights: [clusters].
+    """
     return (each * weights[labels]).mean() / distributed.all_mean(weights[labels].mean())
 
 
 def mend(bank: Tensor, labels: Tensor, centroids: Tensor, minimum: int) -> None:
-    """In place: dissolve clusters below `minimum`, give each half of the then largest one.
+    """Dissolve clusters below `minimum` in place and refill each with half of the largest one.
 
-    The members go to the nearest healthy centroid. With clusters * minimum <= images / 2 the
-    largest never has less than two minima, so every cluster ends with at least `minimum` images.
+    bank: [images, width]; labels: int64 [images]; centroids: [clusters, width]. Members move to the
+    nearest healthy centroid. With clusters * minimum <= images / 2 the largest cluster always has
+    2 * minimum images, so every cluster ends with at least `minimum`.
     """
     sizes = counts(labels, len(centroids))
     small = (sizes < minimum).nonzero().flatten().tolist()
@@ -288,7 +301,7 @@ def mend(bank: Tensor, labels: Tensor, centroids: Tensor, minimum: int) -> None:
 
 
 def halves(features: Tensor, minimum: int) -> Tensor:
-    """bool [n]: the second half by 2-means; by its axis's median if a side would be too small."""
+    """Split by 2-means, or at its axis's median if a part would be too small: bool [n]."""
     first = farthest(features, features.mean(0))
     pair = torch.stack([first, farthest(features, first)])
     for _ in range(ITERATIONS):

@@ -1,10 +1,11 @@
 """Relative Location: which of the centre patch's 8 neighbours is this? (Doersch et al., 2015)
 
-What differs from OpenSelfSup's recipe: the centre is encoded once and its features are reused for
-the 8 pairs (9 forwards an image, not 16), all 9 patches in one call, image by image; the neck is as
-wide as the backbone asks (2 x its features); BatchNorm momentum 0.1, so that it settles within an
-epoch; the image's border is never used (vignettes, side markers and collimation give the corner
-away); and patches are sampled from the cache by one grid, at least 32 px wide.
+Differences from OpenSelfSup's recipe:
+- the centre is encoded once for its 8 pairs (9 forward passes per image, not 16), in one call;
+- the neck is twice as wide as the backbone's features;
+- BatchNorm momentum is 0.1, so that statistics converge within an epoch;
+- the image's border is never used: vignettes, side markers and collimation reveal the corner;
+- patches are sampled from the cache by one grid, at least 32 px wide.
 
 The LR policy's score is the loss: in a short run, accuracy near 1/8 is mostly noise.
 """
@@ -19,10 +20,10 @@ from torch import Tensor, nn
 
 from trainables.augment import Colour, Preset, sample
 from trainables.errors import UserError
-from trainables.pretext import Batch, Context, Draw, Task, dropout
 from trainables.schema import Dropout, Fraction, Schema
+from trainables.task import Batch, Context, Draw, Task, dropout
 
-CENTRE = 4  # of 3 x 3 cells, row by row
+CENTRE = 4  # index in the 3 x 3 cells, row by row
 
 
 class Plugin(Task):
@@ -59,7 +60,7 @@ class Plugin(Task):
         return F.cross_entropy(logits.float(), labels), metrics
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits [8 b, 8] and labels [8 b], image by image."""
+        """Return logits [8 b, 8] and labels [8 b], image by image."""
         b = len(batch.index)
         patches = self.patches(batch.images, batch.draw)
         pairs = pair(self.backbone(patches.flatten(0, 1)).unflatten(0, (b, 9)))
@@ -68,16 +69,16 @@ class Plugin(Task):
         )
         return self.head(hidden), torch.arange(8, device=hidden.device).repeat(b)
 
-    def chance(self) -> float:
+    def chance_level(self) -> float:
         return 1 / 8
 
     def confusion(self, batch: Batch) -> Tensor:
-        """Of the 8 positions, row by row."""
+        """Count the answers for the 8 positions, row by row."""
         logits, labels = self.predict(batch)
         return torch.bincount(8 * labels + logits.argmax(1), minlength=64).view(8, 8)
 
     def patches(self, images: Tensor, draw: Draw) -> Tensor:
-        """uint8 [b, channels, side, side] -> float32 [b, 9, channels, px, px], normalised."""
+        """Sample normalised patches: uint8 [b, c, side, side] -> float32 [b, 9, c, px, px]."""
         with torch.autocast(images.device.type, enabled=False):
             p, px = self.params, self.px
             grid = patch_grid(draw, p["border"], p["crop"], p["patch"], px)
@@ -86,21 +87,22 @@ class Plugin(Task):
 
 
 def patch_px(params: dict[str, Any], context: Context) -> int:
-    """Side of a patch as the backbone sees it."""
+    """Return the side of a patch, px, as the backbone sees it."""
     return params["patch_px"] or max(32, round(context.image_size * 0.28 / 32) * 32)
 
 
 def pair(features: Tensor) -> Tensor:
-    """[b, 9, f] of the cells -> [b, 8, 2 f]: each neighbour's features, then the centre's."""
+    """Pair each neighbour's features with the centre's: [b, 9, f] -> [b, 8, 2 f]."""
     neighbours = torch.cat([features[:, :CENTRE], features[:, CENTRE + 1 :]], 1)
     return torch.cat([neighbours, features[:, CENTRE : CENTRE + 1].expand_as(neighbours)], 2)
 
 
 def patch_grid(draw: Draw, border: float, crop: float, patch: float, px: int) -> Tensor:
-    """[b, 9, px, px, 2]: where to sample, -1..1; the lengths are shares of the image's side.
+    """Draw sampling positions, -1..1: [b, 9, px, px, 2].
 
     A square of side `crop` lies at random inside the border; each of its 3 x 3 cells holds a patch
-    of `patch` times the cell's side, at random inside the cell.
+    of `patch` times the cell's side, at random inside the cell. border and crop are fractions of
+    the image's side.
     """
     corner = border + draw.uniform(1, 2) * (1 - 2 * border - crop)
     cell, device = crop / 3, corner.device

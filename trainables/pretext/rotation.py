@@ -1,9 +1,9 @@
-"""Rotation: which quarter turn has been made? (Gidaris et al., 2018)
+"""Rotation: which quarter turn was applied? (Gidaris et al., 2018)
 
-As in OpenSelfSup: all four turns of one crop in one batch, by transposes, so that no border tells
-the angle and BatchNorm always sees the same mix; counter-clockwise (`torch.rot90`, k = 0..3); one
-linear layer. The modality's rotation and vertical flip are left out: they would make labels wrong.
-An accuracy that stays near 1/4 says that the images have no "up" (dermoscopy), not that this broke.
+As in OpenSelfSup: one batch holds all four turns of a crop, counter-clockwise (`torch.rot90`,
+k = 0..3), so that no border reveals the angle and BatchNorm always sees the same mix; the head is
+one linear layer. The modality's rotation and vertical flip are off: they would make labels wrong.
+An accuracy near 1/4 means that the images have no "up" (dermoscopy), not that the code is broken.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.augment import Preset, View
-from trainables.pretext import Batch, Context, Task
 from trainables.schema import Crop, Schema
+from trainables.task import Batch, Context, Task
 
 
 class Plugin(Task):
@@ -36,20 +36,20 @@ class Plugin(Task):
         return F.cross_entropy(logits, labels), {"accuracy": accuracy}
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits [4 b, 4] and labels [4 b], image by image."""
+        """Return logits [4 b, 4] and labels [4 b], image by image."""
         views = quarter_turns(self.view(batch.images, batch.draw))
         logits = self.head(self.backbone(views)).float()
         return logits, torch.arange(4, device=logits.device).repeat(len(batch.index))
 
-    def chance(self) -> float:
+    def chance_level(self) -> float:
         return 1 / 4
 
     def confusion(self, batch: Batch) -> Tensor:
-        """Of the 4 turns, counter-clockwise."""
+        """Count the answers for the 4 turns, counter-clockwise."""
         logits, labels = self.predict(batch)
         return torch.bincount(4 * labels + logits.argmax(1), minlength=16).view(4, 4)
 
 
 def quarter_turns(x: Tensor) -> Tensor:
-    """[b, c, s, s] -> [4 b, c, s, s]: each image turned 0 to 3 times, image by image."""
+    """Turn each image 0 to 3 times: [b, c, s, s] -> [4 b, c, s, s], image by image."""
     return torch.stack([torch.rot90(x, k, (2, 3)) for k in range(4)], 1).flatten(0, 1)

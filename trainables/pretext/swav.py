@@ -1,13 +1,14 @@
 """SwAV: predict one view's cluster code from the others (Caron et al., 2020).
 
-What differs from the authors' code: prototypes and queue are sized by the data; the freeze is
-counted in epochs, the queue's start as a share of the run; the queue is one persistent buffer, the
-same on every rank, filled from the first step so that it is warm when it starts; scores and
-Sinkhorn are float32, with exp((s - 1) / epsilon), which cannot overflow; codes are those of the
-concatenated batch on any number of ranks; and a collapse ends the stage with that reason.
+Differences from the authors' code:
+- prototypes and queue are sized by the data; the freeze is in epochs, the queue's start a fraction;
+- the queue is one persistent buffer, the same on every rank, filled from the first step on;
+- scores and Sinkhorn are float32, with exp((s - 1) / epsilon), which cannot overflow;
+- codes are those of the concatenated batch on any number of ranks;
+- a collapse ends the stage with that reason.
 
-Collapsed: past half of the run, codes are flat and the loss is no better than ln(prototypes). The
-loss alone would not do: a slow start passes ln(prototypes) too, from above.
+Collapsed means that after half of the run codes are flat and the loss is no better than
+ln(prototypes). The loss alone is not enough: a slow start passes ln(prototypes) too, from above.
 """
 
 import math
@@ -21,13 +22,13 @@ from torch import Tensor, nn
 
 from trainables.augment import Preset, View
 from trainables.errors import StageFailed, UserError
-from trainables.pretext import Batch, Context, Task, own_group
 from trainables.schema import Crop, Fraction, Schema, Temperature
+from trainables.task import Batch, Context, Task, own_parameter_group
 from trainables.training import distributed
 
 DIMENSIONS = 128
 LARGE = 2  # crops whose codes are predicted
-COLLAPSED = 0.998  # loss and entropy of a code, both as shares of ln(prototypes)
+COLLAPSED = 0.998  # loss and entropy of a code, both divided by ln(prototypes)
 
 
 class Plugin(Task):
@@ -41,7 +42,7 @@ class Plugin(Task):
         small_crop: Crop
         small_crops: Annotated[int, Field(ge=0, le=32)]
         temperature: Temperature
-        epsilon: Annotated[float, Field(ge=0.01, le=1)]  # below, float32 codes underflow
+        epsilon: Annotated[float, Field(ge=0.01, le=1)]  # smaller values underflow in float32
         iterations: Annotated[int, Field(ge=1, le=100)]
 
     queue: Tensor
@@ -51,10 +52,7 @@ class Plugin(Task):
         super().__init__(backbone, params, context)
         width = int(backbone.width)  # type: ignore[arg-type]
         self.head = nn.Sequential(
-            nn.Linear(width, width),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.Linear(width, DIMENSIONS),
+            nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, DIMENSIONS)
         )
         prototypes, queue = sizes(params, context)
         self.prototypes = nn.Linear(DIMENSIONS, prototypes, bias=False)
@@ -101,11 +99,11 @@ class Plugin(Task):
         accuracy = (scores[:, :LARGE].flip(1).argmax(2) == codes.argmax(2)).float().mean()
         return loss, {"accuracy": accuracy, "code_entropy": flatness}
 
-    def chance(self) -> float:
+    def chance_level(self) -> float:
         return 1 / self.prototypes.out_features
 
     def embed(self, batch: Batch) -> Tensor:
-        """[b, crops, dimensions], the large crops first."""
+        """Return embeddings [b, crops, dimensions], the large crops first."""
         features = []
         for view, crops in (
             (self.large_view, LARGE),
@@ -120,13 +118,17 @@ class Plugin(Task):
 
     @torch.no_grad()
     def codes(self, embedded: Tensor, scores: Tensor, step: int) -> Tensor:
-        """[b, large crops, prototypes]: with this rank's share of the queue, once it is in use."""
-        codes, share = [], self.queue.shape[1] // distributed.world_size()
-        first = share * distributed.rank()
+        """Solve the codes [b, large crops, prototypes], with this rank's part of the queue.
+
+        embedded: [b, crops, dimensions]; scores: [b, crops, prototypes], their cosines. The queue
+        is used from step `queue_start` on.
+        """
+        codes, part = [], self.queue.shape[1] // distributed.world_size()
+        first = part * distributed.rank()
         for crop in range(LARGE):
             rows = scores[:, crop]
             if step >= self.queue_start:
-                mine = self.queue[crop, first : first + share]
+                mine = self.queue[crop, first : first + part]
                 rows = torch.cat([mine @ self.prototypes.weight.T, rows])
             solved = sinkhorn(rows, self.params["epsilon"], self.params["iterations"])
             codes.append(solved[-len(embedded) :])
@@ -134,16 +136,16 @@ class Plugin(Task):
 
     @torch.no_grad()
     def enqueue(self, embedded: Tensor) -> None:
-        """embedded: [b, large crops, dimensions]; the newest come first."""
+        """Put [b, large crops, dimensions] of every rank at the front of the queue."""
         fresh = distributed.all_gather(embedded).transpose(0, 1)
         self.queue.copy_(torch.cat([fresh, self.queue[:, : -fresh.shape[1]]], 1))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Prototypes apart: fused SGD wants momentum for all or for none of a group."""
-        return own_group(super().parameter_groups(), self.prototypes)
+        """Separate the prototypes: fused SGD needs momentum for all or none of its parameters."""
+        return own_parameter_group(super().parameter_groups(), self.prototypes)
 
     def before_step(self, step: int) -> None:
-        """Prototypes are frozen by clearing the gradient, which DDP does not notice."""
+        """Freeze the prototypes by clearing their gradient, which DDP does not notice."""
         if step < self.freeze:
             self.prototypes.weight.grad = None
 
@@ -169,12 +171,12 @@ class Plugin(Task):
 
 
 def small_size(size: int) -> int:
-    """Side of a small crop, px: 96 of 224."""
+    """Return the side of a small crop, px: 96 for a view of 224."""
     return max(32, round(size * 3 / 7 / 8) * 8)
 
 
 def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
-    """Prototypes and queue; from the data where the parameters are null."""
+    """Return the numbers of prototypes and queued features; null parameters follow the data."""
     batch = context.global_batch
     power = 1 << max(context.images // 12, 1).bit_length() - 1
     queue = params["queue"] or max(power // batch, 1) * batch
@@ -183,9 +185,9 @@ def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
 
 
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """float32 [n, prototypes] of cosines -> codes: rows sum to 1, columns are equal over all ranks.
+    """Turn cosines [n, prototypes] into codes: rows sum to 1, columns have equal sums over ranks.
 
-    Constant factors cancel in the rows, so means over ranks do for sums.
+    Constant factors cancel when rows are normalised, so means over ranks replace sums.
     """
     codes = ((scores.float() - 1) / epsilon).exp()
     for _ in range(iterations):
@@ -195,7 +197,7 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 
 
 def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of each large crop's code with every other crop's prediction, averaged.
+    """Average the cross-entropy of each large crop's code with every other crop's prediction.
 
     scores: [b, crops, prototypes], large crops first; codes: [b, large crops, prototypes].
     """
@@ -206,5 +208,5 @@ def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
 
 
 def entropy(codes: Tensor) -> Tensor:
-    """Of each code, as a share of the most it could be: 1 says nothing of its image."""
+    """Return each code's entropy / ln K: [..., K] -> [...]; 1 is uniform."""
     return torch.special.entr(codes).sum(-1) / math.log(codes.shape[-1])

@@ -1,6 +1,6 @@
-"""What a running stage must remember, in one safetensors file that is replaced as a whole.
+"""The state of a running stage, in one safetensors file that is replaced as a whole.
 
-safetensors has no checksum: the file's metadata holds one of everything else in it.
+safetensors has no checksum, so the file's metadata holds one over everything else in the file.
 """
 
 import json
@@ -20,57 +20,57 @@ from trainables.durable import TEMPORARY, replacing
 from trainables.storage import CHECKPOINT
 
 log = logging.getLogger(__name__)
-FULL = "full"  # the full run among the runs of the LR range
+FULL = "full"  # name of the full run; a run of the LR range is named by its learning rate
 
 
 @dataclass
 class Run:
-    """One training at one rate, as far as it got."""
+    """One training at one learning rate, as far as it has run."""
 
     lr: float
     step: int = 0
-    seconds: float = 0.0  # trained, over all processes that had a part in it
-    history: list[dict[str, float]] = field(default_factory=list)  # one a step
-    rows: list[dict[str, float]] = field(default_factory=list)  # one a report
+    seconds: float = 0.0  # of training, summed over restarts
+    history: list[dict[str, float]] = field(default_factory=list)  # one per step
+    rows: list[dict[str, float]] = field(default_factory=list)  # one per report
     best: dict[str, float] | None = None  # the best evaluation
-    scores: dict[str, float | None] = field(default_factory=dict)  # of the LR policy, by step
-    failed: str = ""  # the reason
-    tensors: dict[str, Tensor] = field(default_factory=dict)  # what it takes to go on
+    scores: dict[str, float | None] = field(default_factory=dict)  # for the LR policy, by step
+    failed: str = ""  # the reason, if it failed
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # to resume from
 
     def plain(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != "tensors"}
 
 
 @dataclass
-class Progress:
-    """The runs of the LR range, by rate, and the full one."""
+class Runs:
+    """A stage's runs: those of the LR range and the full one."""
 
-    runs: dict[str, Run] = field(default_factory=dict)
+    by_name: dict[str, Run] = field(default_factory=dict)
 
-    def run(self, name: str, lr: float) -> Run:
-        return self.runs.setdefault(name, Run(lr))
+    def entry(self, name: str, lr: float) -> Run:
+        return self.by_name.setdefault(name, Run(lr))
 
     def trials(self) -> list[Run]:
-        """Those of the LR range, the lowest rate first."""
-        found = [run for name, run in self.runs.items() if name != FULL]
+        """Return the runs of the LR range, the lowest learning rate first."""
+        found = [run for name, run in self.by_name.items() if name != FULL]
         return sorted(found, key=lambda run: run.lr)
 
     def save(self, folder: Path) -> None:
-        plain = json.dumps({name: run.plain() for name, run in self.runs.items()})
+        plain = json.dumps({name: run.plain() for name, run in self.by_name.items()})
         tensors = {
             f"{name}/{key}": value.detach().cpu().contiguous()
-            for name, run in self.runs.items()
+            for name, run in self.by_name.items()
             for key, value in run.tensors.items()
         }
         for stale in folder.glob(f"{TEMPORARY}{CHECKPOINT}*"):
-            stale.unlink(missing_ok=True)  # of a process that was killed as it wrote
+            stale.unlink(missing_ok=True)  # left by a process that was killed while writing
         metadata = {"progress": plain, "checksum": _checksum(plain, tensors)}
         with replacing(folder / CHECKPOINT) as beside:
             save_file(tensors, beside, metadata=metadata)
 
     @classmethod
-    def load(cls, folder: Path) -> "Progress":
-        """The stage's progress so far, on the CPU; a fresh one if there is none, or a damaged."""
+    def load(cls, folder: Path) -> "Runs":
+        """Read the runs so far, on the CPU; none if the file is missing or damaged."""
         path = folder / CHECKPOINT
         if not path.exists():
             return cls()
@@ -87,7 +87,7 @@ class Progress:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """ValueError, or what safetensors and json raise, if it is not what was written."""
+    """Read and verify the file; raises ValueError or what safetensors and json raise."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
@@ -97,7 +97,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _checksum(plain: str, tensors: dict[str, Tensor]) -> str:
-    """CRC-32 of names, shapes, types and bytes: for faults of a machine, at 2 GB/s."""
+    """Return the CRC-32 of names, shapes, types and bytes, at 2 GB/s."""
     found = zlib.crc32(plain.encode())
     for key, value in sorted(tensors.items()):
         found = zlib.crc32(f"{key} {value.dtype} {list(value.shape)}".encode(), found)
@@ -106,7 +106,7 @@ def _checksum(plain: str, tensors: dict[str, Tensor]) -> str:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as flat tensors: `optim.<parameter's position>.<name>`."""
+    """Return the optimiser's state as flat tensors: `optim.<parameter's position>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"optim.{position}.{name}": torch.as_tensor(value)
@@ -117,10 +117,10 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, each in its parameter's memory format.
+    """Restore the state from `optimizer_tensors`, in each parameter's memory format.
 
-    Fused optimisers walk both by memory, so a contiguous buffer of a channels_last weight would
-    pair the wrong elements.
+    Fused optimisers walk weight and buffer in memory order: a contiguous buffer of a channels_last
+    weight would pair the wrong elements.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

@@ -1,4 +1,4 @@
-"""Ranks: the few collective operations tasks need; on one process each is the identity."""
+"""The few collective operations that tasks need; on one process each is the identity."""
 
 import torch
 import torch.distributed as dist
@@ -15,7 +15,7 @@ def rank() -> int:
 
 @torch.no_grad()
 def all_gather(x: Tensor) -> Tensor:
-    """[b, ...] of every rank, in rank order -> [world * b, ...]; without gradient."""
+    """Concatenate [b, ...] of every rank in rank order: [world * b, ...], without gradient."""
     if world_size() == 1:
         return x
     parts = [
@@ -26,16 +26,16 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def all_gather_object(value: str) -> list[str]:
-    """What every rank has to say, in rank order."""
-    said = [value] * world_size()
+    """Return every rank's value, in rank order."""
+    values = [value] * world_size()
     if world_size() > 1:
-        dist.all_gather_object(said, value)
-    return said
+        dist.all_gather_object(values, value)
+    return values
 
 
 @torch.no_grad()
 def all_mean(x: Tensor) -> Tensor:
-    """The mean over ranks, elementwise; a new tensor."""
+    """Return the elementwise mean over ranks, as a new tensor."""
     x = x.clone()
     if world_size() > 1:
         dist.all_reduce(x)
@@ -45,7 +45,7 @@ def all_mean(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def broadcast(module: nn.Module) -> None:
-    """Rank 0's parameters and buffers on every rank."""
+    """Copy rank 0's parameters and buffers to every rank."""
     if world_size() > 1:
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, src=0)

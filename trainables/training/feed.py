@@ -1,11 +1,11 @@
-"""Batches on the device; while one is trained on, a thread reads the pixels of the next.
+"""Batches on the device: while one is trained on, a thread reads the pixels of the next.
 
     feed = Feed(data, data.split["train"], global_batch=32, seed=0, device=torch.device("cpu"))
     batch = feed.batch(step)
 
-Pixels go from the memory map to (pinned) memory in one copy, and to a GPU on a stream of their own,
-so that neither the host nor the training stream waits for them. What a step gets depends on seed
-and step alone, never on what was read ahead.
+Pixels are copied once from the memory map to (pinned) memory, and to a GPU on a separate stream, so
+that neither the host nor the training stream waits for them. A batch depends on seed and step only,
+never on what was read ahead.
 """
 
 import functools
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.images.cache import Prepared
-from trainables.pretext import Batch, Draw
+from trainables.task import Batch, Draw
 from trainables.training import distributed
 
 Read = tuple[Tensor, Tensor]  # pixels and positions, on the device
 
 
 class Feed:
-    """index: cache positions trained on."""
+    """Shuffled batches of the images at `index` (cache positions), split between the ranks."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class Feed:
         self.data, self.index, self.seed, self.device = data, index, seed, device
         self.global_batch, self.local = global_batch, global_batch // distributed.world_size()
         self.epoch_steps = len(index) // global_batch
-        self.waited = 0.0  # seconds that `batch` waited for pixels, in all
-        self._orders: dict[int, NDArray[np.int64]] = {}  # of the one epoch read last
+        self.waited = 0.0  # seconds that `batch` has waited for pixels in total
+        self._orders: dict[int, NDArray[np.int64]] = {}  # for the epoch read last
         self._ahead: tuple[int, Future[Read]] | None = None
         self._stream = _stream(device) if device.type == "cuda" else None
         self._pool = ThreadPoolExecutor(1, "feed", _settle, (self._stream,))
 
     def batch(self, step: int) -> Batch:
-        """This rank's part of the global batch; a pass takes every image at most once."""
+        """Return this rank's part of the global batch; an epoch uses each image at most once."""
         begun = time.perf_counter()
         ahead, self._ahead = self._ahead, None
         reading = ahead[1] if ahead and ahead[0] == step else self._pool.submit(self._read, step)
@@ -60,7 +60,7 @@ class Feed:
         return Batch(pixels, positions, Draw(self.seed, step, self.local, self.device), step)
 
     def pixels(self, positions: Tensor) -> Tensor:
-        """int64 [n] positions among the images trained on -> uint8 [n, channels, side, side]."""
+        """Read the images at int64 [n] positions of `index`: uint8 [n, channels, side, side]."""
         rows = self.index[positions.cpu().numpy()]
         shape = (len(rows), *self.data.images.shape[1:])
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
@@ -83,11 +83,11 @@ class Feed:
 
 @functools.cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all feeds: memory that a stream has used is used again by that stream only."""
+    """Return one stream for all feeds: the allocator reuses memory only on its own stream."""
     return torch.cuda.Stream(device)
 
 
 def _settle(stream: torch.cuda.Stream | None) -> None:
-    """A new thread is on the first GPU, and would take memory there."""
+    """Move the new thread to the feed's GPU; it would allocate memory on the first one."""
     if stream:
         torch.cuda.set_device(stream.device)

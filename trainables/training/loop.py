@@ -2,8 +2,8 @@
 
     outcome = Loop(...).train()
 
-Pretext stages (`stage.py`) and fine-tuning (`downstream/finetune.py`) both run it. All ranks see
-the same numbers (means over ranks), so they take the same decisions without talking about them.
+Pretext stages (`stage.py`) and fine-tuning (`downstream/finetune.py`) both use it. All ranks see
+the same numbers (means over ranks), so they take the same decisions without communicating.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ from trainables.augment import Preset
 from trainables.backbone import average_statistics
 from trainables.errors import StageFailed, Stopped, UserError
 from trainables.images.cache import Prepared
-from trainables.pretext import Context, Task
 from trainables.spec import Runtime, Training
+from trainables.task import Context, Task
 from trainables.training import checkpoint, distributed, lr_range
-from trainables.training.checkpoint import FULL, Progress, Run
+from trainables.training.checkpoint import FULL, Run, Runs
 from trainables.training.feed import Feed
 from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
 
 Report = Callable[[Heartbeat], object]
-SCORE = "balanced_accuracy"  # what `evaluate` is judged by
-CONFUSED = 8  # batches that a task's confusion is counted over
-PATIENCE = 30  # times as long as the last checkpoint took, at least, until the next
+SCORE = "balanced_accuracy"  # the measure of `evaluate` that decides
+CONFUSION_BATCHES = 8
+PATIENCE = 30  # the next checkpoint waits at least this many times the last one's duration
 
 
 @dataclass
 class Outcome:
-    """What the loop leaves: the task (of its best epoch if evaluated) and everything measured."""
+    """The trained task (at its best epoch if evaluated), its result and its history."""
 
     task: Task
     result: dict[str, Any]
@@ -49,12 +49,13 @@ class Outcome:
 
 @dataclass
 class Loop:
-    """make: a fresh task, with its start weights. index: cache positions trained on.
+    """One stage's training, resumed from the checkpoint in `out_dir` if there is one.
 
-    evaluate: called at the end of every epoch of the full run; the epoch with the highest
+    make: builds a fresh task with its start weights. index: cache positions to train on.
+    evaluate: judges the task after every epoch of the full run; the epoch with the highest
     `balanced_accuracy` is kept. report: called on rank 0 before a run's first step, every
-    `log_every` steps, and after such an epoch with the `curve` so far; if it answers True, all
-    ranks leave a checkpoint and raise Stopped at the next step that is reported.
+    `log_every` steps, and after every evaluated epoch with the `curve` so far. If it answers True,
+    all ranks write a checkpoint and raise Stopped at the next reported step.
     """
 
     make: Callable[[Context], Task]
@@ -74,24 +75,27 @@ class Loop:
         )
         self.epoch_steps = self.context.epoch_steps
         self.device = torch.device(self.runtime.device)
-        self.progress = Progress.load(self.out_dir)
+        self.runs = Runs.load(self.out_dir)
         self.steps = self.context.steps
         self.trial_steps = _steps(self.training.lr.epochs, self.epoch_steps)
         self.rates = self.training.lr.range
-        self._begun: dict[str, Tensor] = {}
+        self._started: dict[str, Tensor] = {}  # the task's state after `start`, before step 0
         self.feed = Feed(self.data, self.index, self.training.global_batch, self.seed, self.device)
-        self._unwanted = False  # known to rank 0 alone
+        self._unwanted = False  # known only to rank 0
         self._saved = self._trained()
-        self._interval = self.runtime.checkpoint_seconds  # until the next one is due, on rank 0
+        self._interval = self.runtime.checkpoint_seconds  # seconds between checkpoints
 
     def train(self) -> Outcome:
-        """The LR policy's runs, then the full one; what is behind us is not done again."""
+        """Train the runs of the LR range, then the full one.
+
+        Finished runs are loaded from the checkpoint, not repeated. Raises StageFailed or Stopped.
+        """
         rate = self.rates[0]
         if len(self.rates) > 1:
             choose = lr_range.POLICIES[self.training.lr.name]
-            rate = choose(self.training.lr, self.trial_steps, self._advance, self._drop)
-            lr_range.refuse_all_failed({run.lr: run.failed for run in self.progress.trials()})
-        full = self.progress.run(FULL, rate)
+            rate = choose(self.training.lr, self.trial_steps, self._advance, self._forget)
+            lr_range.refuse_all_failed({run.lr: run.failed for run in self.runs.trials()})
+        full = self.runs.entry(FULL, rate)
         task = self._run(full, "training", self.steps, self.steps)
         if best := checkpoint.without_prefix("best", full.tensors):
             task.load_state_dict(best)
@@ -100,8 +104,8 @@ class Loop:
         return Outcome(task, self._result(full, task), history)
 
     def _advance(self, rate: float, until: int) -> float:
-        """Go on with a rate of the LR range until that step of its trial; its score there."""
-        run = self.progress.run(f"{rate:g}", rate)
+        """Continue a trial of the LR range to the step `until` and return its score there."""
+        run = self.runs.entry(f"{rate:g}", rate)
         if str(until) not in run.scores:
             score = self._trial(run, until)
             if not math.isfinite(score) and not run.failed:
@@ -120,11 +124,11 @@ class Loop:
             return -math.inf
         return run.best[SCORE] if run.best else task.score(run.history)
 
-    def _drop(self, rate: float) -> None:
-        self.progress.runs[f"{rate:g}"].tensors = {}
+    def _forget(self, rate: float) -> None:
+        self.runs.by_name[f"{rate:g}"].tensors = {}
 
     def _run(self, run: Run, phase: str, steps: int, until: int) -> Task:
-        """Go on with a run of `steps` steps up to the step `until`."""
+        """Continue a run, whose schedule has `steps` steps, to the step `until`."""
         self._phase = phase
         task, optimizer = self._prepare(run, steps)
         self._spend(run)
@@ -157,30 +161,30 @@ class Loop:
         return task
 
     def _prepare(self, run: Run, steps: int) -> tuple[Task, torch.optim.Optimizer]:
-        """The task and optimiser of this run, fresh or as it was left."""
+        """Return the run's task and optimiser, fresh or from its checkpoint."""
         torch.manual_seed(self.seed)
         task = self.make(replace(self.context, steps=steps))
         optimizer = place(task, self.training, run.lr, self.device)
         self._since = time.perf_counter()
         if distributed.rank() == 0:
-            self._say(Heartbeat(self._phase, run.step, steps, saved=self._saved))
+            self._beat(Heartbeat(self._phase, run.step, steps, saved=self._saved))
         if run.step:
             task.load_state_dict(checkpoint.without_prefix("task", run.tensors))
             checkpoint.load_optimizer(optimizer, run.tensors)
-        elif self._begun:
-            task.load_state_dict(self._begun)
+        elif self._started:
+            task.load_state_dict(self._started)
         else:
             task.start(self.feed.pixels)
-            self._begun = {key: value.clone() for key, value in task.state_dict().items()}
+            self._started = {key: value.clone() for key, value in task.state_dict().items()}
         task.train()
         return task, optimizer
 
     def _flush(
         self, run: Run, done: int, steps: int, optimizer: torch.optim.Optimizer, epoch_end: bool
     ) -> tuple[bool, bool]:
-        """Read the pending numbers, all at once.
+        """Read all pending metrics in one transfer and report them.
 
-        Whether rank 0 says that a checkpoint is due, and that the job is not wanted any more.
+        Returns rank 0's decisions: whether a checkpoint is due, whether the job is unwanted.
         """
         names = list(self._pending[0])
         values = torch.stack([torch.stack([m[n].float() for n in names]) for m in self._pending])
@@ -208,33 +212,33 @@ class Loop:
     ) -> None:
         spent = self._spend(run)
         run.step = done
-        rate = count * self.training.global_batch / spent
-        row |= {"step": done, "epoch": done / self.epoch_steps, "images_per_second": rate}
+        speed = count * self.training.global_batch / spent
+        row |= {"step": done, "epoch": done / self.epoch_steps, "images_per_second": speed}
         if epoch_end or not self.evaluate:
             run.rows.append(row)
         if distributed.rank() == 0:
             whole = lr_range.planned(self.training.lr, self.trial_steps) + self.steps
             eta = max(whole - self._trained(), 0) * spent / count
             loss, saved = row["loss"], self._saved
-            self._say(Heartbeat(self._phase, done, steps, rate, eta, loss, saved))
+            self._beat(Heartbeat(self._phase, done, steps, speed, eta, loss, saved))
 
-    def _say(self, heartbeat: Heartbeat) -> None:
-        """On rank 0: report, and remember if the answer was that nobody wants the result."""
+    def _beat(self, heartbeat: Heartbeat) -> None:
+        """Report on rank 0 and remember whether the result is still wanted."""
         self._unwanted = self.report(heartbeat) is True or self._unwanted
 
     def _trained(self) -> int:
-        """Steps trained so far, trials of the LR range included."""
-        return sum(run.step for run in self.progress.runs.values())
+        """Return the steps trained so far, trials of the LR range included."""
+        return sum(run.step for run in self.runs.by_name.values())
 
     def _spend(self, run: Run) -> float:
-        """Book the time since the last booking on the run."""
+        """Add the time since the last call to the run's seconds and return it."""
         now = time.perf_counter()
         spent, self._since = now - self._since, now
         run.seconds += spent
         return spent
 
     def _evaluate(self, run: Run, task: Task) -> None:
-        """Judge this epoch; remember its weights if it is the best of the full run so far."""
+        """Evaluate this epoch; keep its weights if it is the best of the full run so far."""
         assert self.evaluate is not None
         average_statistics(task)
         measured = self.evaluate(task)
@@ -247,11 +251,11 @@ class Loop:
                 run.tensors |= checkpoint.prefixed("best", state)
         if self._phase == "training" and distributed.rank() == 0:
             epochs = math.ceil(self.steps / self.epoch_steps)
-            self._say(Heartbeat(curve=tuple(row[SCORE] for row in run.rows), epochs=epochs))
+            self._beat(Heartbeat(curve=tuple(row[SCORE] for row in run.rows), epochs=epochs))
         self._spend(run)
 
     def _tensors(self, run: Run, task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        """What it takes to go on with the run."""
+        """Return the tensors that the run needs to resume."""
         average_statistics(task)
         best = checkpoint.without_prefix("best", run.tensors)
         return {
@@ -263,27 +267,27 @@ class Loop:
     def _checkpoint(self) -> None:
         begun = time.perf_counter()
         if distributed.rank() == 0:
-            self.progress.save(self.out_dir)
+            self.runs.save(self.out_dir)
             self._saved = self._trained()
         self._checkpointed = time.perf_counter()
         took = self._checkpointed - begun
         self._interval = max(self.runtime.checkpoint_seconds, PATIENCE * took)
 
     def _confusion(self, task: Task) -> list[list[int]] | None:
-        """Of a trained task with fixed answers, over a few batches it would have seen next."""
+        """Return the task's confusion matrix over the next few batches, None if it has none."""
         with evaluating(task):
-            batches = (self.feed.batch(self.steps + k) for k in range(CONFUSED))
+            batches = (self.feed.batch(self.steps + k) for k in range(CONFUSION_BATCHES))
             counted = [c for batch in batches if (c := task.confusion(batch)) is not None]
         if not counted:
             return None
         return distributed.all_gather(torch.stack(counted)).sum(0).tolist()
 
     def _result(self, full: Run, task: Task) -> dict[str, Any]:
-        trials = self.progress.trials()
+        trials = self.runs.trials()
         return {
             "loss": full.rows[-1]["loss"],
             "accuracy": full.rows[-1]["accuracy"],
-            "chance": task.chance(),
+            "chance": task.chance_level(),
             "lr": full.lr,
             "lr_at_edge": lr_range.at_edge(full.lr, self.rates),
             "steps": self.steps,
@@ -294,7 +298,7 @@ class Loop:
         }
 
     def _history(self) -> dict[str, Any]:
-        """Of every trial its scores by step; of the full run its rows."""
+        """Return every trial's scores by step and the full run's rows: history.json."""
         trials = [
             {
                 "lr": run.lr,
@@ -304,9 +308,9 @@ class Loop:
                 "diverged": bool(run.failed),
                 "reason": run.failed,
             }
-            for run in self.progress.trials()
+            for run in self.runs.trials()
         ]
-        return {"lr_range": trials, "train": self.progress.runs[FULL].rows}
+        return {"lr_range": trials, "train": self.runs.by_name[FULL].rows}
 
 
 def context(
@@ -317,9 +321,10 @@ def context(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Context:
-    """What a task may know; steps are those of the full run.
+    """Build the context of a full run; UserError if the images do not fill one batch.
 
-    mean, std: of the training images; the modality's own come first, where it has them.
+    images: how many are trained on. augment: a modality preset, whose own mean and std, if given,
+    replace `mean` and `std` (of the training images, 0..1, one per channel).
     """
     epoch_steps = images // training.global_batch
     if epoch_steps == 0:
@@ -331,17 +336,11 @@ def context(
     preset = Preset.of(augment)
     mean, std = tuple(preset.mean or mean), tuple(preset.std or std)
     return Context(
-        images=images,
-        global_batch=training.global_batch,
-        steps=_steps(training.epochs, epoch_steps),
-        epoch_steps=epoch_steps,
-        image_size=training.image_size,
-        channels=len(mean),
-        mean=mean,
-        std=std,
-        augment=augment,
-        seed=seed,
-    )
+        images=images, global_batch=training.global_batch,
+        steps=_steps(training.epochs, epoch_steps), epoch_steps=epoch_steps,
+        image_size=training.image_size, channels=len(mean), mean=mean, std=std,
+        augment=augment, seed=seed,
+    )  # fmt: skip
 
 
 def _steps(epochs: float, epoch_steps: int) -> int:
@@ -350,7 +349,7 @@ def _steps(epochs: float, epoch_steps: int) -> int:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, and back."""
+    """Switch to evaluation mode without gradients for the block."""
     was = module.training
     module.eval()
     try:

@@ -1,4 +1,4 @@
-"""Optimisers by name, and the schedule: linear warm-up, then cosine to zero."""
+"""Optimisers by name, and the schedule: linear warm-up, then cosine decay to zero."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 class LARS(Optimizer):
     """SGD with momentum 0.9, scaled layer by layer for large batches (You et al., 2017).
 
-    Each tensor's rate is lr * trust * |w| / (|g| + weight_decay |w|), for all tensors alike, as in
-    the SwAV authors' recipe (LARC without clipping); lr alone where |w| or |g| is 0.
+    Every tensor's learning rate is lr * trust * |w| / (|g| + weight_decay |w|), as in the SwAV
+    authors' recipe (LARC without clipping), or lr where |w| or |g| is 0.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def build(name: str, groups: Iterable[Any], lr: float, weight_decay: float) -> Optimizer:
-    """groups: parameters or parameter groups; a group's own `lr` is a factor to the stage's."""
+    """Build the optimiser `name` over parameters or parameter groups; KeyError if unknown."""
     return OPTIMIZERS[name](list(groups), lr=lr, weight_decay=weight_decay)
 
 
 def factor(step: int, steps: int, warmup: float) -> float:
-    """The share of the peak rate at `step` of `steps`; `warmup` is a share of the steps."""
+    """Return the fraction of the peak learning rate at `step`; warmup: a fraction of `steps`."""
     rising = math.ceil(steps * warmup)
     if step < rising:
         return (step + 1) / rising

@@ -1,4 +1,4 @@
-"""One training step: a batch in, better weights out. Nothing in it makes a GPU wait.
+"""One training step, without a synchronisation between host and GPU.
 
 step = Step(task, task, place(task, training, 0.01, device), training, 0.01, steps=100)
 row = step(feed.batch(0))  # loss and metrics, still on the device
@@ -12,15 +12,18 @@ from torch.optim import Optimizer
 
 from trainables.backbone import Backbone, group_batch_norm
 from trainables.plugins import load
-from trainables.pretext import Batch, Context, Task
 from trainables.spec import StageSpec, Training
+from trainables.task import Batch, Context, Task
 from trainables.training import distributed
 from trainables.training import optimisers as optim
 from trainables.training.feed import Feed
 
 
 def place(task: Task, training: Training, rate: float, device: torch.device) -> Optimizer:
-    """Put a fresh task on the device as it is trained; the optimiser of its parameters."""
+    """Prepare a fresh task for training on the device and return its optimiser.
+
+    rate: the peak learning rate. The number of ranks must divide `training.bn_groups`.
+    """
     group_batch_norm(task, training.bn_groups // distributed.world_size())
     task.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     groups = task.parameter_groups()
@@ -29,7 +32,10 @@ def place(task: Task, training: Training, rate: float, device: torch.device) -> 
 
 @dataclass
 class Step:
-    """model: the task, or what wraps it for DDP. rate: the peak of a schedule of `steps` steps."""
+    """A training step of `task`.
+
+    model: the task or its DDP wrapper. rate: the peak learning rate of a schedule of `steps` steps.
+    """
 
     model: nn.Module
     task: Task
@@ -53,7 +59,7 @@ class Step:
 
 
 def stepper(stage: StageSpec, context: Context, training: Training, feed: Feed) -> Step:
-    """A started task, ready to be trained, for who measures steps outside a stage."""
+    """Return the step of a started task at its lowest learning rate, to measure outside a stage."""
     torch.manual_seed(stage.seed)
     backbone = Backbone(training.backbone, context.channels)
     task: Task = load("trainables.pretext", stage.pretext)(backbone, stage.params, context)

@@ -1,1 +1,1 @@
-"""The Ray Train worker and what it is told. The only importer of ray here."""
+"""The Ray Train worker and its messages; the only importer of ray in `trainables`."""

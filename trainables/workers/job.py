@@ -1,7 +1,7 @@
 """Messages between the broker and the worker groups. Standard library only.
 
-Lease   broker -> group   a job to do
-Heartbeat, Result, Fault  group -> broker   how far it is; how it ended
+Lease                     broker -> worker group   a job to do
+Heartbeat, Result, Fault  worker group -> broker   its progress; its end
 """
 
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ SAVING = "saving"  # trained and evaluated; the result is being written
 class Job:
     """One stage or score to train, with the directories it reads and writes.
 
-    store_id: what the store's own file says; a worker that reads another sees another disk.
+    store_id: the id in the driver's store; a worker that reads a different id has a different disk.
     """
 
     key: str
-    name: str  # of the chain, for people
+    name: str  # the chain, for display
     spec: StageSpec | DownstreamSpec
     parent_dir: str | None
     out_dir: str
@@ -33,7 +33,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Lease:
-    """A job handed to a group; `number` tells a late answer from the current one."""
+    """A job leased to a worker group; `number` tells a late answer from a current one."""
 
     number: int
     job: Job
@@ -41,10 +41,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """How far a job is. None and empty: not said this time.
+    """Progress of a job; None or empty: unchanged.
 
-    saved: steps that the stage's checkpoint holds, trials of the LR range included. curve:
-    validation balanced accuracy, %, of each epoch so far of a fine-tuning, of `epochs` in all.
+    saved: steps in the stage's checkpoint, trials of the LR range included. curve: a fine-tuning's
+    validation balanced accuracy, %, after each of its `epochs` so far.
     """
 
     phase: str = ""
@@ -60,7 +60,7 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Result:
-    """A job that came to its end. failed: why its task can't be trained (`loss is NaN`)."""
+    """A finished job. failed: why its task can't be trained (`loss is NaN`)."""
 
     values: dict[str, Any] = field(default_factory=dict)
     failed: str = ""
@@ -68,7 +68,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Fault:
-    """A job that the machine kept from its end; says nothing of the chain."""
+    """A job that the machine interrupted; no evidence about the chain."""
 
     reason: str
     trace: str = ""

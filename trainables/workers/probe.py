@@ -1,10 +1,10 @@
-"""What one worker takes of a device, measured: memory, and its pace while others work there too.
+"""Measure what one worker needs of a device: its memory, and its speed beside other workers.
 
     probe = Probe(stages, data_root, cache_root)
     used, total = probe.footprint()
     probe.pace(seconds=3)                  # images/s
 
-Each probe lives in a process of its own, as a worker does; search/cluster/gpu_sharing.py starts it.
+Each probe runs in its own process, as a worker does; search/cluster/gpu_sharing.py starts it.
 """
 
 import time
@@ -20,7 +20,7 @@ from trainables.training.feed import Feed
 from trainables.training.loop import context
 from trainables.training.step import Step, stepper
 
-WARM = 3  # steps after which memory and kernels have settled
+WARM = 3  # steps until memory and kernels are stable
 READ_EVERY = 10  # steps between readings of the losses, as in training
 
 
@@ -37,7 +37,7 @@ class Probe:
         self.step: Step
 
     def footprint(self) -> tuple[int, int]:
-        """Bytes of the device in use after a few steps of every stage, by whoever; and in all."""
+        """Train a few steps of every stage; return the device's used (by all) and total bytes."""
         for stage in self.stages:
             self._build(stage)
             self._run(WARM)
@@ -48,7 +48,7 @@ class Probe:
         return memory.total - memory.available, memory.total
 
     def pace(self, seconds: float) -> float:
-        """Images/s of the stage that came last."""
+        """Return images/s of the last stage."""
         begun, before = time.perf_counter(), self.done
         while time.perf_counter() - begun < seconds:
             self._run(READ_EVERY)
@@ -61,7 +61,7 @@ class Probe:
         self.step, self.done = stepper(stage, known, stage.training, self.feed), 0
 
     def _run(self, steps: int) -> None:
-        """The schedule ends sooner than the measurement may, so it begins again and again."""
+        """Train some steps; the schedule restarts where the measurement outlasts it."""
         losses = []
         for _ in range(steps):
             batch = self.feed.batch(self.done % self.step.steps)

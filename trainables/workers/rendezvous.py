@@ -1,10 +1,10 @@
-"""How the ranks of a worker group find each other: on one node nothing listens off loopback.
+"""Rendezvous of a worker group's ranks: on one node nothing listens outside loopback.
 
     TorchTrainer(serve, torch_config=Rendezvous(folder=str(scratch)), ...)
 
-torch's own meeting point, a TCPStore, listens on every interface and asks for no token. One rank
-needs none. Ranks on one node meet in a file that only this user may open, and talk over loopback.
-Only ranks on several nodes meet as torch and Ray would have it: their network must be private.
+torch's default, a TCPStore, listens on every interface without a token. A single rank needs none.
+Ranks on one node meet in a file that only this user can open, and communicate over loopback. Ranks
+on several nodes use Ray's default: their network must be private.
 """
 
 import os
@@ -22,7 +22,7 @@ from ray.train.torch.config import TorchConfig, _TorchBackend
 
 @dataclass
 class Rendezvous(TorchConfig):
-    """TorchConfig whose ranks on one node meet in `folder`, which all of them see."""
+    """A TorchConfig whose ranks on one node meet in `folder`, which all of them can read."""
 
     folder: str = ""
 
@@ -61,7 +61,7 @@ def _meet(rank: int, file: str, ranks: int, backend: str, timeout: int) -> None:
 
 
 def _loopback() -> str:
-    """The loopback interface's name: `lo` on Linux, `lo0` on macOS."""
+    """Return the loopback interface's name: `lo` on Linux, `lo0` on macOS."""
     return next(
         name
         for name, addresses in psutil.net_if_addrs().items()

@@ -1,9 +1,8 @@
-"""A Ray Train worker group that leases stages and scores, one after another, while it lives.
+"""The train loop of a Ray Train worker group, which leases stages and scores one after another.
 
-Starting a TorchTrainer costs 15 s on two cores, a next stage in a warm group 0.02 s. Rank 0 talks
-to the broker (an actor that the search side runs: `lease`, `heartbeat`, `finish`, `end`); the
-other ranks get each lease by broadcast. With rendezvous.py the only importer of ray in
-`trainables`.
+Starting a TorchTrainer takes 15 s on two cores, the next stage in a warm worker group 0.02 s. Rank
+0 calls the broker (an actor of the search: `lease`, `heartbeat`, `finish`, `end`); the other ranks
+get each lease by broadcast. Only this module and rendezvous.py import ray in `trainables`.
 """
 
 import errno
@@ -31,7 +30,7 @@ HEARTBEAT_SECONDS = 5.0
 
 
 def serve(config: dict[str, Any]) -> None:
-    """The train loop of one worker group: lease, do, answer, until the broker says stop."""
+    """Lease a job, do it and answer, until the broker says stop."""
     broker = ray.get_actor(config["broker"], namespace=config["namespace"])
     nodes = distributed.all_gather_object(ray.get_runtime_context().get_node_id())
     while True:
@@ -42,51 +41,51 @@ def serve(config: dict[str, Any]) -> None:
             _serve_one(broker, config["group"], lease)
 
 
-def _next(broker: Any, group: str, nodes: list[str]) -> Lease | str | None:
-    """Rank 0 asks, all ranks get the answer; None: nothing yet (so that no rank times out)."""
-    box = [ray.get(broker.lease.remote(group, nodes)) if distributed.rank() == 0 else None]
+def _next(broker: Any, worker_group: str, nodes: list[str]) -> Lease | str | None:
+    """Ask on rank 0 and broadcast the answer; None: no job yet (so that no rank times out)."""
+    box = [ray.get(broker.lease.remote(worker_group, nodes)) if distributed.rank() == 0 else None]
     if distributed.world_size() > 1:
         dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
-def _serve_one(broker: Any, group: str, lease: Lease) -> None:
-    """Do the job and send its answer; raises where this process can't be trusted any more."""
-    line = _Line(broker, group, lease.number)
+def _serve_one(broker: Any, worker_group: str, lease: Lease) -> None:
+    """Do the job and send its answer; raises if this process is unusable afterwards."""
+    reporter = _Reporter(broker, worker_group, lease.number)
     try:
-        line.finish(Result(perform(lease.job, line.report)))
+        reporter.finish(Result(perform(lease.job, reporter.report)))
     except Stopped:
-        line.end()
+        reporter.end()
     except StageFailed as failed:
-        line.finish(Result(failed=str(failed)))
+        reporter.finish(Result(failed=str(failed)))
     except Exception as broken:
-        line.finish(Fault(_reason(broken), traceback.format_exc()))
-        if _spoiled(broken):
-            raise  # Ray restarts the group
+        reporter.finish(Fault(_reason(broken), traceback.format_exc()))
+        if _unusable(broken):
+            raise  # Ray restarts the worker group
 
 
 def _reason(broken: Exception) -> str:
-    """One line, with the cure where there is one."""
+    """Describe the exception in one line, with its cure where there is one."""
     if isinstance(broken, MachineFault | UserError):
         return str(broken)
     reason = f"{type(broken).__name__}: {broken}".splitlines()[0]
     if isinstance(broken, torch.OutOfMemoryError):
-        return f"{reason} (make profile.batch smaller, or give runtime.groups_per_gpu=1)"
+        return f"{reason} (make profile.batch smaller, or try runtime.groups_per_gpu=1)"
     if "No space left" in reason or getattr(broken, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return f"{reason}: the disk is full; free some or give another store="
+        return f"{reason}: the disk is full; free some space or try another store="
     return reason
 
 
-def _spoiled(broken: Exception) -> bool:
-    """Whether other ranks may hang in a collective, or CUDA is unusable in this process."""
-    if isinstance(broken, MachineFault | UserError):  # raised on all ranks alike
+def _unusable(broken: Exception) -> bool:
+    """Return whether other ranks may hang in a collective, or CUDA is broken in this process."""
+    if isinstance(broken, MachineFault | UserError):  # raised on every rank
         return False
     cuda_broken = torch.cuda.is_available() and not isinstance(broken, torch.OutOfMemoryError)
     return distributed.world_size() > 1 or cuda_broken
 
 
 def perform(job: Job, report: Any) -> dict[str, Any]:
-    """Do the job here and now; returns its result with the place it ran on."""
+    """Do the job in this process; return its result with the device and the number of workers."""
     runtime = replace(job.runtime, device=_device())
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
@@ -103,13 +102,13 @@ def perform(job: Job, report: Any) -> dict[str, Any]:
 
 
 def _agree(problem: str) -> None:
-    """MachineFault on every rank if one of them has a problem."""
-    if problems := [said for said in distributed.all_gather_object(problem) if said]:
+    """Raise MachineFault on every rank if one of them has a problem."""
+    if problems := [each for each in distributed.all_gather_object(problem) if each]:
         raise MachineFault(problems[0])
 
 
 def _store_problem(job: Job) -> str:
-    """Why this node's store is not the driver's; "" if it is."""
+    """Return why this node's store is not the driver's, or "" if it is."""
     store = Path(job.out_dir).parent
     if store_id(store) == job.store_id:
         return ""
@@ -128,7 +127,7 @@ def _device_name() -> str:
 
 
 def _data(job: Job) -> Prepared:
-    """The images; MachineFault on every rank if one of them does not have the driver's."""
+    """Open the images; MachineFault on every rank if one of them has others than the driver."""
     found: Prepared | None = None
     problem = ""
     try:
@@ -156,40 +155,40 @@ def _open(spec: DataSpec, root: str | None, cache_dir: str) -> Prepared:
 _opened: dict[str, Prepared] = {}
 
 
-class _Line:
-    """What rank 0 tells the broker of one lease; a thread keeps the lease alive meanwhile."""
+class _Reporter:
+    """Rank 0's messages about one lease; a thread sends heartbeats that keep the lease alive."""
 
-    def __init__(self, broker: Any, group: str, number: int) -> None:
-        self.broker, self.group, self.number = broker, group, number
-        self.speaks = distributed.rank() == 0
+    def __init__(self, broker: Any, worker_group: str, number: int) -> None:
+        self.broker, self.worker_group, self.number = broker, worker_group, number
+        self.active = distributed.rank() == 0
         self.over = threading.Event()
-        self.asked: Any = None  # a heartbeat whose answer has not been read
-        if self.speaks:
+        self.pending: Any = None  # a heartbeat whose answer has not been read
+        if self.active:
             threading.Thread(target=self._beat, daemon=True).start()
 
     def report(self, heartbeat: Heartbeat) -> bool:
-        """Never waits; True if an earlier report was answered: nobody wants the result."""
-        if not self.speaks:
+        """Send a heartbeat without waiting; True if the broker no longer wants the result."""
+        if not self.active:
             return False
         unwanted = False
-        if self.asked is not None and ray.wait([self.asked], timeout=0)[0]:
-            unwanted, self.asked = ray.get(self.asked), None
-        sent = self.broker.heartbeat.remote(self.group, self.number, heartbeat)
-        self.asked = self.asked or sent
+        if self.pending is not None and ray.wait([self.pending], timeout=0)[0]:
+            unwanted, self.pending = ray.get(self.pending), None
+        sent = self.broker.heartbeat.remote(self.worker_group, self.number, heartbeat)
+        self.pending = self.pending or sent
         return unwanted
 
     def finish(self, answer: Answer) -> None:
         self._last(self.broker.finish, answer)
 
     def end(self) -> None:
-        """The job was not wanted any more; it has left a checkpoint."""
+        """Tell the broker that an unwanted job has stopped and left a checkpoint."""
         self._last(self.broker.end)
 
     def _last(self, method: Any, *values: Any) -> None:
         self.over.set()
-        if self.speaks:
-            ray.get(method.remote(self.group, self.number, *values))
+        if self.active:
+            ray.get(method.remote(self.worker_group, self.number, *values))
 
     def _beat(self) -> None:
         while not self.over.wait(HEARTBEAT_SECONDS):
-            self.broker.heartbeat.remote(self.group, self.number, Heartbeat())
+            self.broker.heartbeat.remote(self.worker_group, self.number, Heartbeat())

@@ -183,7 +183,7 @@ def test_as_many_pictures_are_decoded_at_once_as_fit(
                 self.at_work -= 1
             return np.zeros((64, 64), np.uint8)
 
-    monkeypatch.setattr(decoding, "free_memory", lambda: int(decoding.SHARE * 1000 * fit))
+    monkeypatch.setattr(decoding, "free_memory", lambda: int(decoding.MEMORY_DIVISOR * 1000 * fit))
     monkeypatch.setattr(decoding, "cores", lambda: 8)
     spec: Any = SimpleNamespace(size=16, channels=1)
     pictures: Any = Pictures()

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainables.backbone import Backbone, group_batch_norm
 from trainables.plugins import load
-from trainables.pretext import Batch, Context, Draw, Task
+from trainables.task import Batch, Context, Draw, Task
 from trainables.training import distributed
 from trainables.training import optimisers as optim
 

@@ -83,12 +83,12 @@ def test_a_guess_is_right_by_chance_and_the_confusion_agrees(name):
     task = started(name)
     batch = batch_at(0, task.context)
     row = train(task, optimiser(name, task), range(1))[0]
-    assert 0 < task.chance() < 1
+    assert 0 < task.chance_level() < 1
     assert 0 <= row["accuracy"] <= 1
     if (confusion := task.confusion(batch)) is not None:
         answers = len(confusion)
         assert confusion.shape == (answers, answers)
-        assert task.chance() == 1 / answers
+        assert task.chance_level() == 1 / answers
         assert confusion.sum(1).tolist() == [len(batch.index)] * answers
 
 

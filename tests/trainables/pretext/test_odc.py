@@ -216,4 +216,4 @@ def test_accuracy_of_a_guess_is_the_weighted_share_of_the_largest_cluster():
     task = started("odc")
     task.memory.labels.fill_(1)
     task.memory.labels[:8] = 0
-    assert task.chance() == pytest.approx(24**0.5 / (24**0.5 + 8**0.5), rel=1e-3)
+    assert task.chance_level() == pytest.approx(24**0.5 / (24**0.5 + 8**0.5), rel=1e-3)

@@ -5,8 +5,8 @@ import torch
 from pretext_harness import build, optimiser, started
 from torch.nn.functional import cross_entropy
 
-from trainables.pretext import Batch, Draw
 from trainables.pretext.relative_location import CENTRE, pair, patch_grid
+from trainables.task import Batch, Draw
 
 WIDE = {"border": 0.0, "crop": 1.0}
 LABELS = torch.arange(8).repeat(2)

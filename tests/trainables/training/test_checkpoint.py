@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from trainables.durable import TEMPORARY
 from trainables.storage import CHECKPOINT
-from trainables.training.checkpoint import Progress, Run
+from trainables.training.checkpoint import Run, Runs
 
 TENSORS = {
     "weight": torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last),
@@ -28,7 +28,7 @@ RUN = Run(0.1, step=7, history=[{"loss": 0.1 + 0.2}], scores={"4": None}, tensor
 
 
 def saved(folder: Path) -> Path:
-    Progress({"full": RUN}).save(folder)
+    Runs({"full": RUN}).save(folder)
     return folder / CHECKPOINT
 
 
@@ -39,7 +39,7 @@ def header(path: Path) -> int:
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     saved(tmp_path)
-    run = Progress.load(tmp_path).runs["full"]
+    run = Runs.load(tmp_path).by_name["full"]
     assert run.plain() == RUN.plain()
     assert run.tensors.keys() == TENSORS.keys()
     for key, value in TENSORS.items():
@@ -48,7 +48,7 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_no_checkpoint_is_a_fresh_start(tmp_path: Path) -> None:
-    assert Progress.load(tmp_path).runs == {}
+    assert Runs.load(tmp_path).by_name == {}
 
 
 def flipped(at: Callable[[Path], int]) -> Callable[[Path], object]:
@@ -89,11 +89,11 @@ def test_a_damaged_one_is_a_fresh_start_that_is_said(
     path = saved(tmp_path)
     DAMAGE[kind](path)
     with caplog.at_level(logging.WARNING):
-        assert Progress.load(tmp_path).runs == {}
+        assert Runs.load(tmp_path).by_name == {}
     (said,) = caplog.messages
     assert said.startswith(f"{path}: damaged (")
     saved(tmp_path)
-    assert Progress.load(tmp_path).runs["full"].step == 7
+    assert Runs.load(tmp_path).by_name["full"].step == 7
 
 
 def test_any_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_any_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for at in range(0, len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-        runs = Progress.load(tmp_path).runs
+        runs = Runs.load(tmp_path).by_name
         if runs:
             assert runs["full"].plain() == RUN.plain()
             assert all(torch.equal(runs["full"].tensors[key], TENSORS[key]) for key in TENSORS)

@@ -1,0 +1,148 @@
+"""The types that every pretext task shares; the rules for writing one are in `pretext/`."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainables.schema import Schema
+from trainables.training import distributed
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a task may know about its data and its run when it is built."""
+
+    images: int  # in the training split
+    global_batch: int
+    steps: int  # of this run
+    epoch_steps: int  # global batches in one pass over the images
+    image_size: int  # side of a full view, px
+    channels: int
+    mean: tuple[float, ...]  # of the training split's pixels, 0..1, one per channel
+    std: tuple[float, ...]
+    augment: dict[str, Any]  # the modality preset (spaces/modality/*.yaml)
+    seed: int
+
+
+class Draw:
+    """Random numbers per image of the global batch, the same on any number of ranks.
+
+    The generator is seeded by (seed, step), so a resumed step repeats its draws. The pair is hashed
+    to 32 bits because the CPU generator ignores higher ones.
+    """
+
+    def __init__(self, seed: int, step: int, local_batch: int, device: torch.device | str) -> None:
+        hashed = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=4).digest()
+        self.generator = torch.Generator(device).manual_seed(int.from_bytes(hashed, "big"))
+        self.device, self.local = device, local_batch
+        self.total = local_batch * distributed.world_size()
+        self.first = local_batch * distributed.rank()
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Return uniform float32 [b, *shape] for this rank's images."""
+        values = torch.rand((self.total, *shape), generator=self.generator, device=self.device)
+        return values[self.first : self.first + self.local] * (high - low) + low
+
+    def permutation(self, n: int) -> Tensor:
+        """Return one permutation of 0 .. n - 1, the same on every rank."""
+        return torch.randperm(n, generator=self.generator, device=self.device)
+
+
+def dropout(x: Tensor, p: float, draw: Draw, training: bool) -> Tensor:
+    """Apply dropout with random numbers from `draw`; x: [b * k, features], image by image."""
+    if not training:
+        return x
+    kept = draw.uniform(x.shape[0] // draw.local, x.shape[1]).flatten(0, 1) >= p
+    return x * kept / (1 - p)
+
+
+def own_parameter_group(
+    groups: list[dict[str, Any]], module: nn.Module, **options: Any
+) -> list[dict[str, Any]]:
+    """Move the parameters of `module` into a parameter group of their own, with `options`."""
+    taken = list(module.parameters())
+    names = {id(p) for p in taken}
+    others = [{**g, "params": [p for p in g["params"] if id(p) not in names]} for g in groups]
+    return [*others, {"params": taken, **options}]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This rank's slice of one global batch, on the device."""
+
+    images: Tensor  # uint8 [b, channels, side, side], at the cache's side
+    index: Tensor  # int64 [b], positions in the training split, distinct in the global batch
+    draw: Draw
+    step: int
+
+
+ImageSource = Callable[[Tensor], Tensor]  # int64 [n] positions -> uint8 [n, channels, side, side]
+
+
+class Task(nn.Module):
+    """A pretext task. A subclass is named `Plugin`; the rules are in `trainables/pretext/`."""
+
+    Params: ClassVar[type[Schema]]
+    version = "1"  # raise it when an unchanged specification gives different numbers
+
+    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+        super().__init__()
+        self.backbone, self.params, self.context = backbone, params, context
+
+    @staticmethod
+    def check(params: dict[str, Any], context: Context) -> None:
+        """Raise UserError, naming a valid value, if the parameters don't fit the data."""
+
+    def start(self, images: ImageSource) -> None:
+        """Run once before step 0, on every rank, with the parent's weights loaded."""
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return this rank's mean loss and detached scalar metrics (never call `.item()`).
+
+        The metrics include `accuracy`: how often the task's own question is answered correctly.
+        """
+        raise NotImplementedError
+
+    def chance_level(self) -> float:
+        """Return the accuracy of guessing, 0..1."""
+        raise NotImplementedError
+
+    def confusion(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """Count this rank's answers: int64 [k, k], rows = truth, columns = prediction.
+
+        None for a task that does not ask the same question with k answers of every image.
+        """
+        return None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return two parameter groups: weights; biases and BatchNorms without weight decay."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        weights = [p for p in trained if p.ndim > 1]
+        others = [p for p in trained if p.ndim <= 1]
+        return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+
+    def before_step(self, step: int) -> None:
+        """Run between backward and the optimiser's step, for example to clear a gradient."""
+
+    def after_step(self, step: int) -> None:
+        """Run after the optimiser's step."""
+
+    def warm_steps(self) -> int:
+        """Return the first step whose loss is informative about the learning rate."""
+        return 0
+
+    def score(self, history: list[dict[str, float]]) -> float:
+        """Score a short run at one learning rate; higher is better, -inf if not finite.
+
+        history: one dict per step, `loss` and metrics as means over ranks. By default the score is
+        minus the mean loss over the second half of the steps after `warm_steps`.
+        """
+        losses = [row["loss"] for row in history[self.warm_steps() :]] or [history[-1]["loss"]]
+        tail = losses[len(losses) // 2 :]
+        mean = sum(tail) / len(tail)
+        return -mean if math.isfinite(mean) else -math.inf
