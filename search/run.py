@@ -41,13 +41,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     args = parse(argv)
-    from search.console import interrupt
+    from search.console import exit
     from search.console.printable import printable
     from search.session import Session
     from search.tracking.uri import masked
     from trainables.errors import MachineFault, UserError
 
-    interrupt.listen()
+    exit.listen()
     try:
         session = Session(args, started)
         if args.dry_run:
@@ -60,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MachineFault, OSError) as fault:
         return failed(str(fault), argv)
     except KeyboardInterrupt:
-        interrupt.heard()
+        exit.heard()
         print("\ninterrupted; finished stages are kept. To go on, run again:", file=sys.stderr)
         print(f"    {again(argv)}", file=sys.stderr)
-        return interrupt.status()
+        return exit.status()
     if args.json:
         print(json.dumps(summary))
     if summary["incomplete"]:
@@ -91,8 +91,7 @@ def again(argv: Sequence[str] | None) -> str:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from search.console import interrupt
-    from search.console.leaving import leave
+    from search.console import exit
     from search.tracking.uri import masked
 
     try:
@@ -100,8 +99,8 @@ if __name__ == "__main__":
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else FAILED
     except KeyboardInterrupt:  # once more, while the first one was answered
-        status = interrupt.status()
+        status = exit.status()
     except BaseException:
         print(masked(traceback.format_exc()), file=sys.stderr)
         status = FAILED
-    leave(status)
+    exit.leave(status)

@@ -22,7 +22,7 @@ from search.chains.node import Node
 from search.chains.plan import Plan, backbone_bytes, file_digest
 from search.cluster import environment
 from search.cluster.time_ledger import Overhead, summarise
-from search.console import interrupt
+from search.console import exit
 from search.console.printable import line
 from search.images import Images
 from search.policies import Policy
@@ -85,7 +85,7 @@ class Session:
 
         self.cluster = self.cluster or Cluster(self.args.address)
         resources = self.cluster.connect()
-        interrupt.listen()  # Ray puts a handler of its own on SIGTERM
+        exit.listen()  # Ray puts a handler of its own on SIGTERM
         return resources
 
     def _space(self) -> Space:
@@ -217,7 +217,7 @@ class Session:
                 if self.engine and ready:
                     self._train(self.engine, ready)
             except KeyboardInterrupt:
-                interrupt.heard()
+                exit.heard()
                 self._report(before, interrupted=True)
                 raise
             except MachineFault as fault:

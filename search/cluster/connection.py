@@ -17,7 +17,7 @@ from ray._common.utils import get_default_system_temp_dir
 from ray._private.gcs_utils import create_gcs_channel
 from ray._private.services import canonicalize_bootstrap_address_or_die
 
-from search.console import interrupt, leaving
+from search.console import exit
 from trainables.errors import UserError
 from trainables.processor import cores
 
@@ -53,12 +53,12 @@ class Cluster:
 def _start(common: dict[str, Any]) -> None:
     """Start a private Ray; its files are readable by this user only, and removed at exit."""
     private = tempfile.mkdtemp(prefix="search-", dir=get_default_system_temp_dir())
-    leaving.without(Path(private))
+    exit.discard(Path(private))
     cpus = cores()
     local: dict[str, Any] = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     local |= {"resources": {SLOT: 2.0 * cpus + 2}}
     local |= {"_temp_dir": f"{private}/ray"}  # a subfolder: Ray makes its own public
-    with interrupt.children_spared():
+    with exit.children_spared():
         try:
             ray.init(**local, **common)
         except ray.exceptions.AuthenticationError as error:

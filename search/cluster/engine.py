@@ -29,7 +29,7 @@ from search.chains.plan import Plan
 from search.cluster.broker import Broker, Settings
 from search.cluster.connection import SLOT
 from search.cluster.worker_groups import GroupShape, WorkerGroups
-from search.console import interrupt, leaving
+from search.console import exit
 from search.results.status import Curve, Status
 from search.scheduling.early_stopping import Stop
 from search.scheduling.scheduler import METRIC, Scheduler
@@ -184,7 +184,7 @@ class Engine:
     ) -> None:
         self.scratch, self.status = scratch, Status()
         self.broker_started = time.monotonic()
-        leaving.without(scratch)
+        exit.discard(scratch)
         self.served = {"broker": BROKER, "namespace": namespace}
         actor: Any = ray.remote(Broker).options(
             name=BROKER, num_cpus=0, max_concurrency=1000, resources={HEAD: 0.001}
@@ -259,7 +259,7 @@ class Engine:
                 continue
             except ray.exceptions.RayError:
                 searcher.end(BROKER_DIED)
-                interrupt.abandon(over, ABANDON_SECONDS, BROKER_DIED)
+                exit.abandon(over, ABANDON_SECONDS, BROKER_DIED)
                 return
             except Exception as error:
                 if str(error) != said:

@@ -10,7 +10,7 @@ import ray
 from search.chains.node import Node
 from search.cluster import engine as tuning
 from search.cluster.engine import LOST_TRIALS, Engine, PolicySearch
-from search.console import interrupt
+from search.console import exit
 from search.results.status import Status
 
 MOCO, ODC = Node(("moco",)), Node(("odc",))
@@ -99,7 +99,7 @@ def test_what_changed_is_published_by_the_thread_that_asks_and_tells():
 def watch(monkeypatch):
     """Run the watch of an engine whose broker answers so; what was shown."""
     monkeypatch.setattr(tuning, "POLL_SECONDS", 0)
-    monkeypatch.setattr(interrupt, "abandon", lambda *_: None)
+    monkeypatch.setattr(exit, "abandon", lambda *_: None)
 
     def run(answers, show, searcher, over):
         def get(_, timeout):  # noqa: ARG001

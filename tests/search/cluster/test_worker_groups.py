@@ -68,7 +68,7 @@ from search.cluster import worker_groups
 from search.cluster.broker import Broker, Settings
 from search.chains.plan import Plan
 from search.cluster.worker_groups import GroupShape, WorkerGroups
-from search.console.leaving import leave
+from search.console.exit import leave
 from search.space import load
 from trainables.spec import Runtime
 

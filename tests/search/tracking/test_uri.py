@@ -82,14 +82,14 @@ def test_the_line_to_go_on_holds_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from search import run, session
-    from search.console import interrupt
+    from search.console import exit
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(session, "Session", interrupted)
-    monkeypatch.setattr(interrupt, "listen", lambda: None)
-    monkeypatch.setattr(interrupt, "heard", lambda: None)
+    monkeypatch.setattr(exit, "listen", lambda: None)
+    monkeypatch.setattr(exit, "heard", lambda: None)
     arguments = ["--space", "isic3", "--tracking-uri", "http://u:p'w@h", "policy=tpe"]
     assert run.main(arguments) == 130
     last = capsys.readouterr().err.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Signals and what they end with, in processes of their own."""
+"""How the command ends: signals and cleaning up, in processes of their own."""
 
 import os
 import pty
@@ -8,21 +8,22 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 WAIT = """
 import sys, time
-from search.console import interrupt
-interrupt.listen()
+from search.console import exit
+exit.listen()
 try:
     print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
-    interrupt.heard()
+    exit.heard()
     time.sleep(float(sys.argv[1]))  # the report is written
     print("written", flush=True)
-    sys.exit(interrupt.status())
+    sys.exit(exit.status())
 """
 
 
@@ -93,11 +94,11 @@ def test_a_terminal_that_is_gone_does_not_cut_the_report(tmp_path):
 
 ABANDON = """
 import threading, time
-from search.console import interrupt
+from search.console import exit
 from trainables.errors import MachineFault
-interrupt.listen()
+exit.listen()
 over = threading.Event()
-thread = threading.Thread(target=interrupt.abandon, args=(over, 0.1, "the broker is gone"))
+thread = threading.Thread(target=exit.abandon, args=(over, 0.1, "the broker is gone"))
 thread.start()
 try:
     time.sleep(60)
@@ -111,3 +112,34 @@ def test_a_main_thread_that_waits_for_what_is_gone_is_told():
         [sys.executable, "-c", ABANDON], cwd=ROOT, capture_output=True, text=True, timeout=30
     )
     assert done.stdout == "the broker is gone\n", done.stderr
+
+
+LEAVE = """
+import subprocess, sys, threading
+from pathlib import Path
+from search.console.exit import discard, leave
+
+scratch = Path(sys.argv[1])
+write = "import itertools, pathlib, sys\\nfor i in itertools.count():\\n"
+write += "    folder = pathlib.Path(sys.argv[1]) / str(i % 9)\\n"
+write += "    folder.mkdir(parents=True, exist_ok=True)"
+child = subprocess.Popen([sys.executable, "-c", write, str(scratch)])
+threading.Thread(target=threading.Event().wait).start()  # as one that waits for Ray
+while not (scratch / "8").exists():
+    pass
+discard(scratch)
+print(child.pid)
+leave(3)
+"""
+
+
+def test_neither_threads_nor_children_nor_what_they_write_stay(tmp_path):
+    scratch = tmp_path / "ray"
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE, str(scratch)],
+        capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    child = int(done.stdout)  # printed before it left, though stdout is a pipe
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+    assert not scratch.exists()
