@@ -1,0 +1,32 @@
+"""How the suite runs: two processes for a folder, this one for single files; what it could not try.
+
+A file's tests stay together (`--dist loadfile`), so that its module fixtures are made once. The
+files that take longest come first: a process that gets one of them last would work on alone.
+"""
+
+import os
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, here and in children
+
+LONGEST = ("test_command.py", "test_bad_input.py", "test_stage.py", "test_contract.py")
+NO_IMAGES = "no real images"  # how a test says that ../shared is missing
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return 0 if all(".py" in chosen for chosen in config.args) else 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    without = [report.nodeid for report in skipped if NO_IMAGES in str(report.longrepr)]
+    if without:
+        terminalreporter.write_line(
+            f"not tried on real images, since ../shared/data is not there: {len(without)} tests, "
+            + ", ".join(sorted({node.partition("::")[0] for node in without}))
+        )
