@@ -184,4 +184,4 @@ def test_a_policy_that_would_take_another_chain_is_heard(search: Any) -> None:
     agreed = replace(search.info, recommended=table.best.chain)
     assert "recommends" not in words.conclusion(table, agreed, made)
     other = replace(search.info, recommended="moco>odc")
-    assert "recommends moco>odc: going by all" in words.conclusion(table, other, made)
+    assert "recommends moco>odc: judged by all" in words.conclusion(table, other, made)

@@ -12,9 +12,9 @@ from trainables.errors import UserError
 def test_it_is_a_choice_of_the_space() -> None:
     assert load("isic3", ["data=demo"]).report.share_images is None
     assert load("isic3", ["data=demo", "report.share_images=true"]).report.share_images is True
-    with pytest.raises(UserError, match="did you mean 'share_images'"):
+    with pytest.raises(UserError, match="try share_images"):
         load("isic3", ["data=demo", "report.share_image=true"])
-    with pytest.raises(UserError, match=r"report\.share_images: .*boolean.*came 'often'"):
+    with pytest.raises(UserError, match="report.share_images=often: must be true or false"):
         load("isic3", ["data=demo", "report.share_images=often"])
 
 
