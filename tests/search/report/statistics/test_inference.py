@@ -94,7 +94,7 @@ def _search(rng: np.random.Generator, chains: int, better: float) -> tuple[Any, 
 
 
 def _differs(accuracies: Any, resampled: Any) -> bool:
-    """Whether any chain is called different from the winner."""
+    """Return whether any chain is called different from the winner."""
     return pairwise(accuracies, resampled)[np.argmax(accuracies)].min() < 0.05
 
 
@@ -107,7 +107,7 @@ def _differs_by_its_own_pairs(accuracies: Any, resampled: Any) -> bool:
 
 
 def test_equal_chains_are_rarely_called_different() -> None:
-    """In 5 % of searches at most, but for the noise of 120 of them: P(more than 11) is 2 %."""
+    """Expect at most 5 % of 120 searches, with noise: P(more than 11) is 2 %."""
     rng = np.random.default_rng(0)
     searches = [_search(rng, chains=12, better=0) for _ in range(120)]
     assert sum(_differs(*one) for one in searches) <= 11
