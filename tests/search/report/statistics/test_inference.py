@@ -192,17 +192,17 @@ def test_nothing_varies_nothing_is_said() -> None:
 
 def test_training_noise_is_pooled_over_chains() -> None:
     seeds = [[70.0, 72.0, 71.0], [60.0, 63.0], [80.0]]
-    deviation, draws = inference.training_noise(seeds, 200_000)
+    std, draws = inference.training_noise(seeds, 200_000)
     pooled = (2 * np.var(seeds[0], ddof=1) + np.var(seeds[1], ddof=1)) / 3
-    assert deviation == pytest.approx(pooled**0.5)
+    assert std == pytest.approx(pooled**0.5)
     middle = np.percentile(np.abs(draws), 50, axis=1)
     expected = stats.t.ppf(0.75, 3) * pooled**0.5 / np.sqrt([3, 2, 1])
     assert middle == pytest.approx(expected, rel=0.02)
 
 
 def test_without_a_second_seed_there_is_no_training_noise() -> None:
-    deviation, draws = inference.training_noise([[70.0], [71.0]], 10)
-    assert deviation is None
+    std, draws = inference.training_noise([[70.0], [71.0]], 10)
+    assert std is None
     assert not draws.any()
 
 
