@@ -58,11 +58,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--space", required=True, metavar="NAME", help="the tasks to use: a file in spaces/")
     add("--table", required=True, metavar="FILE", help="CSV: chain, a score, ci_low and ci_high")
     add("--policy", metavar="NAME", help="a file in search/policies/ (default: the space's)")
-    add(
-        "--column",
-        metavar="NAME",
-        help=f"the score (default {USUAL}, else the first with numbers)",
-    )
+    add("--column", metavar="NAME", help=f"the score (default {USUAL}, else the first numbers)")
     add("--seed", type=int, metavar="N", help="seed of the policy (default: the space's)")
     add("--budget", type=int, metavar="N", help="most stages to spend")
     add("--json", action="store_true", help="print the result as one line of JSON")
@@ -131,10 +127,8 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
                 f"{where}: must not repeat the chain of a row above ({name(chain)}); try "
                 "one row a chain"
             )
-        low, high = _number(where, row, "ci_low"), _number(where, row, "ci_high")
-        scores[chain] = Score(
-            value, value if low is None else low, value if high is None else high
-        )  # fmt: skip
+        ends = [_number(where, row, end) for end in ("ci_low", "ci_high")]
+        scores[chain] = Score(value, *(value if end is None else end for end in ends))
     if not scores:
         raise UserError(
             f"{path}: must have a number in the column {column} for at least one chain; "

@@ -251,7 +251,7 @@ class Broker:
         return lease
 
     async def heartbeat(self, group: str, number: int, progress: Heartbeat) -> bool:
-        """Return True if the worker group should end the job: cancelled, or no longer leased."""
+        """Return True if the group should end lease `number`: cancelled, or no longer its own."""
         if (leased := self._current(group, number)) is None:
             return True
         job = leased.lease.job
@@ -268,7 +268,7 @@ class Broker:
         return self._unwanted(job)
 
     async def finish(self, group: str, number: int, answer: Answer) -> None:
-        """Record the end of the worker group's job: a result or a fault."""
+        """Record the result or fault of the worker group's lease `number`."""
         if self._current(group, number) is None:
             return
         job = self._release(group)

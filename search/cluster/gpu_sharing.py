@@ -1,9 +1,9 @@
-"""How many worker groups share one GPU: what memory allows and what is faster together.
+"""GPU sharing: measure how many worker groups one GPU serves best.
 
     shared = groups_per_gpu(stages, root, cache, most=4)    # shared.groups, shared.reason
 
-A small profile leaves most of a GPU idle. Processes that train as a worker would are put on one
-GPU, twice as many in every round, as long as they fit and all together are clearly faster.
+A small profile leaves most of a GPU idle. Probes that train like workers run on one GPU, twice as
+many in every round, as long as memory allows and the total throughput clearly rises.
 """
 
 from collections.abc import Sequence
@@ -16,32 +16,32 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.spec import StageSpec
 
-MAX_GROUPS = 8  # groups on one GPU
-MEMORY_FRACTION = 0.9  # of the memory that may be used
-MIN_GAIN = 1.15  # times the images/s that twice as many must give
-ROUND_SECONDS = 3.0  # of each round
-WAIT_SECONDS = 30.0  # for a GPU
+MAX_GROUPS = 8  # on one GPU
+MEMORY_FRACTION = 0.9  # of the GPU's memory that may be used
+MIN_GAIN = 1.15  # factor in images/s that doubling the groups must give
+ROUND_SECONDS = 3.0
+WAIT_SECONDS = 30.0  # for a free GPU
 
 
 @dataclass(frozen=True)
 class SharedGPU:
-    """The choice, in a word why, and the images/s of each round."""
+    """The chosen number of worker groups on a GPU, the reason, and the images/s of each round."""
 
     groups: int
     reason: str
     rounds: tuple[float, ...]
 
     def __str__(self) -> str:
-        rounds = [f"{pace:.0f} by {2**k}" for k, pace in enumerate(self.rounds)]
-        return f"{self.groups} worker groups a GPU: images/s {', '.join(rounds)}; {self.reason}"
+        shown = [f"{speed:.0f} by {2**k}" for k, speed in enumerate(self.rounds)]
+        return f"{self.groups} worker groups a GPU: images/s {', '.join(shown)}; {self.reason}"
 
 
 def groups_per_gpu(
     stages: Sequence[StageSpec], root: str | None, cache: str, most: int
 ) -> SharedGPU:
-    """Measured on one GPU of the cluster, for the stage that takes most memory of these.
+    """Measure on one GPU of the cluster, with the stage that needs most memory.
 
-    root, cache: of the images, as workers get them. most: groups that there is work for.
+    root, cache: the images, as workers get them. most: worker groups that there is work for.
     """
     place = placement_group([{"GPU": 1}])
     if not place.wait(WAIT_SECONDS):
@@ -51,16 +51,14 @@ def groups_per_gpu(
     try:
         return _grow(place, (stages, root, cache), min(most, MAX_GROUPS), rounds)
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        return SharedGPU(
-            max(1, 2 ** len(rounds) // 2), f"measuring more failed ({reason})", (*rounds,)
-        )
+        reason = f"measuring more failed ({str(error).strip().splitlines()[-1]})"
+        return SharedGPU(max(1, 2 ** len(rounds) // 2), reason, (*rounds,))
     finally:
-        remove_placement_group(place)  # and with it the probes
+        remove_placement_group(place)  # kills the probes
 
 
 def _grow(place: Any, given: tuple[Any, ...], most: int, rounds: list[float]) -> SharedGPU:
-    """Round after round; `rounds` is filled on the way."""
+    """Double the probes until it stops paying off; append each round's images/s to `rounds`."""
     from trainables.workers.probe import Probe
 
     strategy = PlacementGroupSchedulingStrategy(place)

@@ -46,10 +46,9 @@ class GroupShape:
     def of(
         cls, runtime: RuntimeChoice, nodes: Sequence[Resources], wanted: int, per_gpu: int = 1
     ) -> "GroupShape":
-        """Choose the shape for a cluster.
+        """Choose the shape; a node's CPUs are divided among its workers.
 
-        nodes: resources of each Ray node. wanted: worker groups that there is work for. per_gpu:
-        workers that share a GPU. The CPUs of a node are divided among its workers.
+        nodes: resources of each Ray node. wanted: groups with work. per_gpu: workers on a GPU.
         """
         limit = runtime.groups or wanted
         if any(node.get("GPU") for node in nodes):

@@ -90,7 +90,6 @@ class Policy:
         return (FULL,)
 
     def planned(self) -> Planned:
-        """Return how many nodes will be asked."""
         count = self._within_budget(sum(1 for _ in self._chains()))
         return Planned(count, count)
 
@@ -135,7 +134,6 @@ class Policy:
         return max(scores, key=lambda p: scores[p], default=None)
 
     def in_flight(self) -> tuple[Node, ...]:
-        """Return the nodes asked but not told."""
         return tuple(node for node in self._asked if node not in self._told)
 
     def pruned(self) -> dict[Chain, str]:

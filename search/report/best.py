@@ -42,7 +42,7 @@ def write(
 
 
 def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
-    """Return code that builds the architecture, loads it strictly and prepares images."""
+    """Return load.py, which builds and loads the model; meta: see `stored.meta`."""
     profile = plan.space.profile
     block, layers = ARCHITECTURES[profile.backbone]
     channels = plan.space.data.channels
@@ -109,10 +109,7 @@ def _scores(winner: Row, summary: Mapping[str, Any]) -> str:
             value = f"{number(row['balanced_accuracy'])} ({_span(row['ci_low'], row['ci_high'])})"
         lines.append(f"| {name} | {value} | {_test(summary, name)} |")
     if winner.repeat_keys:
-        lines += [
-            "",
-            f"Means of {len(winner.seed_scores)} trainings; weights of the first.",
-        ]
+        lines += ["", f"Means of {len(winner.seed_scores)} trainings; weights of the first."]
     return "\n".join(lines)
 
 

@@ -29,9 +29,8 @@ def sentence(found: Duplicates) -> str:
     """Describe the pairs in one sentence."""
     if not found.pairs:
         return "no near-duplicate pairs across patient groups"
-    pairs = (
-        f"{found.pairs} near-duplicate pair{'s' if found.pairs > 1 else ''} across patient groups"
-    )
+    noun = "pairs" if found.pairs > 1 else "pair"
+    pairs = f"{found.pairs} near-duplicate {noun} across patient groups"
     if found.merged:
         return f"{pairs}, listed in {FILE}; their groups were merged before the split"
     return (

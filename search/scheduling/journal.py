@@ -83,7 +83,7 @@ class Journal:
         return found
 
     def asked(self, node: Node) -> None:
-        self._append({"proposal": str(node)})
+        self._append({"proposal": str(node)})  # older journals have this key
 
     def told(self, node: Node, score: Score | None) -> None:
         self._append({"proposal": str(node), "score": asdict(score) if score else None})

@@ -66,7 +66,7 @@ class Scheduler:
         return None
 
     def record(self, node: Node, reason: str = "", stop: Stop | None = None) -> None:
-        """Record a finished trial: its score is in the store, or it was stopped, or it failed."""
+        """Record the end of a trial: stopped, failed for a reason, or else its score is stored."""
         self.changes += 1
         manifest = self.known(node)
         score = score_of(manifest["result"]) if manifest else None

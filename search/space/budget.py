@@ -22,7 +22,7 @@ MOST = 1e9
 
 @dataclass(frozen=True)
 class Budget:
-    """At most one of the three limits; without one, no limit. text: for messages."""
+    """A limit of one of three kinds, or none. text: for messages."""
 
     stages: int | None = None
     seconds: float | None = None  # wall time from the command's start
@@ -49,7 +49,7 @@ class Budget:
 
     @property
     def worker_seconds(self) -> float | None:
-        """How long one worker on one GPU, or on a machine without, may train."""
+        """Training seconds of one worker on one GPU, or on a machine without; None: no limit."""
         return self.seconds if self.gpu_hours is None else self.gpu_hours * 3600
 
     def __str__(self) -> str:

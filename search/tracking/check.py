@@ -51,10 +51,12 @@ def check(address: Address, experiment: str) -> None:
 
 
 def refused(address: Address, must: str, cure: str) -> UserError:
+    """Return the error for an unusable address: what it must be, and what to try."""
     return UserError(f"{address.where or 'MLflow'}={address}: must be {must}; try {cure}")
 
 
 def deleted(experiment: str, number: object, address: Address) -> UserError:
+    """Return the error for an experiment, by name and MLflow's id, that was deleted."""
     return UserError(
         f"name={experiment}: must not be an experiment that was deleted in MLflow; try "
         f"`MLFLOW_TRACKING_URI={address} mlflow experiments restore --experiment-id {number}`, "

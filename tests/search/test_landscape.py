@@ -22,7 +22,7 @@ def only(**effects: float) -> dict[Chain, float]:
 
 
 def explained(true: dict[Chain, float], group: dict[Chain, object]) -> float:
-    """Share of the variance between groups."""
+    """Return the fraction of the variance between groups."""
     values = np.array(list(true.values()))
     means = {
         key: np.mean([true[chain] for chain in true if group[chain] == key])

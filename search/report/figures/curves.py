@@ -202,10 +202,6 @@ def _epochs(axes: Axes, row: Row, table: Table, epochs: list[dict[str, Any]], co
         colour, width, label = style.INK, 1.8, TITLES[row.chain]
     marker = "o" if len(points) == 1 else ""
     axes.plot(
-        *zip(*points, strict=True),
-        color=colour,
-        linewidth=width,
-        label=label,
-        ls=line,
+        *zip(*points, strict=True), color=colour, linewidth=width, label=label, linestyle=line,
         marker=marker,
-    )
+    )  # fmt: skip

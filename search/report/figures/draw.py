@@ -18,7 +18,7 @@ from search.report.table import Table
 
 
 def draw(table: Table, store: Store, folder: Path) -> dict[str, Path]:
-    """Draw and write; name -> file, in the order of the page."""
+    """Draw the figures into `folder`; return name -> PNG file, in the page's order."""
     steps = course(table, store)
     with matplotlib.rc_context(style.RC):
         figures = {

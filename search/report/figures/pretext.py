@@ -1,4 +1,4 @@
-"""What the pretext tasks learnt to tell apart: one confusion for each single with fixed answers.
+"""The pretext figure: a confusion matrix for each single whose task has fixed answers.
 
 Relative Location's says whether a border gave places away: its corners (1, 3, 6, 8) stand out then.
 """

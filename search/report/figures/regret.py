@@ -25,12 +25,8 @@ def draw(steps: Sequence[Step]) -> Figure:
     panels[0].set_ylabel("points below the best chain")
     if len(timed) == len(steps):
         unit, name = (HOUR, "hours") if timed[-1] > 2 * HOUR else (MINUTE, "minutes")
-        _against(
-            panels[1],
-            steps,
-            [one / unit for one in timed],
-            f"worker {name} of training and scoring",
-        )
+        title = f"worker {name} of training and scoring"
+        _against(panels[1], steps, [one / unit for one in timed], title)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     return figure

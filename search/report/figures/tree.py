@@ -24,12 +24,12 @@ HALF_WIDTH = 0.36  # of a box, in columns
 
 
 @dataclass
-class Branch:
+class Box:
     """A chain with the chains that extend it."""
 
     chain: Chain
     row: Row | None
-    children: list["Branch"] = field(default_factory=list)
+    children: list["Box"] = field(default_factory=list)
     y: float = 0.0
 
     @property
@@ -73,22 +73,22 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def build(shown: Iterable[Row], table: Table) -> Branch:
+def build(shown: Iterable[Row], table: Table) -> Box:
     """Build the prefix tree of the rows' chains: scratch at the root, best branch first."""
     known = {row.chain: row for row in table.rows}
-    nodes: dict[Chain, Branch] = {(): Branch((), known.get(SCRATCH))}
+    nodes: dict[Chain, Box] = {(): Box((), known.get(SCRATCH))}
     rows = [row for row in shown if not row.is_baseline]
     for row in sorted(rows, key=lambda row: row.length):
         for prefix in prefixes(row.tasks):
             if prefix not in nodes:
-                nodes[prefix] = Branch(prefix, known.get(name(prefix)))
+                nodes[prefix] = Box(prefix, known.get(name(prefix)))
                 nodes[prefix[:-1]].children.append(nodes[prefix])
     for node in nodes.values():
         node.children.sort(key=lambda child: -child.best)
     return nodes[()]
 
 
-def _place(node: Branch, top: float) -> float:
+def _place(node: Box, top: float) -> float:
     """Place leaves below each other, parents level with their first child; return next y."""
     node.y = top
     for child in node.children:
@@ -104,7 +104,7 @@ def _colouring(table: Table) -> tuple[Colormap, Normalize]:
     return style.score_colours(), Normalize(low, max(high, low + 1), clip=True)
 
 
-def _draw_edges(axes: Axes, node: Branch, winner: Chain) -> None:
+def _draw_edges(axes: Axes, node: Box, winner: Chain) -> None:
     for child in node.children:
         on_path = winner[: len(child.chain)] == child.chain
         x = np.array([len(node.chain) + HALF_WIDTH, 0.0, 0.0, len(child.chain) - HALF_WIDTH])
@@ -120,13 +120,11 @@ def _draw_edges(axes: Axes, node: Branch, winner: Chain) -> None:
         _draw_edges(axes, child, winner)
 
 
-def _untried(node: Branch) -> bool:
+def _untried(node: Box) -> bool:
     return node.row is None or (node.row.balanced_accuracy is None and node.best < 0)
 
 
-def _draw_nodes(
-    axes: Axes, node: Branch, winner: Chain, colours: Colormap, norm: Normalize
-) -> None:
+def _draw_nodes(axes: Axes, node: Box, winner: Chain, colours: Colormap, norm: Normalize) -> None:
     bold = bool(winner) and winner[: len(node.chain)] == node.chain
     title = node.chain[-1] if node.chain else SCRATCH
     _box(axes, (len(node.chain), node.y), title, node.row, bold, colours, norm)

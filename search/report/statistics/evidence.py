@@ -60,7 +60,7 @@ class Scored:
 
 
 def on_split(rows: Iterable[Row], store: Store, split: Split) -> Scored | None:
-    """Score the rows that have predictions; None if there are none."""
+    """Score the rows that have predictions on the split, in percent; None if none has."""
     import numpy as np
 
     from search.report.statistics.inference import training_noise

@@ -6,12 +6,11 @@ eta_squared(scores, levels), spearman(scores, rises)    # an Effect: its size an
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import rankdata
+from scipy.stats import permutation_test, rankdata
 
 Floats = NDArray[np.float64]
 PERMUTATIONS = 10_000
@@ -110,17 +109,10 @@ def spearman(scores: Sequence[float], others: Sequence[float]) -> Effect | None:
 
 
 def _permuted(values: Floats, statistic: Callable[[Floats], Floats]) -> Effect:
-    """Return the statistic and the fraction of permutations that reach it.
-
-    statistic: [some, n] -> [some].
-    """
-    reached = float(statistic(values[None])[0])
-    if len(values) <= ALL_ORDERS:
-        every = values[np.array(list(permutations(range(len(values)))))]
-        return Effect(reached, float((statistic(every) > reached - ROUNDING).mean()))
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(PERMUTATIONS // BATCH):
-        some = rng.permuted(np.tile(values, (BATCH, 1)), axis=1)
-        hits += int((statistic(some) > reached - ROUNDING).sum())
-    return Effect(reached, (1 + hits) / (1 + PERMUTATIONS))
+    """Return the statistic and its permutation p-value. statistic: [some, n] -> [some]."""
+    found = permutation_test(
+        (values,), lambda some, axis: statistic(np.atleast_2d(some)),  # noqa: ARG005
+        permutation_type="pairings", vectorized=True, alternative="greater",
+        n_resamples=np.inf if len(values) <= ALL_ORDERS else PERMUTATIONS, batch=BATCH, rng=0,
+    )  # fmt: skip
+    return Effect(float(np.squeeze(found.statistic)), float(np.squeeze(found.pvalue)))

@@ -1,4 +1,4 @@
-"""Proposals: text, parents, windows of an LR range."""
+"""Nodes: text, parents, windows of an LR range."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_malformed(text: str) -> None:
 
 
 @pytest.mark.parametrize("windows", [(("moco", "low"),), (("odc", "full"),)])
-def test_one_form_for_one_proposal(windows: tuple[tuple[str, str], ...]) -> None:
+def test_one_form_for_one_node(windows: tuple[tuple[str, str], ...]) -> None:
     with pytest.raises(AssertionError):
         Node(("odc",), windows)
 

@@ -134,7 +134,7 @@ def test_a_group_that_comes_back_goes_on_with_its_job_and_is_not_tried_for_ever(
 
 
 def test_attempts_that_got_further_are_not_counted(settings, plan):
-    """As on spot machines, which may be taken away at any time."""
+    """Spot machines may be taken away at any time; progress resets the count."""
 
     async def main():
         broker = Broker(plan, settings)

@@ -1,4 +1,4 @@
-"""Tune's view of a search: what answers a question, and what is asked again or ends the search."""
+"""The Tune side: which trials are recorded, which are tried again, and what ends the search."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Who can reach a search while it runs: its sockets, its token, and strangers who try to join."""
+"""The sockets of a running search, its token, and strangers who try to join."""
 
 import ipaddress
 import os
@@ -110,7 +110,7 @@ def test_usage_statistics_are_off(running):
 
 
 def test_strangers_are_refused(running, tmp_path):
-    """By the host's address even with the token, by loopback without; the last one is a control."""
+    """Use the host's address even with the token, loopback without; the last is a control."""
     host = ray.util.get_node_ip_address()
     known = WRONG | {"RAY_AUTH_TOKEN": running.token}
     tries = [(host, known), ("127.0.0.1", LOOPBACK), ("127.0.0.1", LOOPBACK | WRONG)]

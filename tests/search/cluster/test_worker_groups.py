@@ -1,4 +1,4 @@
-"""How a cluster is shared out among worker groups, and when each begins to come up."""
+"""The division of a cluster among worker groups, and the start of each."""
 
 import json
 import subprocess

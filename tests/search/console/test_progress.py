@@ -1,4 +1,4 @@
-"""What the live view is told: the broker's status with the driver's snapshot."""
+"""The live view's input: the broker's status with the driver's snapshot."""
 
 import gc
 from types import FunctionType, ModuleType

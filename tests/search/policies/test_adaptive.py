@@ -1,4 +1,4 @@
-"""What adaptive does where the right thing is known."""
+"""The policy adaptive on cases with a known right answer."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""What each policy does on the published ISIC-2019 table, worked out by hand."""
+"""Every policy on the published ISIC-2019 table, worked out by hand."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a tracker is told of a chain: names, values and the steps that they are plotted at."""
+"""The tracker's points of a chain: names, values and steps."""
 
 from search.report import points
 

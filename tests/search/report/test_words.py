@@ -145,7 +145,7 @@ def test_course_names_the_stage_at_which_the_winner_was_known(search: Any, compa
 
 
 def test_page_and_csv_have_the_same_numbers(written: Any) -> None:
-    """Both come from one table: differences, intervals and p-values agree."""
+    """Differences, intervals and p-values agree, since one table feeds both."""
     html = (written[0] / "report" / "index.html").read_text()
     with (written[0] / "report" / "chains.csv").open() as file:
         rows = {row["chain"]: row for row in csv.DictReader(file)}
@@ -184,4 +184,4 @@ def test_a_policy_that_would_take_another_chain_is_heard(search: Any) -> None:
     agreed = replace(search.info, recommended=table.best.chain)
     assert "recommends" not in words.conclusion(table, agreed, made)
     other = replace(search.info, recommended="moco>odc")
-    assert "recommends moco>odc: going by all" in words.conclusion(table, other, made)
+    assert "recommends moco>odc: judged by all" in words.conclusion(table, other, made)

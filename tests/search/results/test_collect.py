@@ -1,4 +1,4 @@
-"""What a search hands to the report: one record a chain, in the order of its score."""
+"""The records for the report: one a chain, in the order of the scores."""
 
 from types import SimpleNamespace
 
@@ -48,7 +48,7 @@ def test_order_is_that_of_the_scores(collector):
     assert order == {"b": 1, "a": 2, "a>b": 4, "b>a": None, "scratch": 0, "imagenet": None}
 
 
-def test_of_a_chains_proposals_the_best_counts(collector):
+def test_the_best_node_of_a_chain_counts(collector):
     found = {result.chain: result for result in collector.results()}
     assert found[("a",)].score.balanced_accuracy == 61.0
     assert found[("a",)].reason == "a[low]"
@@ -62,7 +62,7 @@ def test_remarks_say_which_windows_and_which_repeats_failed(collector):
     assert found[("a", "b")] == "a[low]>b"
 
 
-def test_a_snapshot_counts_and_does_not_change_with_the_questions(collector):
+def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked = collector.scheduler
     asked.over, asked.policy = "", SimpleNamespace(planned=lambda: SimpleNamespace(maximum=4))
     asked.plan.space.repeats, asked.plan.baselines = 2, lambda: (Node(("scratch",)),)

@@ -1,4 +1,4 @@
-"""When is a chain's fine-tuning hopeless? Known answers, on curves of ten epochs."""
+"""Early stopping of a hopeless fine-tuning: known answers on curves of ten epochs."""
 
 import pytest
 

@@ -146,7 +146,7 @@ def test_no_value_anywhere_raises_anything_else(overrides, within):
 
 
 def refusal(whole, given):
-    """What is said against the values; "" if they are taken."""
+    """Return the error for the values; "" if they are accepted."""
     try:
         made = read(space.Space, given, usual=lambda: whole)
         check_tasks(made)
@@ -228,7 +228,7 @@ def weights(where, name="resnet10", **more):
 
 
 def prepare(here):
-    """What the table below names."""
+    """Create the files that the table below names."""
     (here / "file").write_text("x")
     (here / "old").mkdir()
     (here / "old" / "STORE.json").write_text('{"format": 999}')
@@ -316,7 +316,7 @@ def test_a_dry_run_that_is_taken_creates_nothing(here, capsys):
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(here, monkeypatch):
-    """By its rights, which do not hold for root, hence the stand-in."""
+    """Permissions do not hold for root, hence the stand-in."""
     from search.store.places import check_writable
 
     check_writable("store", here / "a" / "b")
@@ -371,7 +371,7 @@ def test_a_data_file_that_cannot_be_read_is_named(here):
 
 
 def test_an_unreadable_folder_is_named_rather_than_skipped(here, monkeypatch):
-    """By its rights, which do not hold for root, hence the stand-in."""
+    """Permissions do not hold for root, hence the stand-in."""
     from trainables.data._files import find_images, subfolders
 
     def denied(path):

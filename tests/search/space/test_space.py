@@ -79,7 +79,7 @@ def test_a_modality_is_chosen_by_its_name_or_by_the_data_set():
     assert augment("modality=xray", "data.augment.hflip=true") == {**xray, "hflip": True}
 
 
-def test_a_modality_may_set_mean_and_deviation_and_training_uses_them():
+def test_a_modality_may_set_mean_and_std_and_training_uses_them():
     from trainables.training.loop import context
 
     plain, own = augment(), augment("data.augment.mean=[0.6,0.5,0.4]", "data.augment.std=[1,1,1]")

@@ -47,7 +47,7 @@ class Server:
         return MlflowClient(self.uri, self.uri)
 
     def holds(self, words: bytes) -> bool:
-        """Whether these bytes are anywhere in what it was given."""
+        """Return whether these bytes are anywhere in the tracker's data."""
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         assert files
         return any(words in path.read_bytes() for path in files)
@@ -107,7 +107,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """What the tracker logs."""
+    """Return the tracker's log messages."""
     with caplog.at_level(logging.WARNING, logger="search.tracking"):
         lines: list[str] = []
         handler = logging.Handler()

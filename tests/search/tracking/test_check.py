@@ -1,4 +1,4 @@
-"""What can't be used is refused in one line, before mlflow is imported and with nothing created."""
+"""An unusable tracker is refused in one line, without mlflow and with nothing created."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""What is in MLflow after a search: against SQLite, and against a real server with a login."""
+"""MLflow's content after a search: in SQLite, and on a real server with a login."""
 
 import base64
 import json
@@ -306,7 +306,7 @@ assert is_telemetry_disabled(), "telemetry"
 
 
 def test_four_first_searches_at_once(tmp_path: Path) -> None:
-    """In one fresh folder: one makes the database, the others wait for it. No telemetry."""
+    """One of them creates the database in a fresh folder, the others wait. No telemetry."""
     command = [sys.executable, "-c", CONNECT, str(ROOT)]
     plain = {k: v for k, v in os.environ.items() if k != "MLFLOW_DISABLE_TELEMETRY"}
     searches = [

@@ -1,4 +1,4 @@
-"""Figures: what is drawn, not how it looks."""
+"""Figures: their content, not their style."""
 
 import re
 from dataclasses import replace

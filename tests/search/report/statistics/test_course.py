@@ -1,4 +1,4 @@
-"""How soon the best chain was found: known answers from the published table in its own order."""
+"""The course of a search: known answers from the published table in its own order."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What goes with a good chain, on the published ISIC-2019 results."""
+"""Factors of a good chain, on the published ISIC-2019 results."""
 
 from typing import Any
 

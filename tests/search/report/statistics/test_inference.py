@@ -94,7 +94,7 @@ def _search(rng: np.random.Generator, chains: int, better: float) -> tuple[Any, 
 
 
 def _differs(accuracies: Any, resampled: Any) -> bool:
-    """Whether any chain is called different from the winner."""
+    """Return whether any chain is called different from the winner."""
     return pairwise(accuracies, resampled)[np.argmax(accuracies)].min() < 0.05
 
 
@@ -107,7 +107,7 @@ def _differs_by_its_own_pairs(accuracies: Any, resampled: Any) -> bool:
 
 
 def test_equal_chains_are_rarely_called_different() -> None:
-    """In 5 % of searches at most, but for the noise of 120 of them: P(more than 11) is 2 %."""
+    """Expect at most 5 % of 120 searches, with noise: P(more than 11) is 2 %."""
     rng = np.random.default_rng(0)
     searches = [_search(rng, chains=12, better=0) for _ in range(120)]
     assert sum(_differs(*one) for one in searches) <= 11
@@ -192,17 +192,17 @@ def test_nothing_varies_nothing_is_said() -> None:
 
 def test_training_noise_is_pooled_over_chains() -> None:
     seeds = [[70.0, 72.0, 71.0], [60.0, 63.0], [80.0]]
-    deviation, draws = inference.training_noise(seeds, 200_000)
+    std, draws = inference.training_noise(seeds, 200_000)
     pooled = (2 * np.var(seeds[0], ddof=1) + np.var(seeds[1], ddof=1)) / 3
-    assert deviation == pytest.approx(pooled**0.5)
+    assert std == pytest.approx(pooled**0.5)
     middle = np.percentile(np.abs(draws), 50, axis=1)
     expected = stats.t.ppf(0.75, 3) * pooled**0.5 / np.sqrt([3, 2, 1])
     assert middle == pytest.approx(expected, rel=0.02)
 
 
 def test_without_a_second_seed_there_is_no_training_noise() -> None:
-    deviation, draws = inference.training_noise([[70.0], [71.0]], 10)
-    assert deviation is None
+    std, draws = inference.training_noise([[70.0], [71.0]], 10)
+    assert std is None
     assert not draws.any()
 
 
