@@ -52,7 +52,7 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def fill(self, features: Tensor, seed: int, minimum: int) -> None:
-        """Cluster the features [images, width] by seeded k-means on rank 0 for every rank.
+        """Cluster the features [images, width] by seeded k-means; rank 0's result is broadcast.
 
         minimum: the fewest images in a cluster.
         """
