@@ -10,7 +10,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, here and in children
 
-LONGEST = ("test_command.py", "test_bad_input.py", "test_stage.py", "test_contract.py")
+LONGEST = ("test_command.py", "test_stage.py", "test_learning.py", "test_sockets.py")
 NO_IMAGES = "no real images"  # how a test says that ../shared is missing
 
 
