@@ -1,4 +1,4 @@
-"""How the suite runs: two processes for a folder, this one for single files; what it could not try.
+"""How tests run: the whole suite in two processes, a part of it in one; what was not tried.
 
 A file's tests stay together (`--dist loadfile`), so that its module fixtures are made once. The
 files that take longest come first: a process that gets one of them last would work on alone.
@@ -10,12 +10,12 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, here and in children
 
-LONGEST = ("test_command.py", "test_bad_input.py", "test_stage.py", "test_contract.py")
+LONGEST = ("test_command.py", "test_stage.py", "test_learning.py", "test_sockets.py")
 NO_IMAGES = "no real images"  # how a test says that ../shared is missing
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    return 0 if all(".py" in chosen for chosen in config.args) else 2
+    return 2 if config.args == ["tests"] else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

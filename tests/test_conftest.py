@@ -39,14 +39,14 @@ def suite(tmp_path):
     return run
 
 
-def test_a_folder_is_spread_and_what_it_could_not_try_is_said_in_one_line(suite):
-    lines = suite("tests").stdout.splitlines()
+def test_the_suite_is_spread_and_what_it_could_not_try_is_said_in_one_line(suite):
+    lines = suite().stdout.splitlines()
     assert any("2 workers" in line for line in lines)
     assert lines[-2].startswith("not tried on real images")
     assert lines[-2].endswith(": 4 tests, tests/test_a.py, tests/test_command.py")
 
 
-def test_files_run_in_this_process_with_one_thread_and_the_longest_first(suite):
+def test_a_part_runs_in_this_process_with_one_thread_and_the_longest_first(suite):
     files = ("tests/test_a.py", "tests/test_command.py")
     said = suite("-s", "-k", "where or otherwise", *files).stdout
     assert "workers" not in said
