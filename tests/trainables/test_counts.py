@@ -149,19 +149,3 @@ def test_two_processes_share_the_pages_of_the_cache(data):
         assert own == 0
     for process in both:
         process.communicate("\n")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("task", small.TASKS)
-def test_nothing_in_a_step_makes_a_gpu_wait(data, task):
-    stage = small.plan(data).stages(Proposal.parse(task))[0]
-    used, device = Used(data), torch.device("cuda")
-    feed = feed_of(stage, used, device)
-    step = stepper(stage, Ours.context_of(stage, used), stage.training, feed)
-    step(feed.batch(0))
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for number in (1, 2):
-            step(feed.batch(number))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

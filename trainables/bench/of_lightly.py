@@ -13,12 +13,14 @@ import lightly.transforms as transforms
 import torch
 from lightly.models import modules
 from lightly.models.utils import deactivate_requires_grad, update_momentum
+from PIL import Image
 from torch import Tensor, nn
 
 from trainables.augment import BLUR, Preset
 from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.bench.pipelines import Loaded, Row
+from trainables.bench.public import Views
 from trainables.pretext import Context, moco, swav
 from trainables.spec import StageSpec
 from trainables.training import optimisers as optim
@@ -27,13 +29,13 @@ EMA = 0.99
 
 
 class Lightly(Loaded):
-    """A task of `OF_TASK`."""
+    """A task of `METHODS`."""
 
     def __init__(
         self, stage: StageSpec, ctx: Context, images: Images, device: torch.device, cores: int
     ) -> None:
-        transform, model = OF_TASK[stage.pretext]
-        views, training = transform(stage, ctx), stage.training
+        model, training = METHODS[stage.pretext], stage.training
+        views = ListedViews(model.transform(stage, ctx))
         super().__init__(images, views, training.global_batch, device, cores)
         torch.manual_seed(stage.seed)
         self.model = model(Backbone(training.backbone), stage, ctx)
@@ -43,14 +45,21 @@ class Lightly(Loaded):
         self.optimizer = optim.build(training.optimizer, trained, rate, decay)
         self.bfloat16 = training.precision == "bfloat16"
 
-    def train(self, views: Any, positions: Tensor) -> Row:  # noqa: ARG002
-        on_device = [self.moved(view) for view in views]
+    def train(self, views: Views, positions: Tensor) -> Row:  # noqa: ARG002
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            loss = self.model(on_device)
+            loss = self.model(views["views"])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return {"loss": loss.detach().reshape(())}
+
+
+class ListedViews:
+    def __init__(self, transform: Callable[[Image.Image], Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Image.Image) -> Views:
+        return {"views": list(self.transform(image))}
 
 
 class Momentum(nn.Module):
@@ -65,7 +74,20 @@ class Momentum(nn.Module):
         update_momentum(self.network, self.slow, EMA)
 
 
-class MoCo(nn.Module):
+class Method(nn.Module):
+    """The views and the model of the task that has the class's name."""
+
+    @staticmethod
+    def transform(stage: StageSpec, ctx: Context) -> Any:
+        raise NotImplementedError
+
+
+class MoCo(Method):
+    @staticmethod
+    def transform(stage: StageSpec, ctx: Context) -> Any:
+        least = stage.params["crop"][0]
+        return transforms.MoCoV2Transform(ctx.image_size, min_scale=least, **_augmentations(ctx))
+
     def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:
         super().__init__()
         head = modules.MoCoProjectionHead(backbone.width, backbone.width, moco.DIMENSIONS)
@@ -82,7 +104,18 @@ class MoCo(nn.Module):
         return self.loss(query.float(), key.float())
 
 
-class SwaV(nn.Module):
+class SwaV(Method):
+    @staticmethod
+    def transform(stage: StageSpec, ctx: Context) -> Any:
+        large, small = stage.params["crop"], stage.params["small_crop"]
+        return transforms.SwaVTransform(
+            crop_sizes=(ctx.image_size, swav.small_size(ctx.image_size)),
+            crop_counts=(swav.LARGE, stage.params["small_crops"]),
+            crop_min_scales=(large[0], small[0]),
+            crop_max_scales=(large[1], small[1]),
+            **_augmentations(ctx),
+        )
+
     def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:
         super().__init__()
         width, p = backbone.width, stage.params
@@ -98,7 +131,14 @@ class SwaV(nn.Module):
         return self.loss(scores[: swav.LARGE], scores[swav.LARGE :])
 
 
-class BYOL(nn.Module):
+class BYOL(Method):
+    @staticmethod
+    def transform(stage: StageSpec, ctx: Context) -> Any:
+        given = _augmentations(ctx) | {"min_scale": stage.params["crop"][0]}
+        first = transforms.BYOLView1Transform(ctx.image_size, **given)
+        second = transforms.BYOLView2Transform(ctx.image_size, solarization_prob=0.0, **given)
+        return transforms.BYOLTransform(first, second)
+
     def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:  # noqa: ARG002
         super().__init__()
         width = backbone.width
@@ -133,31 +173,4 @@ def _augmentations(ctx: Context) -> dict[str, Any]:
     }
 
 
-def _moco(stage: StageSpec, ctx: Context) -> Any:
-    least = stage.params["crop"][0]
-    return transforms.MoCoV2Transform(ctx.image_size, min_scale=least, **_augmentations(ctx))
-
-
-def _byol(stage: StageSpec, ctx: Context) -> Any:
-    given = _augmentations(ctx) | {"min_scale": stage.params["crop"][0]}
-    first = transforms.BYOLView1Transform(ctx.image_size, **given)
-    second = transforms.BYOLView2Transform(ctx.image_size, solarization_prob=0.0, **given)
-    return transforms.BYOLTransform(first, second)
-
-
-def _swav(stage: StageSpec, ctx: Context) -> Any:
-    large, small = stage.params["crop"], stage.params["small_crop"]
-    return transforms.SwaVTransform(
-        crop_sizes=(ctx.image_size, swav.small_size(ctx.image_size)),
-        crop_counts=(swav.LARGE, stage.params["small_crops"]),
-        crop_min_scales=(large[0], small[0]),
-        crop_max_scales=(large[1], small[1]),
-        **_augmentations(ctx),
-    )
-
-
-OF_TASK: dict[str, tuple[Callable[[StageSpec, Context], Any], type[nn.Module]]] = {
-    "moco": (_moco, MoCo),
-    "swav": (_swav, SwaV),
-    "byol": (_byol, BYOL),
-}
+METHODS = {kind.__name__.lower(): kind for kind in Method.__subclasses__()}
