@@ -61,10 +61,10 @@ def times(sizes: Sizes, cache: Path, table: Table) -> None:
     for groups in (4, 1):
         pipeline, device = step_of(sizes, cache, groups)
         made, spent, *_ = turn(pipeline, sizes.seconds, device)
-        where = f"{sizes}, {groups} BatchNorm groups"
-        table.put(f"{where}: step", 1000 * spent / made, "ms")
+        where = f"{sizes}, BatchNorm groups: {groups}"
+        table.put(f"{where}; step", 1000 * spent / made, "ms")
         for name, (value, unit) in kernels(pipeline.step, device).items():
-            table.put(f"{where}: {name}", value, unit)
+            table.put(f"{where}; {name}", value, unit)
         del pipeline
 
 
@@ -82,29 +82,27 @@ def step_of(sizes: Sizes, cache: Path, groups: int) -> tuple[Ours, torch.device]
 
 
 def kernels(step: Callable[[], object], device: torch.device) -> dict[str, tuple[float, str]]:
-    """Of one step; on a CPU, of the operations that call no others."""
+    """Launches and kernels of one step; on a CPU operations and their own time."""
     gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
-    with profile(activities=activities) as profiler:
+    with profile(activities=activities, acc_events=True) as profiler:
         for _ in range(PROFILED):
             step()
         if gpu:
             torch.cuda.synchronize()
-    events = [event for event in profiler.events() if counts(event, gpu)]
-    spent = {event: event.time_range.elapsed_us() for event in events}
-    whole = sum(spent.values())
+    kind = DeviceType.CUDA if gpu else DeviceType.CPU
+    events = [e for e in profiler.events() if e.device_type == kind and not e.is_user_annotation]
+    spent = [
+        event.time_range.elapsed_us() if gpu else event.self_cpu_time_total for event in events
+    ]
+    whole = sum(spent)
     found = {"launches": (len(events) / PROFILED, "a step"),
              "kernels": (whole / PROFILED / 1000, "ms a step")}  # fmt: skip
-    for kind, words in KINDS.items():
-        part = sum(us for event, us in spent.items() if any(w in event.name for w in words))
-        found[f"{kind} kernels"] = part / max(whole, 1), "of the kernels' time"
+    for name, words in KINDS.items():
+        part = sum(us for event, us in zip(events, spent, strict=True)
+                   if any(word in event.name for word in words))  # fmt: skip
+        found[f"{name} kernels"] = part / max(whole, 1), "of the kernels' time"
     return found
-
-
-def counts(event: Any, gpu: bool) -> bool:
-    if gpu:
-        return event.device_type == DeviceType.CUDA and not event.is_user_annotation
-    return not event.cpu_children
 
 
 def processes(sizes: Sizes, cache: Path, most: int, table: Table) -> None:
@@ -119,7 +117,7 @@ def processes(sizes: Sizes, cache: Path, most: int, table: Table) -> None:
     for count in doubled(most):
         barrier.wait()
         together = sum(rates.get(timeout=WAIT) for _ in range(count))
-        table.put(f"{sizes}, {count} processes", together, "images/s together")
+        table.put(f"{sizes}, processes: {count}", together, "images/s together")
     for process in started:
         process.join(WAIT)
 

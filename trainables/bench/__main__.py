@@ -83,15 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-Turn = Callable[[str, str, Measured], object]
-
-
 def first_turn(task: str, name: str, found: Measured) -> None:
     if len(found.rates) == 1:
         print(f"{task:18}{name:>13}{found.rate:13.0f} in the first turn", flush=True)
 
 
-def measure(args: argparse.Namespace, show: Turn = first_turn) -> dict[str, Any]:
+def measure(
+    args: argparse.Namespace, show: Callable[[str, str, Measured], object] = first_turn
+) -> dict[str, Any]:
     """Task after task; what is measured is written at once, and shown after every turn."""
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -115,7 +114,7 @@ def measure(args: argparse.Namespace, show: Turn = first_turn) -> dict[str, Any]
             try:
                 for name, found in race(raced, stage.training.global_batch, args.seconds, device):
                     result["tasks"][task] = summary(found)
-                    write_json(args.out / "throughput.json", result)
+                    write_json(args.out / "throughput.json", result, indent=1)
                     show(task, name, found[name])
             except torch.OutOfMemoryError as error:
                 result["tasks"].pop(task, None)

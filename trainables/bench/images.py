@@ -1,9 +1,7 @@
 """The images that all pipelines read: files on disk, and the cache that is built of them."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -11,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import Progress as Bar
 
 from trainables.data import Dataset
 from trainables.images.cache import Prepared
-from trainables.images.decoding import Progress, decode_all, statistics
+from trainables.images.decoding import decode_all, statistics
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec
@@ -46,32 +43,33 @@ def collect(spec: DataSpec, root: Path | None, batch: int, work: Path) -> Images
     folder = root or draw(work / "jpeg", max(LEAST, BATCHES * batch))
     data: Dataset = load("trainables.data", spec.name)(folder, spec.params)
     table, file = data.table(), work / "images.npy"
-    rows = np.arange(min(USED, len(table.names)))
+    count = min(USED, len(table.names))
+    rows = np.arange(count)
     begun = time.perf_counter()
-    with progress_bar("decoding images") as bar:
-        sums = decode_all(spec, data, len(rows), file, bar)
-    rate = len(rows) / (time.perf_counter() - begun)
+    sums = decode_all(spec, data, count, file, None)
+    rate = count / (time.perf_counter() - begun)
     mean, std = statistics(sums, spec.size**2)
     pixels = np.load(file, mmap_mode="r")
     prepared = Prepared(
-        pixels, table.labels[rows], table.groups[: len(rows)], table.names[: len(rows)],
+        pixels, table.labels[rows], table.groups[:count], table.names[:count],
         table.classes, {"train": rows}, (), False, mean, std, "", spec.name, root is None,
     )  # fmt: skip
-    return Images(spec, prepared, [Path(data.source(row)) for row in rows], rate, root is None)
+    return Images(
+        spec, prepared, [Path(data.source(row)) for row in range(count)], rate, root is None
+    )
 
 
 def draw(folder: Path, count: int) -> Path:
     """Generated lesions as JPEG files of a usual size, one sub-folder a class."""
-    with progress_bar("drawing images") as bar, ProcessPoolExecutor(cores()) as pool:
-        saved = pool.map(partial(_save, folder, count), range(count), chunksize=8)
-        for done, _ in enumerate(saved, start=1):
-            bar(done, count)
+    with ProcessPoolExecutor(cores()) as pool:
+        list(pool.map(partial(_save, folder, count), range(count), chunksize=8))
     return folder
 
 
 def _save(folder: Path, count: int, row: int) -> None:
     drawn = _drawn(count)
-    path = folder / drawn.table().classes[drawn.table().labels[row]] / f"{row:06}.jpg"
+    table = drawn.table()
+    path = folder / table.classes[table.labels[row]] / f"{row:06}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(drawn.read(row)).resize(DRAWN_SIZE, Image.Resampling.BICUBIC)
     picture.save(path, quality=90)
@@ -92,10 +90,3 @@ def read_rate(prepared: Prepared, batch: int) -> float:
         rows = rng.integers(0, len(prepared.images), batch)
         prepared.images.take(rows, axis=0, out=buffer, mode="clip")
     return rounds * batch / (time.perf_counter() - begun)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
-    with Bar(transient=True) as shown:
-        task = shown.add_task(what, total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -6,6 +6,7 @@ parameters. lightly is an optional dependency: `uv sync --group bench`.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightly.loss as losses
@@ -35,7 +36,7 @@ class Lightly(Loaded):
         self, stage: StageSpec, ctx: Context, images: Images, device: torch.device, cores: int
     ) -> None:
         model, training = METHODS[stage.pretext], stage.training
-        views = ListedViews(model.transform(stage, ctx))
+        views = partial(_listed, model.transform(stage, ctx))
         super().__init__(images, views, training.global_batch, device, cores)
         torch.manual_seed(stage.seed)
         self.model = model(Backbone(training.backbone), stage, ctx)
@@ -54,14 +55,6 @@ class Lightly(Loaded):
         return {"loss": loss.detach().reshape(())}
 
 
-class ListedViews:
-    def __init__(self, transform: Callable[[Image.Image], Any]) -> None:
-        self.transform = transform
-
-    def __call__(self, image: Image.Image) -> Views:
-        return {"views": list(self.transform(image))}
-
-
 class Momentum(nn.Module):
     """A network and its slower copy."""
 
@@ -74,15 +67,7 @@ class Momentum(nn.Module):
         update_momentum(self.network, self.slow, EMA)
 
 
-class Method(nn.Module):
-    """The views and the model of the task that has the class's name."""
-
-    @staticmethod
-    def transform(stage: StageSpec, ctx: Context) -> Any:
-        raise NotImplementedError
-
-
-class MoCo(Method):
+class MoCo(nn.Module):
     @staticmethod
     def transform(stage: StageSpec, ctx: Context) -> Any:
         least = stage.params["crop"][0]
@@ -104,7 +89,7 @@ class MoCo(Method):
         return self.loss(query.float(), key.float())
 
 
-class SwaV(Method):
+class SwaV(nn.Module):
     @staticmethod
     def transform(stage: StageSpec, ctx: Context) -> Any:
         large, small = stage.params["crop"], stage.params["small_crop"]
@@ -131,7 +116,7 @@ class SwaV(Method):
         return self.loss(scores[: swav.LARGE], scores[swav.LARGE :])
 
 
-class BYOL(Method):
+class BYOL(nn.Module):
     @staticmethod
     def transform(stage: StageSpec, ctx: Context) -> Any:
         given = _augmentations(ctx) | {"min_scale": stage.params["crop"][0]}
@@ -173,4 +158,8 @@ def _augmentations(ctx: Context) -> dict[str, Any]:
     }
 
 
-METHODS = {kind.__name__.lower(): kind for kind in Method.__subclasses__()}
+def _listed(transform: Callable[[Image.Image], Any], image: Image.Image) -> Views:
+    return {"views": list(transform(image))}
+
+
+METHODS: dict[str, Any] = {"moco": MoCo, "swav": SwaV, "byol": BYOL}  # what lightly has of ours
