@@ -12,7 +12,11 @@ import pytest
 from trainables.plugins import available
 
 HERE = Path(__file__).parent
-LACKING = "import sys\nfor name in ('ray', 'omegaconf', 'optuna'):\n    sys.modules[name] = None\n"
+LACKING = """
+import sys
+for name in ("ray", "mlflow", "hydra", "omegaconf", "optuna"):
+    sys.modules[name] = None
+"""
 
 
 def run(tmp_path, *command):
