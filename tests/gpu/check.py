@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from table import Table
@@ -61,16 +62,18 @@ def limited(args: argparse.Namespace, name: str, work: str) -> bool:
     """Run a part; whether it came to its end, in time and well. Its rows are kept if not."""
     table = Table(args.out / "check.json", name)
     limit = LIMITS[name] * (PATIENCE if args.small else 1)
-    command = [sys.executable, __file__, *sys.argv[1:], "--parts", name, "--work", work]
+    own = ["--parts", name, "--work", work, "--out", args.out]
+    own += ["--data", args.data] if args.data else []
+    command = [sys.executable, __file__, *sys.argv[1:], *own]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         status: int | str = process.wait(limit)
     except subprocess.TimeoutExpired:
         status = f"cut after {limit} s"
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):  # none is left of a part that came to its end
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
     table.put("status", status)
     return status == 0
 
@@ -124,7 +127,9 @@ def bench(args: argparse.Namespace, table: Table) -> int:
     for task, row in result["tasks"].items():
         for name, ratio in {"limit": row["of_limit"], **row["over"]}.items():
             table.put(f"{task} ours over {name}", ratio)
-    return 0
+    for task, reason in result["failed"].items():
+        table.put(task, f"failed: {reason}")
+    return int(bool(result["failed"]))
 
 
 if __name__ == "__main__":

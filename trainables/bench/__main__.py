@@ -116,12 +116,14 @@ def measure(
                     result["tasks"][task] = summary(found)
                     write_json(args.out / "throughput.json", result, indent=1)
                     show(task, name, found[name])
-            except torch.OutOfMemoryError as error:
-                result["tasks"].pop(task, None)
-                print(f"{task:18}{str(error).splitlines()[0]}", flush=True)
-                continue
-            print(line(task, result["tasks"][task]), flush=True)
-            figure.draw(result, args.out / "throughput.png")
+            except (
+                RuntimeError
+            ) as error:  # no memory left: the device's, or a DataLoader's /dev/shm
+                result["failed"][task] = str(error).splitlines()[0]
+                print(f"{task:18}{result['failed'][task]}", flush=True)
+            if task in result["tasks"]:
+                print(line(task, result["tasks"][task]), flush=True)
+                figure.draw(result, args.out / "throughput.png")
     if not result["tasks"]:
         raise UserError(
             f"--profile={args.profile}: must fit the memory, and no task does; try smoke"
@@ -147,7 +149,7 @@ def about(recipes: Recipes, images: Images, device: torch.device) -> dict[str, A
     settings = {"profile": recipes.profile, **sizes, "data": asdict(images.spec)}
     return {"title": title, "torch": torch.__version__, "device": gpu or "cpu", "cores": cores(),
             "generated": images.generated, "settings": settings, "cache": cache,
-            "tasks": {}}  # fmt: skip
+            "tasks": {}, "failed": {}}  # fmt: skip
 
 
 def pipelines(
@@ -202,7 +204,8 @@ def line(task: str, row: dict[str, Any]) -> str:
     both = [lines[name] for name in ("ours", "torchvision") if name in lines]
     waiting = ", ".join(f"{one['waiting']:.0%}" for one in both)
     memory = ", ".join(f"{one['memory'] / 2**30:.2f} GiB" for one in both)
-    ratios = f"{row['of_limit']:12.2f}{over[0]:>14}{over[1]:>10}"
+    limit = f"{row['of_limit']:.2f}" if row["of_limit"] else "–"
+    ratios = f"{limit:>12}{over[0]:>14}{over[1]:>10}"
     return f"{task:18}{rates}{ratios}   {waiting:>26}   {memory}"
 
 

@@ -20,7 +20,7 @@ class Measured:
 
     rates: list[float]  # images/s of each turn
     waiting: float  # share of the time without data
-    memory: int  # bytes: on a GPU its own at most; else those of all processes (PSS)
+    memory: int  # bytes: on a GPU its own at most; else its processes' (PSS)
 
     @property
     def rate(self) -> float:
@@ -74,7 +74,7 @@ def turn(pipeline: Pipeline, seconds: float, device: torch.device) -> tuple[int,
         if steps % READ_EVERY == 0:
             torch.stack(rows).tolist()
     _finish(device)
-    spent, used = time.perf_counter() - begun, _memory(device)
+    spent, used = time.perf_counter() - begun, _memory(device, pipeline)
     waited = pipeline.waited - before
     pipeline.close()
     if device.type == "cuda":
@@ -100,11 +100,10 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _memory(device: torch.device) -> int:
+def _memory(device: torch.device, pipeline: Pipeline) -> int:
     """Bytes, the peak since the last call on a GPU."""
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         return peak
-    here = psutil.Process()
-    return sum(process.memory_full_info().pss for process in [here, *here.children(recursive=True)])
+    return sum(one.memory_full_info().pss for one in [psutil.Process(), *pipeline.workers])

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class Pipeline:
     warm = 2  # steps after `open` before its rate is the lasting one
     waited = 0.0
     held = 0  # bytes on a GPU between its turns
+    workers: Sequence[psutil.Process] = ()
 
     def open(self) -> None: ...
 
@@ -182,7 +184,11 @@ class Loaded(Pipeline):
 
     def open(self) -> None:
         self.files.go.set()
-        self.waited, self.made = 0.0, self.made or iter(self.loader)
+        self.waited = 0.0
+        if self.made is None:
+            others = psutil.Process().children()
+            self.made = iter(self.loader)
+            self.workers = [one for one in psutil.Process().children() if one not in others]
 
     def close(self) -> None:
         """Workers rest: they must not work while another pipeline is timed."""
