@@ -1,13 +1,24 @@
 """The benchmark as a user runs it: one task for a moment. Rates are not judged, only the rest."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from PIL import Image
 
 from trainables.bench.__main__ import main
-from trainables.bench.measure import Measured
+from trainables.bench.measure import Measured, turn
+from trainables.bench.pipelines import Loaded, Ours, keep_views, view_makers
+from trainables.bench.public import ImageViews
+from trainables.bench.recipes import Recipes
+from trainables.images.cache import open_cache, prepare
+from trainables.plugins import available
 
+CPU = torch.device("cpu")
 MINI = Path(__file__).parents[3] / "shared" / "data" / "isic-mini"
 
 
@@ -16,6 +27,49 @@ def test_ratios_are_of_turns_that_ran_side_by_side():
     mine, theirs = Measured([200, 100, 90], 0, 0), Measured([100, 50, 60], 0, 0)
     assert mine.over(theirs) == 2
     assert mine.rate / theirs.rate != 2
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    spec = replace(Recipes("smoke", CPU).data("demo"), params={"n": 160, "size": 32})
+    return open_cache(prepare(spec, None, tmp_path_factory.mktemp("cache")))
+
+
+@pytest.mark.parametrize("task", available("trainables.pretext"))
+def test_torchvision_makes_views_as_many_and_as_large_as_ours(data, task):
+    """Read off the task: a new one is compared without a line here or in the benchmark."""
+    recipes = Recipes("smoke", CPU)
+    used = SimpleNamespace(prepared=data, index=data.split["train"])
+    pipeline = Ours(recipes.stage(task, recipes.data("demo"), data), used, CPU)
+    makers = view_makers(pipeline.advance.task)
+    made = {n: m.views for n, m in keep_views(pipeline.advance.task, pipeline.step).items()}
+    assert made
+    public = ImageViews({name: (makers[name], len(views)) for name, views in made.items()})
+    theirs = public(Image.new("RGB", (60, 45)))
+    ours = {name: [view[0].shape for view in views] for name, views in made.items()}
+    assert {name: [view.shape for view in views] for name, views in theirs.items()} == ours
+
+
+class Pids(Loaded):
+    """Trains nothing; remembers which processes made its batches."""
+
+    def train(self, views, positions):
+        self.seen.append(set(views["pid"][0].tolist()))
+        assert len(positions) == 64
+        return {"loss": torch.zeros(())}
+
+
+def test_workers_start_once_and_rest_between_turns(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    images = SimpleNamespace(files=[tmp_path / "a.png"] * 3, index=range(3))
+    loaded = Pids(images, lambda _: {"pid": [torch.tensor(os.getpid())]}, 64, CPU, 2)
+    loaded.seen = []
+    for _ in range(3):
+        turn(loaded, 0.0, CPU)
+        assert not loaded.files.go.is_set()
+    assert len(loaded.seen) == (1 + 1 + 1) + 2 * 2  # warm steps of the first turn, then of others
+    assert len(set.union(*loaded.seen)) == 2
+    loaded.end()
 
 
 def test_a_moment_of_one_task(tmp_path, capsys):

@@ -1,7 +1,8 @@
 """How fast is a training step, what limits it, and how fast are public pipelines?
 
 All pipelines train on the same images, task, model, batch and precision, in short turns one after
-the other. A table is printed; throughput.json and throughput.png are written to --out.
+the other. A table is printed; throughput.json (after every turn) and throughput.png are written to
+--out.
 
   ours         the cache, views made in batches on the device, the training step
   limit        the same with one batch of pixels that lies on the device: no reading, no copying
@@ -24,11 +25,12 @@ from typing import Any
 
 import torch
 
-from trainables.bench import figure, public
-from trainables.bench.images import BUILT, Images, build_rate, collect, read_rate
-from trainables.bench.measure import Measured, built, race
+from trainables.bench import figure
+from trainables.bench.images import Images, collect, read_rate
+from trainables.bench.measure import Measured, race
 from trainables.bench.pipelines import Ours, Pipeline, Public
 from trainables.bench.recipes import Recipes
+from trainables.durable import write_json
 from trainables.errors import UserError
 from trainables.plugins import available, unknown
 from trainables.processor import cores
@@ -81,13 +83,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write(result: dict[str, Any], out: Path) -> None:
-    (out / "throughput.json").write_text(json.dumps(result, indent=1))
-    figure.draw(result, out / "throughput.png")
+def first_turn(task: str, name: str, found: Measured) -> None:
+    if len(found.rates) == 1:
+        print(f"{task:18}{name:>13}{found.rate:13.0f} in the first turn", flush=True)
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Task after task; what is measured is written at once."""
+def measure(
+    args: argparse.Namespace, show: Callable[[str, str, Measured], object] = first_turn
+) -> dict[str, Any]:
+    """Task after task; what is measured is written at once, and shown after every turn."""
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,7 +102,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     recipes = Recipes(args.profile, device)
     data = recipes.data((args.dataset or "isic2019") if args.data else "folder")
     with tempfile.TemporaryDirectory() as work:
-        images = collect(data, args.data, Path(work))
+        images = collect(data, args.data, recipes.sizes["batch"], Path(work))
         result = about(recipes, images, device)
         print(result["title"], describe_cache(result["cache"]), sep="\n")
         if not HAS_LIGHTLY:
@@ -106,15 +110,20 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         print(heading())
         for task in args.tasks:
             stage = recipes.stage(task, data, images.prepared)
+            raced = pipelines(stage, images, device)
             try:
-                raced = pipelines(stage, images, device)
-                found = race(raced, stage.training.global_batch, args.seconds, device)
-            except torch.OutOfMemoryError as error:
-                print(f"{task:18}{str(error).splitlines()[0]}", flush=True)
-                continue
-            result["tasks"][task] = summary(found)
-            print(line(task, result["tasks"][task]), flush=True)
-            write(result, args.out)
+                for name, found in race(raced, stage.training.global_batch, args.seconds, device):
+                    result["tasks"][task] = summary(found)
+                    write_json(args.out / "throughput.json", result, indent=1)
+                    show(task, name, found[name])
+            except (
+                RuntimeError
+            ) as error:  # no memory left: the device's, or a DataLoader's /dev/shm
+                result["failed"][task] = str(error).splitlines()[0]
+                print(f"{task:18}{result['failed'][task]}", flush=True)
+            if task in result["tasks"]:
+                print(line(task, result["tasks"][task]), flush=True)
+                figure.draw(result, args.out / "throughput.png")
     if not result["tasks"]:
         raise UserError(
             f"--profile={args.profile}: must fit the memory, and no task does; try smoke"
@@ -132,7 +141,7 @@ def about(recipes: Recipes, images: Images, device: torch.device) -> dict[str, A
         f"batch {batch}, {sizes['precision']}; {drawn}"
     )
     cache = {
-        "build": build_rate(images),
+        "build": images.build,
         "read": read_rate(images.prepared, batch),
         "bytes": images.prepared.images[0].nbytes,
         "shape": list(images.prepared.images.shape),
@@ -140,33 +149,35 @@ def about(recipes: Recipes, images: Images, device: torch.device) -> dict[str, A
     settings = {"profile": recipes.profile, **sizes, "data": asdict(images.spec)}
     return {"title": title, "torch": torch.__version__, "device": gpu or "cpu", "cores": cores(),
             "generated": images.generated, "settings": settings, "cache": cache,
-            "tasks": {}}  # fmt: skip
+            "tasks": {}, "failed": {}}  # fmt: skip
 
 
-def pipelines(stage: StageSpec, images: Images, device: torch.device) -> dict[str, Pipeline]:
-    """Those there are of the task, each with a model of its own."""
-    ctx = Ours.context_of(stage, images)
+def pipelines(
+    stage: StageSpec, images: Images, device: torch.device
+) -> dict[str, Callable[[], Pipeline]]:
+    """What makes each that there is of the task, with a model of its own."""
     make: dict[str, Callable[[], Pipeline]] = {
         "ours": lambda: Ours(stage, images, device),
         "limit": lambda: Ours(stage, images, device, "resident"),
         "step alone": lambda: Ours(stage, images, device, "resident", made=True),
+        "torchvision": lambda: Public(stage, images, device, cores()),
     }
-    if stage.pretext in public.OF_TASK:
-        views = public.OF_TASK[stage.pretext](stage, ctx)
-        make["torchvision"] = lambda: Public(stage, images, device, cores(), views)
     if HAS_LIGHTLY:
-        from trainables.bench import of_lightly
+        from trainables.bench.of_lightly import METHODS, Lightly
 
-        if stage.pretext in of_lightly.OF_TASK:
-            make["lightly"] = lambda: of_lightly.Lightly(stage, ctx, images, device, cores())
-    return {name: built(one, device) for name, one in make.items()}
+        ctx = Ours.context_of(stage, images)
+        if stage.pretext in METHODS:
+            make["lightly"] = lambda: Lightly(stage, ctx, images, device, cores())
+    return make
 
 
 def summary(found: dict[str, Measured]) -> dict[str, Any]:
+    """over: ours over each of those measured so far."""
     ours = found["ours"]
+    over = {name: ours.over(other) for name, other in found.items() if name != "ours"}
     return {
-        "of_limit": ours.over(found["limit"]),
-        "over": {name: ours.over(found[name]) for name in COLUMNS[3:] if name in found},
+        "of_limit": over.pop("limit", None),
+        "over": {name: over[name] for name in COLUMNS[3:] if name in over},
         "pipelines": {name: plain(one) for name, one in found.items()},
     }
 
@@ -193,13 +204,14 @@ def line(task: str, row: dict[str, Any]) -> str:
     both = [lines[name] for name in ("ours", "torchvision") if name in lines]
     waiting = ", ".join(f"{one['waiting']:.0%}" for one in both)
     memory = ", ".join(f"{one['memory'] / 2**30:.2f} GiB" for one in both)
-    ratios = f"{row['of_limit']:12.2f}{over[0]:>14}{over[1]:>10}"
+    limit = f"{row['of_limit']:.2f}" if row["of_limit"] else "–"
+    ratios = f"{limit:>12}{over[0]:>14}{over[1]:>10}"
     return f"{task:18}{rates}{ratios}   {waiting:>26}   {memory}"
 
 
 def describe_cache(cache: dict[str, Any]) -> str:
     return (
-        f"cache: built at {cache['build']:.0f} images/s ({BUILT} timed), read at "
+        f"cache: built at {cache['build']:.0f} images/s, read at "
         f"{cache['read']:.0f} images/s by one thread, {cache['bytes'] / 1024:.0f} KiB an image"
     )
 

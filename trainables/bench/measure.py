@@ -1,8 +1,8 @@
-"""Rates of several pipelines from short turns: what else the machine does hits all alike."""
+"""Throughput of several pipelines in short turns: other work on the machine slows all alike."""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -10,7 +10,7 @@ import torch
 
 from trainables.bench.pipelines import Pipeline
 
-TURNS = 5  # of each pipeline
+TURNS = 3  # of each pipeline
 READ_EVERY = 10  # steps between readings of the losses, as in training
 
 
@@ -20,7 +20,7 @@ class Measured:
 
     rates: list[float]  # images/s of each turn
     waiting: float  # share of the time without data
-    memory: int  # bytes: on a GPU its own at most; else those of all processes (PSS)
+    memory: int  # bytes: on a GPU its own at most; else its processes' (PSS)
 
     @property
     def rate(self) -> float:
@@ -28,27 +28,35 @@ class Measured:
 
     def over(self, other: "Measured") -> float:
         """The ratio of the rates, turn by turn."""
-        pairs = zip(self.rates, other.rates, strict=True)
+        pairs = zip(self.rates, other.rates, strict=False)  # the other's last turn may be to come
         return statistics.median(mine / theirs for mine, theirs in pairs)
 
 
 def race(
-    pipelines: dict[str, Pipeline], batch: int, seconds: float, device: torch.device
-) -> dict[str, Measured]:
-    """seconds: of each pipeline, in all its turns."""
-    rates: dict[str, list[float]] = {name: [] for name in pipelines}
-    waiting: dict[str, list[float]] = {name: [] for name in pipelines}
-    memory = dict.fromkeys(pipelines, 0)
-    for _ in range(TURNS):
-        for name, pipeline in pipelines.items():
-            steps, spent, waited, used = turn(pipeline, seconds / TURNS, device)
-            rates[name].append(steps * batch / spent)
-            waiting[name].append(waited / spent)
-            memory[name] = max(memory[name], used)
-    return {
-        name: Measured(rates[name], statistics.median(waiting[name]), memory[name])
-        for name in pipelines
-    }
+    makers: Mapping[str, Callable[[], Pipeline]], batch: int, seconds: float, device: torch.device
+) -> Iterator[tuple[str, dict[str, Measured]]]:
+    """After every turn, whose it was and the measurements so far.
+
+    makers: called when their first turn comes. seconds: of each pipeline, in all its turns.
+    """
+    pipelines: dict[str, Pipeline] = {}
+    turns: dict[str, list[tuple[float, float, int]]] = {name: [] for name in makers}
+    try:
+        for _ in range(TURNS):
+            for name, make in makers.items():
+                if name not in pipelines:
+                    pipelines[name] = built(make, device)
+                steps, spent, waited, used = turn(pipelines[name], seconds / TURNS, device)
+                turns[name].append((steps * batch / spent, waited / spent, used))
+                yield name, {name: _measured(made) for name, made in turns.items() if made}
+    finally:
+        for pipeline in pipelines.values():
+            pipeline.end()
+
+
+def _measured(turns: list[tuple[float, float, int]]) -> Measured:
+    rates, waiting, memory = zip(*turns, strict=True)
+    return Measured(list(rates), statistics.median(waiting), max(memory))
 
 
 def turn(pipeline: Pipeline, seconds: float, device: torch.device) -> tuple[int, float, float, int]:
@@ -66,7 +74,7 @@ def turn(pipeline: Pipeline, seconds: float, device: torch.device) -> tuple[int,
         if steps % READ_EVERY == 0:
             torch.stack(rows).tolist()
     _finish(device)
-    spent, used = time.perf_counter() - begun, _memory(device)
+    spent, used = time.perf_counter() - begun, _memory(device, pipeline)
     waited = pipeline.waited - before
     pipeline.close()
     if device.type == "cuda":
@@ -92,11 +100,10 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _memory(device: torch.device) -> int:
+def _memory(device: torch.device, pipeline: Pipeline) -> int:
     """Bytes, the peak since the last call on a GPU."""
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         return peak
-    here = psutil.Process()
-    return sum(process.memory_full_info().pss for process in [here, *here.children(recursive=True)])
+    return sum(one.memory_full_info().pss for one in [psutil.Process(), *pipeline.workers])

@@ -6,6 +6,7 @@ parameters. lightly is an optional dependency: `uv sync --group bench`.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightly.loss as losses
@@ -13,12 +14,14 @@ import lightly.transforms as transforms
 import torch
 from lightly.models import modules
 from lightly.models.utils import deactivate_requires_grad, update_momentum
+from PIL import Image
 from torch import Tensor, nn
 
 from trainables.augment import BLUR, Preset
 from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.bench.pipelines import Loaded, Row
+from trainables.bench.public import Views
 from trainables.pretext import moco, swav
 from trainables.spec import StageSpec
 from trainables.task import Context
@@ -28,13 +31,13 @@ EMA = 0.99
 
 
 class Lightly(Loaded):
-    """A task of `OF_TASK`."""
+    """A task of `METHODS`."""
 
     def __init__(
         self, stage: StageSpec, ctx: Context, images: Images, device: torch.device, cores: int
     ) -> None:
-        transform, model = OF_TASK[stage.pretext]
-        views, training = transform(stage, ctx), stage.training
+        model, training = METHODS[stage.pretext], stage.training
+        views = partial(_listed, model.transform(stage, ctx))
         super().__init__(images, views, training.global_batch, device, cores)
         torch.manual_seed(stage.seed)
         self.model = model(Backbone(training.backbone), stage, ctx)
@@ -44,10 +47,9 @@ class Lightly(Loaded):
         self.optimizer = optim.build(training.optimizer, trained, rate, decay)
         self.bfloat16 = training.precision == "bfloat16"
 
-    def train(self, views: Any, positions: Tensor) -> Row:  # noqa: ARG002
-        on_device = [self.moved(view) for view in views]
+    def train(self, views: Views, positions: Tensor) -> Row:  # noqa: ARG002
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            loss = self.model(on_device)
+            loss = self.model(views["views"])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -67,6 +69,11 @@ class Momentum(nn.Module):
 
 
 class MoCo(nn.Module):
+    @staticmethod
+    def transform(stage: StageSpec, ctx: Context) -> Any:
+        least = stage.params["crop"][0]
+        return transforms.MoCoV2Transform(ctx.image_size, min_scale=least, **_augmentations(ctx))
+
     def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:
         super().__init__()
         head = modules.MoCoProjectionHead(backbone.width, backbone.width, moco.DIMENSIONS)
@@ -84,6 +91,17 @@ class MoCo(nn.Module):
 
 
 class SwaV(nn.Module):
+    @staticmethod
+    def transform(stage: StageSpec, ctx: Context) -> Any:
+        large, small = stage.params["crop"], stage.params["small_crop"]
+        return transforms.SwaVTransform(
+            crop_sizes=(ctx.image_size, swav.small_size(ctx.image_size)),
+            crop_counts=(swav.LARGE, stage.params["small_crops"]),
+            crop_min_scales=(large[0], small[0]),
+            crop_max_scales=(large[1], small[1]),
+            **_augmentations(ctx),
+        )
+
     def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:
         super().__init__()
         width, p = backbone.width, stage.params
@@ -100,6 +118,13 @@ class SwaV(nn.Module):
 
 
 class BYOL(nn.Module):
+    @staticmethod
+    def transform(stage: StageSpec, ctx: Context) -> Any:
+        given = _augmentations(ctx) | {"min_scale": stage.params["crop"][0]}
+        first = transforms.BYOLView1Transform(ctx.image_size, **given)
+        second = transforms.BYOLView2Transform(ctx.image_size, solarization_prob=0.0, **given)
+        return transforms.BYOLTransform(first, second)
+
     def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:  # noqa: ARG002
         super().__init__()
         width = backbone.width
@@ -134,31 +159,8 @@ def _augmentations(ctx: Context) -> dict[str, Any]:
     }
 
 
-def _moco(stage: StageSpec, ctx: Context) -> Any:
-    least = stage.params["crop"][0]
-    return transforms.MoCoV2Transform(ctx.image_size, min_scale=least, **_augmentations(ctx))
+def _listed(transform: Callable[[Image.Image], Any], image: Image.Image) -> Views:
+    return {"views": list(transform(image))}
 
 
-def _byol(stage: StageSpec, ctx: Context) -> Any:
-    given = _augmentations(ctx) | {"min_scale": stage.params["crop"][0]}
-    first = transforms.BYOLView1Transform(ctx.image_size, **given)
-    second = transforms.BYOLView2Transform(ctx.image_size, solarization_prob=0.0, **given)
-    return transforms.BYOLTransform(first, second)
-
-
-def _swav(stage: StageSpec, ctx: Context) -> Any:
-    large, small = stage.params["crop"], stage.params["small_crop"]
-    return transforms.SwaVTransform(
-        crop_sizes=(ctx.image_size, swav.small_size(ctx.image_size)),
-        crop_counts=(swav.LARGE, stage.params["small_crops"]),
-        crop_min_scales=(large[0], small[0]),
-        crop_max_scales=(large[1], small[1]),
-        **_augmentations(ctx),
-    )
-
-
-OF_TASK: dict[str, tuple[Callable[[StageSpec, Context], Any], type[nn.Module]]] = {
-    "moco": (_moco, MoCo),
-    "swav": (_swav, SwaV),
-    "byol": (_byol, BYOL),
-}
+METHODS: dict[str, Any] = {"moco": MoCo, "swav": SwaV, "byol": BYOL}  # what lightly has of ours

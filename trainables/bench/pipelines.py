@@ -7,38 +7,48 @@
 
 In `Public` model, loss and optimiser are those of our task with plain BatchNorm; its views come
 from the loader. What is compared is therefore where the views come from, and nothing else.
+
+A DataLoader gets what a careful user gives it: a worker a core, all of them at work on each batch
+(a worker makes small pieces of it, in any order), started once. Between its turns they rest.
 """
 
 import gc
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from trainables.augment import View
 from trainables.bench.images import Images
+from trainables.bench.public import ImageViews, Views
 from trainables.spec import StageSpec
 from trainables.task import Batch, Context, Draw, Task
 from trainables.training.feed import Feed
 from trainables.training.loop import context
 from trainables.training.step import stepper
 
-VIEWS = ("view", "large_view", "small_view", "patches")  # attributes of tasks that make views
-AHEAD = 2  # batches that each worker of a DataLoader reads ahead
+AHEAD = 2  # pieces that each worker of a DataLoader makes ahead
+PIECE = 16  # images of a piece, at most
+REST = 60.0  # seconds; a worker whose parent was killed must wake to notice
+ENDLESS = 1 << 40  # images of a pass
 Row = dict[str, Tensor]
 
 
 class Pipeline:
-    """`open`, then `step` after `step`, then `close`; `waited`: seconds that steps had no data."""
+    """`open`, `step` after `step`, `close`; in the end `end`. `waited`: seconds without data."""
 
     warm = 2  # steps after `open` before its rate is the lasting one
     waited = 0.0
     held = 0  # bytes on a GPU between its turns
+    workers: Sequence[psutil.Process] = ()
 
     def open(self) -> None: ...
 
@@ -46,6 +56,8 @@ class Pipeline:
         raise NotImplementedError
 
     def close(self) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Ours(Pipeline):
@@ -102,23 +114,30 @@ def feed_of(stage: StageSpec, images: Images, device: torch.device) -> Feed:
     return Feed(images.prepared, images.index, batch, stage.seed, device)
 
 
-def keep_views(task: Task, step: Callable[[], Any]) -> None:
-    """Make one step, and from then on the views that it made are those of every step."""
-    kept: dict[str, list[Tensor]] = {}
-    makers = {name: getattr(task, name) for name in VIEWS if hasattr(task, name)}
+def view_makers(task: Task) -> dict[str, Any]:
+    """What makes a task's views, by attribute."""
+    found: dict[str, Any] = {n: made for n, made in task.named_children() if isinstance(made, View)}
+    return found | ({"patches": task.patches} if hasattr(task, "patches") else {})
 
-    def keeping(name: str) -> Callable[[Tensor, Draw], Tensor]:
+
+def keep_views(task: Task, step: Callable[[], Any]) -> dict[str, Made]:
+    """Make one step, and from then on the views that it made are those of every step."""
+    kept: Views = {}
+
+    def keeping(name: str, maker: Callable[[Tensor, Draw], Tensor]) -> Callable[..., Tensor]:
         def make(images: Tensor, draw: Draw) -> Tensor:
-            kept.setdefault(name, []).append(makers[name](images, draw))
+            kept.setdefault(name, []).append(maker(images, draw))
             return kept[name][-1]
 
         return make
 
-    for name in makers:
-        replace_view(task, name, keeping(name))
+    for name, maker in view_makers(task).items():
+        replace_view(task, name, keeping(name, maker))
     step()
-    for name, views in kept.items():
-        replace_view(task, name, Made(views))
+    made = {name: Made(views) for name, views in kept.items()}
+    for name, view in made.items():
+        replace_view(task, name, view)
+    return made
 
 
 def replace_view(task: Task, name: str, view: Callable[[Tensor, Draw], Tensor]) -> None:
@@ -126,89 +145,95 @@ def replace_view(task: Task, name: str, view: Callable[[Tensor, Draw], Tensor]) 
     object.__setattr__(task, name, view)
 
 
-class Files(Dataset[tuple[dict[str, list[Tensor]], int]]):
+class Files(Dataset[tuple[Views, int]]):
     """JPEG files and their positions; `views` is called with each image, in a worker."""
 
-    def __init__(self, files: list[Path], views: Callable[[Image.Image], Any]) -> None:
-        self.files, self.views = files, views
+    def __init__(self, files: list[Path], views: Callable[[Image.Image], Views]) -> None:
+        self.files, self.views, self.go = files, views, torch.multiprocessing.Event()
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, position: int) -> tuple[Any, int]:
+    def __getitem__(self, position: int) -> tuple[Views, int]:
+        self.go.wait(REST)
         with Image.open(self.files[position]) as image:
             return self.views(image.convert("RGB")), position
 
 
 class Loaded(Pipeline):
-    """Fed by a DataLoader whose workers live from `open` to `close`."""
+    """Fed by a DataLoader whose workers live until `end`, and work from `open` to `close`."""
 
     def __init__(
         self,
         images: Images,
-        views: Callable[[Image.Image], Any],
+        views: Callable[[Image.Image], Views],
         batch: int,
         device: torch.device,
         cores: int,
     ) -> None:
-        self.device, self.warm = device, 1 + AHEAD * cores
-        files = [images.files[row] for row in images.index]
+        piece = math.gcd(batch, PIECE)
+        self.device, self.pieces = device, batch // piece
+        self.warm = 1 + -(-AHEAD * cores // self.pieces)  # until what was made at rest is used
+        self.files = Files([images.files[row] for row in images.index], views)
         self.loader: DataLoader[Any] = DataLoader(
-            Files(files, views), batch, shuffle=True, num_workers=cores, drop_last=True,
-            prefetch_factor=AHEAD, pin_memory=device.type == "cuda", persistent_workers=False,
+            self.files, piece, sampler=RandomSampler(self.files, True, ENDLESS),
+            num_workers=cores, prefetch_factor=AHEAD, pin_memory=device.type == "cuda",
+            in_order=False,
         )  # fmt: skip
-        self.batches: Iterator[Any] | None = None
+        self.made: Iterator[tuple[Views, Tensor]] | None = None
 
     def open(self) -> None:
-        self.waited, self.batches = 0.0, iter(self.loader)
+        self.files.go.set()
+        self.waited = 0.0
+        if self.made is None:
+            others = psutil.Process().children()
+            self.made = iter(self.loader)
+            self.workers = [one for one in psutil.Process().children() if one not in others]
 
     def close(self) -> None:
-        """Ends the workers: they must not read ahead while another pipeline is timed."""
-        self.batches = None
+        """Workers rest: they must not work while another pipeline is timed."""
+        self.files.go.clear()
+        self.warm = 1
+
+    def end(self) -> None:
+        self.files.go.set()
+        self.made = None
         gc.collect()
 
     def step(self) -> Row:
+        assert self.made is not None
         begun = time.perf_counter()
-        views, positions = self._next()
+        pieces = [next(self.made) for _ in range(self.pieces)]
         self.waited += time.perf_counter() - begun
-        return self.train(views, positions.to(self.device, non_blocking=True))
+        given = [views for views, _ in pieces]
+        joined = {
+            name: [self._joined(parts) for parts in zip(*(one[name] for one in given), strict=True)]
+            for name in given[0]
+        }
+        return self.train(joined, self._joined([positions for _, positions in pieces]))
 
-    def _next(self) -> Any:
-        assert self.batches is not None
-        if (found := next(self.batches, None)) is None:
-            self.batches = iter(self.loader)
-            found = next(self.batches)
-        return found
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part.to(self.device, non_blocking=True) for part in parts])
 
-    def train(self, views: Any, positions: Tensor) -> Row:
+    def train(self, views: Views, positions: Tensor) -> Row:
         raise NotImplementedError
-
-    def moved(self, views: Tensor) -> Tensor:
-        return views.to(self.device, non_blocking=True)
 
 
 class Public(Loaded):
-    """views: of one image, by the attribute of the task that they replace."""
+    """Our step, with torchvision's equals of the views that a first step of the task made."""
 
-    def __init__(
-        self,
-        stage: StageSpec,
-        images: Images,
-        device: torch.device,
-        cores: int,
-        views: Callable[[Image.Image], dict[str, list[Tensor]]],
-    ) -> None:
-        super().__init__(images, views, stage.training.global_batch, device, cores)
+    def __init__(self, stage: StageSpec, images: Images, device: torch.device, cores: int) -> None:
         plain, feed = replace(stage.training, bn_groups=1), feed_of(stage, images, device)
         self.advance = stepper(stage, Ours.context_of(stage, images), plain, feed)
-        self.made = {name: Made([]) for name in VIEWS if hasattr(self.advance.task, name)}
-        for name, view in self.made.items():
-            replace_view(self.advance.task, name, view)
+        makers = view_makers(self.advance.task)
+        self.views = keep_views(self.advance.task, lambda: self.advance(feed.batch(0)))
+        views = ImageViews({n: (makers[n], len(made.views)) for n, made in self.views.items()})
+        super().__init__(images, views, plain.global_batch, device, cores)
         self.empty, self.done = torch.empty(0, dtype=torch.uint8, device=device), 0
 
-    def train(self, views: dict[str, list[Tensor]], positions: Tensor) -> Row:
+    def train(self, views: Views, positions: Tensor) -> Row:
         for name, given in views.items():
-            self.made[name].views = [self.moved(view) for view in given]
+            self.views[name].views = given
         draw = Draw(0, self.done, len(positions), self.device)
         self.done += 1
         return self.advance(Batch(self.empty, positions, draw, self.done - 1))

@@ -1,0 +1,90 @@
+"""One stage of every pretext task and one fine-tuning, as a search trains them."""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from table import Table
+
+from trainables.bench.recipes import Recipes, read
+from trainables.downstream.finetune import finetune
+from trainables.errors import StageFailed
+from trainables.images.cache import open_cache, prepare
+from trainables.plugins import available
+from trainables.spec import DownstreamSpec, LRPolicy, Runtime, StageSpec, Training
+from trainables.stage import train_stage
+from trainables.workers.job import Heartbeat
+
+RATES = 2  # of a task's LR range
+DOWNSTREAM_RATES = (0.003, 0.01)
+
+
+def train(args: argparse.Namespace, table: Table) -> int:
+    """The exit status: 0 if all came to their end with finite numbers."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipes, runtime = Recipes(args.profile, device), Runtime(str(device))
+    drawn = {} if args.data else {"n": 280 if args.small else 1400, "size": 48}
+    spec = replace(recipes.data(args.dataset if args.data else "demo"), params=drawn)
+    data = open_cache(prepare(spec, args.data, args.work))
+    sound = []
+    for task in available("trainables.pretext"):
+        stage = recipes.stage(task, spec, data)
+        rates = tuple(read("task", task)["lr_range"][:RATES])
+        stage = replace(stage, training=shortened(stage.training, rates, args.small))
+        run = partial(train_stage, stage, runtime, data, None, folder(args.work, task), quiet)
+        sound.append(told(table, task, run))
+    labelled = downstream(stage, args.small)
+    parent = args.work / task if sound[-1] else None
+    run = partial(finetune, labelled, runtime, data, parent, folder(args.work, "tuned"), quiet)
+    sound.append(told(table, "fine-tuning", run))
+    return int(not all(sound))
+
+
+def shortened(training: Training, rates: tuple[float, ...], small: bool) -> Training:
+    epochs, trial = (0.5, 0.2) if small else (5.0, 1.0)
+    return replace(training, epochs=epochs, warmup=0.1, lr=LRPolicy(rates, trial))
+
+
+def downstream(stage: StageSpec, small: bool) -> DownstreamSpec:
+    """A fine-tuning of the same sizes as the stage."""
+    return DownstreamSpec(
+        training=shortened(stage.training, DOWNSTREAM_RATES, small),
+        augment=stage.augment,
+        label_fraction=1.0,
+        class_balanced=True,
+        probes=True,
+        data=stage.data,
+        data_digest=stage.data_digest,
+        seed=0,
+        version="1",
+        parent=None,
+    )
+
+
+def told(table: Table, name: str, run: Callable[[], dict[str, Any]]) -> bool:
+    """Rows of what was trained; whether it ended soundly."""
+    try:
+        result = run()
+    except (StageFailed, torch.OutOfMemoryError) as error:
+        table.put(name, f"failed: {error}")
+        return False
+    table.put(name, result["loss"], "loss")
+    table.put(f"{name}: whole", result["seconds"], "s")
+    table.put(f"{name}: training", result["images_per_second"], "images/s")
+    if "balanced_accuracy" in result:
+        table.put(f"{name}: validation", result["balanced_accuracy"], "% balanced accuracy")
+    return math.isfinite(result["loss"])
+
+
+def folder(work: Path, name: str) -> Path:
+    (work / name).mkdir()
+    return work / name
+
+
+def quiet(heartbeat: Heartbeat) -> None:
+    """Nobody watches."""
