@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from search.chains.node import Proposal
+from search.chains.node import Node
 from tests.trainables import small
 from trainables.bench.pipelines import Ours, feed_of, stepper
 from trainables.spec import Runtime
@@ -66,7 +66,7 @@ def data(tmp_path_factory):
 
 
 def ready(data, task):
-    stage = small.plan(data).stages(Proposal.parse(task))[0]
+    stage = small.plan(data).stages(Node.parse(task))[0]
     used, device = Used(data), torch.device("cpu")
     feed = feed_of(stage, used, device)
     return feed, stepper(stage, Ours.context_of(stage, used), stage.training, feed)
@@ -115,7 +115,7 @@ def test_what_was_read_ahead_changes_nothing(data):
 def test_a_stage_writes_its_result_and_few_checkpoints(data, tmp_path, monkeypatch):
     renamed, original = [], os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (renamed.append(b), original(a, b))[1])
-    stage = small.plan(data).stages(Proposal.parse("relative_location"))[0]
+    stage = small.plan(data).stages(Node.parse("relative_location"))[0]
     train_stage(stage, Runtime(threads=1), data, None, tmp_path, lambda _: None)
     assert renamed == []  # shorter than `checkpoint_seconds`
     names = {path.name for path in tmp_path.iterdir()}
