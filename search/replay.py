@@ -128,7 +128,8 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
                 "one row a chain"
             )
         ends = [_number(where, row, end) for end in ("ci_low", "ci_high")]
-        scores[chain] = Score(value, *(value if end is None else end for end in ends))
+        low, high = (value if end is None else end for end in ends)
+        scores[chain] = Score(value, low, high)
     if not scores:
         raise UserError(
             f"{path}: must have a number in the column {column} for at least one chain; "
