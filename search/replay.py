@@ -127,8 +127,9 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
                 f"{where}: must not repeat the chain of a row above ({name(chain)}); try "
                 "one row a chain"
             )
-        low, high = (_number(where, row, end) for end in ("ci_low", "ci_high"))
-        scores[chain] = Score(value, value if low is None else low, value if high is None else high)
+        ends = [_number(where, row, end) for end in ("ci_low", "ci_high")]
+        low, high = (value if end is None else end for end in ends)
+        scores[chain] = Score(value, low, high)
     if not scores:
         raise UserError(
             f"{path}: must have a number in the column {column} for at least one chain; "

@@ -20,7 +20,7 @@ class Scheduler:
     """Two chains to ask for; `store` is what the driver finds there."""
 
     def __init__(self):
-        self.left, self.answered, self.store = [ODC], [], {MOCO: {}}
+        self.left, self.recorded, self.store = [ODC], [], {MOCO: {}}
 
     def next(self):
         return self.left.pop() if self.left else None
@@ -31,8 +31,8 @@ class Scheduler:
     def known(self, node):
         return self.store.get(node)
 
-    def answer(self, node, reason="", stop=None):
-        self.answered.append((node, reason, stop))
+    def record(self, node, reason="", stop=None):
+        self.recorded.append((node, reason, stop))
 
 
 @pytest.fixture
@@ -40,21 +40,21 @@ def searcher():
     return PolicySearch(Scheduler(), MOCO, {"broker": "b"}, lambda: 2, lambda: None)
 
 
-def test_a_score_and_a_failed_task_are_answers(searcher):
+def test_a_score_and_a_failed_task_are_recorded(searcher):
     assert searcher.suggest("1") == {"node": "moco", "broker": "b"}
     assert searcher.suggest("2")["node"] == "odc"
     assert searcher.suggest("3") is None  # as many as there are groups
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})
     searcher.on_trial_complete("2", {"state": "failed", "reason": "loss is NaN at step 3"})
-    assert searcher.scheduler.answered == [(MOCO, "", None), (ODC, "loss is NaN at step 3", None)]
+    assert searcher.scheduler.recorded == [(MOCO, "", None), (ODC, "loss is NaN at step 3", None)]
     assert searcher.suggest("4") == searcher.FINISHED
 
 
-def test_a_lost_trial_is_asked_again_and_is_no_answer(searcher):
+def test_a_lost_trial_is_tried_again_and_not_recorded(searcher):
     for number in range(LOST_TRIALS):
         assert searcher.suggest(str(number))["node"] == "moco"
         searcher.on_trial_complete(str(number), None, error=True)
-    assert searcher.scheduler.answered == []
+    assert searcher.scheduler.recorded == []
     assert searcher.fault == f"moco: its trial was lost ({LOST_TRIALS} times)"
     assert searcher.suggest("9") == searcher.FINISHED
 
@@ -63,26 +63,26 @@ def test_a_score_that_the_driver_cannot_read_is_asked_for_again(searcher):
     searcher.suggest("1")
     searcher.scheduler.store.clear()
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})
-    assert searcher.scheduler.answered == []
+    assert searcher.scheduler.recorded == []
     assert searcher.suggest("2")["node"] == "moco"
     searcher.scheduler.store[MOCO] = {}
     searcher.on_trial_complete("2", {"state": "done", "reason": ""})
-    assert searcher.scheduler.answered == [(MOCO, "", None)]
+    assert searcher.scheduler.recorded == [(MOCO, "", None)]
 
 
-def test_a_fault_ends_the_search_and_is_no_answer(searcher):
+def test_a_fault_ends_the_search_and_is_not_recorded(searcher):
     searcher.suggest("1")
     searcher.on_trial_complete("1", {"state": "ended", "reason": "moco: the disk is full"})
-    assert searcher.scheduler.answered == []
+    assert searcher.scheduler.recorded == []
     assert searcher.fault == "moco: the disk is full"
     assert searcher.suggest("2") == searcher.FINISHED
 
 
-def test_a_stop_is_an_answer(searcher):
+def test_a_stop_is_recorded(searcher):
     searcher.suggest("1")
     searcher.stops["1"] = "hopeless"
     searcher.on_trial_complete("1", {"epoch": 3})
-    assert searcher.scheduler.answered == [(MOCO, "", "hopeless")]
+    assert searcher.scheduler.recorded == [(MOCO, "", "hopeless")]
 
 
 def test_what_changed_is_published_by_the_thread_that_asks_and_tells():
@@ -97,7 +97,7 @@ def test_what_changed_is_published_by_the_thread_that_asks_and_tells():
 
 @pytest.fixture
 def watch(monkeypatch):
-    """Run the watch of an engine whose broker answers so; what was shown."""
+    """Run the watch of an engine and return what was shown; the broker gives these answers."""
     monkeypatch.setattr(tuning, "POLL_SECONDS", 0)
     monkeypatch.setattr(exit, "abandon", lambda *_: None)
 
