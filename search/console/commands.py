@@ -51,7 +51,8 @@ class Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
-        parser.exit(message=f"{DISTRIBUTION} {version(DISTRIBUTION)}\n")
+        print(DISTRIBUTION, version(DISTRIBUTION))
+        parser.exit()
 
 
 def _search_options(add: Add) -> None:

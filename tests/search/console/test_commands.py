@@ -13,8 +13,11 @@ from search.console.commands import VERBS, parse
 from search.space.compose import composed
 from search.store.stage_store import StageStore
 from trainables.errors import UserError
+from trainables.spec import digest
 
 ROOT = Path(__file__).resolve().parents[3]
+SPEC = {"name": "odc"}
+KEY = f"odc-{digest(SPEC)}"
 SMOKE = ["--space", "isic3", "profile=smoke"]
 
 
@@ -38,10 +41,10 @@ def here(tmp_path, monkeypatch):
 def store(here):
     """One finished stage, one that was interrupted, in the default store."""
     made = StageStore(here / "runs" / "store")
-    for key, size in (("odc-1", 2_000_000), ("moco-1", 3_000_000)):
+    for key, size in ((KEY, 2_000_000), ("moco-1", 3_000_000)):
         (made.part(key) / "weights").write_bytes(bytes(size))
-    with made.lock("odc-1"):
-        made.commit("odc-1", {"result": {}})
+    with made.lock(KEY):
+        made.commit(KEY, {"spec": SPEC})
     return made
 
 
@@ -147,7 +150,7 @@ def test_show_refuses_what_a_search_does(capsys, given, said):
 
 def test_the_store_verbs(capsys, store):
     where = ["--store", str(store.root)]
-    assert command(capsys, "store", "list", *where) == (0, "odc-1\n", "")
+    assert command(capsys, "store", "list", *where) == (0, f"{KEY}\n", "")
     assert command(capsys, "store", "verify", *where) == (0, "", "")
     _, sizes, _ = command(capsys, "store", "size", *where)
     assert [line.split()[:2] for line in sizes.splitlines()] == [
@@ -155,9 +158,9 @@ def test_the_store_verbs(capsys, store):
     ]  # fmt: skip
     assert [line.split()[3] for line in sizes.splitlines()] == ["0.002", "0.003", "0.000"]
     assert command(capsys, "store", "prune", *where) == (0, "moco-1.part\n", "")
-    (store.root / "odc-1" / "weights").unlink()
+    (store.path(KEY) / "weights").unlink()
     status, out, _ = command(capsys, "store", "verify", *where)
-    assert (status, out.startswith("odc-1: ")) == (1, True)
+    assert (status, out) == (1, f"{KEY}: weights is missing\n")
 
 
 @pytest.mark.parametrize("given", [["list"], ["store", "size"], ["store", "verify"]])
