@@ -1,7 +1,10 @@
 """A session checks, makes its forecast, and uses the same one when it searches."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from search.chains.plan import Plan
 from search.console.commands import parse
 from search.console.request import request
 from search.console.screen import Screen
@@ -48,3 +51,24 @@ def test_what_it_says_before_it_refuses(session, capsys, tmp_path):
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("isic3: relative_location, moco, odc; profile smoke (resnet10, 32 px")
     assert out[1].startswith("data DEMONSTRATION images")
+
+
+def test_the_worker_groups_get_what_the_space_says(session, capsys, monkeypatch, tmp_path):
+    """Ray itself is left out: the cluster is described, the engine only notes what it is given."""
+    from search.cluster import engine as engines
+
+    cores = {"CPU": 4.0}
+    cluster = SimpleNamespace(connect=lambda: cores, nodes=lambda: [cores], namespace="here")
+    monkeypatch.setattr("search.session.join", lambda address: {None: cluster}[address])
+    status = SimpleNamespace(leased=7.0)
+    monkeypatch.setattr(
+        engines, "Engine", lambda *given: SimpleNamespace(given=given, status=status)
+    )
+    session.check()
+    session.plan = Plan(session.space, "digest")
+    plan, settings, crew, namespace, scratch = session._engine().given
+    assert (plan, namespace, scratch) == (session.plan, "here", tmp_path / "runs/isic3-demo/ray")
+    assert (settings.store, settings.data_root) == (str(tmp_path / "runs/store"), None)
+    assert (settings.runtime.threads, crew.limit, crew.workers) == (1, 7 + 1, 1)
+    assert (session.device, session.meter.gpus, session.meter.leased()) == ("4 CPU cores", 0.0, 7.0)
+    assert capsys.readouterr().out == "4 worker groups of 1 x 1 CPU threads\n"
