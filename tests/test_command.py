@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -235,40 +234,14 @@ def test_two_workers_give_the_stage_that_one_gives(exhaustive, tmp_path):
     assert ours["lr"] == theirs["lr"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--space", "isic33"], "try isic3"),
-        (["--space", "isic3", "profile=smoke", "tasks.odc.params.clusters=600"], "clusters"),
-        (["--space", "isic3", "--data", "no/such/folder"], "no/such/folder"),
-        (
-            ["--space", "isic3", "profile=smoke", "--tracking-uri", "http://127.0.0.1:9"],
-            "127.0.0.1:9",
-        ),
-        (["--space", "isic3", "profile=smoke", "--address", "127.0.0.1:9"], "127.0.0.1:9"),
-    ],
-    ids=lambda value: " ".join(value[1:])[:50] if isinstance(value, list) else None,
-)
-def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, said):
-    command = [sys.executable, str(ROOT / "search" / "run.py"), *arguments]
+def test_a_cluster_that_is_not_there_gets_one_line_and_status_2(tmp_path):
+    command = [*RUN, "profile=smoke", "--address", "127.0.0.1:9"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 2, done.stdout + done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, done.stderr
-    assert said in errors[0]
+    assert "127.0.0.1:9" in errors[0]
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU here can be used")
-def test_gpus_that_pytorch_cannot_use_are_bad_input(tmp_path):
-    command = [*RUN, "profile=smoke"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, timeout=120,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "0,1"},
-    )  # fmt: skip
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("error: GPUs=2: must be usable by PyTorch")
-    assert "CUDA_VISIBLE_DEVICES=" in done.stderr
 
 
 def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):
@@ -288,38 +261,3 @@ def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):
     assert "Traceback" not in done.stderr
     assert "restarting it" not in done.stderr
     assert not (tmp_path / "runs" / "isic3-images" / "ray").exists()
-
-
-def test_a_store_of_another_format_is_refused(tmp_path):
-    store = tmp_path / "store"
-    store.mkdir()
-    (store / "STORE.json").write_text('{"format": 999}')
-    command = [*RUN, *SMALL, f"store={store}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert done.returncode == 2
-    assert "999" in done.stderr
-    assert "store=" in done.stderr
-
-
-def test_a_misspelt_key_in_a_yaml_file_names_the_near_match(tmp_path):
-    spaces = ROOT / "spaces"
-    own = tmp_path / "spaces"
-    subprocess.run(["cp", "-r", spaces, own], check=True)
-    text = (own / "isic3.yaml").read_text().replace("max_length: 3", "max_lenght: 3\nmax_length: 3")
-    (own / "isic3.yaml").write_text(text)
-    code = (
-        "import sys; from pathlib import Path; import search.space.compose as s;"
-        f"s.SPACES = Path({str(own)!r}); from search.run import main;"
-        "sys.exit(main(['--space', 'isic3', '--dry-run']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert "try max_length" in done.stderr
-
-
-def test_the_plan_is_printed_and_nothing_trained(tmp_path):
-    done = subprocess.run([*RUN, "--dry-run"], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0
-    assert "33 naive, 15 with shared prefixes, 3 to 7 under the policy curriculum" in done.stdout
-    assert "DEMONSTRATION" in done.stdout
-    assert not (tmp_path / "runs" / "store").exists()

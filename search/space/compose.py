@@ -63,6 +63,29 @@ def defaults(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return _by_hydra(name, [o for o in overrides if _group(o) and not o.startswith("~")])
 
 
+def sources(name: str, overrides: Sequence[str]) -> list[tuple[str, str, Any]]:
+    """What Hydra merges, in order: a file or override, the dotted path it sets, the value."""
+    import hydra
+    import yaml
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    placed = [_placed(override) for override in overrides]
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(SPACES)):
+        loader = GlobalHydra.instance().config_loader()
+        merged = loader.compute_defaults_list(name, placed, RunMode.RUN).defaults
+    named = [(f"{one.config_path}.yaml", one.package or "") for one in merged]
+    files = [
+        (f"spaces/{file}", at, yaml.safe_load((SPACES / file).read_text("utf-8")))
+        for file, at in named
+        if (SPACES / file).is_file()  # the others are Hydra's own
+    ]
+    single = OverridesParser.create().parse_overrides([o for o in placed if not _group(o)])
+    given = [one for one in single if not one.is_delete()]
+    return files + [(one.input_line or "", one.key_or_group, one.value()) for one in given]
+
+
 def params(group: str, name: str) -> dict[str, Any]:
     """Return a plug-in's default parameters, from its YAML file."""
     import yaml

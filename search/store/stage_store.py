@@ -16,7 +16,7 @@
 A process checks all files of a stage against their digests when it first reads the stage.
 
 ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd), optionally file://.
-From a shell: python -m search.store list|verify|prune --store ROOT
+From a shell: python search/run.py store verify|prune|size|list --store ROOT
 """
 
 import errno
@@ -189,7 +189,7 @@ class StageStore:
         if free < bytes_needed:
             raise UserError(
                 f"store={self.root}: must have about {bytes_needed / 1e9:.1f} GB free, has "
-                f"{free / 1e9:.1f}; try python -m search.store prune, or another store="
+                f"{free / 1e9:.1f}; try search/run.py store prune, or another store="
             )
 
     def _stamped(self) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def full_disk_explained(where: str | Path, key: str = "store") -> Iterator[None]
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        free = "python -m search.store prune" if key == "store" else "freeing some"
+        free = "search/run.py store prune" if key == "store" else "freeing some"
         raise UserError(
             f"{key}={where}: must have room, and the disk is full; try {free} or another {key}=, "
             "then the same command again: it resumes"

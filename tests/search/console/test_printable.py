@@ -10,9 +10,9 @@ from rich.console import Console
 
 from search.console.live import LiveView, picture
 from search.console.printable import code, line, printable
+from search.console.screen import Screen
 from search.report.page.markup import text
 from search.results.status import ChainState, GroupState, Progress
-from search.session import Session
 
 HOSTILE = {  # what comes -> what is shown
     "[isic]/[red]x[/red]": "[isic]/[red]x[/red]",
@@ -50,7 +50,7 @@ def test_it_is_one_line_of_what_can_be_seen(name: str) -> None:
 def test_what_the_command_says(name: str) -> None:
     console, out = shown_by()
     said: Any = SimpleNamespace(console=console)
-    Session._say(said, f"data {name}")
+    Screen.say(said, f"data {name}")
     assert out.getvalue() == f"data {HOSTILE[name]}\n"
 
 

@@ -6,12 +6,14 @@ from types import FunctionType, ModuleType
 import pytest
 
 from search.chains.plan import Plan
+from search.console.commands import parse
 from search.console.live import LiveView
 from search.console.progress import Show, together
+from search.console.request import request
+from search.console.screen import Screen
 from search.policies import Policy
 from search.results.collect import snapshot
 from search.results.status import ChainState, GroupState, Snapshot, Status
-from search.run import parse
 from search.scheduling.journal import Journal
 from search.scheduling.scheduler import Scheduler
 from search.session import Session
@@ -64,11 +66,11 @@ def test_neither_view_nor_its_thread_reaches_the_policy(tmp_path, monkeypatch):
     """All that the live view's thread can get at from what it is given."""
     monkeypatch.chdir(tmp_path)
     args = parse(["--space", "isic3", "data=demo", "profile=smoke", "policy=adaptive"])
-    session = Session(args, 0.0)
+    session = Session(request(args, 0), Screen(), 0.0)
     plan = Plan(session.space, "digest")
     journal, store = Journal(tmp_path / "out", {}), StageStore(tmp_path / "store")
     scheduler = Scheduler(plan, session.policy, journal, store, session.meter.spent)
-    show = Show(LiveView(session.console, ["moco"]), session.meter, snapshot(scheduler))
+    show = Show(LiveView(session.screen.console, ["moco"]), session.meter, snapshot(scheduler))
     assert not [one for one in reachable(show) if isinstance(one, Policy | Scheduler | Journal)]
     assert [one for one in reachable(scheduler) if isinstance(one, Policy)]  # the walk can see it
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from search.store import sealing, stage_store
-from search.store.__main__ import main
 from search.store.sealing import MANIFEST
 from search.store.stage_store import StageStore, full_disk_explained
 from trainables import durable
@@ -459,19 +458,6 @@ def test_listing_opens_no_stage(store: StageStore, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("builtins.open", None)
     assert len(store.keys()) == 100
     assert listings == [store.root]
-
-
-def test_command_line(store: StageStore, capsys: pytest.CaptureFixture[str]) -> None:
-    finish(store)
-    store.part("odc-orphan")
-    assert main(["list", "--store", str(store.root)]) == 0
-    assert main(["verify", "--store", str(store.root)]) == 0
-    assert main(["prune", "--store", str(store.root)]) == 0
-    assert capsys.readouterr().out.split() == [KEY, "odc-orphan.part"]
-    (store.path(KEY) / "deep" / "model.bin").unlink()
-    assert main(["verify", "--store", str(store.root)]) == 1
-    assert main(["list", "--store", str(store.root / "nowhere")]) == 2
-    assert not (store.root / "nowhere").exists()
 
 
 def test_one_holder_at_a_time(store: StageStore) -> None:

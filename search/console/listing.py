@@ -1,0 +1,94 @@
+"""What there is to choose from in `spaces/`, and stores; found without importing a plug-in.
+
+for text in lines(["/shared/store"]): print(text)
+"""
+
+import ast
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from search.space import compose
+from search.store.stage_store import PART, STAMP, StageStore
+from trainables.errors import UserError
+
+KINDS = {  # title -> folder in spaces/, package of its plug-ins
+    "spaces": ("", ""),
+    "tasks": ("task", "trainables.pretext"),
+    "data sets": ("data", "trainables.data"),
+    "policies": ("policy", "search.policies"),
+    "profiles": ("profile", ""),
+    "modalities": ("modality", ""),
+}
+
+
+def lines(stores: Sequence[str] = ()) -> Iterator[str]:
+    """stores: folders to list besides those that the spaces name; UserError if one is no store."""
+    for title, (folder, package) in KINDS.items():
+        yield title
+        for path in sorted((compose.SPACES / folder).glob("*.yaml")):
+            yield f"  {path.stem:20}{_comment(path) or _docstring(package, path.stem)}".rstrip()
+    yield "stores"
+    usual = dict.fromkeys(filter(is_store, map(_store, sorted(compose.SPACES.glob("*.yaml")))))
+    for root in dict.fromkeys([*usual, *stores]):
+        yield f"  {root:20}{len(opened(root).keys())} finished stages"
+
+
+def is_store(root: str) -> bool:
+    return bool(root) and (Path(root) / STAMP).exists()
+
+
+def opened(root: str) -> StageStore:
+    """The store in this folder; UserError if there is none."""
+    if not is_store(root):
+        raise UserError(f"--store={root}: must be a store, with {STAMP} in it; try runs/store")
+    return StageStore(root)
+
+
+def sizes(store: StageStore) -> list[str]:
+    """A line for finished stages, one for unfinished ones, one for those set aside as damaged."""
+    parts = {
+        "finished": [store.path(key) for key in store.keys()],
+        "unfinished": sorted(store.root.glob(f"*{PART}")),
+        "damaged": sorted(store.root.glob(".damaged/*")),
+    }
+    return [
+        f"{name:12}{len(folders):6} stages {sum(map(_bytes, folders)) / 1e9:10.3f} GB"
+        for name, folders in parts.items()
+    ]
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a search that runs may remove it
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
+
+
+def _comment(path: Path) -> str:
+    """The first line, if it is a comment."""
+    first = path.read_text("utf-8", errors="replace").partition("\n")[0]
+    return first.lstrip("# ") if first.startswith("#") else ""
+
+
+def _docstring(package: str, name: str) -> str:
+    """The first line of the plug-in's docstring, without importing it."""
+    spec = find_spec(package) if package else None
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / f"{name}.py"
+        if path.is_file():
+            found = ast.get_docstring(ast.parse(path.read_bytes())) or ""
+            return found.partition("\n")[0]
+    return ""
+
+
+def _store(path: Path) -> str:
+    """The store that a space's file names; "" if it names none or cannot be read."""
+    try:
+        return str(yaml.safe_load(path.read_text("utf-8")).get("store", ""))
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return ""

@@ -1,0 +1,76 @@
+"""What a search is asked to do: the command's options and the machine, made into a Space.
+
+check_given(args)               # before anything is looked at
+asked = request(args, gpus)     # UserError in one line if anything is off
+"""
+
+import argparse
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from search.space import Space, hardware, load
+from search.space.budget import Budget
+from trainables.errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """One search. gpus: of this machine, or of the cluster at the address."""
+
+    space: Space
+    gpus: int
+    out: Path
+    address: str | None = None
+    tracking_uri: str | None = None
+
+
+def check_given(args: argparse.Namespace) -> None:
+    """UserError for an option that was given nothing."""
+    for option in ("data", "out", "policy", "budget", "address", "tracking_uri"):
+        given = getattr(args, option)
+        if given is not None and not given.strip():
+            flag = "--" + option.replace("_", "-")
+            raise UserError(f"{flag}={given}: must not be empty; try leaving {flag} out")
+
+
+def request(args: argparse.Namespace, gpus: int) -> Request:
+    Budget.parse(args.budget)
+    space = hardware.resolve(load(args.space, _overrides(args, gpus)), gpus)
+    root = args.data or space.data.root
+    if space.data.name == "demo" and root:
+        raise UserError(
+            f"--data={root}: must be left out with data=demo, which draws its images; try "
+            "data=folder"
+        )
+    if space.budget.gpu_hours is not None and not gpus:
+        raise UserError(
+            f"budget={space.budget}: must be stages or wall time, as there is no GPU; try 8h"
+        )
+    space = replace(
+        space,
+        store=os.path.abspath(space.store.removeprefix("file://")),
+        cache=os.path.abspath(space.cache.removeprefix("file://")),
+        data=replace(space.data, root=root and os.path.abspath(root)),
+    )
+    out = args.out or f"runs/{space.name}-{data_name(space)}"
+    return Request(space, gpus, Path(out).absolute(), args.address, args.tracking_uri)
+
+
+def data_name(space: Space) -> str:
+    """The data set as reports and folders name it."""
+    root = space.data.root
+    return space.data.name if root is None else Path(root).name
+
+
+def _overrides(args: argparse.Namespace, gpus: int) -> list[str]:
+    """The overrides given, with those that the options and the machine stand for."""
+    overrides = list(args.overrides)
+    given = {override.partition("=")[0] for override in overrides}
+    if not (args.data or given & {"data", "data.root"}):
+        overrides.insert(0, "data=demo")
+    if "profile" not in given:
+        overrides.insert(0, f"profile={hardware.profile(gpus, 'data=demo' in overrides)}")
+    overrides += [f"policy={args.policy}"] if args.policy else []
+    overrides += [f"budget={args.budget}"] if args.budget is not None else []
+    return overrides

@@ -1,0 +1,73 @@
+"""What a search says on stdout, in the order in which it happens.
+
+screen = Screen()
+screen.begins(space)
+with screen.view(chains) as view: ...
+screen.ends(table, space, out, compare)
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from search.cluster.start import Sized
+from search.console.live import LiveView
+from search.console.printable import line
+from search.report import terminal
+from search.report.table import Table
+from search.space import Space
+
+
+class Screen:
+    """The terminal, or the file or pipe that stdout goes to."""
+
+    def __init__(self) -> None:
+        self.console = Console(width=None if sys.stdout.isatty() else 120)
+
+    def say(self, text: str) -> None:
+        self.console.print(line(text))
+
+    def begins(self, space: Space) -> None:
+        self.say(headline(space))
+        self.say(f"data {data_line(space)}")
+
+    def groups(self, sized: Sized) -> None:
+        if sized.sharing:
+            self.say(sized.sharing)
+        self.say(str(sized))
+
+    def view(self, chains: Iterable[str]) -> LiveView:
+        return LiveView(self.console, chains)
+
+    def ends(
+        self, table: Table, space: Space, out: Path, compare: str, incomplete: str = ""
+    ) -> None:
+        """The table and where everything is.
+
+        compare: the command that opens the tracker. incomplete: the fault that ended the search.
+        """
+        self.console.print(terminal.render(table))
+        if incomplete:
+            self.say(f"INCOMPLETE: {incomplete}")
+        if space.data.name == "demo":
+            self.say("these are DEMONSTRATION images: the result says nothing about yours")
+        self.say(f"report    {out / 'report' / 'index.html'}")
+        self.say(f"backbone  {out / 'best'}")
+        self.say(f"compare   {compare}")
+
+
+def headline(space: Space) -> str:
+    profile = space.profile
+    return (
+        f"{space.name}: {', '.join(space.tasks)}; profile {profile.name} "
+        f"({profile.backbone}, {profile.image_size} px, {profile.precision}, "
+        f"{profile.epochs:g} epochs); policy {space.policy.name}"
+    )
+
+
+def data_line(space: Space) -> str:
+    if space.data.name == "demo":
+        return "DEMONSTRATION images, drawn by the program (use --data for your own)"
+    return f"{space.data.name} at {space.data.root}"

@@ -1,0 +1,62 @@
+"""What a search will train, as far as it is known before it starts; dry run and search share it.
+
+found = forecast(space, policy, images)
+found.stages_maximum, found.total_seconds
+"""
+
+from dataclasses import dataclass
+
+from search.chains.chain import name, stages_naive, stages_shared
+from search.chains.plan import estimate
+from search.policies import Policy
+from search.scheduling import repeats
+from search.space import Space
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Counts of stages and estimated seconds of one worker."""
+
+    space: str
+    demo: bool  # built-in images, which say nothing about a user's own
+    policy: str
+    profile: str
+    images: int  # to train on
+    chains: tuple[str, ...]
+    stages_naive: int  # if every chain were trained on its own
+    stages_shared: int  # if every prefix were trained once
+    stages_minimum: int  # under the policy
+    stages_maximum: int
+    repeats: tuple[int, ...]  # how many chains get a second seed, a third, ...
+    stage_seconds: float
+    score_seconds: float
+    total_seconds: float  # at most
+
+    @property
+    def again(self) -> int:
+        """Chains trained once more, counted once for every further seed."""
+        return sum(self.repeats)
+
+
+def forecast(space: Space, policy: Policy, images: int) -> Forecast:
+    """images: the number to train on."""
+    planned, chains, cost = policy.planned(), space.chains(), estimate(space, images)
+    again = repeats.schedule(planned.maximum, space.repeats)
+    scores = planned.maximum + space.repeats + sum(again)
+    stages = planned.maximum + space.max_length * sum(again)
+    return Forecast(
+        space=space.name,
+        demo=space.data.name == "demo",
+        policy=space.policy.name,
+        profile=space.profile.name,
+        images=images,
+        chains=tuple(map(name, chains)),
+        stages_naive=stages_naive(chains),
+        stages_shared=stages_shared(chains),
+        stages_minimum=planned.minimum,
+        stages_maximum=planned.maximum,
+        repeats=again,
+        stage_seconds=cost.stage,
+        score_seconds=cost.score,
+        total_seconds=stages * cost.stage + scores * cost.score,
+    )

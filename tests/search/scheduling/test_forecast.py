@@ -1,0 +1,43 @@
+"""What a search will train, counted by hand."""
+
+from search.chains.plan import estimate
+from search.scheduling.forecast import forecast
+from search.space import load
+from trainables.plugins import load as plugin
+
+
+def forecast_of(*overrides, images=1000):
+    space = load("isic3", ["profile=smoke", *overrides])
+    policy = plugin("search.policies", space.policy.name)(
+        tuple(space.tasks), space.max_length, space.budget.stages, 0, space.policy.params
+    )
+    return space, forecast(space, policy, images)
+
+
+def test_stages_of_three_tasks():
+    """3 + 6 * 2 + 6 * 3 stages on their own; 15 nodes; 3 singles to 7 chains that rise."""
+    _, found = forecast_of()
+    assert (found.stages_naive, found.stages_shared) == (33, 15)
+    assert (found.stages_minimum, found.stages_maximum) == (3, 7)
+    assert len(found.chains) == 15
+    assert {"odc", "odc>moco", "odc>moco>relative_location"} <= set(found.chains)
+
+
+def test_the_policy_and_the_budget_decide_how_many():
+    assert forecast_of("policy=exhaustive")[1].stages_minimum == 15
+    assert forecast_of("policy=exhaustive", "budget=4")[1].stages_maximum == 4
+
+
+def test_seconds_add_up():
+    space, found = forecast_of("policy=exhaustive", "repeats=3")
+    cost = estimate(space, 1000)
+    assert (found.stage_seconds, found.score_seconds) == (cost.stage, cost.score)
+    assert (found.repeats, found.again) == ((8, 4), 12)
+    stages, scores = 15 + 12 * 3, 15 + 3 + 12
+    assert found.total_seconds == stages * cost.stage + scores * cost.score
+    assert forecast_of(images=2000)[1].stage_seconds == 2 * forecast_of()[1].stage_seconds
+
+
+def test_it_says_whether_the_images_are_drawn():
+    assert forecast_of("data=demo")[1].demo
+    assert not forecast_of("data=folder")[1].demo

@@ -1,0 +1,74 @@
+"""A session checks, makes its forecast, and uses the same one when it searches."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from search.chains.plan import Plan
+from search.console.commands import parse
+from search.console.request import request
+from search.console.screen import Screen
+from search.session import CHECKPOINTS, Session
+from trainables.errors import UserError
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = parse(["--space", "isic3", "profile=smoke", "data.params.n=320", "repeats=3"])
+    return Session(request(args, 0), Screen(), 0.0)
+
+
+def test_it_parses_and_prints_nothing(session, capsys):
+    forecast = session.check()
+    assert capsys.readouterr().out == ""
+    assert forecast is session.forecast
+    assert (forecast.stages_maximum, forecast.repeats, forecast.demo) == (7, (4, 2), True)
+
+
+def test_room_is_needed_for_what_the_forecast_says(session, monkeypatch):
+    """Twice 7 stages, 6 chains once more with 3 stages and a score each, and the checkpoints."""
+    session.check()
+    asked = []
+
+    class Full:
+        def check_space(self, wanted):
+            asked.append(wanted)
+            raise UserError("full")
+
+    session.store = Full()
+    monkeypatch.setattr("search.session.backbone_bytes", lambda name: 1)
+    with pytest.raises(UserError, match="full"):
+        session._check_room()
+    assert asked == [2 * 7 + 6 * 4 + CHECKPOINTS]
+
+
+def test_what_it_says_before_it_refuses(session, capsys, tmp_path):
+    """A search begins with what it is about, so that a slow check is not a silent one."""
+    (tmp_path / "runs").write_text("x")
+    with pytest.raises(UserError, match="must be a folder to write to"):
+        session.search()
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("isic3: relative_location, moco, odc; profile smoke (resnet10, 32 px")
+    assert out[1].startswith("data DEMONSTRATION images")
+
+
+def test_the_worker_groups_get_what_the_space_says(session, capsys, monkeypatch, tmp_path):
+    """Ray itself is left out: the cluster is described, the engine only notes what it is given."""
+    from search.cluster import engine as engines
+
+    cores = {"CPU": 4.0}
+    cluster = SimpleNamespace(connect=lambda: cores, nodes=lambda: [cores], namespace="here")
+    monkeypatch.setattr("search.session.join", lambda address: {None: cluster}[address])
+    status = SimpleNamespace(leased=7.0)
+    monkeypatch.setattr(
+        engines, "Engine", lambda *given: SimpleNamespace(given=given, status=status)
+    )
+    session.check()
+    session.plan = Plan(session.space, "digest")
+    plan, settings, crew, namespace, scratch = session._engine().given
+    assert (plan, namespace, scratch) == (session.plan, "here", tmp_path / "runs/isic3-demo/ray")
+    assert (settings.store, settings.data_root) == (str(tmp_path / "runs/store"), None)
+    assert (settings.runtime.threads, crew.limit, crew.workers) == (1, 7 + 1, 1)
+    assert (session.device, session.meter.gpus, session.meter.leased()) == ("4 CPU cores", 0.0, 7.0)
+    assert capsys.readouterr().out == "4 worker groups of 1 x 1 CPU threads\n"
