@@ -81,7 +81,6 @@ def test_runs_to_its_end_and_accounts_for_every_chain(name: str, in_flight: int)
     planned = policy.planned()
     asked = run(policy, in_flight=in_flight)
     assert planned.minimum <= len(asked) <= planned.maximum
-    assert planned.nodes is None or set(planned.nodes) == set(asked)
     tried, pruned = {node.chain for node in asked}, policy.pruned()
     assert tried | set(pruned) == set(enumerate_chains(TASKS, 3))
     assert not tried & set(pruned)
