@@ -50,6 +50,7 @@ def main() -> int:
     args = arguments()
     if args.work:
         return part(args, args.parts[0])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part ends too
     args.out.mkdir(parents=True, exist_ok=True)
     Table.begin(args.out / "check.json")
     with tempfile.TemporaryDirectory() as work:
@@ -65,7 +66,9 @@ def limited(args: argparse.Namespace, name: str, work: str) -> bool:
     own = ["--parts", name, "--work", work, "--out", args.out]
     own += ["--data", args.data] if args.data else []
     command = [sys.executable, __file__, *sys.argv[1:], *own]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    threads = {"OMP_NUM_THREADS": "1"} if args.small else {}  # two would wait for busy cores
+    known = {**os.environ, **threads}
+    process = subprocess.Popen(command, cwd=ROOT, env=known, start_new_session=True)
     try:
         status: int | str = process.wait(limit)
     except subprocess.TimeoutExpired:
