@@ -171,6 +171,13 @@ class EarlyStop(FIFOScheduler):
         return {}  # as the searcher's
 
 
+class OwnSignals(tune.Callback):
+    """Take SIGUSR1 back: Tune puts a handler of its own on it as it starts, and would just end."""
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        interrupt.listen()
+
+
 class Engine:
     """Broker and worker groups, which begin to come up at once, and Tune once `run` is called.
 
@@ -286,7 +293,9 @@ def _tuner(searcher: PolicySearch, scheduler: EarlyStop, limit: int, scratch: Pa
             max_concurrent_trials=limit,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(scratch), verbose=0, callbacks=[OwnSignals()]
+        ),
     )
 
 
