@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 
@@ -118,10 +119,7 @@ class Bench:
                 cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         for _ in range(600):
-            with (
-                suppress(OSError),
-                socket.create_connection(("127.0.0.1", int(self.tracker.rpartition(":")[2]))),
-            ):
+            with suppress(OSError), urlopen(f"{self.tracker}/health", timeout=30):
                 return
             time.sleep(0.1)
         raise RuntimeError("the tracking server did not come up")

@@ -171,7 +171,7 @@ def test_the_best_backbone_loads(exhaustive):
 
 @pytest.mark.parametrize(
     ("until", "number", "status"),
-    [("worker groups of", signal.SIGINT, 130), ("training", signal.SIGTERM, 143)],
+    [("worker groups of", signal.SIGINT, 130), ("img/s", signal.SIGTERM, 143)],
 )
 def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number, status):
     rarely = ["profile.epochs=200", "runtime.checkpoint_seconds=1000", "--out", "with space"]
@@ -186,10 +186,10 @@ def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number,
     assert "search/run.py --space isic3 profile=smoke" in err
     assert err.rstrip().endswith("--out 'with space'")
     left = list((tmp_path / "runs" / "store").glob("*.part/checkpoint.safetensors"))
-    assert left or until != "training", "what was in work is lost"
+    assert left or until != "img/s", "what was in work is lost"
     assert "Traceback" not in err
     assert "*** SIGTERM" not in err, "the trace of a library's handler"
-    if until == "training":
+    if until == "img/s":
         client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
         runs = client.search_runs([client.get_experiment_by_name("isic3").experiment_id])
         status = {"mlflow.parentRunId" in run.data.tags: run.info.status for run in runs}

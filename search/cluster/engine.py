@@ -171,6 +171,13 @@ class EarlyStop(FIFOScheduler):
         return {}  # see PolicySearch
 
 
+class OwnSignals(tune.Callback):
+    """Take SIGUSR1 back: Tune puts a handler of its own on it as it starts, and would just end."""
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        exit.listen()
+
+
 class Engine:
     """The broker and the worker groups, which start at once, and Tune, started by `run`.
 
@@ -287,7 +294,9 @@ def _tuner(searcher: PolicySearch, early_stop: EarlyStop, limit: int, scratch: P
             max_concurrent_trials=limit,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(scratch), verbose=0, callbacks=[OwnSignals()]
+        ),
     )
 
 

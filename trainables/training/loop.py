@@ -188,18 +188,19 @@ class Loop:
         """
         names = list(self._pending[0])
         values = torch.stack([torch.stack([m[n].float() for n in names]) for m in self._pending])
-        waited = time.perf_counter() - self._checkpointed
-        due = torch.full_like(values[:1], float(waited > self._interval and not distributed.rank()))
-        unwanted = torch.full_like(due, float(self._unwanted))
-        means = distributed.all_mean(torch.cat([values, due, unwanted])).tolist()
-        fresh = [dict(zip(names, row, strict=True)) for row in means[:-2]]
+        means = distributed.all_mean(values).tolist()
+        fresh = [dict(zip(names, row, strict=True)) for row in means]
         run.history += fresh
         self._check_finite(fresh, done)
         self._pending = []
         row = {name: sum(one[name] for one in fresh) / len(fresh) for name in names}
         row["lr"] = optimizer.param_groups[0]["lr"]
         self._tell(run, row, done, steps, len(fresh), epoch_end)
-        return means[-2][0] > 0, means[-1][0] > 0
+        waited = time.perf_counter() - self._checkpointed
+        due = waited > self._interval and not distributed.rank()
+        decisions = torch.tensor([due, self._unwanted], dtype=values.dtype, device=values.device)
+        due, unwanted = distributed.all_mean(decisions).tolist()
+        return due > 0, unwanted > 0
 
     def _check_finite(self, fresh: list[dict[str, float]], done: int) -> None:
         for offset, one in enumerate(fresh):
