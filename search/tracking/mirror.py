@@ -2,7 +2,7 @@
 
     mirror = Mirror(address, experiment="isic3", out=out, level="aggregates")
     mirror.connect()                   # UserError here, not after hours of training
-    mirror.start(plan, info); mirror.log_chain(row, store); list(mirror.finish(ending))
+    mirror.start(plan, info); mirror.log_chain(row, curves); list(mirror.finish(ending))
 
 Each call may raise any of mlflow's exceptions and may be repeated: the keys in the tags identify a
 run, so nothing is logged twice.
@@ -11,7 +11,7 @@ run, so nothing is logged twice.
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ from filelock import FileLock
 
 from search.chains.plan import Plan
 from search.report import points
-from search.report.stored import Store
 from search.report.table import Row, Table
 from search.results.records import RunInfo
 from search.tracking import sharing
@@ -117,7 +116,7 @@ class Mirror:
         self._open.set_tag(run_id, "mlflow.note.content", points.note(info))
         self._parent = parent
 
-    def log_chain(self, row: Row, store: Store) -> None:
+    def log_chain(self, row: Row, curves: Iterable[points.Point]) -> None:
         """Log a child run for a chain that was scored, stopped or failed; ignore others.
 
         Repeats change its numbers; a curve is logged once.
@@ -128,7 +127,7 @@ class Mirror:
         run = self._children.get(key) or self._children.get(row.chain)
         known = run.data.metrics if run and run.info.status == "FINISHED" else {}
         metrics = [one for one in points.chain_metrics(row) if known.get(one[0]) != one[1]]
-        metrics += [one for one in points.curves(row, store) if one[0] not in known]
+        metrics += [one for one in curves if one[0] not in known]
         if run is None:
             run = self._new(row.chain, {PARENT: self._begun.info.run_id, CHAIN_KEY: key})
         changed = self._log(run, points.chain_params(row), metrics)

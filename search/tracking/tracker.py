@@ -8,17 +8,19 @@
     tracker.mirror(table, plan, info, summary, store, out)     # everything again, then the end
 
 Another thread talks to MLflow (outbox.py), so a slow or dead server delays no training, and
-`mirror` sends again what was lost.
+`mirror` sends again what was lost. That thread gets rows and curves, never the store: reading a
+damaged stage there would change what the search does next.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from search.chains.chain import Chain
 from search.chains.plan import Plan
+from search.report import points
 from search.report import table as rows
 from search.report.stored import Store
 from search.report.table import Row, Table
@@ -33,17 +35,16 @@ log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds without an answer at the end
 HURRIED = 15.0  # the same after an interrupt, since schedulers soon kill the job
 SLOWEST = 500_000  # bytes a second of the slowest upload allowed for
+Chains = Mapping[str, tuple[Row, tuple[points.Point, ...]]]  # chain -> its row and its curves
 
 
 @dataclass(frozen=True)
 class Update:
-    """The state of a search; fresh: the chains whose score the tracker does not have yet."""
+    """What is to be sent of a search: its start, chains by name, and its end."""
 
     plan: Plan
     info: RunInfo
-    results: tuple[ChainResult, ...] = ()
-    fresh: frozenset[Chain] = frozenset()
-    store: Store | None = None
+    chains: Chains = field(default_factory=dict)
     ending: Ending | None = None
 
 
@@ -89,9 +90,11 @@ class Tracker:
     def update(
         self, results: tuple[ChainResult, ...], fresh: frozenset[Chain], store: Store
     ) -> None:
-        """Send all results so far; fresh: the chains with a new score."""
+        """Send the fresh chains, those with a new score. results: theirs and all singles'."""
         assert self._begun is not None, "start() comes first"
-        self._outbox.put(replace(self._begun, results=results, fresh=fresh, store=store))
+        built = rows.build(results, store).scored
+        sent = _with_curves([row for row in built if (row.tasks or (row.chain,)) in fresh], store)
+        self._outbox.put(replace(self._begun, chains=sent))
 
     def mirror(
         self,
@@ -103,7 +106,7 @@ class Tracker:
         out: Path,
     ) -> None:
         """Send everything at the end of the search; wait while the server answers."""
-        update = Update(plan, info, store=store, ending=Ending(table, summary, out))
+        update = Update(plan, info, _with_curves(table.rows, store), Ending(table, summary, out))
         sizes = (p.stat().st_size for part in ("best", "report") for p in (out / part).glob("*"))
         patience = HURRIED if info.interrupted else PATIENCE + sum(sizes) / SLOWEST
         if not self._outbox.last(update, patience):
@@ -119,9 +122,8 @@ class Tracker:
             if update.ending or not mirror.started:
                 mirror.start(update.plan, update.info)
                 yield
-            for row in _rows(update):
-                assert update.store is not None
-                mirror.log_chain(row, update.store)
+            for row, curves in update.chains.values():
+                mirror.log_chain(row, curves)
                 yield
             if update.ending:
                 yield from mirror.finish(update.ending, update.info)
@@ -131,15 +133,8 @@ class Tracker:
 
 
 def _merge(older: Update, newer: Update) -> Update:
-    return replace(newer, fresh=older.fresh | newer.fresh, store=newer.store or older.store)
+    return replace(newer, chains={**older.chains, **newer.chains})
 
 
-def _rows(update: Update) -> Sequence[Row]:
-    """Return the chains to log: all at the end, else the fresh ones (with their deltas)."""
-    if update.ending:
-        return update.ending.table.rows
-    if not update.fresh or update.store is None:
-        return ()
-    asked = [r for r in update.results if r.chain in update.fresh or len(r.chain) == 1]
-    built = rows.build(asked, update.store)
-    return [row for row in built.scored if (row.tasks or (row.chain,)) in update.fresh]
+def _with_curves(shown: Iterable[Row], store: Store) -> Chains:
+    return {row.chain: (row, tuple(points.curves(row, store))) for row in shown}

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
-from search.report import duplicates
+from search.report import duplicates, points
 from search.results.records import ChainResult
 from search.tracking import tracker as tracking
 from search.tracking.mirror import Mirror
@@ -140,10 +141,10 @@ def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, dat
     mirror.start(search.plan, search.info)
     rows = [row for row in search.table.scored if row.length < 2]
     broken = search.without("failed", "its group died", "moco").table.row("moco")
-    mirror.log_chain(broken, search.store)
+    mirror.log_chain(broken, [])
     for logged in (rows[:2], rows, [replace(rows[0], linear=12.0)]):
         for row in logged:
-            mirror.log_chain(row, search.store)
+            mirror.log_chain(row, points.curves(row, search.store))
     parent, children = _runs(database, "live")
     assert parent.info.status == "RUNNING"
     assert sorted(run.info.run_name for run in children) == sorted(row.chain for row in rows)
@@ -152,8 +153,8 @@ def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, dat
     assert len(children) == CHILDREN
     client = MlflowClient(database, database)
     first = next(run for run in children if run.info.run_name == rows[0].chain)
-    for metric, points in (("balanced_accuracy", 1), ("finetune_balanced_accuracy", 12)):
-        assert len(client.get_metric_history(first.info.run_id, metric)) == points
+    for metric, count in (("balanced_accuracy", 1), ("finetune_balanced_accuracy", 12)):
+        assert len(client.get_metric_history(first.info.run_id, metric)) == count
 
 
 class Flaky:
@@ -213,6 +214,32 @@ def test_updates_reach_mlflow_while_the_search_runs(
     assert {run.info.run_name for run in children} == {"odc", "odc>moco", "scratch"}
     deep = next(run for run in children if run.info.run_name == "odc>moco")
     assert deep.data.metrics["delta"] == pytest.approx(11.92), "the single it is judged by is known"
+
+
+class Watched:
+    """A store that records which threads read it."""
+
+    def __init__(self, store: Any) -> None:
+        self.store, self.threads = store, set[str]()
+
+    def path(self, key: str) -> Path:
+        self.threads.add(threading.current_thread().name)
+        return self.store.path(key)
+
+    def manifest(self, key: str) -> Any:
+        self.threads.add(threading.current_thread().name)
+        return self.store.manifest(key)
+
+
+def test_the_trackers_thread_never_reads_the_store(
+    search: Any, written: Any, flaky: tuple[Tracker, Flaky]
+) -> None:
+    """Reading a damaged stage sets it aside, which only the driver's thread may do."""
+    tracker, _ = flaky
+    store, (out, summary) = Watched(search.store), written
+    tracker.update(tuple(search.results), frozenset({("odc",)}), store)
+    tracker.mirror(search.table, search.plan, search.info, summary, store, out)
+    assert store.threads == {threading.current_thread().name}
 
 
 def test_what_was_lost_on_the_way_is_sent_later(
