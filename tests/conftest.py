@@ -5,9 +5,13 @@ files that take longest come first: a process that gets one of them last would w
 """
 
 import os
+import signal
 
 import pytest
 
+for ignored in (signal.SIGINT, signal.SIGHUP):  # as in a background job; searches inherit it
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, signal.SIG_DFL)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, here and in children
 
 LONGEST = ("test_command.py", "test_stage.py", "test_learning.py", "test_sockets.py")
