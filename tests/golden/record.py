@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trainables.job import Heartbeat
+from trainables.workers.job import Heartbeat
 
 from search.chains.node import Node
 from tests.trainables import small
