@@ -81,7 +81,7 @@ class Session:
 
         The dry run and the search both begin with it, so neither takes what the other refuses.
         """
-        from search.store.places import check_format, check_writable
+        from search.store.places import check_writable, stamped
         from search.tracking.tracker import Tracker
         from trainables.preflight import check_backbone, check_gpus
 
@@ -89,7 +89,7 @@ class Session:
         check_tasks(space)
         for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
             check_writable(where, Path(folder))
-        check_format(Path(space.store))
+        stamped(Path(space.store))
         weights = space.baselines.imagenet
         self.weights = file_digest(weights) if weights else None
         check_backbone(space.profile.backbone, space.data.channels, weights)

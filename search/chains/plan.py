@@ -1,9 +1,8 @@
 """Stage specifications: from a space and a node to the keys of its stages and score. Pure."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
 from search.chains.node import Node, near, rates_in
@@ -95,7 +94,7 @@ class Plan:
         names = BASELINES if self.imagenet_digest else (SCRATCH,)
         return tuple(Node((name,)) for name in names)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Return everything that decides which results the search asks for; names its journal."""
         space = asdict(self.space)
         for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):

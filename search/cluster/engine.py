@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
 from ray import tune
@@ -30,11 +30,13 @@ from search.cluster.broker import Broker, Settings
 from search.cluster.connection import SLOT
 from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console import exit
+from search.console.printable import first_line
 from search.results.status import Curve, Status
 from search.scheduling.early_stopping import Stop
 from search.scheduling.scheduler import METRIC, Scheduler
 from trainables.errors import MachineFault
 
+Reported: TypeAlias = dict[str, float | str]  # a result of a trial, as Tune passes it on
 BROKER = "broker"
 HEAD = "node:__internal_head__"  # Ray's resource of the head node
 POLL_SECONDS = 0.5
@@ -52,15 +54,15 @@ class ChainTrial(tune.Trainable):
     Results: the best accuracy so far after `epoch` of `epochs`, and finally the score.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, str]) -> None:
         self.node, self.epochs = Node.parse(config["node"]), 0
         self.broker = ray.get_actor(config["broker"], namespace=config["namespace"])
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, str]) -> bool:
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Reported:
         answer: Any = ray.get(self.broker.follow.remote(self.node, self.epochs))
         if isinstance(answer, Curve):
             self.epochs = len(answer.values)
@@ -68,11 +70,11 @@ class ChainTrial(tune.Trainable):
             return {METRIC: max(answer.values), "done": False, **epoch}
         return {METRIC: answer.value, "reason": answer.reason, "state": answer.state, "done": True}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002
-        return {}  # the stage store has everything
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Do nothing: the stage store has everything."""
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        pass
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Do nothing, see `save_checkpoint`."""
 
 
 class PolicySearch(Searcher):
@@ -111,21 +113,22 @@ class PolicySearch(Searcher):
         return {"node": str(node), **self.served}
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: Reported | None = None, error: bool = False
     ) -> None:
         if (node := self.trials.pop(trial_id, None)) is None:
             return
-        stop, state = self.stops.pop(trial_id, None), (result or {}).get("state")
+        stop, result = self.stops.pop(trial_id, None), result or {}
+        state, reason = result.get("state"), str(result.get("reason", ""))
         if stop is not None:
             self.scheduler.record(node, stop=stop)
-        elif error or result is None or state is None:
+        elif error or state is None:
             self._ask_again(node, "its trial was lost")
         elif state == "ended":
-            self.end(result["reason"])
+            self.end(reason)
         elif state == "done" and self.scheduler.known(node) is None:
             self._ask_again(node, "the driver can't read its score in the store")
         else:
-            self.scheduler.record(node, result["reason"])
+            self.scheduler.record(node, reason)
         self.publish()
 
     def _ask_again(self, node: Node, reason: str) -> None:
@@ -139,7 +142,7 @@ class PolicySearch(Searcher):
         """Start no new trials; the first fault is reported."""
         self.fault = self.fault or fault
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         return {}  # Tune's pickle is never restored: a search resumes from journal and store
 
     def save(self, checkpoint_path: str) -> None:
@@ -156,18 +159,17 @@ class EarlyStop(FIFOScheduler):
         super().__init__()
         self.searcher, self.broker = searcher, broker
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
-        node = self.searcher.trials[trial.trial_id]
-        stop = self.searcher.scheduler.judge(
-            node, result[METRIC], result["epoch"], result["epochs"]
-        )
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Reported) -> str:  # noqa: ARG002
+        node, best = self.searcher.trials[trial.trial_id], float(result[METRIC])
+        epoch, epochs = int(result["epoch"]), int(result["epochs"])
+        stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE
         self.searcher.stops[trial.trial_id] = stop
         self.broker.cancel.remote(node, stop.reason)
         return TrialScheduler.STOP
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         return {}  # see PolicySearch
 
 
@@ -246,7 +248,7 @@ class Engine:
                 raise MachineFault(searcher.fault)
             self._poll(show)
         except (ray.exceptions.RayError, TuneError, OSError) as error:
-            raise MachineFault(searcher.fault or _first_line(error)) from error
+            raise MachineFault(searcher.fault or first_line(error)) from error
         finally:
             self.worker_groups.stopping.set()
             over.set()
@@ -298,7 +300,3 @@ def _tuner(searcher: PolicySearch, early_stop: EarlyStop, limit: int, scratch: P
             name="tune", storage_path=str(scratch), verbose=0, callbacks=[OwnSignals()]
         ),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

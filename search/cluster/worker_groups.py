@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import ray
 
+from search.console.printable import first_line
 from search.results.status import Status
 from search.space import RuntimeChoice
 
@@ -170,7 +171,7 @@ class WorkerGroups:
             except Exception as error:
                 if self.stopping.is_set():
                     return
-                log.warning("%s ended: %s; restarting it", group, str(error).splitlines()[:1])
+                log.warning("%s ended: %s; restarting it", group, first_line(error))
                 time.sleep(RETRY_SECONDS)
 
     def _per_worker(self) -> dict[str, float]:

@@ -75,7 +75,7 @@ class Plugin(Policy):
 
     def _trial(self, node: Node) -> FrozenTrial:
         """Return a node told as a finished trial, one in flight as a running trial."""
-        params: dict[str, Any] = {}
+        params: dict[str, int | str] = {}
         distributions: dict[str, BaseDistribution] = {}
 
         def pick(name: str, choices: Sequence[Any]) -> Any:

@@ -87,20 +87,14 @@ class Collector:
 def snapshot(scheduler: Scheduler) -> Snapshot:
     """Return the state of all chains for the live view."""
     over = scheduler.over
+    scored = {str(node): ChainState.done(score) for node, score in scheduler.scores.items()}
+    ended = {str(p): ChainState("stopped", stop.reason) for p, stop in scheduler.stops.items()}
     return Snapshot(
-        chains=_states(scheduler),
+        chains=scored | ended,
         done=len(scheduler.scores) + len(scheduler.stops) + len(scheduler.reasons),
         total=_total(scheduler),
         notice=f"{over}: running jobs are finished, no new work starts" if over else "",
     )
-
-
-def _states(scheduler: Scheduler) -> dict[str, ChainState]:
-    scored = {
-        str(p): ChainState("done", "", score.balanced_accuracy, (score.ci_low, score.ci_high))
-        for p, score in scheduler.scores.items()
-    }
-    return scored | {str(p): ChainState("stopped", s.reason) for p, s in scheduler.stops.items()}
 
 
 def _total(scheduler: Scheduler) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from search.cluster.time_ledger import GroupTimes
+from trainables.spec import Score
 
 State = Literal["planned", "waiting", "running", "done", "stopped", "failed", "pruned"]
 
@@ -23,6 +24,10 @@ class ChainState:
     reason: str = ""
     score: float | None = None
     interval: tuple[float, float] | None = None
+
+    @classmethod
+    def done(cls, score: Score) -> "ChainState":
+        return cls("done", "", score.balanced_accuracy, (score.ci_low, score.ci_high))
 
 
 @dataclass(frozen=True)

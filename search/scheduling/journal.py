@@ -13,11 +13,10 @@ disk before the search goes on; a last line that a kill cut short is removed.
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
 
 from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
@@ -51,7 +50,7 @@ class Event:
 class Journal:
     """One file, `journal-<digest of the search>.jsonl`, appended to."""
 
-    def __init__(self, out: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, out: Path, identity: Mapping[str, object]) -> None:
         self.path = out / f"journal-{digest(identity)}.jsonl"
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -83,16 +82,17 @@ class Journal:
         return found
 
     def asked(self, node: Node) -> None:
-        self._append({"proposal": str(node)})  # older journals have this key
+        self._append(node)
 
     def told(self, node: Node, score: Score | None) -> None:
-        self._append({"proposal": str(node), "score": asdict(score) if score else None})
+        self._append(node, score=score)
 
     def stopped(self, node: Node, stop: Stop) -> None:
-        self._append({"proposal": str(node), "stop": asdict(stop)})
+        self._append(node, stop=stop)
 
-    def _append(self, event: dict[str, Any]) -> None:
-        line = json.dumps(event).encode() + b"\n"
+    def _append(self, node: Node, **end: Score | Stop | None) -> None:
+        values = {kind: asdict(value) if value else None for kind, value in end.items()}
+        line = json.dumps({"proposal": str(node), **values}).encode() + b"\n"
         with open(self.path, "ab+") as file:
             _drop_cut_line(file)
             file.write(line)

@@ -6,7 +6,7 @@ import pytest
 
 from search.chains.plan import Plan
 from search.cluster import gpu_sharing
-from search.cluster.gpu_sharing import Shared
+from search.cluster.gpu_sharing import SharedGPU
 from search.cluster.start import size
 from search.space import load
 from trainables.errors import UserError
@@ -19,7 +19,7 @@ def sized(monkeypatch, resources, *overrides, wanted=16):
 
     def measure(stages, _root, _cache, most):
         done.append((len(stages), most))
-        return Shared(2, "more are not faster", (10.0, 19.0, 20.0))
+        return SharedGPU(2, "more are not faster", (10.0, 19.0, 20.0))
 
     monkeypatch.setattr(gpu_sharing, "groups_per_gpu", measure)
     return size(plan, wanted, cluster, lambda: done.append("decoded")), done
