@@ -21,10 +21,9 @@ if __name__ == "__main__":
 
 from search.chains.chain import BASELINES, Chain, name, parse, prefixes, stages_naive, stages_shared
 from search.console.printable import printable
-from search.policies import Policy
+from search.policies import policy_of
 from search.space import Space, load
 from trainables.errors import UserError
-from trainables.plugins import load as plugin
 from trainables.plugins import near, one_of, unknown
 from trainables.schema import shown
 from trainables.spec import Score
@@ -80,10 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
     """Run the policy with the table's scores until it is finished; UserError for unknown tasks."""
     _check_tasks(space, scores)
-    policy: Policy = plugin("search.policies", space.policy.name)(
-        tuple(space.tasks), space.max_length, space.budget.stages, space.seed, space.policy.params,
-        only=scores,
-    )  # fmt: skip
+    policy = policy_of(space, only=scores)
     order = []
     while (node := policy.ask()) is not None:
         policy.tell(node, scores[node.chain])

@@ -7,7 +7,7 @@ session.search()    # the summary
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from search.cluster.time_ledger import Overhead, summarise
 from search.console import exit
 from search.console.request import Request, data_name
 from search.images import Images
-from search.policies import Policy
+from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
 from search.results.records import RunInfo
@@ -30,7 +30,6 @@ from search.scheduling.scheduler import Scheduler
 from search.space import check_tasks, hardware
 from search.space.budget import Meter
 from trainables.errors import MachineFault
-from trainables.plugins import load as plugin
 from trainables.processor import cores
 
 if TYPE_CHECKING:
@@ -65,16 +64,9 @@ class Session:
         self.engine: Engine | None = None
         self.published, self.told = -1, set[Node]()  # what view and tracker know
         self.meter = Meter(self.space.budget, started)
-        self.policy = self._policy()
+        rates = {task.name: len(task.lr_range) for task in self.space.tasks.values()}
+        self.policy = policy_of(self.space, rates)
         self.device = hardware.describe({"CPU": cores(), "GPU": request.gpus})
-
-    def _policy(self) -> Policy:
-        space = self.space
-        return plugin("search.policies", space.policy.name)(
-            tuple(space.tasks), space.max_length, space.budget.stages, space.seed,
-            space.policy.params,
-            rates={task.name: len(task.lr_range) for task in space.tasks.values()},
-        )  # fmt: skip
 
     def check(self) -> Forecast:
         """Refuse all that cannot be searched, creating nothing; what the search will train.
@@ -104,7 +96,7 @@ class Session:
 
     # -- the search ------------------------------------------------------------------------------
 
-    def search(self) -> dict[str, Any]:
+    def search(self) -> Mapping[str, Any]:
         """Train what is missing, write the report; returns the summary.
 
         Its `incomplete` is the fault of the machine that ended the search, "" if there was none.
@@ -155,7 +147,7 @@ class Session:
         self.screen.groups(sized)
         self.device = sized.device
         running = engine(self.plan, sized, self.cluster, self.out / "ray")
-        self.meter.gpus = sized.crew.workers * sized.crew.gpus
+        self.meter.gpus = sized.shape.workers * sized.shape.gpus
         self.meter.leased = lambda: running.status.leased
         return running
 
@@ -185,7 +177,7 @@ class Session:
 
     def _report(
         self, before: Collection[str], interrupted: bool = False, incomplete: str = ""
-    ) -> dict[str, Any]:
+    ) -> Mapping[str, Any]:
         """before: keys that were finished when the command started."""
         from search import report
 

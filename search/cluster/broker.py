@@ -15,7 +15,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -39,28 +39,24 @@ Spec: TypeAlias = StageSpec | DownstreamSpec
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings that turn a specification into a job. weights: path of the ImageNet file."""
-
-    store: str
-    data_root: str | None
-    cache: str
-    weights: str | None
-    runtime: Runtime
-    attempts: int
-
-
 class ParentDamaged(Exception):
     """The parent stage was damaged and has been set aside."""
 
 
 class Broker:
-    """Hands out jobs and answers trials; a Ray actor with concurrent methods, without Ray code."""
+    """Hands out jobs and answers trials; a Ray actor with concurrent methods, without Ray code.
 
-    def __init__(self, plan: Plan, settings: Settings) -> None:
-        self.store = StageStore(settings.store)
-        self.plan, self.settings = replace(plan, chosen=self.store.rate), settings
+    threads: CPU threads a worker; 0 for torch's own choice.
+    """
+
+    def __init__(self, plan: Plan, threads: int = 0) -> None:
+        self.store, chosen = StageStore(plan.space.store), plan.space.runtime
+        self.plan = replace(plan, chosen=self.store.rate)
+        self.runtime = Runtime(
+            threads=threads,
+            log_every=chosen.log_every,
+            checkpoint_seconds=chosen.checkpoint_seconds,
+        )
         self.queue: deque[Job] = deque()
         self.changed = asyncio.Condition()  # a job was queued, or the search ends
         self.told = asyncio.Condition()  # a curve grew, or a score is there
@@ -172,17 +168,18 @@ class Broker:
         return manifest
 
     async def _train(self, key: str, spec: Spec, label: str) -> Manifest:
-        settings = self.settings
+        space = self.plan.space
+        weights = space.baselines.imagenet
         job = Job(
             key=key,
             name=label,
             spec=spec,
             parent_dir=str(self.store.path(spec.parent)) if spec.parent else None,
             out_dir=str(self.store.part(key)),
-            data_root=settings.data_root,
-            cache_dir=settings.cache,
-            runtime=settings.runtime,
-            weights=settings.weights if isinstance(spec, DownstreamSpec) and spec.weights else None,
+            data_root=space.data.root,
+            cache_dir=space.cache,
+            runtime=self.runtime,
+            weights=weights if isinstance(spec, DownstreamSpec) and spec.weights else None,
             store_id=self.store.token(),
         )
         self.answers[key] = asyncio.get_running_loop().create_future()
@@ -325,7 +322,7 @@ class Broker:
             for key in (parent, job.key):
                 self.futures.pop(key, None)
             self.answers[job.key].set_exception(ParentDamaged(parent))
-        elif attempts.fruitless < self.settings.attempts:
+        elif attempts.fruitless < self.plan.space.runtime.attempts:
             self.notices.append(f"{job.name}: {reason}; attempt {attempts.total + 1} follows")
             await self._enqueue(job)
         else:

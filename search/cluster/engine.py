@@ -1,6 +1,6 @@
 """Ray Tune: a Searcher around the scheduler, a trial that calls the broker, the Tuner.
 
-    with Engine(plan, settings, shape, namespace, scratch) as engine:
+    with Engine(plan, shape, namespace, scratch) as engine:
         engine.run(scheduler, ready, publish, show)     # MachineFault if a fault ends the search
 
 A Tune trial is one node of the prefix tree: it extends a finished chain by one stage and scores it.
@@ -26,7 +26,7 @@ from ray.tune.search import Searcher
 
 from search.chains.node import Node
 from search.chains.plan import Plan
-from search.cluster.broker import Broker, Settings
+from search.cluster.broker import Broker
 from search.cluster.connection import SLOT
 from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console import exit
@@ -188,9 +188,8 @@ class Engine:
     the broker's last one; broker_started: on the driver's clock.
     """
 
-    def __init__(
-        self, plan: Plan, settings: Settings, shape: GroupShape, namespace: str, scratch: Path
-    ) -> None:
+    def __init__(self, plan: Plan, shape: GroupShape, namespace: str, scratch: Path) -> None:
+        """namespace: of Ray's actors. scratch: Ray's folder, removed when the command ends."""
         self.scratch, self.status = scratch, Status()
         self.broker_started = time.monotonic()
         exit.discard(scratch)
@@ -198,7 +197,7 @@ class Engine:
         actor: Any = ray.remote(Broker).options(
             name=BROKER, num_cpus=0, max_concurrency=1000, resources={HEAD: 0.001}
         )
-        self.broker = actor.remote(plan, settings)
+        self.broker = actor.remote(plan, shape.threads)
         self.broker.watch.remote()
         self.worker_groups = WorkerGroups(shape, self.broker, self.served, scratch)
         self.worker_groups.start()

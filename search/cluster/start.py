@@ -16,7 +16,6 @@ from search.cluster import environment
 from search.console import exit
 from search.space import hardware
 from trainables.errors import UserError
-from trainables.spec import Runtime
 
 if TYPE_CHECKING:
     from search.cluster.connection import Cluster
@@ -31,14 +30,14 @@ class Sized:
     sharing: how many share a GPU and why; "" unless it was measured.
     """
 
-    crew: "GroupShape"
+    shape: "GroupShape"
     groups: int
     device: str
     sharing: str = ""
 
     def __str__(self) -> str:
-        crew = self.crew
-        return f"{self.groups} worker groups of {crew.workers} x {crew.threads} CPU threads"
+        shape = self.shape
+        return f"{self.groups} worker groups of {shape.workers} x {shape.threads} CPU threads"
 
 
 def join(address: str | None) -> "Cluster":
@@ -61,35 +60,21 @@ def size(plan: Plan, wanted: int, cluster: "Cluster", decode: Callable[[], None]
 
     resources, runtime = cluster.connect(), plan.space.runtime
     per_gpu, sharing = _per_gpu(plan, resources, wanted, decode)
-    crew = GroupShape.of(runtime, cluster.nodes(), wanted, per_gpu)
-    groups, device = crew.fit(resources), hardware.describe(resources)
+    shape = GroupShape.of(runtime, cluster.nodes(), wanted, per_gpu)
+    groups, device = shape.fit(resources), hardware.describe(resources)
     if groups == 0:
         raise UserError(
-            f"runtime.workers={crew.workers}, runtime.threads={crew.threads}: must fit on "
+            f"runtime.workers={shape.workers}, runtime.threads={shape.threads}: must fit on "
             f"{device} together; try a smaller one"
         )
-    return Sized(crew, groups, device, sharing)
+    return Sized(shape, groups, device, sharing)
 
 
 def engine(plan: Plan, sized: Sized, cluster: "Cluster", scratch: Path) -> "Engine":
     """Broker and worker groups, which begin to come up at once."""
-    from search.cluster.broker import Settings
     from search.cluster.engine import Engine
 
-    space, runtime = plan.space, plan.space.runtime
-    settings = Settings(
-        store=space.store,
-        data_root=space.data.root,
-        cache=space.cache,
-        weights=space.baselines.imagenet,
-        runtime=Runtime(
-            threads=sized.crew.threads,
-            log_every=runtime.log_every,
-            checkpoint_seconds=runtime.checkpoint_seconds,
-        ),
-        attempts=runtime.attempts,
-    )
-    return Engine(plan, settings, sized.crew, cluster.namespace, scratch)
+    return Engine(plan, sized.shape, cluster.namespace, scratch)
 
 
 def _per_gpu(

@@ -18,7 +18,7 @@ import ray
 
 from search.console.printable import first_line
 from search.results.status import Status
-from search.space import RuntimeChoice
+from search.space.schema import RuntimeChoice
 
 Resources: TypeAlias = Mapping[str, float]
 

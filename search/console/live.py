@@ -137,16 +137,17 @@ def state_text(entry: ChainState) -> str:
 
 def job_line(group: GroupState) -> str:
     """Return e.g. `odc>moco: training 40% 812 img/s, 0:42 left`."""
-    phase = group.phase or "starting"
+    progress = group.progress
+    phase = progress.phase or "starting"
     if group.kind == "downstream" and phase == "training":
         phase = "fine-tuning"
     said = f"{group.chain}: {phase}"
-    if group.steps and group.step is not None:
-        said += f" {100 * group.step / group.steps:.0f}%"
-    if group.images_per_second:
-        said += f" {group.images_per_second:.0f} img/s"
-    if group.eta is not None:
-        said += f", {clock_text(group.eta)} left"
+    if progress.steps and progress.step is not None:
+        said += f" {100 * progress.step / progress.steps:.0f}%"
+    if progress.images_per_second:
+        said += f" {progress.images_per_second:.0f} img/s"
+    if progress.eta is not None:
+        said += f", {clock_text(progress.eta)} left"
     return said
 
 

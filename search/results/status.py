@@ -12,6 +12,7 @@ from typing import Literal
 
 from search.cluster.time_ledger import GroupTimes
 from trainables.spec import Score
+from trainables.workers.job import Heartbeat
 
 State = Literal["planned", "waiting", "running", "done", "stopped", "failed", "pruned"]
 
@@ -37,11 +38,7 @@ class GroupState:
     group: str
     chain: str
     kind: Literal["stage", "downstream"] = "stage"
-    phase: str = ""
-    step: int | None = None
-    steps: int | None = None
-    images_per_second: float | None = None
-    eta: float | None = None  # seconds
+    progress: Heartbeat = field(default_factory=Heartbeat)
 
 
 @dataclass(frozen=True)

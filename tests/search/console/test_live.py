@@ -9,9 +9,10 @@ from rich.console import Console
 from search.console import live
 from search.console.live import LiveView, clock_text, picture
 from search.results.status import ChainState, GroupState, Progress
+from trainables.workers.job import Heartbeat
 
 CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
-AT_WORK = GroupState("group-0", "moco", "stage", "training", 40, 100, 811.6, 42.0)
+AT_WORK = GroupState("group-0", "moco", "stage", Heartbeat("training", 40, 100, 811.6, 42.0))
 START = Progress(83.4, chains={"moco": ChainState("running")}, groups=(AT_WORK,))
 
 
@@ -57,7 +58,9 @@ def test_progress_then_result(lines: Lines) -> None:
 
 def test_one_progress_line_in_fifteen_seconds(lines: Lines) -> None:
     def at(step: int) -> Progress:
-        return replace(START, groups=(replace(AT_WORK, step=step),))
+        return replace(
+            START, groups=(replace(AT_WORK, progress=replace(AT_WORK.progress, step=step)),)
+        )
 
     said = [len(lines.after(1, at(step))) for step in range(31)]
     assert said == [1, *[0] * 14, 1, *[0] * 14, 1]
@@ -87,7 +90,7 @@ def test_a_notice_is_said_once(lines: Lines) -> None:
 
 
 def test_fine_tuning_is_called_so(lines: Lines) -> None:
-    group = GroupState("g", "odc", "downstream", "training")
+    group = GroupState("g", "odc", "downstream", Heartbeat("training"))
     assert lines.after(0, Progress(groups=(group,))) == ["[ 0:00] odc: fine-tuning"]
 
 
