@@ -2,12 +2,11 @@
 
 cluster = join(address)
 sized = size(plan, wanted, cluster, decode)
-with engine(plan, sized, cluster, scratch) as running: ...
+with Engine(plan, sized.shape, cluster.namespace, scratch) as engine: ...
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.chains.node import Node
@@ -19,7 +18,6 @@ from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search.cluster.connection import Cluster
-    from search.cluster.engine import Engine
     from search.cluster.worker_groups import GroupShape
 
 
@@ -68,13 +66,6 @@ def size(plan: Plan, wanted: int, cluster: "Cluster", decode: Callable[[], None]
             f"{device} together; try a smaller one"
         )
     return Sized(shape, groups, device, sharing)
-
-
-def engine(plan: Plan, sized: Sized, cluster: "Cluster", scratch: Path) -> "Engine":
-    """Broker and worker groups, which begin to come up at once."""
-    from search.cluster.engine import Engine
-
-    return Engine(plan, sized.shape, cluster.namespace, scratch)
 
 
 def _per_gpu(

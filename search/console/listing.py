@@ -6,7 +6,6 @@ for text in lines(["/shared/store"]): print(text)
 import ast
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -15,6 +14,7 @@ from search.space import compose
 from search.store.stage_store import PART, STAMP, StageStore
 from trainables.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = {  # title -> folder in spaces/, package of its plug-ins
     "spaces": ("", ""),
     "tasks": ("task", "trainables.pretext"),
@@ -76,14 +76,10 @@ def _comment(path: Path) -> str:
 
 
 def _docstring(package: str, name: str) -> str:
-    """The first line of the plug-in's docstring, without importing it."""
-    spec = find_spec(package) if package else None
-    for folder in (spec and spec.submodule_search_locations) or ():
-        path = Path(folder) / f"{name}.py"
-        if path.is_file():
-            found = ast.get_docstring(ast.parse(path.read_bytes())) or ""
-            return found.partition("\n")[0]
-    return ""
+    """Return the first line of the plug-in's docstring, without importing it."""
+    path = ROOT / package.replace(".", "/") / f"{name}.py"
+    found = ast.get_docstring(ast.parse(path.read_bytes())) if path.is_file() else None
+    return (found or "").partition("\n")[0]
 
 
 def _store(path: Path) -> str:

@@ -32,11 +32,6 @@ class Forecast:
     score_seconds: float
     total_seconds: float  # at most
 
-    @property
-    def again(self) -> int:
-        """Chains trained once more, counted once for every further seed."""
-        return sum(self.repeats)
-
 
 def forecast(space: Space, policy: Policy, images: int) -> Forecast:
     """images: the number to train on."""

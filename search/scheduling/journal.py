@@ -1,7 +1,7 @@
 """The journal: one line for every node asked and told, from which a search resumes.
 
     journal = Journal(out, plan.identity())
-    policy.resume(*journal.replay())
+    asked, told, stops = journal.replay()
     journal.asked(node)
     journal.told(node, score)           # or journal.stopped(node, stop)
 
@@ -61,25 +61,22 @@ class Journal:
                 f"--out={out}: must be a folder to write to ({error.strerror}); try another --out"
             ) from None
 
-    def replay(self) -> tuple[list[Node], dict[Node, Score | None]]:
-        """Return the nodes asked and the scores told; failures are left out, to be tried again."""
+    def replay(self) -> tuple[list[Node], dict[Node, Score], dict[Node, Stop]]:
+        """Return the nodes asked, the scores told, and the stops of nodes without a score.
+
+        Failures are left out, to be tried again.
+        """
         asked: dict[Node, None] = {}
-        told: dict[Node, Score | None] = {}
+        told: dict[Node, Score] = {}
+        stops: dict[Node, Stop] = {}
         for event in self._events():
             asked[event.node] = None
             if event.score:
                 told[event.node] = event.score
-        return list(asked), told
-
-    def stops(self) -> dict[Node, Stop]:
-        """Return the stopped nodes that have no score yet."""
-        found: dict[Node, Stop] = {}
-        for event in self._events():
-            if event.score:
-                found.pop(event.node, None)
+                stops.pop(event.node, None)
             elif event.stop:
-                found[event.node] = event.stop
-        return found
+                stops[event.node] = event.stop
+        return list(asked), told, stops
 
     def asked(self, node: Node) -> None:
         self._append(node)
@@ -94,13 +91,12 @@ class Journal:
         values = {kind: asdict(value) if value else None for kind, value in end.items()}
         line = json.dumps({"proposal": str(node), **values}).encode() + b"\n"
         with open(self.path, "ab+") as file:
-            _drop_cut_line(file)
+            _cut_to_last_newline(file)
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
     def _events(self) -> Iterator[Event]:
-        """Yield every readable event in order."""
         if not self.path.exists():
             return
         for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
@@ -110,8 +106,7 @@ class Journal:
                 log.warning("%s, row %d: cannot be read (%s); skipped", self.path, number, error)
 
 
-def _drop_cut_line(file: BufferedRandom) -> None:
-    """Cut the file after its last newline."""
+def _cut_to_last_newline(file: BufferedRandom) -> None:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 1, 0))
     if file.read(1) not in (b"", b"\n"):

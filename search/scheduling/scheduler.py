@@ -46,14 +46,14 @@ class Scheduler:
     ) -> None:
         self.plan, self.policy, self.journal, self.store = plan, policy, journal, store
         self.spent, self.over = spent, ""
-        asked, told = journal.replay()
+        asked, told, stops = journal.replay()
         told = {p: score for p, score in told.items() if self.known(p)}  # still in the store
-        stops = {} if plan.space.early_stop is None else journal.stops()
+        stops = {} if plan.space.early_stop is None else stops
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
         policy.resume(asked, told | {p: stop.score() for p, stop in self.stops.items()})
         self.first: deque[Node] = deque((*plan.baselines(), *policy.in_flight()))
-        self.scores: dict[Node, Score] = {p: score for p, score in told.items() if score}
+        self.scores = told
         self.reasons: dict[Node, str] = {}
         self.repeating: set[Node] = set()
         self.changes = 0  # counts the changes that a snapshot would show
@@ -133,7 +133,6 @@ class Scheduler:
         return chosen and not self.policy.in_flight() and not self._round()
 
     def _curves(self) -> list[tuple[float, ...]]:
-        """Return the validation curves of all scored nodes."""
         for node in self.scores:
             if node not in self.curves:
                 key = self.plan.downstream(node).key()

@@ -15,7 +15,7 @@
 
 A process checks all files of a stage against their digests when it first reads the stage.
 
-ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd), optionally file://.
+ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd).
 From a shell: python search/run.py store verify|prune|size|list --store ROOT
 """
 
@@ -49,13 +49,7 @@ class StageStore:
     """Finished stages by key, and work in progress. Safe against SIGKILL and other processes."""
 
     def __init__(self, root: str | Path) -> None:
-        place = str(root).removeprefix("file://")
-        if "://" in place:
-            raise UserError(
-                f"store={root}: must be a folder on a local or shared disk, as stages are trained "
-                "in place; try mounting the bucket and giving its path"
-            )
-        self.root = Path(place).absolute()
+        self.root = Path(root).absolute()
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
         self._aside = self.root / ".damaged"
         self._rates: dict[str, float | None] = {}
@@ -160,17 +154,12 @@ class StageStore:
         """Check every stage and return one line a problem; sets nothing aside."""
         return [f"{key}: {problem}" for key in self.keys() for problem in self._problems(key)]
 
-    def orphans(self) -> list[str]:
-        """Return the keys with a part directory that no process is working on."""
-        parts = [path.name.removesuffix(PART) for path in self.root.glob(f"*{PART}")]
-        return sorted(key for key in parts if self._free(key))
-
     def prune(self, keep: Collection[str] | None = None) -> list[str]:
-        """Remove orphaned part directories and damaged stages; return the removed names.
+        """Remove damaged stages, and part directories without a process; return their names.
 
         keep: if given, finished stages not in it are removed too.
         """
-        doomed = [self.path(key).with_name(key + PART) for key in self.orphans()]
+        doomed = sorted(self.root.glob(f"*{PART}"))
         if keep is not None:
             doomed += [self.path(key) for key in self.keys() if key not in keep]
         removed = []
@@ -200,12 +189,6 @@ class StageStore:
                     found = uuid.uuid4().hex
                     write_json(self.root / STAMP, {"format": FORMAT, "id": found})
         return found
-
-    def _free(self, key: str) -> bool:
-        if lock := self.lock(key):
-            with lock:
-                return True
-        return False
 
     def _problems(self, key: str) -> Iterator[str]:
         try:
