@@ -117,7 +117,8 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
         try:
             chain = parse(row["chain"])
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+            said = f"{where}: {error}"
+            raise UserError(said) from None
         if chain in scores:
             raise UserError(
                 f"{where}: must not repeat the chain of a row above ({name(chain)}); try "
@@ -205,7 +206,8 @@ def _check_tasks(space: Space, scores: Mapping[Chain, Score]) -> None:
     for chain in scores:
         for task in chain:
             if task not in space.tasks:
-                raise UserError(f"--table, {name(chain)}: {one_of(task, list(space.tasks))}")
+                line = f"--table, {name(chain)}: {one_of(task, list(space.tasks))}"
+                raise UserError(line)
     if not any((task,) in scores for task in space.tasks):
         raise UserError(
             f"--table: must have a score for a single ({', '.join(space.tasks)}), as every chain "

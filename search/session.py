@@ -43,7 +43,10 @@ CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
 
 class Session:
-    """The state of one search. cluster: if it is joined already."""
+    """The state of one search.
+
+    started: `time.monotonic()` at the command's start. cluster: if it is joined already.
+    """
 
     def __init__(
         self, request: Request, screen: "Screen", started: float, cluster: "Cluster | None" = None

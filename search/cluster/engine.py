@@ -174,7 +174,7 @@ class EarlyStop(FIFOScheduler):
 
 
 class OwnSignals(tune.Callback):
-    """Take SIGUSR1 back: Tune puts a handler of its own on it as it starts, and would just end."""
+    """Take SIGUSR1 back from Tune, whose own handler just ends the process."""
 
     def setup(self, *_: Any, **__: Any) -> None:
         exit.listen()
@@ -183,9 +183,9 @@ class OwnSignals(tune.Callback):
 class Engine:
     """The broker and the worker groups, which start at once, and Tune, started by `run`.
 
-    A context manager: at its end no worker group is restarted, and Ray is shut down unless groups
-    that are still starting need it. After `run` the groups end while the block continues. status:
-    the broker's last one; broker_started: on the driver's clock.
+    A context manager: at its end no worker group is restarted, and Ray is shut down unless a
+    starting worker group needs it. After `run` they end while the block continues. status: the
+    broker's last one; broker_started: on the driver's clock.
     """
 
     def __init__(self, plan: Plan, shape: GroupShape, namespace: str, scratch: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sized:
-    """The worker groups: their shape, how many fit now, and on what, for people.
+    """The worker groups that fit now: their shape and number, and the device in words.
 
     sharing: how many share a GPU and why; "" unless it was measured.
     """
@@ -39,7 +39,7 @@ class Sized:
 
 
 def join(address: str | None) -> "Cluster":
-    """A connection to the cluster at the address, or to a Ray of this search alone (None)."""
+    """Return a connection to the cluster at the address, or to a private Ray (None)."""
     environment.prepare(address)
     from search.cluster.connection import Cluster
 
@@ -52,7 +52,7 @@ def join(address: str | None) -> "Cluster":
 def size(plan: Plan, wanted: int, cluster: "Cluster", decode: Callable[[], None]) -> Sized:
     """Choose the worker groups; UserError if none fits.
 
-    wanted: as many as there is work for. decode: called before anything is measured on the images.
+    wanted: worker groups that there is work for. decode: called before a GPU is measured.
     """
     from search.cluster.worker_groups import GroupShape
 
@@ -71,7 +71,7 @@ def size(plan: Plan, wanted: int, cluster: "Cluster", decode: Callable[[], None]
 def _per_gpu(
     plan: Plan, resources: dict[str, float], wanted: int, decode: Callable[[], None]
 ) -> tuple[int, str]:
-    """Measured where a GPU may be shared and there is work for more groups than GPUs."""
+    """Return the worker groups a GPU and why; measured if there is work for more than GPUs."""
     space, runtime, gpus = plan.space, plan.space.runtime, int(resources.get("GPU", 0))
     most = -(-(runtime.groups or wanted) // gpus) if gpus else 1
     if runtime.groups_per_gpu or runtime.workers > 1 or most == 1:

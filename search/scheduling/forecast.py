@@ -1,4 +1,4 @@
-"""What a search will train, as far as it is known before it starts; dry run and search share it.
+"""The forecast of a search, which dry run and search share: its chains, stages and cost.
 
 found = forecast(space, policy, images)
 found.stages_maximum, found.total_seconds
@@ -34,7 +34,7 @@ class Forecast:
 
 
 def forecast(space: Space, policy: Policy, images: int) -> Forecast:
-    """images: the number to train on."""
+    """Return the forecast of a search. images: the number to train on."""
     planned, chains, cost = policy.planned(), space.chains(), estimate(space, images)
     again = repeats.schedule(planned.maximum, space.repeats)
     scores = planned.maximum + space.repeats + sum(again)

@@ -14,7 +14,7 @@ from trainables.plugins import one_of, unknown
 from trainables.schema import shown
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
-MODALITY = "modality@data.augment"  # Hydra's name for the group and its place
+MODALITY = "modality@data.augment"  # Hydra's name for the choice and its place
 Section: TypeAlias = dict[str, Any]  # of YAML: keys and values that a dataclass checks later
 KEY = re.compile(r"(\+\+|\+|~)?(?!hydra\b)[A-Za-z_][\w./]*(@[\w.]+)?")  # of an override
 
@@ -60,7 +60,7 @@ def _known(name: str, overrides: Sequence[str]) -> Section:
 
 
 def defaults(name: str, overrides: Sequence[str] = ()) -> Section:
-    """Compose with the chosen group files only, without overrides of single values."""
+    """Compose with the chosen files only (`data=demo`), without overrides of single values."""
     return _by_hydra(name, [o for o in overrides if _group(o) and not o.startswith("~")])
 
 
@@ -115,13 +115,13 @@ def _names(folder: Path) -> tuple[str, ...]:
 
 
 def _group(override: str) -> str:
-    """Return the group, e.g. `data` of `data=demo`; "" if the override sets a value."""
+    """Return the folder of a choice, e.g. `data` of `data=demo`; "" if it sets a value."""
     group = re.split("[@=]", override.lstrip("+~"))[0]
     return group if group.isidentifier() and (SPACES / group).is_dir() else ""
 
 
 def _check(override: str) -> None:
-    """Raise UserError unless the override is `key=value`, or a group with an existing file."""
+    """Raise UserError unless the override is `key=value`, or chooses an existing file."""
     key, equals, value = override.partition("=")
     if not KEY.fullmatch(key) or not (equals or key.startswith("~")):
         raise UserError(f"{shown(override) or repr('')}: must be key=value; try seed=1, or --help")
@@ -141,7 +141,8 @@ def _explain(override: str, config: Section) -> None:
     for depth, part in enumerate(parts, 1):
         if not isinstance(node, Mapping) or part not in node:
             known = tuple(map(str, node)) if isinstance(node, Mapping) else ()
-            raise UserError(f"{'.'.join(parts[:depth])}: {one_of(part, known)}")
+            line = f"{'.'.join(parts[:depth])}: {one_of(part, known)}"
+            raise UserError(line)
         node = node[part]
 
 

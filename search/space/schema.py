@@ -100,7 +100,7 @@ class Policy(Schema):
 
 @dataclass(frozen=True)
 class RuntimeChoice(Schema):
-    """Distribution: workers in a worker group, groups, threads a worker; null: what fits."""
+    """Distribution: worker groups, `workers` in each, CPU `threads` a worker; null: what fits."""
 
     workers: Count
     groups: Count | None
