@@ -290,7 +290,6 @@ class Broker:
         return leased if leased is not None and leased.lease.number == number else None
 
     def _release(self, group: str) -> Job:
-        """End the worker group's lease and return its job."""
         leased = self.leases.pop(group)
         self.leased += time.monotonic() - leased.since
         self.ledger.ended(group, self._now())
@@ -364,7 +363,6 @@ class Broker:
         await self.present[group].wait()
 
     def status(self) -> Status:
-        """Return a snapshot of the broker."""
         now = time.monotonic()
         return Status(
             elapsed=self._now(),

@@ -52,7 +52,6 @@ class Cluster:
         return ray.cluster_resources()
 
     def nodes(self) -> list[dict[str, float]]:
-        """Return the resources of each live Ray node."""
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 

@@ -26,7 +26,6 @@ class Leased:
         self.progress, self.beat = replace(self.progress, **fresh), now
 
     def state(self) -> GroupState:
-        """Return the job's progress for the live view."""
         job = self.lease.job
         stage = isinstance(job.spec, StageSpec)
         return GroupState(self.group, job.name, "stage" if stage else "downstream", self.progress)

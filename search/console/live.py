@@ -40,10 +40,7 @@ class LiveView:
     """A context manager around a search. clock: a parameter for the tests."""
 
     def __init__(
-        self,
-        console: Console,
-        chains: Iterable[str],
-        clock: Callable[[], float] = time.monotonic,
+        self, console: Console, chains: Iterable[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.console, self.clock = console, clock
         self.chains = [*chains, *BASELINES]
@@ -63,7 +60,6 @@ class LiveView:
             self._live.stop()
 
     def update(self, progress: Progress) -> None:
-        """Show the progress."""
         if self._live is not None:
             self._live.update(picture(progress, self.chains))
             return

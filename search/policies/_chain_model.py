@@ -192,7 +192,6 @@ class Belief:
         self.posteriors = [Posterior(tree, GRID[p], known, rise, common) for p in points]
 
     def mean(self) -> Array:
-        """Return the posterior mean of every chain."""
         return self._average([posterior.mean for posterior in self.posteriors])
 
     def gain(self, best: int) -> Array:
