@@ -1,4 +1,4 @@
-"""Stage specifications: from a space and a node to the keys of its stages and score. Pure."""
+"""Stage specifications: from a space and a chain to the keys of its stages and score. Pure."""
 
 import hashlib
 from collections.abc import Callable, Mapping

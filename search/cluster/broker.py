@@ -248,7 +248,7 @@ class Broker:
         return lease
 
     async def heartbeat(self, group: str, number: int, progress: Heartbeat) -> bool:
-        """Return True if the worker group should end the lease: cancelled, or given to another."""
+        """Return True if the worker group should end lease `number`: cancelled, or another's."""
         if (leased := self._current(group, number)) is None:
             return True
         job = leased.lease.job

@@ -41,7 +41,7 @@ def groups_per_gpu(
 ) -> SharedGPU:
     """Measure on one GPU of the cluster, with the stage that needs most memory.
 
-    root, cache: the images, as workers get them. most: worker groups that there is work for.
+    root, cache: folders of the images, as workers get them. most: worker groups with work.
     """
     place = placement_group([{"GPU": 1}])
     if not place.wait(WAIT_SECONDS):

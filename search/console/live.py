@@ -37,7 +37,7 @@ SETTLED = ("done", "stopped", "failed", "pruned")
 
 
 class LiveView:
-    """A context manager around a search. clock: a parameter for the tests."""
+    """A context manager around a search. chains: names, as planned. clock: for the tests."""
 
     def __init__(
         self, console: Console, chains: Iterable[str], clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""The stage store, key -> directory: the truth about what was trained; trackers mirror it.
+"""The stage store, key -> directory: finished stages are committed here; trackers mirror it.
 
     store = StageStore("runs/store")
     if lock := store.lock(key):             # None: another search is training this stage
