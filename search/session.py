@@ -132,9 +132,9 @@ class Session:
 
     def _engine(self) -> "Engine":
         """Return Ray with its worker groups; UserError if none fits."""
-        from search.cluster.engine import Engine
-
         self.cluster = self.cluster or join(None)
+        from search.cluster.engine import Engine  # after `join`, which prepares Ray's environment
+
         wanted = self.forecast.stages_maximum + len(self.plan.baselines())
         sized = size(self.plan, wanted, self.cluster, self._decode)
         self.screen.groups(sized)
