@@ -124,7 +124,7 @@ class Broker:
             await self.end_search(f"{label}: {first_line(broken)}")
             return Scored(nan, self.fault, "ended")
         if label not in self.cancelled:
-            self.states[label] = ChainState.done(score)
+            self.states[label] = ChainState("done", "", score)
         return Scored(score.balanced_accuracy)
 
     async def _scored(self, node: Node, label: str) -> Manifest:

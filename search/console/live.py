@@ -124,10 +124,8 @@ def tree(progress: Progress, chains: list[str]) -> Tree:
 
 def state_text(entry: ChainState) -> str:
     """Return e.g. `42.10 (38.9-45.2)`, or the state with its reason."""
-    if entry.score is not None:
-        low_high = entry.interval
-        interval = f" ({low_high[0]:.1f}-{low_high[1]:.1f})" if low_high else ""
-        return f"{entry.score:.2f}{interval}"
+    if (score := entry.score) is not None:
+        return f"{score.balanced_accuracy:.2f} ({score.ci_low:.1f}-{score.ci_high:.1f})"
     return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
 
 
@@ -167,11 +165,11 @@ def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> 
 
 def _best(entries: Mapping[str, ChainState]) -> str | None:
     scored = {
-        chain: entry.score
+        chain: entry.score.balanced_accuracy
         for chain, entry in entries.items()
         if chain.partition("#")[0] not in BASELINES and entry.score is not None
     }
-    return max(scored, key=lambda chain: scored[chain]) if scored else None
+    return max(scored, key=lambda chain: scored[chain], default=None)
 
 
 def _shown(entries: Mapping[str, ChainState], chains: list[str]) -> list[str]:

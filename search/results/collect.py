@@ -88,7 +88,7 @@ def snapshot(scheduler: Scheduler) -> Snapshot:
     """Return the state of all chains for the live view."""
     over, plan, most = scheduler.over, scheduler.plan, scheduler.policy.planned().maximum
     seeds = plan.space.repeats
-    scored = {str(node): ChainState.done(score) for node, score in scheduler.scores.items()}
+    scored = {str(node): ChainState("done", "", score) for node, score in scheduler.scores.items()}
     ended = {str(p): ChainState("stopped", stop.reason) for p, stop in scheduler.stops.items()}
     return Snapshot(
         chains=scored | ended,

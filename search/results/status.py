@@ -19,16 +19,11 @@ State = Literal["planned", "waiting", "running", "done", "stopped", "failed", "p
 
 @dataclass(frozen=True)
 class ChainState:
-    """One chain in the live view; score and interval in percent."""
+    """One chain in the live view."""
 
     state: State = "planned"
     reason: str = ""
-    score: float | None = None
-    interval: tuple[float, float] | None = None
-
-    @classmethod
-    def done(cls, score: Score) -> "ChainState":
-        return cls("done", "", score.balanced_accuracy, (score.ci_low, score.ci_high))
+    score: Score | None = None
 
 
 @dataclass(frozen=True)
