@@ -71,7 +71,7 @@ def _overrides(args: argparse.Namespace, gpus: int) -> list[str]:
     if not (args.data or given & {"data", "data.root"}):
         overrides.insert(0, "data=demo")
     if "profile" not in given:
-        overrides.insert(0, f"profile={hardware.profile(gpus, 'data=demo' in overrides)}")
-    overrides += [f"policy={args.policy}"] if args.policy else []
-    overrides += [f"budget={args.budget}"] if args.budget is not None else []
-    return overrides
+        profile = "gpu" if gpus else "demo" if "data=demo" in overrides else "cpu"
+        overrides.insert(0, f"profile={profile}")
+    options = {"policy": args.policy, "budget": args.budget}
+    return overrides + [f"{key}={value}" for key, value in options.items() if value is not None]

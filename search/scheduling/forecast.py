@@ -6,7 +6,7 @@ found.stages_maximum, found.total_seconds
 
 from dataclasses import dataclass
 
-from search.chains.chain import name, stages_naive, stages_shared
+from search.chains.chain import name, stages_shared
 from search.chains.plan import estimate
 from search.policies import Policy
 from search.scheduling import repeats
@@ -46,7 +46,7 @@ def forecast(space: Space, policy: Policy, images: int) -> Forecast:
         profile=space.profile.name,
         images=images,
         chains=tuple(map(name, chains)),
-        stages_naive=stages_naive(chains),
+        stages_naive=sum(map(len, chains)),
         stages_shared=stages_shared(chains),
         stages_minimum=planned.minimum,
         stages_maximum=planned.maximum,
