@@ -63,7 +63,10 @@ class Landscape:
 def draw(
     tasks: Sequence[str], seed: int, effects: Effects | None = None, max_length: int | None = None
 ) -> Landscape:
-    """Draw a landscape, reproducible in any process. max_length: tasks in a chain, None for all."""
+    """Draw a landscape, reproducible in any process.
+
+    effects: sizes in percentage points. max_length: tasks in a chain, None for all.
+    """
     size, rng = effects or Effects(), np.random.default_rng(seed)
     chains = list(enumerate_chains(tasks, max_length or len(tasks)))
     own = dict(zip(tasks, rng.standard_normal(len(tasks)), strict=True))

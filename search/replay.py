@@ -19,12 +19,11 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.chains.chain import BASELINES, Chain, name, parse, prefixes, stages_naive, stages_shared
+from search.chains.chain import BASELINES, Chain, name, parse, prefixes, stages_shared
 from search.console.printable import printable
-from search.policies import Policy
+from search.policies import policy_of
 from search.space import Space, load
 from trainables.errors import UserError
-from trainables.plugins import load as plugin
 from trainables.plugins import near, one_of, unknown
 from trainables.schema import shown
 from trainables.spec import Score
@@ -80,10 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
     """Run the policy with the table's scores until it is finished; UserError for unknown tasks."""
     _check_tasks(space, scores)
-    policy: Policy = plugin("search.policies", space.policy.name)(
-        tuple(space.tasks), space.max_length, space.budget.stages, space.seed, space.policy.params,
-        only=scores,
-    )  # fmt: skip
+    policy = policy_of(space, only=scores)
     order = []
     while (node := policy.ask()) is not None:
         policy.tell(node, scores[node.chain])
@@ -103,7 +99,7 @@ def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
         regret=round(max(accuracy.values()) - accuracy[best.chain], 9),
         stages_trained=len(order),
         stages_exhaustive=stages_shared(possible),
-        stages_naive=stages_naive(possible),
+        stages_naive=sum(map(len, possible)),
         order=order,
     )
 
@@ -121,7 +117,8 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
         try:
             chain = parse(row["chain"])
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+            said = f"{where}: {error}"
+            raise UserError(said) from None
         if chain in scores:
             raise UserError(
                 f"{where}: must not repeat the chain of a row above ({name(chain)}); try "
@@ -209,7 +206,8 @@ def _check_tasks(space: Space, scores: Mapping[Chain, Score]) -> None:
     for chain in scores:
         for task in chain:
             if task not in space.tasks:
-                raise UserError(f"--table, {name(chain)}: {one_of(task, list(space.tasks))}")
+                line = f"--table, {name(chain)}: {one_of(task, list(space.tasks))}"
+                raise UserError(line)
     if not any((task,) in scores for task in space.tasks):
         raise UserError(
             f"--table: must have a score for a single ({', '.join(space.tasks)}), as every chain "

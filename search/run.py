@@ -1,4 +1,4 @@
-"""The command: search the chains of a space, or one of the other verbs. See console/commands.py.
+"""The command: search the chains of a space, or run another verb (see console/commands.py).
 
 python search/run.py --space isic3                    # built-in demonstration images
 python search/run.py --space isic3 --data PATH        # your images
@@ -19,7 +19,7 @@ from trainables.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status; bad input is one line on stderr."""
+    """Return the exit status; bad input is one line on stderr."""
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
         return int(args.run(args))
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command() -> int:
-    """The status of `main`, whatever it raises."""
+    """Return the exit status, whatever `main` raises."""
     from search.console import exit
     from search.tracking.uri import masked
 
@@ -40,7 +40,7 @@ def command() -> int:
         return main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
-    except KeyboardInterrupt:  # once more, while the first one was answered
+    except KeyboardInterrupt:  # a second Ctrl-C, during the answer to the first
         return exit.status()
     except BaseException:
         print(masked(traceback.format_exc()), file=sys.stderr)

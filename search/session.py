@@ -1,13 +1,13 @@
-"""One search from a request to the report: the pieces, put together in order.
+"""One search, from a request to the report.
 
 session = Session(request, screen, time.monotonic())
-session.check()     # the forecast; creates nothing
-session.search()    # the summary
+session.check()     # returns the forecast; creates nothing
+session.search()    # returns the summary
 """
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from search.chains.chain import BASELINES, name
 from search.chains.node import Node
 from search.chains.plan import Plan, backbone_bytes, file_digest
-from search.cluster.start import engine, join, size
+from search.cluster.start import join, size
 from search.cluster.time_ledger import Overhead, summarise
 from search.console import exit
 from search.console.request import Request, data_name
 from search.images import Images
-from search.policies import Policy
+from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
 from search.results.records import RunInfo
@@ -30,7 +30,6 @@ from search.scheduling.scheduler import Scheduler
 from search.space import check_tasks, hardware
 from search.space.budget import Meter
 from trainables.errors import MachineFault
-from trainables.plugins import load as plugin
 from trainables.processor import cores
 
 if TYPE_CHECKING:
@@ -38,23 +37,16 @@ if TYPE_CHECKING:
     from search.cluster.engine import Engine
     from search.console.progress import Show
     from search.console.screen import Screen
-    from search.store.stage_store import StageStore
-    from search.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
 
 class Session:
-    """The state of one search. cluster: if it is joined already."""
+    """The state of one search.
 
-    forecast: Forecast
-    weights: str | None  # digest of the ImageNet file
-    plan: Plan
-    store: "StageStore"
-    tracker: "Tracker"
-    scheduler: Scheduler
-    images: Images
+    started: `time.monotonic()` at the command's start. cluster: if it is joined already.
+    """
 
     def __init__(
         self, request: Request, screen: "Screen", started: float, cluster: "Cluster | None" = None
@@ -65,23 +57,16 @@ class Session:
         self.engine: Engine | None = None
         self.published, self.told = -1, set[Node]()  # what view and tracker know
         self.meter = Meter(self.space.budget, started)
-        self.policy = self._policy()
+        rates = {task.name: len(task.lr_range) for task in self.space.tasks.values()}
+        self.policy = policy_of(self.space, rates)
         self.device = hardware.describe({"CPU": cores(), "GPU": request.gpus})
 
-    def _policy(self) -> Policy:
-        space = self.space
-        return plugin("search.policies", space.policy.name)(
-            tuple(space.tasks), space.max_length, space.budget.stages, space.seed,
-            space.policy.params,
-            rates={task.name: len(task.lr_range) for task in space.tasks.values()},
-        )  # fmt: skip
-
     def check(self) -> Forecast:
-        """Refuse all that cannot be searched, creating nothing; what the search will train.
+        """Return what the search will train; UserError if it can't be searched. Creates nothing.
 
         The dry run and the search both begin with it, so neither takes what the other refuses.
         """
-        from search.store.places import check_format, check_writable
+        from search.store.places import check_writable, stamped
         from search.tracking.tracker import Tracker
         from trainables.preflight import check_backbone, check_gpus
 
@@ -89,23 +74,21 @@ class Session:
         check_tasks(space)
         for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
             check_writable(where, Path(folder))
-        check_format(Path(space.store))
+        stamped(Path(space.store))
         weights = space.baselines.imagenet
-        self.weights = file_digest(weights) if weights else None
+        self.weights = file_digest(weights) if weights else None  # what the plan hashes
         check_backbone(space.profile.backbone, space.data.channels, weights)
         if request.address is None:
             check_gpus(request.gpus, space.profile.precision)
-        share = space.report.share_images
-        self.tracker = Tracker(request.tracking_uri, space.name, self.out, share)
+        images = space.report.share_images
+        self.tracker = Tracker(request.tracking_uri, space.name, self.out, images)
         self.tracker.check()
         self.images = Images(space)
         self.forecast = forecast(space, self.policy, self.images.check())
         return self.forecast
 
-    # -- the search ------------------------------------------------------------------------------
-
-    def search(self) -> dict[str, Any]:
-        """Train what is missing, write the report; returns the summary.
+    def search(self) -> Mapping[str, Any]:
+        """Train what is missing, write the report and return the summary.
 
         Its `incomplete` is the fault of the machine that ended the search, "" if there was none.
         """
@@ -142,25 +125,26 @@ class Session:
         duplicates.write(self.images.data, self.out / "report")
 
     def _check_room(self) -> None:
-        """Room for the backbones of every stage and score, and for a few checkpoints."""
-        again = (self.space.max_length + 1) * self.forecast.again
+        """Check the room for the backbones of all stages and scores, and for some checkpoints."""
+        again = (self.space.max_length + 1) * sum(self.forecast.repeats)
         files = 2 * self.forecast.stages_maximum + again + CHECKPOINTS
         self.store.check_space(files * backbone_bytes(self.space.profile.backbone))
 
     def _engine(self) -> "Engine":
-        """Ray with its worker groups; a UserError if none fits."""
+        """Return Ray with its worker groups; UserError if none fits."""
         self.cluster = self.cluster or join(None)
+        from search.cluster.engine import Engine  # after `join`, which prepares Ray's environment
+
         wanted = self.forecast.stages_maximum + len(self.plan.baselines())
         sized = size(self.plan, wanted, self.cluster, self._decode)
         self.screen.groups(sized)
         self.device = sized.device
-        running = engine(self.plan, sized, self.cluster, self.out / "ray")
-        self.meter.gpus = sized.crew.workers * sized.crew.gpus
+        running = Engine(self.plan, sized.shape, self.cluster.namespace, self.out / "ray")
+        self.meter.gpus = sized.shape.workers * sized.shape.gpus
         self.meter.leased = lambda: running.status.leased
         return running
 
     def _train(self, engine: "Engine", ready: Node) -> None:
-        """Train all that is not in the store."""
         from search.console.progress import Show
 
         self.tracker.start(self.plan, self._info(set()))
@@ -181,12 +165,10 @@ class Session:
             results = Collector(self.scheduler, {*chains, *judged_by}).results()
             self.tracker.update(tuple(results), frozenset(chains), self.store)
 
-    # -- what came of it -------------------------------------------------------------------------
-
     def _report(
         self, before: Collection[str], interrupted: bool = False, incomplete: str = ""
-    ) -> dict[str, Any]:
-        """before: keys that were finished when the command started."""
+    ) -> Mapping[str, Any]:
+        """Write the report. before: keys that were finished when the command started."""
         from search import report
 
         outcome = Collector(self.scheduler)
@@ -230,7 +212,6 @@ class Session:
         )
 
     def _overhead(self, wall: float) -> Overhead | None:
-        """What the time went to besides training; None where nothing was trained."""
         if self.engine is None:
             return None
         return summarise(self.engine.status.ledger, self.engine.broker_started - self.started, wall)

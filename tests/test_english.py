@@ -14,6 +14,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DONE = [
+    "search/*.py",
+    "search/chains",
+    "search/cluster/[!t]*.py",  # summary.json has the key `share` from time_ledger.py
+    "search/console",
+    "search/policies",
+    "search/results",
+    "search/scheduling",
+    "search/space",
+    "search/store",
     "trainables/*.py",
     "trainables/data",
     "trainables/downstream",

@@ -38,11 +38,6 @@ def prefixes(chain: Chain) -> Iterator[Chain]:
         yield chain[:end]
 
 
-def stages_naive(chains: Sequence[Chain]) -> int:
-    """Count the stages if every chain is trained on its own."""
-    return sum(map(len, chains))
-
-
 def stages_shared(chains: Sequence[Chain]) -> int:
     """Count the stages if every prefix is trained once."""
     return len({prefix for chain in chains for prefix in prefixes(chain)})

@@ -1,13 +1,12 @@
-"""Stage specifications: from a space and a node to the keys of its stages and score. Pure."""
+"""Stage specifications: from a space and a chain to the keys of its stages and score. Pure."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
 from search.chains.node import Node, near, rates_in
-from search.space import Space
+from search.space import Downstream, Space, TaskChoice
 from trainables.errors import UserError
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
 from trainables.training.lr_range import planned
@@ -47,7 +46,7 @@ class Plan:
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
         """Return the specifications of the node's stages in order; none for a baseline."""
         specs: list[StageSpec] = []
-        seed = self._seed(node)
+        seed = self.space.seed + node.repeat
         if node.chain[0] not in BASELINES:
             for task in node.chain:
                 rates = rates_in(self.space.tasks[task].lr_range, node.window(task))
@@ -65,26 +64,20 @@ class Plan:
     def _single(self, task: str) -> StageSpec:
         return self._stage(task, self.space.tasks[task].lr_range, None, self.space.seed)
 
-    def _seed(self, node: Node) -> int:
-        return self.space.seed + node.repeat
-
     def downstream(self, node: Node) -> DownstreamSpec:
         """Return the specification of the node's score; a baseline is the chain of its name."""
         space, profile, stages = self.space, self.space.profile, self.stages(node)
         task = space.downstream
-        training = self._training(
-            task.optimizer, task.weight_decay, profile.downstream_epochs, profile.downstream_batch,
-            LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy),
-        )  # fmt: skip
+        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy)
         return DownstreamSpec(
-            training=training,
+            training=self._training(task, profile.downstream_epochs, profile.downstream_batch, lr),
             augment=space.data.augment,
             label_fraction=profile.label_fraction,
             class_balanced=task.class_balanced,
             probes=task.probes,
             data=data_spec(space),
             data_digest=self.data_digest,
-            seed=self._seed(node),
+            seed=space.seed + node.repeat,
             version=task.version,
             parent=stages[-1].key() if stages else None,
             weights=self.imagenet_digest if node.chain == (IMAGENET,) else None,
@@ -95,7 +88,7 @@ class Plan:
         names = BASELINES if self.imagenet_digest else (SCRATCH,)
         return tuple(Node((name,)) for name in names)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Return everything that decides which results the search asks for; names its journal."""
         space = asdict(self.space)
         for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):
@@ -107,15 +100,12 @@ class Plan:
         self, name: str, rates: tuple[float, ...], parent: str | None, seed: int
     ) -> StageSpec:
         space, task = self.space, self.space.tasks[name]
-        training = self._training(
-            task.optimizer, task.weight_decay, space.profile.epochs, space.profile.batch,
-            LRPolicy(rates, space.profile.lr_epochs, space.lr_policy),
-        )  # fmt: skip
+        lr = LRPolicy(rates, space.profile.lr_epochs, space.lr_policy)
         return StageSpec(
             pretext=name,
             params=task.params,
             augment=space.data.augment,
-            training=training,
+            training=self._training(task, space.profile.epochs, space.profile.batch, lr),
             data=data_spec(space),
             data_digest=self.data_digest,
             seed=seed,
@@ -124,7 +114,7 @@ class Plan:
         )
 
     def _training(
-        self, optimizer: str, weight_decay: float, epochs: float, batch: int, lr: LRPolicy
+        self, task: TaskChoice | Downstream, epochs: float, batch: int, lr: LRPolicy
     ) -> Training:
         profile = self.space.profile
         assert profile.precision != "auto", "resolved by hardware.resolve"
@@ -135,8 +125,8 @@ class Plan:
             global_batch=batch,
             bn_groups=profile.bn_groups,
             precision=profile.precision,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
+            optimizer=task.optimizer,
+            weight_decay=task.weight_decay,
             warmup=profile.warmup,
             lr=lr,
         )

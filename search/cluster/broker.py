@@ -15,15 +15,18 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.cluster.leases import Attempts, Leased
 from search.cluster.time_ledger import TimeLedger
+from search.console.printable import first_line
 from search.results.status import ChainState, Curve, Scored, Status
+from search.scheduling.scheduler import score_of
+from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
 from trainables.errors import MachineFault, StageFailed, Stopped
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
@@ -33,20 +36,7 @@ LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
 IDLE_SECONDS = 30.0  # an idle worker group asks again
 LOCK_SECONDS = 1.0  # between polls of a stage that another search is training
 Spec: TypeAlias = StageSpec | DownstreamSpec
-Manifest: TypeAlias = dict[str, Any]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings that turn a specification into a job. weights: path of the ImageNet file."""
-
-    store: str
-    data_root: str | None
-    cache: str
-    weights: str | None
-    runtime: Runtime
-    attempts: int
 
 
 class ParentDamaged(Exception):
@@ -54,16 +44,24 @@ class ParentDamaged(Exception):
 
 
 class Broker:
-    """Hands out jobs and answers trials; a Ray actor with concurrent methods, without Ray code."""
+    """Hands out jobs and answers trials; a Ray actor with concurrent methods, without Ray code.
 
-    def __init__(self, plan: Plan, settings: Settings) -> None:
-        self.store = StageStore(settings.store)
-        self.plan, self.settings = replace(plan, chosen=self.store.rate), settings
+    threads: CPU threads a worker; 0 for torch's own choice.
+    """
+
+    def __init__(self, plan: Plan, threads: int = 0) -> None:
+        self.store, chosen = StageStore(plan.space.store), plan.space.runtime
+        self.plan = replace(plan, chosen=self.store.rate)
+        self.runtime = Runtime(
+            threads=threads,
+            log_every=chosen.log_every,
+            checkpoint_seconds=chosen.checkpoint_seconds,
+        )
         self.queue: deque[Job] = deque()
         self.changed = asyncio.Condition()  # a job was queued, or the search ends
         self.told = asyncio.Condition()  # a curve grew, or a score is there
         self.futures: dict[str, asyncio.Task[Manifest]] = {}
-        self.answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self.answers: dict[str, asyncio.Future[Result]] = {}
         self.leases: dict[str, Leased] = {}
         self.attempts: dict[str, Attempts] = defaultdict(Attempts)
         self.states: dict[str, ChainState] = {}
@@ -114,19 +112,20 @@ class Broker:
         label, nan = str(node), float("nan")
         self.states[label] = ChainState("waiting")
         try:
-            result = (await self._scored(node, label))["result"]
+            score = score_of(await self._scored(node, label))
         except Stopped:
             return Scored(nan, self.states[label].reason or "interrupted", "ended")
         except StageFailed as failed:
             self.states[label] = ChainState("failed", str(failed))
             return Scored(nan, str(failed), "failed")
         except Exception as broken:
-            await self.end_search(_line(label, broken))
+            if not isinstance(broken, MachineFault | ValueError):
+                log.warning("%s", label, exc_info=broken)
+            await self.end_search(f"{label}: {first_line(broken)}")
             return Scored(nan, self.fault, "ended")
-        score, interval = result["balanced_accuracy"], (result["ci_low"], result["ci_high"])
         if label not in self.cancelled:
-            self.states[label] = ChainState("done", "", score, interval)
-        return Scored(score)
+            self.states[label] = ChainState("done", "", score)
+        return Scored(score.balanced_accuracy)
 
     async def _scored(self, node: Node, label: str) -> Manifest:
         """Return the score's manifest, after training all stages before it."""
@@ -169,39 +168,38 @@ class Broker:
         return manifest
 
     async def _train(self, key: str, spec: Spec, label: str) -> Manifest:
-        settings = self.settings
+        space = self.plan.space
+        weights = space.baselines.imagenet
         job = Job(
             key=key,
             name=label,
             spec=spec,
             parent_dir=str(self.store.path(spec.parent)) if spec.parent else None,
             out_dir=str(self.store.part(key)),
-            data_root=settings.data_root,
-            cache_dir=settings.cache,
-            runtime=settings.runtime,
-            weights=settings.weights if isinstance(spec, DownstreamSpec) and spec.weights else None,
+            data_root=space.data.root,
+            cache_dir=space.cache,
+            runtime=self.runtime,
+            weights=weights if isinstance(spec, DownstreamSpec) and spec.weights else None,
             store_id=self.store.token(),
         )
         self.answers[key] = asyncio.get_running_loop().create_future()
         await self._enqueue(job)
-        result = await self.answers[key]
-        manifest = self._commit(key, spec, result)
+        result = (await self.answers[key]).values
         if isinstance(spec, StageSpec):
             self.trained.add(key)
-        return manifest
-
-    def _commit(self, key: str, spec: Spec, result: dict[str, Any]) -> Manifest:
-        manifest = {
-            "key": key,
-            "spec": asdict(spec),
-            "result": result,
-            "seconds": result["seconds"],
-            "device": result["device"],
-            "host": socket.gethostname(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "attempts": self.attempts[key].total,
-        }
-        return self.store.commit(key, manifest)
+        return self.store.commit(
+            key,
+            {
+                "key": key,
+                "spec": asdict(spec),
+                "result": result,
+                "seconds": float(result["seconds"]),
+                "device": str(result["device"]),
+                "host": socket.gethostname(),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "attempts": self.attempts[key].total,
+            },
+        )
 
     async def _enqueue(self, job: Job) -> None:
         async with self.changed:
@@ -221,20 +219,19 @@ class Broker:
         self.heard[group] = self._now()
         self.present[group].set()
         async with self.changed:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(
                     self.changed.wait_for(lambda: self.stopping or self._next(group)), IDLE_SECONDS
                 )
-            except TimeoutError:
-                return None
-            job = self._next(group)
-            if self.stopping or job is None:
+            if self.stopping:
                 return "stop"
+            if (job := self._next(group)) is None:
+                return None
             self.queue.remove(job)
         return self._lease(job, group, nodes)
 
     def _next(self, group: str) -> Job | None:
-        """Return the first job without a fault in this worker group, or with one in every group."""
+        """Return the first job that met no fault in this worker group, or met one in each."""
         for job in self.queue:
             met = self.attempts[job.key].groups
             if group not in met or met >= self.heard.keys():
@@ -251,7 +248,7 @@ class Broker:
         return lease
 
     async def heartbeat(self, group: str, number: int, progress: Heartbeat) -> bool:
-        """Return True if the group should end lease `number`: cancelled, or no longer its own."""
+        """Return True if the worker group should end lease `number`: cancelled, or another's."""
         if (leased := self._current(group, number)) is None:
             return True
         job = leased.lease.job
@@ -272,35 +269,27 @@ class Broker:
         if self._current(group, number) is None:
             return
         job = self._release(group)
-        if isinstance(answer, Result):
-            self._answer(job, answer)
-            return
-        self._keep_trace(job, answer)
-        self.attempts[job.key].groups.add(group)
-        await self._retry(job, answer.reason)
+        if isinstance(answer, Fault):
+            log.warning("%s: %s\n%s", job.name, answer.reason, answer.trace)
+            with suppress(OSError):  # the disk itself may be faulty
+                (self.store.part(job.key) / "error.txt").write_text(answer.trace)
+            self.attempts[job.key].groups.add(group)
+            await self._retry(job, answer.reason)
+        elif answer.failed:
+            self.answers[job.key].set_exception(StageFailed(answer.failed))
+        else:
+            self.answers[job.key].set_result(answer)
 
     def end(self, group: str, number: int) -> None:
         """Record that the worker group has ended a cancelled job."""
         if self._current(group, number) is not None:
             self._cancel(self._release(group))
 
-    def _answer(self, job: Job, result: Result) -> None:
-        if result.failed:
-            self.answers[job.key].set_exception(StageFailed(result.failed))
-        else:
-            self.answers[job.key].set_result(result.values)
-
-    def _keep_trace(self, job: Job, fault: Fault) -> None:
-        log.warning("%s: %s\n%s", job.name, fault.reason, fault.trace)
-        with suppress(OSError):  # the disk itself may be faulty
-            (self.store.part(job.key) / "error.txt").write_text(fault.trace)
-
     def _current(self, group: str, number: int) -> Leased | None:
         leased = self.leases.get(group)
         return leased if leased is not None and leased.lease.number == number else None
 
     def _release(self, group: str) -> Job:
-        """End the worker group's lease and return its job."""
         leased = self.leases.pop(group)
         self.leased += time.monotonic() - leased.since
         self.ledger.ended(group, self._now())
@@ -332,7 +321,7 @@ class Broker:
             for key in (parent, job.key):
                 self.futures.pop(key, None)
             self.answers[job.key].set_exception(ParentDamaged(parent))
-        elif attempts.fruitless < self.settings.attempts:
+        elif attempts.fruitless < self.plan.space.runtime.attempts:
             self.notices.append(f"{job.name}: {reason}; attempt {attempts.total + 1} follows")
             await self._enqueue(job)
         else:
@@ -374,7 +363,6 @@ class Broker:
         await self.present[group].wait()
 
     def status(self) -> Status:
-        """Return a snapshot of the broker."""
         now = time.monotonic()
         return Status(
             elapsed=self._now(),
@@ -388,11 +376,3 @@ class Broker:
             notices=(*self.store.damaged.values(), *self.notices),
             fault=self.fault,
         )
-
-
-def _line(label: str, broken: Exception) -> str:
-    """Describe a fault in one line; its trace goes to the log."""
-    if not isinstance(broken, MachineFault | ValueError):
-        log.warning("%s", label, exc_info=broken)
-    first = (str(broken) or type(broken).__name__).splitlines()[0]
-    return f"{label}: {first}"

@@ -8,8 +8,10 @@ resources = cluster.connect()
 import logging
 import tempfile
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import grpc
 import ray
@@ -18,10 +20,12 @@ from ray._private.gcs_utils import create_gcs_channel
 from ray._private.services import canonicalize_bootstrap_address_or_die
 
 from search.console import exit
+from search.console.printable import first_line
 from trainables.errors import UserError
 from trainables.processor import cores
 
 SLOT = "driver_slot"
+Init: TypeAlias = Callable[..., object]  # `ray.init` with the options of every search
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 ANSWER_SECONDS = 10.0  # timeout for the head node
 log = logging.getLogger(__name__)
@@ -37,44 +41,50 @@ class Cluster:
     def connect(self) -> dict[str, float]:
         """Connect, and return the cluster's resources; UserError if it can't be joined."""
         if not ray.is_initialized():
-            common: dict[str, Any] = {"namespace": self.namespace, "log_to_driver": False}
-            common |= {"logging_level": logging.ERROR}
+            init = partial(
+                ray.init,
+                namespace=self.namespace, log_to_driver=False, logging_level=logging.ERROR,
+            )  # fmt: skip
             if self.address is None:
-                _start(common)
+                _start(init)
             else:
-                _join(self.address, common)
+                _join(self.address, init)
         return ray.cluster_resources()
 
     def nodes(self) -> list[dict[str, float]]:
-        """Return the resources of each live Ray node."""
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _start(common: dict[str, Any]) -> None:
+def _start(init: Init) -> None:
     """Start a private Ray; its files are readable by this user only, and removed at exit."""
     private = tempfile.mkdtemp(prefix="search-", dir=get_default_system_temp_dir())
     exit.discard(Path(private))
-    cpus = cores()
-    local: dict[str, Any] = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
-    local |= {"resources": {SLOT: 2.0 * cpus + 2}}
-    local |= {"_temp_dir": f"{private}/ray"}  # a subfolder: Ray makes its own public
+    cpus, folder = cores(), f"{private}/ray"  # a subfolder: Ray makes its own public
+    slots = {SLOT: 2.0 * cpus + 2}
+    start = partial(
+        init,
+        address="local", num_cpus=cpus, include_dashboard=False, resources=slots, _temp_dir=folder,
+    )  # fmt: skip
     with exit.children_spared():
         try:
-            ray.init(**local, **common)
+            start()
         except ray.exceptions.AuthenticationError as error:
-            raise UserError(f"RAY_AUTH_TOKEN_PATH: {_first(error)}") from None
-        except Exception as error:  # too slow a start raises nothing more specific
+            raise UserError(
+                f"RAY_AUTH_TOKEN_PATH: must name a file with a token ({first_line(error)}); try "
+                "unsetting it"
+            ) from None
+        except Exception as error:  # a slow start has no exception of its own
             log.warning("Ray did not start: %s; trying once more", error)
             ray.shutdown()
-            ray.init(**local, **common)
+            start()
 
 
-def _join(address: str, common: dict[str, Any]) -> None:
+def _join(address: str, init: Init) -> None:
     try:
         _check(address)
-        ray.init(address=address, **common)
+        init(address=address)
     except (grpc.RpcError, OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise UserError(f"--address={address}: {_explained(error)}") from None
+        raise UserError(_refusal(address, error)) from None
     if not ray.cluster_resources().get(SLOT):
         raise UserError(
             f"--address={address}: its head must have the resource `{SLOT}`, which trials use; try "
@@ -88,21 +98,18 @@ def _check(address: str) -> None:
         channel.unary_unary(ALIVE)(b"", timeout=ANSWER_SECONDS)  # an empty request
 
 
-def _explained(error: Exception) -> str:
+def _refusal(address: str, error: Exception) -> str:
     code = error.code() if isinstance(error, grpc.RpcError) else None
     if code == grpc.StatusCode.UNAUTHENTICATED or isinstance(
         error, ray.exceptions.AuthenticationError
     ):
         return (
-            "must have its token on this machine; try copying the head's ~/.ray/auth_token to the "
-            "same path, or set RAY_AUTH_TOKEN_PATH (RAY_AUTH_MODE=disabled if it has none)"
+            f"--address={address}: must have its token on this machine; try copying the head's "
+            "~/.ray/auth_token to the same path, or set RAY_AUTH_TOKEN_PATH "
+            "(RAY_AUTH_MODE=disabled if it has none)"
         )
-    reason = code.name.lower() if code else _first(error)
+    reason = code.name.lower() if code else first_line(error)
     return (
-        f"must be HOST:PORT of a running head, or `auto` ({reason}); try cluster.yaml, or leave it "
-        "out to use this machine"
+        f"--address={address}: must be HOST:PORT of a running head, or `auto` ({reason}); try "
+        "cluster.yaml, or leave it out to use this machine"
     )
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -1,6 +1,6 @@
 """Ray Tune: a Searcher around the scheduler, a trial that calls the broker, the Tuner.
 
-    with Engine(plan, settings, shape, namespace, scratch) as engine:
+    with Engine(plan, shape, namespace, scratch) as engine:
         engine.run(scheduler, ready, publish, show)     # MachineFault if a fault ends the search
 
 A Tune trial is one node of the prefix tree: it extends a finished chain by one stage and scores it.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
 from ray import tune
@@ -26,15 +26,17 @@ from ray.tune.search import Searcher
 
 from search.chains.node import Node
 from search.chains.plan import Plan
-from search.cluster.broker import Broker, Settings
+from search.cluster.broker import Broker
 from search.cluster.connection import SLOT
 from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console import exit
+from search.console.printable import first_line
 from search.results.status import Curve, Status
 from search.scheduling.early_stopping import Stop
 from search.scheduling.scheduler import METRIC, Scheduler
 from trainables.errors import MachineFault
 
+Reported: TypeAlias = dict[str, float | str]  # a result of a trial, as Tune passes it on
 BROKER = "broker"
 HEAD = "node:__internal_head__"  # Ray's resource of the head node
 POLL_SECONDS = 0.5
@@ -52,15 +54,15 @@ class ChainTrial(tune.Trainable):
     Results: the best accuracy so far after `epoch` of `epochs`, and finally the score.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, str]) -> None:
         self.node, self.epochs = Node.parse(config["node"]), 0
         self.broker = ray.get_actor(config["broker"], namespace=config["namespace"])
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, str]) -> bool:
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Reported:
         answer: Any = ray.get(self.broker.follow.remote(self.node, self.epochs))
         if isinstance(answer, Curve):
             self.epochs = len(answer.values)
@@ -68,11 +70,11 @@ class ChainTrial(tune.Trainable):
             return {METRIC: max(answer.values), "done": False, **epoch}
         return {METRIC: answer.value, "reason": answer.reason, "state": answer.state, "done": True}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002
-        return {}  # the stage store has everything
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Do nothing: the stage store has everything."""
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        pass
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Do nothing, see `save_checkpoint`."""
 
 
 class PolicySearch(Searcher):
@@ -111,21 +113,22 @@ class PolicySearch(Searcher):
         return {"node": str(node), **self.served}
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: Reported | None = None, error: bool = False
     ) -> None:
         if (node := self.trials.pop(trial_id, None)) is None:
             return
-        stop, state = self.stops.pop(trial_id, None), (result or {}).get("state")
+        stop, result = self.stops.pop(trial_id, None), result or {}
+        state, reason = result.get("state"), str(result.get("reason", ""))
         if stop is not None:
             self.scheduler.record(node, stop=stop)
-        elif error or result is None or state is None:
+        elif error or state is None:
             self._ask_again(node, "its trial was lost")
         elif state == "ended":
-            self.end(result["reason"])
+            self.end(reason)
         elif state == "done" and self.scheduler.known(node) is None:
             self._ask_again(node, "the driver can't read its score in the store")
         else:
-            self.scheduler.record(node, result["reason"])
+            self.scheduler.record(node, reason)
         self.publish()
 
     def _ask_again(self, node: Node, reason: str) -> None:
@@ -139,7 +142,7 @@ class PolicySearch(Searcher):
         """Start no new trials; the first fault is reported."""
         self.fault = self.fault or fault
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         return {}  # Tune's pickle is never restored: a search resumes from journal and store
 
     def save(self, checkpoint_path: str) -> None:
@@ -156,23 +159,22 @@ class EarlyStop(FIFOScheduler):
         super().__init__()
         self.searcher, self.broker = searcher, broker
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
-        node = self.searcher.trials[trial.trial_id]
-        stop = self.searcher.scheduler.judge(
-            node, result[METRIC], result["epoch"], result["epochs"]
-        )
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Reported) -> str:  # noqa: ARG002
+        node, best = self.searcher.trials[trial.trial_id], float(result[METRIC])
+        epoch, epochs = int(result["epoch"]), int(result["epochs"])
+        stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE
         self.searcher.stops[trial.trial_id] = stop
         self.broker.cancel.remote(node, stop.reason)
         return TrialScheduler.STOP
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         return {}  # see PolicySearch
 
 
 class OwnSignals(tune.Callback):
-    """Take SIGUSR1 back: Tune puts a handler of its own on it as it starts, and would just end."""
+    """Take SIGUSR1 back from Tune, whose own handler just ends the process."""
 
     def setup(self, *_: Any, **__: Any) -> None:
         exit.listen()
@@ -181,14 +183,13 @@ class OwnSignals(tune.Callback):
 class Engine:
     """The broker and the worker groups, which start at once, and Tune, started by `run`.
 
-    A context manager: at its end no worker group is restarted, and Ray is shut down unless groups
-    that are still starting need it. After `run` the groups end while the block continues. status:
-    the broker's last one; broker_started: on the driver's clock.
+    A context manager: at its end no worker group is restarted, and Ray is shut down unless a
+    starting worker group needs it. After `run` they end while the block continues. status: the
+    broker's last one; broker_started: on the driver's clock.
     """
 
-    def __init__(
-        self, plan: Plan, settings: Settings, shape: GroupShape, namespace: str, scratch: Path
-    ) -> None:
+    def __init__(self, plan: Plan, shape: GroupShape, namespace: str, scratch: Path) -> None:
+        """namespace: of Ray's actors. scratch: Ray's folder, removed when the command ends."""
         self.scratch, self.status = scratch, Status()
         self.broker_started = time.monotonic()
         exit.discard(scratch)
@@ -196,7 +197,7 @@ class Engine:
         actor: Any = ray.remote(Broker).options(
             name=BROKER, num_cpus=0, max_concurrency=1000, resources={HEAD: 0.001}
         )
-        self.broker = actor.remote(plan, settings)
+        self.broker = actor.remote(plan, shape.threads)
         self.broker.watch.remote()
         self.worker_groups = WorkerGroups(shape, self.broker, self.served, scratch)
         self.worker_groups.start()
@@ -246,7 +247,7 @@ class Engine:
                 raise MachineFault(searcher.fault)
             self._poll(show)
         except (ray.exceptions.RayError, TuneError, OSError) as error:
-            raise MachineFault(searcher.fault or _first_line(error)) from error
+            raise MachineFault(searcher.fault or first_line(error)) from error
         finally:
             self.worker_groups.stopping.set()
             over.set()
@@ -298,7 +299,3 @@ def _tuner(searcher: PolicySearch, early_stop: EarlyStop, limit: int, scratch: P
             name="tune", storage_path=str(scratch), verbose=0, callbacks=[OwnSignals()]
         ),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -18,7 +18,7 @@ from trainables.spec import StageSpec
 
 MAX_GROUPS = 8  # on one GPU
 MEMORY_FRACTION = 0.9  # of the GPU's memory that may be used
-MIN_GAIN = 1.15  # factor in images/s that doubling the groups must give
+MIN_GAIN = 1.15  # factor in images/s that doubling the worker groups must give
 ROUND_SECONDS = 3.0
 WAIT_SECONDS = 30.0  # for a free GPU
 
@@ -41,7 +41,7 @@ def groups_per_gpu(
 ) -> SharedGPU:
     """Measure on one GPU of the cluster, with the stage that needs most memory.
 
-    root, cache: the images, as workers get them. most: worker groups that there is work for.
+    root, cache: folders of the images, as workers get them. most: worker groups with work.
     """
     place = placement_group([{"GPU": 1}])
     if not place.wait(WAIT_SECONDS):

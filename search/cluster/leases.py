@@ -26,12 +26,9 @@ class Leased:
         self.progress, self.beat = replace(self.progress, **fresh), now
 
     def state(self) -> GroupState:
-        """Return the job's progress for the live view."""
-        job, at = self.lease.job, self.progress
-        return GroupState(
-            self.group, job.name, "stage" if isinstance(job.spec, StageSpec) else "downstream",
-            at.phase, at.step, at.steps, at.images_per_second, at.eta,
-        )  # fmt: skip
+        job = self.lease.job
+        stage = isinstance(job.spec, StageSpec)
+        return GroupState(self.group, job.name, "stage" if stage else "downstream", self.progress)
 
 
 @dataclass

@@ -2,12 +2,11 @@
 
 cluster = join(address)
 sized = size(plan, wanted, cluster, decode)
-with engine(plan, sized, cluster, scratch) as running: ...
+with Engine(plan, sized.shape, cluster.namespace, scratch) as engine: ...
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.chains.node import Node
@@ -16,33 +15,31 @@ from search.cluster import environment
 from search.console import exit
 from search.space import hardware
 from trainables.errors import UserError
-from trainables.spec import Runtime
 
 if TYPE_CHECKING:
     from search.cluster.connection import Cluster
-    from search.cluster.engine import Engine
     from search.cluster.worker_groups import GroupShape
 
 
 @dataclass(frozen=True)
 class Sized:
-    """The worker groups: their shape, how many fit now, and on what, for people.
+    """The worker groups that fit now: their shape and number, and the device in words.
 
     sharing: how many share a GPU and why; "" unless it was measured.
     """
 
-    crew: "GroupShape"
+    shape: "GroupShape"
     groups: int
     device: str
     sharing: str = ""
 
     def __str__(self) -> str:
-        crew = self.crew
-        return f"{self.groups} worker groups of {crew.workers} x {crew.threads} CPU threads"
+        shape = self.shape
+        return f"{self.groups} worker groups of {shape.workers} x {shape.threads} CPU threads"
 
 
 def join(address: str | None) -> "Cluster":
-    """A connection to the cluster at the address, or to a Ray of this search alone (None)."""
+    """Return a connection to the cluster at the address, or to a private Ray (None)."""
     environment.prepare(address)
     from search.cluster.connection import Cluster
 
@@ -55,47 +52,26 @@ def join(address: str | None) -> "Cluster":
 def size(plan: Plan, wanted: int, cluster: "Cluster", decode: Callable[[], None]) -> Sized:
     """Choose the worker groups; UserError if none fits.
 
-    wanted: as many as there is work for. decode: called before anything is measured on the images.
+    wanted: worker groups that there is work for. decode: called before a GPU is measured.
     """
     from search.cluster.worker_groups import GroupShape
 
     resources, runtime = cluster.connect(), plan.space.runtime
     per_gpu, sharing = _per_gpu(plan, resources, wanted, decode)
-    crew = GroupShape.of(runtime, cluster.nodes(), wanted, per_gpu)
-    groups, device = crew.fit(resources), hardware.describe(resources)
+    shape = GroupShape.of(runtime, cluster.nodes(), wanted, per_gpu)
+    groups, device = shape.fit(resources), hardware.describe(resources)
     if groups == 0:
         raise UserError(
-            f"runtime.workers={crew.workers}, runtime.threads={crew.threads}: must fit on "
+            f"runtime.workers={shape.workers}, runtime.threads={shape.threads}: must fit on "
             f"{device} together; try a smaller one"
         )
-    return Sized(crew, groups, device, sharing)
-
-
-def engine(plan: Plan, sized: Sized, cluster: "Cluster", scratch: Path) -> "Engine":
-    """Broker and worker groups, which begin to come up at once."""
-    from search.cluster.broker import Settings
-    from search.cluster.engine import Engine
-
-    space, runtime = plan.space, plan.space.runtime
-    settings = Settings(
-        store=space.store,
-        data_root=space.data.root,
-        cache=space.cache,
-        weights=space.baselines.imagenet,
-        runtime=Runtime(
-            threads=sized.crew.threads,
-            log_every=runtime.log_every,
-            checkpoint_seconds=runtime.checkpoint_seconds,
-        ),
-        attempts=runtime.attempts,
-    )
-    return Engine(plan, settings, sized.crew, cluster.namespace, scratch)
+    return Sized(shape, groups, device, sharing)
 
 
 def _per_gpu(
     plan: Plan, resources: dict[str, float], wanted: int, decode: Callable[[], None]
 ) -> tuple[int, str]:
-    """Measured where a GPU may be shared and there is work for more groups than GPUs."""
+    """Return the worker groups a GPU and why; measured if there is work for more than GPUs."""
     space, runtime, gpus = plan.space, plan.space.runtime, int(resources.get("GPU", 0))
     most = -(-(runtime.groups or wanted) // gpus) if gpus else 1
     if runtime.groups_per_gpu or runtime.workers > 1 or most == 1:

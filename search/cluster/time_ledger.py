@@ -1,4 +1,4 @@
-"""The time ledger: what a search's time is spent on, besides training, in every worker group.
+"""The time ledger: what every worker group spends its time on, besides training.
 
     ledger.asked("group-0", now)      # for work
     ledger.leased("group-0", now)     # a job
@@ -77,9 +77,9 @@ class TimeLedger:
 class Overhead:
     """Means over worker groups, in seconds; with `training` the first four are the wall time.
 
-    first_step: from the command to the first step of any group. gap: median from a job's end to
-    the next job's first step in the same group, None if no group had two jobs. share: fraction of
-    the wall time that was not training or evaluation (a key of summary.json, hence the name).
+    first_step: from the command to the first step of all. gap: median from a job's end to the next
+    job's first step in the same worker group, None if none had two jobs. share: fraction of the
+    wall time that was not training or evaluation (a key of summary.json, hence the name).
     """
 
     start: float  # from the command to a worker group's first step

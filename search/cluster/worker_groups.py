@@ -1,8 +1,8 @@
 """The long-lived Train worker groups: as many as fit on the cluster, growing with it.
 
-Each worker group is one TorchTrainer whose train loop (trainables/workers/worker.py) leases jobs
-from the broker. Ray restarts a group that lost a worker; the broker leases its job again. A start
-is mostly imports in five processes, so on few cores starting the groups in turn is faster.
+Each is one TorchTrainer whose train loop (trainables/workers/worker.py) leases jobs from the
+broker. Ray restarts one that lost a worker, and the broker leases its job again. A start is mostly
+imports in five processes, so on few cores it is faster to start them in turn.
 """
 
 import logging
@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 
 import ray
 
+from search.console.printable import first_line
 from search.results.status import Status
-from search.space import RuntimeChoice
+from search.space.schema import RuntimeChoice
 
 Resources: TypeAlias = Mapping[str, float]
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GroupShape:
-    """The shape of the worker groups: most groups (`limit`), workers in each, what a worker uses.
+    """The shape of the worker groups: their most (`limit`), workers in each, what a worker uses.
 
     threads: CPU threads a worker. per_gpu: workers on one GPU; 0 without GPUs.
     """
@@ -48,7 +49,7 @@ class GroupShape:
     ) -> "GroupShape":
         """Choose the shape; a node's CPUs are divided among its workers.
 
-        nodes: resources of each Ray node. wanted: groups with work. per_gpu: workers on a GPU.
+        nodes: resources of each Ray node. wanted: worker groups with work. per_gpu: see the class.
         """
         limit = runtime.groups or wanted
         if any(node.get("GPU") for node in nodes):
@@ -83,8 +84,8 @@ class WorkerGroups:
         self.shape, self.broker, self.scratch = shape, broker, scratch
         self.config = dict(served)
         self.threads: list[threading.Thread] = []
-        self.starting: list[Any] = []  # a future for each group that has not asked for work yet
-        self.begun: dict[str, float] = {}  # start time of each group
+        self.starting: list[Any] = []  # a future for each that has not asked for work yet
+        self.begun: dict[str, float] = {}  # start time by worker group
         self.dead = frozenset[str]()  # Ray nodes known to have died
         self.stopping = threading.Event()
 
@@ -96,21 +97,21 @@ class WorkerGroups:
         self.watcher.start()
 
     def join(self) -> None:
-        """Wait for the groups to end, which they do once the broker tells them to stop.
+        """Wait for the end of all, which comes once the broker tells them to stop.
 
-        `stopping` must be set, else a failed group would be restarted.
+        `stopping` must be set, else a failed one would be restarted.
         """
         deadline = time.monotonic() + JOIN_SECONDS
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def ended(self) -> bool:
-        """Return whether no group needs Ray any more; False before `stopping` is set."""
+        """Return whether none needs Ray any more; False before `stopping` is set."""
         self.watcher.join(timeout=1.0)
         return not any(thread.is_alive() for thread in (self.watcher, *self.threads))
 
     def late(self, status: Status) -> tuple[str, ...]:
-        """Return a notice that names the silent groups and what they wait for; () if none."""
+        """Return a notice that names the silent ones and what they wait for; () if none."""
         now = time.monotonic()
         silent = {
             group: status.elapsed - status.heard[group] if group in status.heard else now - begun
@@ -162,7 +163,7 @@ class WorkerGroups:
                 _, self.starting = ray.wait(self.starting, num_returns=late, timeout=START_SECONDS)
 
     def _keep(self, group: str) -> None:
-        """Run one group until the search ends; restart it if its controller dies."""
+        """Run one until the search ends; restart it if its controller dies."""
         while not self.stopping.is_set():
             try:
                 self._trainer(group).fit()
@@ -170,7 +171,7 @@ class WorkerGroups:
             except Exception as error:
                 if self.stopping.is_set():
                     return
-                log.warning("%s ended: %s; restarting it", group, str(error).splitlines()[:1])
+                log.warning("%s ended: %s; restarting it", group, first_line(error))
                 time.sleep(RETRY_SECONDS)
 
     def _per_worker(self) -> dict[str, float]:

@@ -4,7 +4,7 @@
     args = parse(["store", "verify", "--store", "DIR"])
     status = args.run(args)
 
-A new verb is a description, its options and a function here. What takes time is imported there.
+A new verb is a description, its options and a function here, which imports what it needs.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Add = Callable[..., argparse.Action]
 
 
 def parse(given: Sequence[str]) -> argparse.Namespace:
-    """A first argument that is neither an option nor an override is the verb; else it is search."""
+    """Parse the command; a first argument without `=`, `-` or `~` is the verb, else `search`."""
     first = given[0] if given else "-"
     named = "=" not in first and not first.startswith(("-", "~"))
     verb, rest = (first, given[1:]) if named else ("search", given)
@@ -46,7 +46,7 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
 
 
 class Version(argparse.Action):
-    """Prints what is installed; read only when it is asked for."""
+    """Print the installed version, which takes time to read."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
@@ -116,7 +116,7 @@ def _failed(fault: str, args: argparse.Namespace) -> int:
 
 
 def _say_again(text: str, args: argparse.Namespace) -> None:
-    """The text and the command as it was given, without its passwords."""
+    """Print the text, and the command as it was given without its passwords."""
     from search.tracking.uri import masked
 
     again = shlex.join(["python", PROGRAM, *map(masked, args.given)])
@@ -146,13 +146,13 @@ def _show(args: argparse.Namespace) -> int:
 
 def _store_options(add: Add) -> None:
     add("action", choices=("verify", "prune", "size", "list"),
-        help="verify: read every file; prune: remove what nobody needs; size: bytes on disk; "
-        "list: finished stages")  # fmt: skip
+        help="verify: read every file; prune: remove unfinished and damaged stages; "
+        "size: bytes on disk; list: finished stages")  # fmt: skip
     add("--store", required=True, metavar="DIR", help="the store's folder")
 
 
 def _store(args: argparse.Namespace) -> int:
-    """Status 1 if something is damaged."""
+    """Return status 1 if a stage is damaged."""
     from search.console.listing import opened, sizes
 
     store = opened(args.store)

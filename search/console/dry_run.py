@@ -1,4 +1,4 @@
-"""The forecast of a search in lines: its chains, the stages that they take, what that costs.
+"""The forecast of a search as lines: its chains, their stages and their cost.
 
 for line in lines(space, forecast): print(line)
 """

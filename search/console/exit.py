@@ -1,4 +1,4 @@
-"""How the command ends: by a signal, by a fault, or because it is done.
+"""The end of the command: by a signal, by a fault, or because it is done.
 
     exit.listen()           # Ctrl-C, SIGTERM, SIGHUP and Slurm's SIGUSR1 raise KeyboardInterrupt
     exit.heard()            # once it is handled; until then it is raised again every few seconds
@@ -47,7 +47,7 @@ def listen() -> None:
 
 
 def status() -> int:
-    """Exit status after the last signal."""
+    """Return the exit status after the last signal."""
     return STATUS[_received]
 
 
@@ -90,7 +90,7 @@ def leave(status: int) -> NoReturn:
     for number in (*STATUS, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more
+        with suppress(OSError):  # its reader has closed it
             stream.flush()
     children = psutil.Process().children(recursive=True)
     for process in children:
@@ -108,7 +108,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     if number in STATUS:
         _received = signal.Signals(number)
         for repeated in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(repeated, signal.SIG_IGN)  # one is enough; a second Ctrl-C counts
+            signal.signal(repeated, signal.SIG_IGN)  # but a second Ctrl-C ends at once
     if number == signal.SIGHUP:
         _let_go_of_the_terminal()
     signal.setitimer(signal.ITIMER_REAL, INSIST_SECONDS)
@@ -118,7 +118,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def _let_go_of_the_terminal() -> None:
-    """Send output to nowhere: writing to a terminal that is gone would be an error."""
+    """Send output to nowhere: writing to a closed terminal is an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in _on_terminal:
         os.dup2(nowhere, stream)

@@ -1,4 +1,4 @@
-"""What there is to choose from in `spaces/`, and stores; found without importing a plug-in.
+"""The choices in `spaces/`, and the stores, listed without importing a plug-in.
 
 for text in lines(["/shared/store"]): print(text)
 """
@@ -6,7 +6,6 @@ for text in lines(["/shared/store"]): print(text)
 import ast
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -15,6 +14,7 @@ from search.space import compose
 from search.store.stage_store import PART, STAMP, StageStore
 from trainables.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = {  # title -> folder in spaces/, package of its plug-ins
     "spaces": ("", ""),
     "tasks": ("task", "trainables.pretext"),
@@ -26,7 +26,10 @@ KINDS = {  # title -> folder in spaces/, package of its plug-ins
 
 
 def lines(stores: Sequence[str] = ()) -> Iterator[str]:
-    """stores: folders to list besides those that the spaces name; UserError if one is no store."""
+    """Yield a line for every choice and store; UserError if one of `stores` is no store.
+
+    stores: folders, listed after those that the spaces name.
+    """
     for title, (folder, package) in KINDS.items():
         yield title
         for path in sorted((compose.SPACES / folder).glob("*.yaml")):
@@ -42,14 +45,14 @@ def is_store(root: str) -> bool:
 
 
 def opened(root: str) -> StageStore:
-    """The store in this folder; UserError if there is none."""
+    """Return the store in this folder; UserError if there is none."""
     if not is_store(root):
         raise UserError(f"--store={root}: must be a store, with {STAMP} in it; try runs/store")
     return StageStore(root)
 
 
 def sizes(store: StageStore) -> list[str]:
-    """A line for finished stages, one for unfinished ones, one for those set aside as damaged."""
+    """Return a line each for finished, unfinished and damaged stages: number and size."""
     parts = {
         "finished": [store.path(key) for key in store.keys()],
         "unfinished": sorted(store.root.glob(f"*{PART}")),
@@ -64,30 +67,26 @@ def sizes(store: StageStore) -> list[str]:
 def _bytes(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # a search that runs may remove it
+        with suppress(FileNotFoundError):  # a running search may remove it
             total += path.lstat().st_size if path.is_file() else 0
     return total
 
 
 def _comment(path: Path) -> str:
-    """The first line, if it is a comment."""
+    """Return the first line if it is a comment, else ""."""
     first = path.read_text("utf-8", errors="replace").partition("\n")[0]
     return first.lstrip("# ") if first.startswith("#") else ""
 
 
 def _docstring(package: str, name: str) -> str:
-    """The first line of the plug-in's docstring, without importing it."""
-    spec = find_spec(package) if package else None
-    for folder in (spec and spec.submodule_search_locations) or ():
-        path = Path(folder) / f"{name}.py"
-        if path.is_file():
-            found = ast.get_docstring(ast.parse(path.read_bytes())) or ""
-            return found.partition("\n")[0]
-    return ""
+    """Return the first line of the plug-in's docstring, without importing it."""
+    path = ROOT / package.replace(".", "/") / f"{name}.py"
+    found = ast.get_docstring(ast.parse(path.read_bytes())) if path.is_file() else None
+    return (found or "").partition("\n")[0]
 
 
 def _store(path: Path) -> str:
-    """The store that a space's file names; "" if it names none or cannot be read."""
+    """Return the store that a space's file names; "" if it names none or cannot be read."""
     try:
         return str(yaml.safe_load(path.read_text("utf-8")).get("store", ""))
     except (OSError, ValueError, AttributeError, yaml.YAMLError):

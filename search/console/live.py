@@ -37,13 +37,10 @@ SETTLED = ("done", "stopped", "failed", "pruned")
 
 
 class LiveView:
-    """A context manager around a search. clock: a parameter for the tests."""
+    """A context manager around a search. chains: names, as planned. clock: for the tests."""
 
     def __init__(
-        self,
-        console: Console,
-        chains: Iterable[str],
-        clock: Callable[[], float] = time.monotonic,
+        self, console: Console, chains: Iterable[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.console, self.clock = console, clock
         self.chains = [*chains, *BASELINES]
@@ -63,7 +60,6 @@ class LiveView:
             self._live.stop()
 
     def update(self, progress: Progress) -> None:
-        """Show the progress."""
         if self._live is not None:
             self._live.update(picture(progress, self.chains))
             return
@@ -128,25 +124,24 @@ def tree(progress: Progress, chains: list[str]) -> Tree:
 
 def state_text(entry: ChainState) -> str:
     """Return e.g. `42.10 (38.9-45.2)`, or the state with its reason."""
-    if entry.score is not None:
-        low_high = entry.interval
-        interval = f" ({low_high[0]:.1f}-{low_high[1]:.1f})" if low_high else ""
-        return f"{entry.score:.2f}{interval}"
+    if (score := entry.score) is not None:
+        return f"{score.balanced_accuracy:.2f} ({score.ci_low:.1f}-{score.ci_high:.1f})"
     return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
 
 
 def job_line(group: GroupState) -> str:
     """Return e.g. `odc>moco: training 40% 812 img/s, 0:42 left`."""
-    phase = group.phase or "starting"
+    progress = group.progress
+    phase = progress.phase or "starting"
     if group.kind == "downstream" and phase == "training":
         phase = "fine-tuning"
     said = f"{group.chain}: {phase}"
-    if group.steps and group.step is not None:
-        said += f" {100 * group.step / group.steps:.0f}%"
-    if group.images_per_second:
-        said += f" {group.images_per_second:.0f} img/s"
-    if group.eta is not None:
-        said += f", {clock_text(group.eta)} left"
+    if progress.steps and progress.step is not None:
+        said += f" {100 * progress.step / progress.steps:.0f}%"
+    if progress.images_per_second:
+        said += f" {progress.images_per_second:.0f} img/s"
+    if progress.eta is not None:
+        said += f", {clock_text(progress.eta)} left"
     return said
 
 
@@ -170,11 +165,11 @@ def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> 
 
 def _best(entries: Mapping[str, ChainState]) -> str | None:
     scored = {
-        chain: entry.score
+        chain: entry.score.balanced_accuracy
         for chain, entry in entries.items()
         if chain.partition("#")[0] not in BASELINES and entry.score is not None
     }
-    return max(scored, key=lambda chain: scored[chain]) if scored else None
+    return max(scored, key=lambda chain: scored[chain], default=None)
 
 
 def _shown(entries: Mapping[str, ChainState], chains: list[str]) -> list[str]:

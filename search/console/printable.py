@@ -3,6 +3,7 @@
 console.print(line(f"data {root}"))      # rich interprets no markup and no :emoji: in it
 printable("a\\n\\x1b[2J")                  # one line, invisible characters escaped
 code("a`b")                              # Markdown: ``a`b``
+first_line(error)                        # of its message, else its type's name
 """
 
 import re
@@ -22,6 +23,11 @@ def printable(value: object) -> str:
         else one
         for one in str(value)
     )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of the message, or the type's name if there is none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def line(value: object, style: str = "") -> Text:

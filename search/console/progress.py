@@ -21,7 +21,7 @@ class Show:
 
 
 def together(status: Status, snapshot: Snapshot, meter: Meter, known: int) -> Progress:
-    """Combine both; the ETA is in seconds. known: scores that existed at the start."""
+    """Combine both; the ETA is in seconds. known: number of scores at the start."""
     elapsed, done, total = meter.elapsed(), snapshot.done, snapshot.total
     eta = elapsed / (done - known) * (total - done) if done > known else None
     if eta is not None and (left := meter.left()) is not None:

@@ -1,7 +1,7 @@
-"""What a search is asked to do: the command's options and the machine, made into a Space.
+"""The request for a search: a Space, made from the command's options and the machine.
 
-check_given(args)               # before anything is looked at
-asked = request(args, gpus)     # UserError in one line if anything is off
+check_given(args)               # before anything is read
+asked = request(args, gpus)     # UserError in one line if a value is invalid
 """
 
 import argparse
@@ -16,7 +16,7 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """One search. gpus: of this machine, or of the cluster at the address."""
+    """One search. gpus: number on this machine, or in the cluster at the address."""
 
     space: Space
     gpus: int
@@ -26,7 +26,7 @@ class Request:
 
 
 def check_given(args: argparse.Namespace) -> None:
-    """UserError for an option that was given nothing."""
+    """Raise UserError for an option with an empty value."""
     for option in ("data", "out", "policy", "budget", "address", "tracking_uri"):
         given = getattr(args, option)
         if given is not None and not given.strip():
@@ -35,6 +35,7 @@ def check_given(args: argparse.Namespace) -> None:
 
 
 def request(args: argparse.Namespace, gpus: int) -> Request:
+    """Return the request; UserError, one line, if a value is invalid."""
     Budget.parse(args.budget)
     space = hardware.resolve(load(args.space, _overrides(args, gpus)), gpus)
     root = args.data or space.data.root
@@ -58,19 +59,19 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
 
 
 def data_name(space: Space) -> str:
-    """The data set as reports and folders name it."""
+    """Return the data set's name in reports and folder names."""
     root = space.data.root
     return space.data.name if root is None else Path(root).name
 
 
 def _overrides(args: argparse.Namespace, gpus: int) -> list[str]:
-    """The overrides given, with those that the options and the machine stand for."""
+    """Return the given overrides, with those that options and machine stand for."""
     overrides = list(args.overrides)
     given = {override.partition("=")[0] for override in overrides}
     if not (args.data or given & {"data", "data.root"}):
         overrides.insert(0, "data=demo")
     if "profile" not in given:
-        overrides.insert(0, f"profile={hardware.profile(gpus, 'data=demo' in overrides)}")
-    overrides += [f"policy={args.policy}"] if args.policy else []
-    overrides += [f"budget={args.budget}"] if args.budget is not None else []
-    return overrides
+        profile = "gpu" if gpus else "demo" if "data=demo" in overrides else "cpu"
+        overrides.insert(0, f"profile={profile}")
+    options = {"policy": args.policy, "budget": args.budget}
+    return overrides + [f"{key}={value}" for key, value in options.items() if value is not None]

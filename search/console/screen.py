@@ -1,4 +1,4 @@
-"""What a search says on stdout, in the order in which it happens.
+"""The lines that a search prints on stdout, in their order.
 
 screen = Screen()
 screen.begins(space)
@@ -44,7 +44,7 @@ class Screen:
     def ends(
         self, table: Table, space: Space, out: Path, compare: str, incomplete: str = ""
     ) -> None:
-        """The table and where everything is.
+        """Print the table and where everything is.
 
         compare: the command that opens the tracker. incomplete: the fault that ended the search.
         """

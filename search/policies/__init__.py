@@ -21,12 +21,16 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random  # not the module: policies/random.py takes its name here
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.chains.chain import Chain, enumerate_chains, name, prefixes
 from search.chains.node import FULL, Node
+from trainables.plugins import load
 from trainables.schema import Schema, read
 from trainables.spec import Score
+
+if TYPE_CHECKING:
+    from search.space import Space
 
 Z95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
@@ -37,6 +41,17 @@ class Planned:
 
     minimum: int
     maximum: int
+
+
+def policy_of(
+    space: "Space", rates: Mapping[str, int] | None = None, only: Collection[Chain] | None = None
+) -> "Policy":
+    """Return the policy that the space names. rates, only: see `Policy`."""
+    made: Policy = load("search.policies", space.policy.name)(
+        tuple(space.tasks), space.max_length, space.budget.stages, space.seed, space.policy.params,
+        rates=rates, only=only,
+    )  # fmt: skip
+    return made
 
 
 class Policy:

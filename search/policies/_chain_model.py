@@ -138,7 +138,7 @@ class Posterior:
     """The posterior of all chains' scores under one prior."""
 
     def __init__(self, tree: Tree, prior: Prior, known: Known, rise: Array, common: Rows) -> None:
-        """common: codes of all chains with those known and in flight."""
+        """rise: [chain]. common: [chain, row] codes, with the rows known and in flight."""
         self.tree, self.prior, self.rest = tree, prior, tree.rest[prior]
         self.effects = tree.effects(prior, rise, tree.every)
         rows, told = np.concatenate([known.rows, known.flying]), len(known.rows)
@@ -162,7 +162,8 @@ class Posterior:
 def evidence(tree: Tree, known: Known, rise: Array, common: Rows) -> Array:
     """Return the log marginal likelihood of the scores for each grid point, up to a constant.
 
-    The residuals form an extra row of the covariance, so its Cholesky root whitens them.
+    rise: [chain]. common: [row, row] codes of the known rows. The residuals form an extra row of
+    the covariance, so its Cholesky root whitens them.
     """
     told = len(known.rows)
     matrix = np.zeros((len(GRID), told + 1, told + 1))
@@ -181,7 +182,7 @@ class Belief:
     """The posterior of all chains' scores, averaged over the most likely priors."""
 
     def __init__(self, tree: Tree, known: Known, singles: Array) -> None:
-        """singles: each task's single score, NaN where unknown."""
+        """singles: [task] scores in percent, NaN where unknown."""
         rise, told = tree.rise(singles), len(known.rows)
         common = tree.common(tree.every, np.concatenate([known.rows, known.flying]))
         log = evidence(tree, known, rise, common[known.rows, :told])
@@ -192,7 +193,6 @@ class Belief:
         self.posteriors = [Posterior(tree, GRID[p], known, rise, common) for p in points]
 
     def mean(self) -> Array:
-        """Return the posterior mean of every chain."""
         return self._average([posterior.mean for posterior in self.posteriors])
 
     def gain(self, best: int) -> Array:

@@ -10,7 +10,7 @@ suggestions differ. A suggestion with nothing new in it stays in the study as a 
 Without a budget it asks as many nodes as there are chains: all their windows would be no search.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -53,13 +53,10 @@ class Plugin(Policy):
         study, allowed = self._study(), set(candidates)
         for _ in range(self.params["tries"]):
             suggested = self._walk(study.ask().suggest_categorical)
-            found = next(self._unknown(suggested), None)
+            found = next((step for step in suggested.path() if self.value(step) is None), None)
             if found in allowed:
                 return found
         return self.rng("fallback").choice(candidates)
-
-    def _unknown(self, suggested: Node) -> Iterator[Node]:
-        return (step for step in suggested.path() if self.value(step) is None)
 
     def _study(self) -> optuna.Study:
         sampler = optuna.samplers.TPESampler(
@@ -75,7 +72,7 @@ class Plugin(Policy):
 
     def _trial(self, node: Node) -> FrozenTrial:
         """Return a node told as a finished trial, one in flight as a running trial."""
-        params: dict[str, Any] = {}
+        params: dict[str, int | str] = {}
         distributions: dict[str, BaseDistribution] = {}
 
         def pick(name: str, choices: Sequence[Any]) -> Any:

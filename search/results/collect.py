@@ -1,7 +1,7 @@
 """Frozen records of a search, collected on the driver's thread, which owns the scheduler.
 
 Collector(scheduler).results()    # one record a chain, for tracker and report
-snapshot(scheduler)             # for the live view
+snapshot(scheduler)               # for the live view
 """
 
 from collections.abc import Collection
@@ -86,25 +86,13 @@ class Collector:
 
 def snapshot(scheduler: Scheduler) -> Snapshot:
     """Return the state of all chains for the live view."""
-    over = scheduler.over
+    over, plan, most = scheduler.over, scheduler.plan, scheduler.policy.planned().maximum
+    seeds = plan.space.repeats
+    scored = {str(node): ChainState("done", "", score) for node, score in scheduler.scores.items()}
+    ended = {str(p): ChainState("stopped", stop.reason) for p, stop in scheduler.stops.items()}
     return Snapshot(
-        chains=_states(scheduler),
+        chains=scored | ended,
         done=len(scheduler.scores) + len(scheduler.stops) + len(scheduler.reasons),
-        total=_total(scheduler),
+        total=most + sum(schedule(most, seeds)) + seeds * len(plan.baselines()),
         notice=f"{over}: running jobs are finished, no new work starts" if over else "",
     )
-
-
-def _states(scheduler: Scheduler) -> dict[str, ChainState]:
-    scored = {
-        str(p): ChainState("done", "", score.balanced_accuracy, (score.ci_low, score.ci_high))
-        for p, score in scheduler.scores.items()
-    }
-    return scored | {str(p): ChainState("stopped", s.reason) for p, s in scheduler.stops.items()}
-
-
-def _total(scheduler: Scheduler) -> int:
-    """Return the expected number of scores, as far as it is known now."""
-    plan, chains = scheduler.plan, scheduler.policy.planned().maximum
-    seeds = plan.space.repeats
-    return chains + sum(schedule(chains, seeds)) + seeds * len(plan.baselines())

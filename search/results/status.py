@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from search.cluster.time_ledger import GroupTimes
+from trainables.spec import Score
+from trainables.workers.job import Heartbeat
 
 State = Literal["planned", "waiting", "running", "done", "stopped", "failed", "pruned"]
 
 
 @dataclass(frozen=True)
 class ChainState:
-    """One chain in the live view; score and interval in percent."""
+    """One chain in the live view."""
 
     state: State = "planned"
     reason: str = ""
-    score: float | None = None
-    interval: tuple[float, float] | None = None
+    score: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,7 @@ class GroupState:
     group: str
     chain: str
     kind: Literal["stage", "downstream"] = "stage"
-    phase: str = ""
-    step: int | None = None
-    steps: int | None = None
-    images_per_second: float | None = None
-    eta: float | None = None  # seconds
+    progress: Heartbeat = field(default_factory=Heartbeat)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Stop:
 
 
 def ceiling(best: float, epoch: int, curves: Sequence[Sequence[float]]) -> float:
-    """Return the best so far plus the largest gain of a finished curve after this epoch."""
+    """Return the best so far plus the largest gain of a finished curve after this epoch, in %."""
     return best + max(max(curve) - max(curve[:epoch]) for curve in curves)
 
 

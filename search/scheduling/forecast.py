@@ -1,4 +1,4 @@
-"""What a search will train, as far as it is known before it starts; dry run and search share it.
+"""The forecast of a search, which dry run and search share: its chains, stages and cost.
 
 found = forecast(space, policy, images)
 found.stages_maximum, found.total_seconds
@@ -6,7 +6,7 @@ found.stages_maximum, found.total_seconds
 
 from dataclasses import dataclass
 
-from search.chains.chain import name, stages_naive, stages_shared
+from search.chains.chain import name, stages_shared
 from search.chains.plan import estimate
 from search.policies import Policy
 from search.scheduling import repeats
@@ -32,14 +32,9 @@ class Forecast:
     score_seconds: float
     total_seconds: float  # at most
 
-    @property
-    def again(self) -> int:
-        """Chains trained once more, counted once for every further seed."""
-        return sum(self.repeats)
-
 
 def forecast(space: Space, policy: Policy, images: int) -> Forecast:
-    """images: the number to train on."""
+    """Return the forecast of a search. images: the number to train on."""
     planned, chains, cost = policy.planned(), space.chains(), estimate(space, images)
     again = repeats.schedule(planned.maximum, space.repeats)
     scores = planned.maximum + space.repeats + sum(again)
@@ -51,7 +46,7 @@ def forecast(space: Space, policy: Policy, images: int) -> Forecast:
         profile=space.profile.name,
         images=images,
         chains=tuple(map(name, chains)),
-        stages_naive=stages_naive(chains),
+        stages_naive=sum(map(len, chains)),
         stages_shared=stages_shared(chains),
         stages_minimum=planned.minimum,
         stages_maximum=planned.maximum,

@@ -1,7 +1,7 @@
 """The journal: one line for every node asked and told, from which a search resumes.
 
     journal = Journal(out, plan.identity())
-    policy.resume(*journal.replay())
+    asked, told, stops = journal.replay()
     journal.asked(node)
     journal.told(node, score)           # or journal.stopped(node, stop)
 
@@ -13,11 +13,10 @@ disk before the search goes on; a last line that a kill cut short is removed.
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
 
 from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
@@ -51,7 +50,7 @@ class Event:
 class Journal:
     """One file, `journal-<digest of the search>.jsonl`, appended to."""
 
-    def __init__(self, out: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, out: Path, identity: Mapping[str, object]) -> None:
         self.path = out / f"journal-{digest(identity)}.jsonl"
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -62,45 +61,42 @@ class Journal:
                 f"--out={out}: must be a folder to write to ({error.strerror}); try another --out"
             ) from None
 
-    def replay(self) -> tuple[list[Node], dict[Node, Score | None]]:
-        """Return the nodes asked and the scores told; failures are left out, to be tried again."""
+    def replay(self) -> tuple[list[Node], dict[Node, Score], dict[Node, Stop]]:
+        """Return the nodes asked, the scores told, and the stops of nodes without a score.
+
+        Failures are left out, to be tried again.
+        """
         asked: dict[Node, None] = {}
-        told: dict[Node, Score | None] = {}
+        told: dict[Node, Score] = {}
+        stops: dict[Node, Stop] = {}
         for event in self._events():
             asked[event.node] = None
             if event.score:
                 told[event.node] = event.score
-        return list(asked), told
-
-    def stops(self) -> dict[Node, Stop]:
-        """Return the stopped nodes that have no score yet."""
-        found: dict[Node, Stop] = {}
-        for event in self._events():
-            if event.score:
-                found.pop(event.node, None)
+                stops.pop(event.node, None)
             elif event.stop:
-                found[event.node] = event.stop
-        return found
+                stops[event.node] = event.stop
+        return list(asked), told, stops
 
     def asked(self, node: Node) -> None:
-        self._append({"proposal": str(node)})  # older journals have this key
+        self._append(node)
 
     def told(self, node: Node, score: Score | None) -> None:
-        self._append({"proposal": str(node), "score": asdict(score) if score else None})
+        self._append(node, score=score)
 
     def stopped(self, node: Node, stop: Stop) -> None:
-        self._append({"proposal": str(node), "stop": asdict(stop)})
+        self._append(node, stop=stop)
 
-    def _append(self, event: dict[str, Any]) -> None:
-        line = json.dumps(event).encode() + b"\n"
+    def _append(self, node: Node, **end: Score | Stop | None) -> None:
+        values = {kind: asdict(value) if value else None for kind, value in end.items()}
+        line = json.dumps({"proposal": str(node), **values}).encode() + b"\n"
         with open(self.path, "ab+") as file:
-            _drop_cut_line(file)
+            _cut_to_last_newline(file)
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
     def _events(self) -> Iterator[Event]:
-        """Yield every readable event in order."""
         if not self.path.exists():
             return
         for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
@@ -110,8 +106,7 @@ class Journal:
                 log.warning("%s, row %d: cannot be read (%s); skipped", self.path, number, error)
 
 
-def _drop_cut_line(file: BufferedRandom) -> None:
-    """Cut the file after its last newline."""
+def _cut_to_last_newline(file: BufferedRandom) -> None:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 1, 0))
     if file.read(1) not in (b"", b"\n"):

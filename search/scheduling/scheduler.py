@@ -5,7 +5,6 @@ while (node := scheduler.next()) is not None: train(node); scheduler.record(node
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from search.chains.chain import BASELINES, Chain
 from search.chains.node import Node
@@ -16,15 +15,17 @@ from search.results.records import StoppedChain
 from search.scheduling import repeats
 from search.scheduling.early_stopping import Stop, judge
 from search.scheduling.journal import Journal
+from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
 from trainables.spec import Score
 
 METRIC = "balanced_accuracy"
 
 
-def score_of(result: dict[str, Any]) -> Score:
-    extras: dict[str, float] = {k: result[k] for k in ("knn", "linear") if k in result}
-    return Score(result[METRIC], result["ci_low"], result["ci_high"], extras)
+def score_of(manifest: Manifest) -> Score:
+    found = manifest["result"]
+    accuracy, low, high = (float(found[key]) for key in (METRIC, "ci_low", "ci_high"))
+    return Score(accuracy, low, high, {k: float(found[k]) for k in ("knn", "linear") if k in found})
 
 
 class Scheduler:
@@ -45,14 +46,14 @@ class Scheduler:
     ) -> None:
         self.plan, self.policy, self.journal, self.store = plan, policy, journal, store
         self.spent, self.over = spent, ""
-        asked, told = journal.replay()
+        asked, told, stops = journal.replay()
         told = {p: score for p, score in told.items() if self.known(p)}  # still in the store
-        stops = {} if plan.space.early_stop is None else journal.stops()
+        stops = {} if plan.space.early_stop is None else stops
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
         policy.resume(asked, told | {p: stop.score() for p, stop in self.stops.items()})
         self.first: deque[Node] = deque((*plan.baselines(), *policy.in_flight()))
-        self.scores: dict[Node, Score] = {p: score for p, score in told.items() if score}
+        self.scores = told
         self.reasons: dict[Node, str] = {}
         self.repeating: set[Node] = set()
         self.changes = 0  # counts the changes that a snapshot would show
@@ -69,7 +70,7 @@ class Scheduler:
         """Record the end of a trial: stopped, failed for a reason, or else its score is stored."""
         self.changes += 1
         manifest = self.known(node)
-        score = score_of(manifest["result"]) if manifest else None
+        score = score_of(manifest) if manifest else None
         if score is not None:
             self.scores[node] = score
         elif stop is not None:
@@ -132,7 +133,6 @@ class Scheduler:
         return chosen and not self.policy.in_flight() and not self._round()
 
     def _curves(self) -> list[tuple[float, ...]]:
-        """Return the validation curves of all scored nodes."""
         for node in self.scores:
             if node not in self.curves:
                 key = self.plan.downstream(node).key()
@@ -140,7 +140,7 @@ class Scheduler:
                 self.curves[node] = tuple(row[METRIC] for row in epochs)
         return [curve for curve in self.curves.values() if curve]
 
-    def known(self, node: Node) -> dict[str, Any] | None:
+    def known(self, node: Node) -> Manifest | None:
         """Return the score's manifest if it and all its stages are in the store, undamaged."""
         if any(self.store.manifest(spec.key()) is None for spec in self.plan.stages(node)):
             return None

@@ -12,26 +12,15 @@ from collections.abc import Sequence
 from functools import partial
 
 from search.space.compose import SPACES, available_spaces, composed, defaults, params
-from search.space.schema import (
-    Baselines,
-    Data,
-    Downstream,
-    Policy,
-    Profile,
-    ReportChoice,
-    RuntimeChoice,
-    Space,
-    TaskChoice,
-)
+from search.space.schema import Downstream, ReportChoice, Space, TaskChoice
 from trainables.errors import UserError
 from trainables.plugins import load as plugin
 from trainables.plugins import unknown
 from trainables.schema import read
 
 __all__ = [
-    "SPACES", "Baselines", "Data", "Downstream", "Policy", "Profile", "ReportChoice",
-    "RuntimeChoice", "Space",
-    "TaskChoice", "available_spaces", "check_tasks", "load",
+    "SPACES", "Downstream", "ReportChoice", "Space", "TaskChoice",
+    "available_spaces", "check_tasks", "load",
 ]  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class Budget:
 class Meter:
     """Measures how much of a budget of time is spent.
 
-    gpus: GPUs of one worker group. leased: returns the seconds of all leases of all groups.
+    gpus: GPUs of one worker group. leased: returns the seconds of all leases.
     """
 
     def __init__(

@@ -7,14 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from trainables.errors import UserError
 from trainables.plugins import one_of, unknown
 from trainables.schema import shown
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
-MODALITY = "modality@data.augment"  # Hydra's name for the group and its place
+MODALITY = "modality@data.augment"  # Hydra's name for the choice and its place
+Section: TypeAlias = dict[str, Any]  # of YAML: keys and values that a dataclass checks later
 KEY = re.compile(r"(\+\+|\+|~)?(?!hydra\b)[A-Za-z_][\w./]*(@[\w.]+)?")  # of an override
 
 
@@ -22,7 +23,7 @@ def available_spaces() -> tuple[str, ...]:
     return _names(SPACES)
 
 
-def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def composed(name: str, overrides: Sequence[str]) -> Section:
     """Compose plain values; UserError if the YAML files and overrides can't be composed."""
     for override in overrides:
         _check(override)
@@ -50,7 +51,7 @@ def _broken() -> tuple[type[Exception], ...]:
     return (*hydra, OSError, ValueError, AssertionError, RecursionError)
 
 
-def _known(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _known(name: str, overrides: Sequence[str]) -> Section:
     """Return all known keys; {} if the space itself is broken."""
     for chosen in (overrides, ()):
         with suppress(*_broken()):
@@ -58,8 +59,8 @@ def _known(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
-def defaults(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Compose with the chosen group files only, without overrides of single values."""
+def defaults(name: str, overrides: Sequence[str] = ()) -> Section:
+    """Compose with the chosen files only (`data=demo`), without overrides of single values."""
     return _by_hydra(name, [o for o in overrides if _group(o) and not o.startswith("~")])
 
 
@@ -86,7 +87,7 @@ def sources(name: str, overrides: Sequence[str]) -> list[tuple[str, str, Any]]:
     return files + [(one.input_line or "", one.key_or_group, one.value()) for one in given]
 
 
-def params(group: str, name: str) -> dict[str, Any]:
+def params(group: str, name: str) -> Section:
     """Return a plug-in's default parameters, from its YAML file."""
     import yaml
 
@@ -94,7 +95,7 @@ def params(group: str, name: str) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text())["params"]) if path.is_file() else {}
 
 
-def _by_hydra(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _by_hydra(name: str, overrides: Sequence[str]) -> Section:
     import hydra
     from omegaconf import OmegaConf
 
@@ -114,13 +115,13 @@ def _names(folder: Path) -> tuple[str, ...]:
 
 
 def _group(override: str) -> str:
-    """Return the group, e.g. `data` of `data=demo`; "" if the override sets a value."""
+    """Return the folder of a choice, e.g. `data` of `data=demo`; "" if it sets a value."""
     group = re.split("[@=]", override.lstrip("+~"))[0]
     return group if group.isidentifier() and (SPACES / group).is_dir() else ""
 
 
 def _check(override: str) -> None:
-    """Raise UserError unless the override is `key=value`, or a group with an existing file."""
+    """Raise UserError unless the override is `key=value`, or chooses an existing file."""
     key, equals, value = override.partition("=")
     if not KEY.fullmatch(key) or not (equals or key.startswith("~")):
         raise UserError(f"{shown(override) or repr('')}: must be key=value; try seed=1, or --help")
@@ -131,7 +132,7 @@ def _check(override: str) -> None:
         raise UserError(unknown(key, shown(value), known))
 
 
-def _explain(override: str, config: dict[str, Any]) -> None:
+def _explain(override: str, config: Section) -> None:
     """Raise UserError, one line, if this override names an unknown key."""
     key = override.partition("=")[0]
     path = key.lstrip("+~").partition("@")[2] if _group(override) else key.lstrip("+~")
@@ -140,7 +141,8 @@ def _explain(override: str, config: dict[str, Any]) -> None:
     for depth, part in enumerate(parts, 1):
         if not isinstance(node, Mapping) or part not in node:
             known = tuple(map(str, node)) if isinstance(node, Mapping) else ()
-            raise UserError(f"{'.'.join(parts[:depth])}: {one_of(part, known)}")
+            line = f"{'.'.join(parts[:depth])}: {one_of(part, known)}"
+            raise UserError(line)
         node = node[part]
 
 

@@ -1,4 +1,4 @@
-"""The machine's hardware, found without torch, and the profile and precision that fit it."""
+"""The machine's hardware, found without torch, and the precision that fits it."""
 
 import glob
 import os
@@ -22,13 +22,6 @@ def gpus() -> int:
     if visible is not None:
         return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
     return len(glob.glob("/dev/nvidia[0-9]*"))
-
-
-def profile(cluster_gpus: int, demo: bool) -> str:
-    """Choose the profile: `gpu` with a GPU, else `demo` for demonstration images or `cpu`."""
-    if cluster_gpus:
-        return "gpu"
-    return "demo" if demo else "cpu"
 
 
 def resolve(space: Space, cluster_gpus: int) -> Space:

@@ -13,7 +13,7 @@ COLUMN = 44  # where the origins stand, unless a value is longer
 
 
 def explained(name: str, overrides: Sequence[str] = ()) -> Iterator[str]:
-    """Lines that are valid YAML; UserError as for a search."""
+    """Yield lines of valid YAML; UserError as for a search."""
     load(name, overrides)
     found = {"": f"spaces/{name}.yaml"}
     for origin, at, value in sources(name, overrides):
@@ -22,7 +22,7 @@ def explained(name: str, overrides: Sequence[str] = ()) -> Iterator[str]:
 
 
 def _leaves(value: Any, at: str) -> Iterator[str]:
-    """Dotted paths of the values below; a list and an empty section are values."""
+    """Yield the dotted paths of the values below; lists and empty sections are values."""
     if not isinstance(value, Mapping) or not value:
         yield at
         return
@@ -47,7 +47,7 @@ def _lines(node: Mapping[str, Any], found: Mapping[str, str], at: str = "") -> I
 
 
 def _origin(path: str, found: Mapping[str, str]) -> str:
-    """The nearest above: an interpolation brings values of its own, a deletion may leave none."""
+    """Return the nearest origin above: interpolated values have none of their own."""
     while path not in found:
         path = path.rpartition(".")[0]
     return found[path]

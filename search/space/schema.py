@@ -1,13 +1,14 @@
 """The schema of a space: frozen dataclasses whose fields state the allowed values."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from search.chains.chain import Chain, enumerate_chains
 from search.space.budget import Budget
 from search.space.checks import check
+from search.space.compose import Section
 from trainables.schema import Name, Place, Schema, Text
 
 
@@ -35,7 +36,7 @@ class TaskChoice(Schema):
 
     name: Name
     version: Text
-    params: dict[str, Any]
+    params: Section
     lr_range: Rates
     optimizer: Literal["sgd", "adamw", "lars"]
     weight_decay: WeightDecay
@@ -47,11 +48,11 @@ class Data(Schema):
 
     name: Name
     root: Place | None
-    params: dict[str, Any]
+    params: Section
     channels: Literal[1, 3]
     val: SplitFraction
     test: SplitFraction
-    augment: dict[str, Any]
+    augment: Section
     merge_duplicates: bool = False
 
 
@@ -94,12 +95,12 @@ class Policy(Schema):
     """The policy, which chooses the chains to try and their order."""
 
     name: Name
-    params: dict[str, Any]
+    params: Section
 
 
 @dataclass(frozen=True)
 class RuntimeChoice(Schema):
-    """Distribution: workers in a worker group, groups, threads a worker; null: what fits."""
+    """Distribution: worker groups, `workers` in each, CPU `threads` a worker; null: what fits."""
 
     workers: Count
     groups: Count | None

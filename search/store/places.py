@@ -1,12 +1,12 @@
-"""Checks of the folders that a search will write to; they create nothing."""
+"""Checks of the folders that a search will write to, and of a store's format; create nothing."""
 
 import json
 import os
 from pathlib import Path
 
-from search.store.stage_store import STAMP
 from trainables.errors import UserError
 from trainables.spec import FORMAT
+from trainables.storage import STAMP
 
 
 def check_writable(where: str, folder: Path) -> None:
@@ -24,19 +24,24 @@ def check_writable(where: str, folder: Path) -> None:
         raise _refused(where, folder, f"{nearest} is read-only")
 
 
-def check_format(store: Path) -> None:
-    """Raise UserError if the store was written by a version with another format."""
+def stamped(store: Path) -> str | None:
+    """Return the id of the store in a folder, None if there is none; UserError for another format.
+
+    Without an id in its stamp the store is new, or was being made as the process was killed.
+    """
     try:
-        found = json.loads((store / STAMP).read_bytes())["format"]
+        found = json.loads((store / STAMP).read_bytes())
+        written = found["format"]
     except FileNotFoundError:
-        return
+        return None
     except (OSError, ValueError, KeyError, TypeError):
-        found = "unreadable"
-    if found != FORMAT:
+        written = "unreadable"
+    if written != FORMAT:
         raise UserError(
-            f"store={store}: must be of format {FORMAT}, which this version writes, not {found}; "
-            "try another one"
+            f"store={store}: must be of format {FORMAT}, which this version writes, not {written}; "
+            "try another store="
         )
+    return found.get("id")
 
 
 def _refused(where: str, folder: Path, reason: str) -> UserError:

@@ -9,9 +9,9 @@
 
 import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from trainables.durable import file_digest, sync
 from trainables.spec import digest
@@ -20,23 +20,45 @@ from trainables.storage import CHECKPOINT
 MANIFEST = "manifest.json"
 
 
+class File(TypedDict):
+    """A file as it was committed."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(TypedDict, total=False):
+    """What is known of a finished stage. result: measures, whose names depend on the kind."""
+
+    key: str
+    spec: dict[str, Any]  # the fields of a StageSpec or DownstreamSpec, as they are hashed
+    result: dict[str, float | str]
+    seconds: float
+    device: str
+    host: str
+    created: str  # ISO 8601, UTC
+    attempts: int
+    files: dict[str, File]  # added by `sealed`, as is the digest
+    digest: str
+
+
 class Damaged(Exception):
     """Raised for a finished stage that differs from what was committed; says how."""
 
 
-def sealed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(folder: Path, manifest: Manifest) -> Manifest:
     """Flush the folder to disk and return the manifest with `files` and `digest` added."""
-    files = {}
+    files: dict[str, File] = {}
     for path in sorted(set(folder.rglob("*")) - {folder / CHECKPOINT}):
         sync(path)
         if path.is_file():
-            entry = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-            files[path.relative_to(folder).as_posix()] = entry
+            name = path.relative_to(folder).as_posix()
+            files[name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
     whole = json.loads(json.dumps({**manifest, "files": files}, allow_nan=False))
     return {**whole, "digest": digest(whole)}
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path) -> Manifest | None:
     """Return the manifest of a finished stage; None without a folder, Damaged if unreadable."""
     for _ in range(2):  # the stage may be committed between the two checks
         try:
@@ -53,11 +75,11 @@ def read(folder: Path) -> dict[str, Any] | None:
         else:
             if not isinstance(found, dict):
                 raise Damaged(f"{MANIFEST} is not a stage's manifest")
-            return found
+            return cast(Manifest, found)
     raise Damaged(f"{MANIFEST} is missing")
 
 
-def problems(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Yield one line for every difference from what was committed; reads every file."""
     files = manifest.get("files")
     if not isinstance(files, dict) or not isinstance(manifest.get("spec"), dict):
@@ -75,7 +97,7 @@ def problems(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
             yield said
 
 
-def _whole(manifest: Mapping[str, Any]) -> bool:
+def _whole(manifest: Manifest) -> bool:
     """Return whether the manifest's digest fits; old manifests have none and list sizes only."""
     if "digest" not in manifest:
         return all(isinstance(entry, int) for entry in manifest["files"].values())

@@ -1,4 +1,4 @@
-"""The stage store, key -> directory: the truth about what was trained; trackers mirror it.
+"""The stage store, key -> directory: finished stages are committed here; trackers mirror it.
 
     store = StageStore("runs/store")
     if lock := store.lock(key):             # None: another search is training this stage
@@ -15,12 +15,11 @@
 
 A process checks all files of a stage against their digests when it first reads the stage.
 
-ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd), optionally file://.
+ROOT is a local or shared path (NFS with locks: version 4, or 3 with lockd).
 From a shell: python search/run.py store verify|prune|size|list --store ROOT
 """
 
 import errno
-import json
 import logging
 import os
 import re
@@ -28,15 +27,15 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 
 from search.store import sealing
-from search.store.sealing import MANIFEST, Damaged
+from search.store.places import stamped
+from search.store.sealing import MANIFEST, Damaged, Manifest
 from trainables.durable import TEMPORARY, kernel_lock, sync, write_json
 from trainables.errors import UserError
 from trainables.spec import FORMAT
@@ -50,13 +49,7 @@ class StageStore:
     """Finished stages by key, and work in progress. Safe against SIGKILL and other processes."""
 
     def __init__(self, root: str | Path) -> None:
-        place = str(root).removeprefix("file://")
-        if "://" in place:
-            raise UserError(
-                f"store={root}: must be a folder on a local or shared disk, as stages are trained "
-                "in place; try mounting the bucket and giving its path"
-            )
-        self.root = Path(place).absolute()
+        self.root = Path(root).absolute()
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
         self._aside = self.root / ".damaged"
         self._rates: dict[str, float | None] = {}
@@ -65,7 +58,7 @@ class StageStore:
         try:
             for folder in (self._locks, self._trash):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._stamp = self._stamped()
+            self._id = self._identified()
         except OSError as error:
             raise UserError(
                 f"store={self.root}: must be a folder to write to ({error.strerror}); "
@@ -74,7 +67,7 @@ class StageStore:
 
     def token(self) -> str:
         """Return the store's id, which `storage.store_id` reads on every machine."""
-        return str(self._stamp["id"])
+        return self._id
 
     def keys(self) -> list[str]:
         """Return the keys of finished stages, sorted; lists the directory, reads no manifest."""
@@ -82,7 +75,7 @@ class StageStore:
             names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
         return sorted(name for name in names if not name.endswith(PART))
 
-    def manifest(self, key: str) -> dict[str, Any] | None:
+    def manifest(self, key: str) -> Manifest | None:
         """Return the manifest of a stage; None unless it is finished and undamaged.
 
         A damaged stage is set aside, noted in `damaged` and logged.
@@ -109,7 +102,8 @@ class StageStore:
         if key not in self._rates:
             if (manifest := self.manifest(key)) is None:
                 return None
-            self._rates[key] = manifest["result"].get("lr")
+            lr = manifest["result"].get("lr")
+            self._rates[key] = None if lr is None else float(lr)
         return self._rates[key]
 
     def path(self, key: str) -> Path:
@@ -135,7 +129,7 @@ class StageStore:
         except Timeout:
             return None
 
-    def commit(self, key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    def commit(self, key: str, manifest: Manifest) -> Manifest:
         """Commit the part directory as a finished stage and return its manifest, sealed.
 
         If the stage is already finished, that one is kept. The caller holds the lock. UserError if
@@ -160,17 +154,12 @@ class StageStore:
         """Check every stage and return one line a problem; sets nothing aside."""
         return [f"{key}: {problem}" for key in self.keys() for problem in self._problems(key)]
 
-    def orphans(self) -> list[str]:
-        """Return the keys with a part directory that no process is working on."""
-        parts = [path.name.removesuffix(PART) for path in self.root.glob(f"*{PART}")]
-        return sorted(key for key in parts if self._free(key))
-
     def prune(self, keep: Collection[str] | None = None) -> list[str]:
-        """Remove orphaned part directories and damaged stages; return the removed names.
+        """Remove damaged stages, and part directories without a process; return their names.
 
         keep: if given, finished stages not in it are removed too.
         """
-        doomed = [self.path(key).with_name(key + PART) for key in self.orphans()]
+        doomed = sorted(self.root.glob(f"*{PART}"))
         if keep is not None:
             doomed += [self.path(key) for key in self.keys() if key not in keep]
         removed = []
@@ -192,38 +181,14 @@ class StageStore:
                 f"{free / 1e9:.1f}; try search/run.py store prune, or another store="
             )
 
-    def _stamped(self) -> dict[str, Any]:
-        """Return STORE.json, which the first process writes."""
-        found = self._read_stamp()
-        if "id" not in found:
+    def _identified(self) -> str:
+        """Return the store's id, which the first process writes to STORE.json."""
+        if (found := stamped(self.root)) is None:
             with kernel_lock(self._locks / STAMP):
-                found = self._read_stamp()
-                if "id" not in found:
-                    found = {"format": FORMAT, "id": uuid.uuid4().hex}
-                    write_json(self.root / STAMP, found)
+                if (found := stamped(self.root)) is None:
+                    found = uuid.uuid4().hex
+                    write_json(self.root / STAMP, {"format": FORMAT, "id": found})
         return found
-
-    def _read_stamp(self) -> dict[str, Any]:
-        """Return STORE.json, {} if there is none yet; UserError for another format."""
-        try:
-            found = json.loads((self.root / STAMP).read_bytes())
-            written = found["format"]
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError):
-            written = "unreadable"
-        if written != FORMAT:
-            raise UserError(
-                f"store={self.root}: must be of format {FORMAT}, which this version writes, not "
-                f"{written}; try another store="
-            )
-        return found
-
-    def _free(self, key: str) -> bool:
-        if lock := self.lock(key):
-            with lock:
-                return True
-        return False
 
     def _problems(self, key: str) -> Iterator[str]:
         try:

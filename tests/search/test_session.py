@@ -66,9 +66,8 @@ def test_the_worker_groups_get_what_the_space_says(session, capsys, monkeypatch,
     )
     session.check()
     session.plan = Plan(session.space, "digest")
-    plan, settings, crew, namespace, scratch = session._engine().given
+    plan, shape, namespace, scratch = session._engine().given
     assert (plan, namespace, scratch) == (session.plan, "here", tmp_path / "runs/isic3-demo/ray")
-    assert (settings.store, settings.data_root) == (str(tmp_path / "runs/store"), None)
-    assert (settings.runtime.threads, crew.limit, crew.workers) == (1, 7 + 1, 1)
+    assert (shape.threads, shape.limit, shape.workers) == (1, 7 + 1, 1)
     assert (session.device, session.meter.gpus, session.meter.leased()) == ("4 CPU cores", 0.0, 7.0)
     assert capsys.readouterr().out == "4 worker groups of 1 x 1 CPU threads\n"

@@ -9,7 +9,7 @@ import pytest
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.cluster import broker as broker_module
-from search.cluster.broker import Broker, Settings
+from search.cluster.broker import Broker
 from search.results.status import ChainState, Curve, Scored
 from search.space import load
 from search.store.stage_store import StageStore
@@ -27,8 +27,9 @@ RESULT = {
 
 
 @pytest.fixture
-def plan():
-    space = load("isic3", ["data=demo", "profile=smoke", "lr_policy=full_range"])
+def plan(tmp_path):
+    places = [f"store={tmp_path / 'store'}", f"cache={tmp_path / 'cache'}", "runtime.attempts=2"]
+    space = load("isic3", ["data=demo", "profile=smoke", "lr_policy=full_range", *places])
     return Plan(space, "digest")
 
 
@@ -37,11 +38,6 @@ def halving(plan):
     ranges = {name: (0.01, 0.03, 0.1, 0.3) for name in plan.space.tasks}
     tasks = {n: replace(t, lr_range=ranges[n]) for n, t in plan.space.tasks.items()}
     return replace(plan, space=replace(plan.space, lr_policy="halving", tasks=tasks))
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return Settings(str(tmp_path / "store"), None, str(tmp_path / "cache"), None, Runtime(), 2)
 
 
 async def serve(broker, group, jobs, spoil=lambda job: None):
@@ -56,11 +52,11 @@ async def serve(broker, group, jobs, spoil=lambda job: None):
         await broker.finish(group, lease.number, spoil(lease.job) or Result(RESULT))
 
 
-def run(settings, plan, texts, spoil=lambda job: None, groups=2):
+def run(plan, texts, spoil=lambda job: None, groups=2):
     """Ask for all chains at once; the answers and the keys of the jobs done."""
 
     async def main():
-        broker, jobs = Broker(plan, settings), []
+        broker, jobs = Broker(plan), []
         shape = [asyncio.create_task(serve(broker, f"g{i}", jobs, spoil)) for i in range(groups)]
         answers = await asyncio.gather(*(broker.score(Node.parse(text)) for text in texts))
         await broker.stop()
@@ -70,27 +66,27 @@ def run(settings, plan, texts, spoil=lambda job: None, groups=2):
     return asyncio.run(main())
 
 
-def test_equal_stages_are_trained_once_whoever_asks(settings, plan):
+def test_equal_stages_are_trained_once_whoever_asks(plan):
     texts = ["odc>moco", "odc>moco", "odc", "odc>relative_location", "odc>moco>relative_location"]
-    answers, jobs, status = run(settings, plan, texts)
+    answers, jobs, status = run(plan, texts)
     assert answers == [Scored(50.0)] * 5
     assert len(jobs) == len(set(jobs)) == 4 + 4  # stages of the tree, scores of the chains
     assert len(status.trained) == 4
 
 
-def test_a_second_broker_reuses_the_store(settings, plan):
-    run(settings, plan, ["odc>moco"])
-    answers, jobs, status = run(settings, plan, ["odc>moco", "odc"])
+def test_a_second_broker_reuses_the_store(plan):
+    run(plan, ["odc>moco"])
+    answers, jobs, status = run(plan, ["odc>moco", "odc"])
     assert answers == [Scored(50.0)] * 2
     assert len(jobs) == 1  # the score of odc alone
     assert (len(status.trained), len(status.reused)) == (0, 2)
 
 
-def test_two_brokers_on_one_store_train_a_stage_once(settings, plan, monkeypatch):
+def test_two_brokers_on_one_store_train_a_stage_once(plan, monkeypatch):
     monkeypatch.setattr(broker_module, "LOCK_SECONDS", 0.01)
 
     async def main():
-        brokers, jobs = [Broker(plan, settings) for _ in range(2)], []
+        brokers, jobs = [Broker(plan) for _ in range(2)], []
         crews = [asyncio.create_task(serve(b, "g", jobs)) for b in brokers]
         await asyncio.gather(*(b.score(Node.parse("odc>moco")) for b in brokers))
         for broker in brokers:
@@ -102,21 +98,21 @@ def test_two_brokers_on_one_store_train_a_stage_once(settings, plan, monkeypatch
     assert len(jobs) == len(set(jobs)) == 3
 
 
-def test_a_broken_stage_fails_alone_with_its_reason(settings, plan):
+def test_a_broken_stage_fails_alone_with_its_reason(plan):
     def spoil(job):
         broken = getattr(job.spec, "pretext", "") == "odc"
         return Result(failed="loss is nan at step 3") if broken else None
 
-    answers, _, status = run(settings, plan, ["moco", "odc", "odc>moco", "moco>odc"], spoil)
+    answers, _, status = run(plan, ["moco", "odc", "odc>moco", "moco>odc"], spoil)
     assert answers[0] == Scored(50.0)
     assert {(one.state, one.reason) for one in answers[1:]} == {("failed", "loss is nan at step 3")}
     assert status.chains["odc"] == ChainState("failed", "loss is nan at step 3")
     assert status.fault == ""
 
 
-def test_a_group_that_comes_back_goes_on_with_its_job_and_is_not_tried_for_ever(settings, plan):
+def test_a_group_that_comes_back_goes_on_with_its_job_and_is_not_tried_for_ever(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(Node.parse("odc")))
         first = await broker.lease("g")
         second = await broker.lease("g")  # the group died and was started again
@@ -133,11 +129,11 @@ def test_a_group_that_comes_back_goes_on_with_its_job_and_is_not_tried_for_ever(
     assert "failed" not in {one.state for one in status.chains.values()}
 
 
-def test_attempts_that_got_further_are_not_counted(settings, plan):
+def test_attempts_that_got_further_are_not_counted(plan):
     """Spot machines may be taken away at any time; progress resets the count."""
 
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(ODC))
         for saved in (5, 5, 9, 9, 9):  # steps in the checkpoint as the group dies
             lease = await broker.lease("g")
@@ -149,9 +145,9 @@ def test_attempts_that_got_further_are_not_counted(settings, plan):
     assert scored.reason.endswith("(2 attempts without progress)")
 
 
-def test_a_fault_is_tried_in_another_group_and_is_no_result(settings, plan):
+def test_a_fault_is_tried_in_another_group_and_is_no_result(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         other = asyncio.create_task(broker.lease("other"))
         await asyncio.sleep(0)
         asked = asyncio.create_task(broker.score(Node(("scratch",))))
@@ -170,26 +166,26 @@ def test_a_fault_is_tried_in_another_group_and_is_no_result(settings, plan):
     assert status.fault == ""
 
 
-def test_a_fault_that_stays_ends_the_search_for_all_and_no_chain_fails(settings, plan):
-    answers, _, status = run(settings, plan, ["odc", "moco"], lambda job: Fault("disk is full"))
+def test_a_fault_that_stays_ends_the_search_for_all_and_no_chain_fails(plan):
+    answers, _, status = run(plan, ["odc", "moco"], lambda job: Fault("disk is full"))
     assert {one.state for one in answers} == {"ended"}
     assert status.fault.endswith("disk is full (2 attempts without progress)")
     assert "failed" not in {one.state for one in status.chains.values()}
 
 
-def test_a_store_that_cannot_be_written_is_a_fault(settings, plan, monkeypatch):
+def test_a_store_that_cannot_be_written_is_a_fault(plan, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(StageStore, "commit", full)
-    answers, _, status = run(settings, plan, ["odc"])
+    answers, _, status = run(plan, ["odc"])
     assert answers[0].state == "ended"
     assert "No space left on device" in status.fault
 
 
-def test_a_damaged_parent_is_trained_again(settings, plan):
-    run(settings, plan, ["odc"])
-    store, (parent, _) = StageStore(settings.store), plan.stages(Node.parse("odc>moco"))
+def test_a_damaged_parent_is_trained_again(plan):
+    run(plan, ["odc"])
+    store, (parent, _) = StageStore(plan.space.store), plan.stages(Node.parse("odc>moco"))
     met = []
 
     def spoil(job):
@@ -199,16 +195,16 @@ def test_a_damaged_parent_is_trained_again(settings, plan):
             return Fault("header too large")
         return None
 
-    answers, jobs, status = run(settings, plan, ["odc>moco"], spoil)
+    answers, jobs, status = run(plan, ["odc>moco"], spoil)
     assert answers == [Scored(50.0)]
     assert jobs.count(parent.key()) == 1
     assert jobs.count(met[0]) == 2
     assert any(parent.key() in notice for notice in status.notices)
 
 
-def test_a_dead_node_costs_no_lease(settings, plan):
+def test_a_dead_node_costs_no_lease(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(Node(("scratch",))))
         lost = await broker.lease("g", ["n1", "n2"])
         await broker.nodes_died({"n3"})
@@ -222,11 +218,11 @@ def test_a_dead_node_costs_no_lease(settings, plan):
     assert asyncio.run(main()) == Scored(50.0)
 
 
-def test_a_silent_group_loses_its_lease_to_another(settings, plan, monkeypatch):
+def test_a_silent_group_loses_its_lease_to_another(plan, monkeypatch):
     monkeypatch.setattr(broker_module, "LEASE_SECONDS", 0.06)
 
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         watch = asyncio.create_task(broker.watch())
         asked = asyncio.create_task(broker.score(Node(("scratch",))))
         silent = await broker.lease("silent")
@@ -241,9 +237,9 @@ def test_a_silent_group_loses_its_lease_to_another(settings, plan, monkeypatch):
     assert asyncio.run(main()) == Scored(50.0)
 
 
-def test_a_job_says_where_to_start_and_what_it_is(settings, plan):
+def test_a_job_says_where_to_start_and_what_it_is(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan, threads=3)
         asked = asyncio.create_task(broker.score(Node.parse("odc")))
         lease = await broker.lease("g")
         asked.cancel()
@@ -254,11 +250,13 @@ def test_a_job_says_where_to_start_and_what_it_is(settings, plan):
     assert job.parent_dir is None
     assert job.key == job.spec.key()
     assert job.out_dir.endswith(f"{job.key}.part")
+    assert (job.cache_dir, job.data_root, job.weights) == (plan.space.cache, None, None)
+    assert job.runtime == Runtime(threads=3, log_every=plan.space.runtime.log_every)
 
 
-def test_a_manifest_holds_the_specification_and_its_place(settings, plan):
-    run(settings, plan, ["odc"])
-    store = StageStore(settings.store)
+def test_a_manifest_holds_the_specification_and_its_place(plan):
+    run(plan, ["odc"])
+    store = StageStore(plan.space.store)
     spec = plan.stages(Node.parse("odc"))[0]
     manifest = store.manifest(spec.key())
     assert manifest["spec"]["pretext"] == "odc"
@@ -267,13 +265,13 @@ def test_a_manifest_holds_the_specification_and_its_place(settings, plan):
     assert store.verify() == []
 
 
-def test_a_later_stage_tries_what_its_single_chose_and_the_neighbours(settings, halving):
+def test_a_later_stage_tries_what_its_single_chose_and_the_neighbours(halving):
     specs = {}
 
     def keep(job):
         specs[job.key] = job.spec
 
-    _, jobs, _ = run(settings, halving, ["odc>moco"], keep)
+    _, jobs, _ = run(halving, ["odc>moco"], keep)
     ranges = [
         (spec.pretext, spec.parent is None, spec.training.lr.range)
         for spec in (specs[key] for key in jobs)
@@ -287,16 +285,16 @@ def test_a_later_stage_tries_what_its_single_chose_and_the_neighbours(settings, 
     ]
 
 
-def test_after_a_failed_single_the_whole_range_is_tried(settings, halving):
+def test_after_a_failed_single_the_whole_range_is_tried(halving):
     def fails(job):
         spec = job.spec
         alone = isinstance(spec, StageSpec) and spec.pretext == "moco" and spec.parent is None
         return Result(failed="collapsed") if alone else None
 
-    answers, _, _ = run(settings, halving, ["odc>moco", "moco"], fails)
+    answers, _, _ = run(halving, ["odc>moco", "moco"], fails)
     assert answers[0] == Scored(50.0)
     assert answers[1].state == "failed"
-    store = StageStore(settings.store)
+    store = StageStore(halving.space.store)
     stages = replace(halving, chosen=store.rate).stages(Node.parse("odc>moco"))
     assert stages[1].training.lr.range == (0.01, 0.03, 0.1, 0.3)
     assert store.manifest(stages[1].key())
@@ -319,9 +317,9 @@ async def epochs(broker, lease, *values, group="g"):
 ODC = Node(("odc",))
 
 
-def test_every_epoch_is_news_and_the_score_comes_last(settings, plan):
+def test_every_epoch_is_news_and_the_score_comes_last(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.follow(ODC, 0))
         lease = await lease_score(broker)
         assert not await epochs(broker, lease, 30.0)
@@ -339,9 +337,9 @@ def test_every_epoch_is_news_and_the_score_comes_last(settings, plan):
     assert asyncio.run(main()) == [first, second, second, Scored(50.0), Scored(50.0)]
 
 
-def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(settings, plan):
+def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         follower = asyncio.create_task(broker.follow(ODC, 0))
         lease = await lease_score(broker)
         await epochs(broker, lease, 30.0)
@@ -356,16 +354,16 @@ def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(settings,
         return lease.job.key, broker.status()
 
     key, status = asyncio.run(main())
-    assert StageStore(settings.store).manifest(key) is None
+    assert StageStore(plan.space.store).manifest(key) is None
     assert status.chains["odc"] == ChainState("stopped", "after epoch 1")
     assert status.leased > 0
 
 
-def test_a_cancelled_score_whose_group_dies_is_not_tried_again(settings, plan, monkeypatch):
+def test_a_cancelled_score_whose_group_dies_is_not_tried_again(plan, monkeypatch):
     monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
 
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(ODC))
         await lease_score(broker)
         await broker.cancel(ODC, "hopeless")
@@ -376,11 +374,11 @@ def test_a_cancelled_score_whose_group_dies_is_not_tried_again(settings, plan, m
     assert (scored.state, scored.reason) == ("ended", "hopeless")
 
 
-def test_a_score_that_waits_for_another_attempt_is_cancelled_at_once(settings, plan, monkeypatch):
+def test_a_score_that_waits_for_another_attempt_is_cancelled_at_once(plan, monkeypatch):
     monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
 
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(ODC))
         lease = await lease_score(broker)
         await broker.finish("g", lease.number, Fault("its worker died"))
@@ -391,9 +389,9 @@ def test_a_score_that_waits_for_another_attempt_is_cancelled_at_once(settings, p
     assert asyncio.run(main()).reason == "hopeless"
 
 
-def test_a_score_that_was_finished_meanwhile_is_kept(settings, plan):
+def test_a_score_that_was_finished_meanwhile_is_kept(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(ODC))
         lease = await lease_score(broker)
         await broker.cancel(ODC, "hopeless")
@@ -401,10 +399,10 @@ def test_a_score_that_was_finished_meanwhile_is_kept(settings, plan):
         await asked
         return lease.job.key
 
-    assert StageStore(settings.store).manifest(asyncio.run(main()))["result"] == RESULT
+    assert StageStore(plan.space.store).manifest(asyncio.run(main()))["result"] == RESULT
 
 
-def test_what_one_chain_cancels_another_that_waits_for_it_gets(settings, plan, monkeypatch):
+def test_what_one_chain_cancels_another_that_waits_for_it_gets(plan, monkeypatch):
     """Windows with the same rates have the same score."""
     monkeypatch.setattr(broker_module, "LOCK_SECONDS", 0.01)
     narrow = {n: replace(t, lr_range=(0.1,)) for n, t in plan.space.tasks.items()}
@@ -413,7 +411,7 @@ def test_what_one_chain_cancels_another_that_waits_for_it_gets(settings, plan, m
     assert plan.downstream(twin).key() == plan.downstream(ODC).key()
 
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(ODC))
         lease = await lease_score(broker)
         waits = asyncio.create_task(broker.score(twin))
@@ -430,9 +428,9 @@ def test_what_one_chain_cancels_another_that_waits_for_it_gets(settings, plan, m
     assert kept == Scored(50.0)
 
 
-def test_a_group_whose_lease_is_not_its_own_any_more_may_end(settings, plan):
+def test_a_group_whose_lease_is_not_its_own_any_more_may_end(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(ODC))
         late = await broker.lease("g")
         await broker.lease("g")
@@ -443,9 +441,9 @@ def test_a_group_whose_lease_is_not_its_own_any_more_may_end(settings, plan):
     assert asyncio.run(main())
 
 
-def test_after_an_interrupt_what_is_in_work_ends_soon(settings, plan):
+def test_after_an_interrupt_what_is_in_work_ends_soon(plan):
     async def main():
-        broker = Broker(plan, settings)
+        broker = Broker(plan)
         asked = asyncio.create_task(broker.score(ODC))
         lease = await broker.lease("g")
         assert isinstance(lease.job.spec, StageSpec)

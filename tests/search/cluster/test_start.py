@@ -34,7 +34,7 @@ def test_cores_are_shared_out(monkeypatch):
 def test_a_shared_gpu_is_measured_once_the_images_are_decoded(monkeypatch):
     found, done = sized(monkeypatch, {"CPU": 8.0, "GPU": 1.0})
     assert done == ["decoded", (3, 16)]
-    assert (found.groups, found.crew.gpus, found.crew.threads) == (2, 0.5, 4)
+    assert (found.groups, found.shape.gpus, found.shape.threads) == (2, 0.5, 4)
     assert found.sharing.startswith("2 worker groups a GPU")
 
 

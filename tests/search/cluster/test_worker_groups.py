@@ -65,17 +65,15 @@ from search.cluster import environment
 environment.prepare(None)  # before Ray is imported
 import ray
 from search.cluster import worker_groups
-from search.cluster.broker import Broker, Settings
+from search.cluster.broker import Broker
 from search.chains.plan import Plan
 from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console.exit import leave
 from search.space import load
-from trainables.spec import Runtime
 
 ray.init(num_cpus=5, include_dashboard=False, log_to_driver=False)
-plan = Plan(load("isic3", ["data=demo", "profile=smoke"]), "digest")
-settings = Settings(sys.argv[1], None, sys.argv[1], None, Runtime(), 2)
-broker = ray.remote(Broker).options(max_concurrency=100, num_cpus=0).remote(plan, settings)
+plan = Plan(load("isic3", ["data=demo", "profile=smoke", f"store={sys.argv[1]}"]), "digest")
+broker = ray.remote(Broker).options(max_concurrency=100, num_cpus=0).remote(plan)
 begun = []
 
 

@@ -9,15 +9,17 @@ from rich.console import Console
 from search.console import live
 from search.console.live import LiveView, clock_text, picture
 from search.results.status import ChainState, GroupState, Progress
+from trainables.spec import Score
+from trainables.workers.job import Heartbeat
 
 CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
-AT_WORK = GroupState("group-0", "moco", "stage", "training", 40, 100, 811.6, 42.0)
+AT_WORK = GroupState("group-0", "moco", "stage", Heartbeat("training", 40, 100, 811.6, 42.0))
 START = Progress(83.4, chains={"moco": ChainState("running")}, groups=(AT_WORK,))
 
 
 TREE = """\
 [ 1:23] 2 of 5 done, 2 stages trained, about 2:10 left
-✓ scratch  30.00
+✓ scratch  30.00 (28.0-32.0)
 ├── ✗ moco  failed: [bad] loss
 │   └── · odc
 └── ✓ odc  41.00 (38.0-44.0)  ★
@@ -50,14 +52,16 @@ def lines() -> Lines:
 
 def test_progress_then_result(lines: Lines) -> None:
     assert lines.after(0, START) == ["[ 1:23] moco: training 40% 812 img/s, 0:42 left"]
-    done = {"moco": ChainState("done", "", 42.1, (38.94, 45.2))}
+    done = {"moco": ChainState("done", "", Score(42.1, 38.94, 45.2))}
     assert lines.after(1, Progress(125, chains=done)) == ["[ 2:05] moco: 42.10 (38.9-45.2)"]
     assert lines.after(1, Progress(126, chains=done)) == []
 
 
 def test_one_progress_line_in_fifteen_seconds(lines: Lines) -> None:
     def at(step: int) -> Progress:
-        return replace(START, groups=(replace(AT_WORK, step=step),))
+        return replace(
+            START, groups=(replace(AT_WORK, progress=replace(AT_WORK.progress, step=step)),)
+        )
 
     said = [len(lines.after(1, at(step))) for step in range(31)]
     assert said == [1, *[0] * 14, 1, *[0] * 14, 1]
@@ -87,7 +91,7 @@ def test_a_notice_is_said_once(lines: Lines) -> None:
 
 
 def test_fine_tuning_is_called_so(lines: Lines) -> None:
-    group = GroupState("g", "odc", "downstream", "training")
+    group = GroupState("g", "odc", "downstream", Heartbeat("training"))
     assert lines.after(0, Progress(groups=(group,))) == ["[ 0:00] odc: fine-tuning"]
 
 
@@ -99,8 +103,8 @@ def test_markup_in_a_reason_is_text(lines: Lines) -> None:
 def test_tree_shows_every_chain_below_its_prefix() -> None:
     out = io.StringIO()
     chains = {
-        "scratch": ChainState("done", "", 30.0),
-        "odc": ChainState("done", "", 41.0, (38, 44)),
+        "scratch": ChainState("done", "", Score(30, 28, 32)),
+        "odc": ChainState("done", "", Score(41, 38, 44)),
         "odc>moco": ChainState("running"),
         "moco": ChainState("failed", "[bad] loss"),
     }
@@ -111,7 +115,10 @@ def test_tree_shows_every_chain_below_its_prefix() -> None:
 
 def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> None:
     many = [f"task{i}" for i in range(live.MAX_CHAINS)]
-    states = {"task0": ChainState("done", "", 40.0), "task1": ChainState("pruned", "not rising")}
+    states = {
+        "task0": ChainState("done", "", Score(40, 39, 41)),
+        "task1": ChainState("pruned", "not rising"),
+    }
 
     def shown(chains: list[str]) -> list[str]:
         out = io.StringIO()
@@ -119,7 +126,7 @@ def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> Non
         return out.getvalue().splitlines()[2:]  # below the header and scratch
 
     assert len(shown(many)) == live.MAX_CHAINS
-    assert shown([*many, "one_more"]) == ["└── ✓ task0  40.00  ★"]
+    assert shown([*many, "one_more"]) == ["└── ✓ task0  40.00 (39.0-41.0)  ★"]
 
 
 def test_terminal_uses_rich_live() -> None:

@@ -13,6 +13,7 @@ from search.console.printable import code, line, printable
 from search.console.screen import Screen
 from search.report.page.markup import text
 from search.results.status import ChainState, GroupState, Progress
+from trainables.workers.job import Heartbeat
 
 HOSTILE = {  # what comes -> what is shown
     "[isic]/[red]x[/red]": "[isic]/[red]x[/red]",
@@ -59,7 +60,7 @@ def test_what_the_command_says(name: str) -> None:
 def test_the_live_view(name: str, terminal: bool) -> None:
     progress = Progress(
         chains={"odc": ChainState("failed", name)},
-        groups=(GroupState("0", name, phase=name),),
+        groups=(GroupState("0", name, progress=Heartbeat(name)),),
         notices=(name,),
     )
     console, out = shown_by()

@@ -70,7 +70,7 @@ def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked.reasons = {Node(("a", "b")).again(1): "loss is NaN"}
     made = snapshot(asked)
     assert (made.done, made.total) == (5 + 1 + 1, 4 + 2 + 2 * 1)  # chains, second seeds, baselines
-    assert made.chains["a[low]>b"] == ChainState("done", "", 65.0, (64.0, 66.0))
+    assert made.chains["a[low]>b"] == ChainState("done", "", Score(65.0, 64.0, 66.0))
     assert made.chains["b>a"] == ChainState("stopped", "hopeless")
     asked.scores.clear()
     assert len(made.chains) == 6

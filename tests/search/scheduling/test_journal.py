@@ -30,7 +30,7 @@ def again(journal: Journal) -> Journal:
 
 def test_what_was_written_comes_back(journal: Journal) -> None:
     journal.told(BOTH, None)
-    assert again(journal).replay() == ([MOCO, ODC, BOTH], {MOCO: SCORE})
+    assert again(journal).replay()[:2] == ([MOCO, ODC, BOTH], {MOCO: SCORE})
 
 
 @pytest.mark.parametrize("left", [1, 5, 20])
@@ -40,9 +40,9 @@ def test_a_cut_last_line_is_dropped_and_the_next_starts_on_its_own(
     before = journal.path.read_bytes()
     journal.asked(BOTH)
     os.truncate(journal.path, len(before) + left)
-    assert again(journal).replay() == ([MOCO, ODC], {MOCO: SCORE})
+    assert again(journal).replay()[:2] == ([MOCO, ODC], {MOCO: SCORE})
     again(journal).told(ODC, SCORE)
-    assert again(journal).replay() == ([MOCO, ODC], {MOCO: SCORE, ODC: SCORE})
+    assert again(journal).replay()[:2] == ([MOCO, ODC], {MOCO: SCORE, ODC: SCORE})
     assert journal.path.read_bytes().startswith(before + b'{"proposal": "odc", "score"')
     assert caplog.messages == []
 
@@ -58,7 +58,7 @@ def test_a_first_line_that_was_cut(tmp_path: Path) -> None:
     empty = Journal(tmp_path, {})
     empty.path.write_text('{"propo')
     empty.asked(MOCO)
-    assert empty.replay() == ([MOCO], {})
+    assert empty.replay()[:2] == ([MOCO], {})
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_unreadable_line_is_skipped_and_named(
     first, *rest = journal.path.read_bytes().splitlines(keepends=True)
     journal.path.write_bytes(b"".join([first, line + b"\n", *rest]))
     with caplog.at_level(logging.WARNING):
-        assert again(journal).replay() == ([MOCO, ODC], {MOCO: SCORE})
+        assert again(journal).replay()[:2] == ([MOCO, ODC], {MOCO: SCORE})
     (said,) = caplog.messages
     assert said.startswith(f"{journal.path}, row 2: cannot be read (")
 
@@ -83,9 +83,9 @@ def test_an_unreadable_line_is_skipped_and_named(
 def test_a_stop_holds_until_there_is_a_score(journal: Journal) -> None:
     stop = Stop(3, 12, 41.5, 50.0, "behind")
     journal.stopped(ODC, stop)
-    assert again(journal).stops() == {ODC: stop}
+    assert again(journal).replay()[2] == {ODC: stop}
     journal.told(ODC, SCORE)
-    assert again(journal).stops() == {}
+    assert again(journal).replay()[2] == {}
 
 
 def test_every_line_is_on_the_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,9 +197,6 @@ def test_precision_is_decided_by_the_hardware_and_then_part_of_the_key():
     assert space.profile.precision == "auto"
     assert hardware.resolve(space, cluster_gpus=1).profile.precision == "bfloat16"
     assert hardware.resolve(space, cluster_gpus=0).profile.precision in ("float32", "bfloat16")
-    assert hardware.profile(cluster_gpus=1, demo=True) == "gpu"
-    assert hardware.profile(cluster_gpus=0, demo=True) == "demo"
-    assert hardware.profile(cluster_gpus=0, demo=False) == "cpu"
 
 
 def test_every_task_has_a_file_of_each_kind():
