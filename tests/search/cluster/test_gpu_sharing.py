@@ -36,6 +36,9 @@ print(json.dumps([[f.groups, f.reason, f.rounds, str(f)] for f in found]))
 """
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def measured() -> list[SharedGPU]:
     root = Path(__file__).resolve().parents[3]
