@@ -86,14 +86,6 @@ def windows_of(rates: int) -> tuple[str, ...]:
     return WINDOWS if rates > 1 else (FULL,)
 
 
-def near(rates: tuple[float, ...], chosen: float | None) -> tuple[float, ...]:
-    """Return the chosen rate and the two nearest to it; all rates if it is not among them."""
-    if chosen not in rates:
-        return rates
-    first = max(min(rates.index(chosen) - 1, len(rates) - 3), 0)
-    return rates[first : first + 3]
-
-
 def rates_in(lr_range: tuple[float, ...], window: str) -> tuple[float, ...]:
     """Return the window's rates; with three or more, `low` and `high` overlap in the middle."""
     size = len(lr_range) // 2 + (len(lr_range) != 2)

@@ -1,11 +1,11 @@
 """Stage specifications: from a space and a chain to the keys of its stages and score. Pure."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
-from search.chains.node import Node, near, rates_in
+from search.chains.node import Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.errors import UserError
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
@@ -32,16 +32,13 @@ def data_spec(space: Space) -> DataSpec:
 class Plan:
     """The specification of every stage and every score of one space on one data set.
 
-    chosen: returns the rate that a finished stage chose, by key; None while it is not finished.
-    Under `lr_policy: halving` a later stage tries only the rate that its task's single chose and
-    the two nearest to it, so its key is known once the single is finished (see `singles`). A repeat
-    changes the seed of every stage and of the score, but neither the split nor that rate.
+    Every stage tries its task's whole range, or the node's window of it. A repeat changes the seed
+    of every stage and of the score, but not the split.
     """
 
     space: Space
     data_digest: str
     imagenet_digest: str | None = None
-    chosen: Callable[[str], float | None] | None = None
 
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
         """Return the specifications of the node's stages in order; none for a baseline."""
@@ -50,19 +47,8 @@ class Plan:
         if node.chain[0] not in BASELINES:
             for task in node.chain:
                 rates = rates_in(self.space.tasks[task].lr_range, node.window(task))
-                if specs and self.chosen and self.space.lr_policy == "halving":
-                    rates = near(rates, self.chosen(self._single(task).key()))
                 specs.append(self._stage(task, rates, specs[-1].key() if specs else None, seed))
         return tuple(specs)
-
-    def singles(self, node: Node) -> tuple[StageSpec, ...]:
-        """Return the singles that must be finished before the keys of the stages are known."""
-        if node.chain[0] in BASELINES or self.space.lr_policy != "halving":
-            return ()
-        return tuple(self._single(task) for task in node.chain[1:])
-
-    def _single(self, task: str) -> StageSpec:
-        return self._stage(task, self.space.tasks[task].lr_range, None, self.space.seed)
 
     def downstream(self, node: Node) -> DownstreamSpec:
         """Return the specification of the node's score; a baseline is the chain of its name."""

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -50,8 +50,7 @@ class Broker:
     """
 
     def __init__(self, plan: Plan, threads: int = 0) -> None:
-        self.store, chosen = StageStore(plan.space.store), plan.space.runtime
-        self.plan = replace(plan, chosen=self.store.rate)
+        self.plan, self.store, chosen = plan, StageStore(plan.space.store), plan.space.runtime
         self.runtime = Runtime(
             threads=threads,
             log_every=chosen.log_every,
@@ -131,9 +130,6 @@ class Broker:
         """Return the score's manifest, after training all stages before it."""
         while True:
             try:
-                for spec in self.plan.singles(node):
-                    with suppress(StageFailed):  # then the whole range is tried
-                        await self._ensure(spec, label)
                 for stage in self.plan.stages(node):
                     await self._ensure(stage, label)
                 return await self._ensure(self.plan.downstream(node), label)

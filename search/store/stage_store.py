@@ -52,7 +52,6 @@ class StageStore:
         self.root = Path(root).absolute()
         self._locks, self._trash = self.root / ".locks", self.root / ".trash"
         self._aside = self.root / ".damaged"
-        self._rates: dict[str, float | None] = {}
         self._sound = set[str]()  # keys whose files this process has checked
         self.damaged: dict[str, str] = {}  # key -> the problem, one line
         try:
@@ -96,15 +95,6 @@ class StageStore:
         """Return whether a finished stage is undamaged, after reading all of it again."""
         self._sound.discard(key)
         return self.manifest(key) is not None
-
-    def rate(self, key: str) -> float | None:
-        """Return the learning rate that a finished stage chose; None unless it is finished."""
-        if key not in self._rates:
-            if (manifest := self.manifest(key)) is None:
-                return None
-            lr = manifest["result"].get("lr")
-            self._rates[key] = None if lr is None else float(lr)
-        return self._rates[key]
 
     def path(self, key: str) -> Path:
         """Return the directory of the finished stage, whether it exists or not."""

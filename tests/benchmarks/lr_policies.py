@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from search.chains.chain import name, parse  # noqa: E402
-from search.chains.node import Node, near  # noqa: E402
+from search.chains.node import Node  # noqa: E402
 from search.chains.plan import Plan, data_spec  # noqa: E402
 from search.space import hardware, load  # noqa: E402
 from trainables.downstream.finetune import finetune  # noqa: E402
@@ -186,6 +186,12 @@ def decide(row: Row, rows: Sequence[Row], rungs: Rungs, centred: bool) -> tuple[
         best_of = {r: max(row["scores"][r][look - 1] for look in looks if look) for r in alive}
         alive = sorted(sorted(alive, key=lambda r: (-best_of[r], float(r)))[:left], key=float)
     return alive[0], cost
+
+
+def near(rates: tuple[float, ...], chosen: float) -> tuple[float, ...]:
+    """Return the chosen rate and the two nearest to it: what the search once tried later on."""
+    first = max(min(rates.index(chosen) - 1, len(rates) - 3), 0)
+    return rates[first : first + 3]
 
 
 def best(row: Row) -> str:

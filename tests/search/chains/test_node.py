@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.chains.node import Node, near, rates_in, windows_of
+from search.chains.node import Node, rates_in, windows_of
 from trainables.errors import UserError
 
 
@@ -58,11 +58,3 @@ def test_windows_of_a_range(
     assert rates_in(rates, "high") == high
     differ = len({rates_in(rates, window) for window in windows_of(len(rates))})
     assert differ == len(windows_of(len(rates)))
-
-
-def test_near_a_choice_are_the_two_nearest():
-    rates = (0.01, 0.03, 0.1, 0.3)
-    assert near(rates, 0.03) == (0.01, 0.03, 0.1)
-    assert near(rates, 0.3) == (0.03, 0.1, 0.3)
-    assert near((0.1, 0.3), 0.3) == (0.1, 0.3)
-    assert near(rates, None) == near(rates, 0.5) == rates

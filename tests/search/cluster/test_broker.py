@@ -33,13 +33,6 @@ def plan(tmp_path):
     return Plan(space, "digest")
 
 
-@pytest.fixture
-def halving(plan):
-    ranges = {name: (0.01, 0.03, 0.1, 0.3) for name in plan.space.tasks}
-    tasks = {n: replace(t, lr_range=ranges[n]) for n, t in plan.space.tasks.items()}
-    return replace(plan, space=replace(plan.space, lr_policy="halving", tasks=tasks))
-
-
 async def serve(broker, group, jobs, spoil=lambda job: None):
     """A worker group that finishes everything at once, writing nothing."""
     while True:
@@ -265,39 +258,18 @@ def test_a_manifest_holds_the_specification_and_its_place(plan):
     assert store.verify() == []
 
 
-def test_a_later_stage_tries_what_its_single_chose_and_the_neighbours(halving):
+def test_every_stage_tries_the_whole_range_and_needs_no_single(plan):
     specs = {}
 
     def keep(job):
         specs[job.key] = job.spec
 
+    halving = replace(plan, space=replace(plan.space, lr_policy="halving"))
     _, jobs, _ = run(halving, ["odc>moco"], keep)
-    ranges = [
-        (spec.pretext, spec.parent is None, spec.training.lr.range)
-        for spec in (specs[key] for key in jobs)
-        if isinstance(spec, StageSpec)
-    ]
-    whole = (0.01, 0.03, 0.1, 0.3)
-    assert ranges == [
-        ("moco", True, whole),  # for its choice, 0.1
-        ("odc", True, whole),
-        ("moco", False, (0.03, 0.1, 0.3)),
-    ]
-
-
-def test_after_a_failed_single_the_whole_range_is_tried(halving):
-    def fails(job):
-        spec = job.spec
-        alone = isinstance(spec, StageSpec) and spec.pretext == "moco" and spec.parent is None
-        return Result(failed="collapsed") if alone else None
-
-    answers, _, _ = run(halving, ["odc>moco", "moco"], fails)
-    assert answers[0] == Scored(50.0)
-    assert answers[1].state == "failed"
-    store = StageStore(halving.space.store)
-    stages = replace(halving, chosen=store.rate).stages(Node.parse("odc>moco"))
-    assert stages[1].training.lr.range == (0.01, 0.03, 0.1, 0.3)
-    assert store.manifest(stages[1].key())
+    stages = [specs[key] for key in jobs if isinstance(specs[key], StageSpec)]
+    assert [spec.pretext for spec in stages] == ["odc", "moco"]
+    tasks = plan.space.tasks
+    assert [s.training.lr.range for s in stages] == [tasks[n].lr_range for n in ("odc", "moco")]
 
 
 async def lease_score(broker, group="g"):
