@@ -1,7 +1,7 @@
 """Views of a whole batch, made on the device from uint8 images, with parameters for each image.
 
-    view = View(Preset.of(context.augment), context.mean, context.std, size=64, scale=(0.2, 1.0))
-    x = view(batch.images, batch.draw)  # float32 [b, channels, 64, 64], normalised
+    view = View.of(context, (0.2, 1.0))
+    x = view(batch.images, batch.draw)  # float32 [b, channels, size, size], normalised
 
 One sampling grid does crop, flips and rotation (reflected at the borders, so that no corner reveals
 the angle); one affine map of the channels does colour and normalisation; two matrix products blur.
@@ -10,13 +10,14 @@ never clip; hue is rotated in YIQ, not HSV, as that is linear. No value is read 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.modality import Preset
-from trainables.task import Draw
+from trainables.task import Context, Draw
 
 RATIO = (3 / 4, 4 / 3)  # range of a crop's width / height
 JITTERED = 0.8  # probability that a view's colours are jittered
@@ -59,15 +60,9 @@ class Colour(Normalised):
     base: Tensor
     quarter: Tensor
 
-    def __init__(
-        self,
-        preset: Preset,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        jittered: float = JITTERED,
-    ) -> None:
+    def __init__(self, preset: Preset, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
-        self.preset, self.jittered = preset, jittered
+        self.preset = preset
         yiq = torch.tensor(YIQ)
         turn = torch.tensor(
             [[0.0, 0, 0], [0, 0, -1], [0, 1, 0]]
@@ -77,7 +72,7 @@ class Colour(Normalised):
 
     def forward(self, x: Tensor, draw: Draw) -> Tensor:
         p, u = self.preset, draw.uniform(6)
-        on = (u[:, 4] < self.jittered) * 2.0
+        on = (u[:, 4] < JITTERED) * 2.0
         brightness = 1 + p.brightness * on * (u[:, 0] - 0.5)
         contrast = 1 + p.contrast * on * (u[:, 1] - 0.5)
         chroma = (1 + p.saturation * on * (u[:, 2] - 0.5)) * (u[:, 5] >= p.grayscale)
@@ -115,11 +110,17 @@ class View(nn.Module):
         std: tuple[float, ...],
         size: int,
         scale: tuple[float, float],
-        jittered: float = JITTERED,
     ) -> None:
         super().__init__()
         self.preset, self.size, self.scale = preset, size, scale
-        self.colour = Colour(preset, mean, std, jittered)
+        self.colour = Colour(preset, mean, std)
+
+    @classmethod
+    def of(cls, context: Context, scale: Sequence[float]) -> "View":
+        """Return a full view as the modality allows it; scale: least and largest fraction."""
+        low, high = scale
+        mean, std = context.mean, context.std
+        return cls(context.augment, mean, std, context.image_size, (low, high))
 
     def forward(self, images: Tensor, draw: Draw) -> Tensor:
         """Make views: uint8 [b, channels, side, side] -> float32 [b, channels, size, size]."""
@@ -129,13 +130,6 @@ class View(nn.Module):
             grid = F.affine_grid(theta, [len(theta), 1, self.size, self.size], align_corners=False)
             x = self.colour(sample(pixels, grid), draw)
             return random_blur(x, self.preset.blur, draw) if self.preset.blur else x
-
-
-def finetune_view(
-    preset: Preset, mean: tuple[float, ...], std: tuple[float, ...], size: int
-) -> View:
-    """Return the light augmentation of supervised training; mean, std: 0..1, size: px."""
-    return View(preset.mild(), mean, std, size, scale=(0.5, 1.0))
 
 
 def shrink(images: Tensor, factor: int) -> Tensor:

@@ -10,7 +10,9 @@ from trainables.backbone import LAYERS, Backbone
 from trainables.data import Table
 from trainables.errors import UserError
 from trainables.images.splits import Index, subset
+from trainables.schema import read
 from trainables.spec import DownstreamSpec, StageSpec
+from trainables.task import Task
 from trainables.training.loop import context
 
 
@@ -28,7 +30,8 @@ def check(
             train = subset(table.labels, table.groups, train, spec.label_fraction, spec.seed)
         known = context(spec.training, len(train), spec.augment, spec.seed, unknown, unknown)
         if isinstance(spec, StageSpec):
-            plugins.load("trainables.pretext", spec.pretext).check(spec.params, known)
+            kind: type[Task] = plugins.load("trainables.pretext", spec.pretext)
+            read(kind.Params, spec.params, f"tasks.{spec.pretext}.params").check(known)
 
 
 def check_backbone(name: str, channels: int, weights: str | None) -> None:

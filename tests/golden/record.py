@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trainables.job import Heartbeat
 
 from search.chains.node import Node
 from tests.trainables import small
 from trainables.downstream.finetune import finetune
 from trainables.spec import Runtime
 from trainables.stage import train_stage
+from trainables.workers.job import Heartbeat
 
 HERE = Path(__file__).parent
 DOWNSTREAM = "downstream"

@@ -109,13 +109,17 @@ def tests(table: Table) -> int:
             if report.when == "call" or report.outcome != "passed":
                 table.put(report.nodeid.partition("::")[2], report.outcome)
 
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # other packages' plug-ins need what lacks
-    ended = pytest.main(["-m", "gpu", "-p", "no:cacheprovider", "tests/trainables"], [Rows()])
-    return int(ended)
+    # Other packages' plug-ins may need what this machine lacks, and without xdist its options in
+    # pyproject.toml and its hook in tests/conftest.py are errors.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    options = ["-o", "addopts=-q --import-mode=importlib", "-m", "gpu", "-p", "no:cacheprovider"]
+    options += ["--confcutdir", "tests/trainables", "tests/trainables"]
+    return int(pytest.main(options, [Rows()]))
 
 
 def bench(args: argparse.Namespace, table: Table) -> int:
     from trainables.bench import __main__ as throughput
+    from trainables.bench.figure import ratios
     from trainables.bench.measure import Measured
 
     seconds = "0.1" if args.small else "1.0"
@@ -124,15 +128,15 @@ def bench(args: argparse.Namespace, table: Table) -> int:
     given += ["--tasks", "moco"] if args.small else []
 
     def show(task: str, name: str, found: Measured) -> None:
-        table.put(f"{task} {name}", found.rate, "images/s")
+        table.put(f"{task} {name}", found.images_per_second, "images/s")
 
     result = throughput.measure(throughput.arguments(given), show)
-    for task, row in result["tasks"].items():
-        for name, ratio in {"limit": row["of_limit"], **row["over"]}.items():
+    for task, measured in result.tasks.items():
+        for name, ratio in ratios(measured).items():
             table.put(f"{task} ours over {name}", ratio)
-    for task, reason in result["failed"].items():
+    for task, reason in result.failed.items():
         table.put(task, f"failed: {reason}")
-    return int(bool(result["failed"]))
+    return int(bool(result.failed))
 
 
 if __name__ == "__main__":

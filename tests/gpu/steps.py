@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -77,8 +76,7 @@ def step_of(sizes: Sizes, cache: Path, groups: int) -> tuple[Ours, torch.device]
         stage.training, backbone=sizes.backbone, image_size=sizes.image_size,
         global_batch=sizes.batch, bn_groups=groups,
     )  # fmt: skip
-    used: Any = SimpleNamespace(prepared=data, index=data.split["train"])
-    return Ours(replace(stage, training=training), used, device), device
+    return Ours(replace(stage, training=training), data, device), device
 
 
 def kernels(step: Callable[[], object], device: torch.device) -> dict[str, tuple[float, str]]:

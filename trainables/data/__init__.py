@@ -8,10 +8,10 @@ Rows are sorted by name, so that nothing depends on the order of a CSV file or a
 No torch here: the search reads tables too, and must start quickly.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from trainables.data._files import decode, memory
 from trainables.errors import UserError
 from trainables.plugins import unknown
 from trainables.schema import Schema, read
+from trainables.spec import Settings
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ class Dataset:
 
     demo: ClassVar[bool] = False  # synthetic images: every output must say so
 
-    def __init__(self, root: Path | None, params: dict[str, Any]) -> None:
-        self.params = asdict(read(self.Params, params, "data.params"))
-        self.root = root
+    params: Params
+
+    def __init__(self, root: Path | None, params: Settings) -> None:
+        self.params, self.root = read(self.Params, params, "data.params"), root
 
     @classmethod
     def name(cls) -> str:
@@ -110,9 +112,8 @@ class Dataset:
         return kept, tuple(label for label in classes if label in present)
 
     def _excluded(self, classes: tuple[str, ...]) -> set[str]:
-        excluded = self.params["exclude_classes"] or ()
-        if isinstance(excluded, str):
-            excluded = [excluded]
+        given = self.params.exclude_classes or []
+        excluded = [given] if isinstance(given, str) else given
         for label in excluded:
             if label not in classes:
                 raise UserError(unknown("data.params.exclude_classes", label, classes))

@@ -27,13 +27,14 @@ class Plugin(Dataset):
         label_column: Text = "label"
         group_column: Text | None = "group"
 
+    params: Params
+
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        root = self._root()
-        csv, image, label = root / self.params["csv"], *self._columns()[:2]
-        rows = read_csv(csv, self._columns())
+        root, p = self._root(), self.params
+        csv, image, label, group = root / p.csv, p.image_column, p.label_column, p.group_column
+        rows = read_csv(csv, [image, label, *([group] if group else [])])
         _check(csv, rows, image, label)
-        files = _files(root / self.params["images"], csv, [row[image] for row in rows])
-        group = self.params["group_column"]
+        files = _files(root / p.images, csv, [row[image] for row in rows])
         items = [
             Item(row[image], row[label], (group and row[group]) or row[image], files[row[image]])
             for row in rows
@@ -41,18 +42,14 @@ class Plugin(Dataset):
         return items, tuple(sorted({row[label] for row in rows}))
 
     def _root(self) -> Path:
-        wanted = f"{self.params['images']}/ and {self.params['csv']}"
+        wanted = f"{self.params.images}/ and {self.params.csv}"
         root = existing(self.root, wanted)
-        if not (root / self.params["images"]).is_dir():
+        if not (root / self.params.images).is_dir():
             raise UserError(
-                f"data.params.images={self.params['images']}: must be a folder in {root}; "
+                f"data.params.images={self.params.images}: must be a folder in {root}; "
                 f"try the --data folder that holds {wanted}"
             )
         return root
-
-    def _columns(self) -> list[str]:
-        names = (self.params[f"{what}_column"] for what in ("image", "label", "group"))
-        return [name for name in names if name is not None]
 
 
 def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> None:

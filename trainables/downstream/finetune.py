@@ -8,8 +8,8 @@ the report reads those on test, and once.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainables.augment import FullView, Preset, finetune_view
+from trainables.augment import FullView, View
 from trainables.backbone import Backbone, fit_statistics
 from trainables.downstream import metrics, probes
 from trainables.errors import UserError
@@ -44,16 +44,15 @@ class Classifier(Task):
     labels: int64 [n], the classes of the images trained on.
     """
 
-    def __init__(self, backbone: nn.Module, context: Context, labels: Tensor, classes: int) -> None:
+    def __init__(self, backbone: Backbone, context: Context, labels: Tensor, classes: int) -> None:
         super().__init__(backbone, {}, context)
         self.labels: Tensor
         self.weight: Tensor
-        self.head = nn.Linear(backbone.width, classes)  # type: ignore[arg-type]
+        self.head = nn.Linear(backbone.width, classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
-        view = (context.mean, context.std, context.image_size)
-        self.view = finetune_view(Preset.of(context.augment), *view)
-        self.full = FullView(*view)
+        self.view = View.of(replace(context, augment=context.augment.mild()), (0.5, 1.0))
+        self.full = FullView(context.mean, context.std, context.image_size)
         self.register_buffer("labels", labels, persistent=False)
         self.register_buffer("weight", torch.ones(classes), persistent=False)
 
@@ -89,7 +88,7 @@ def finetune(
     out_dir: Path,
     report: Report,
     weights: Path | None = None,
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Fine-tune the backbone of `parent_dir`, a weight file, or a fresh one; return its measures.
 
     Writes backbone, classifier, history.json, meta.json and {val,test}.parquet to `out_dir`, and
@@ -111,10 +110,7 @@ def finetune(
         predicted = predict(task, data, val, runtime).argmax(1)
         return {SCORE: metrics.balanced_accuracy(data.labels[val], predicted, len(data.classes))}
 
-    loop = Loop(
-        make, spec.training, data, index, spec.augment, spec.seed, runtime, out_dir, report,
-        evaluate,
-    )  # fmt: skip
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate)
     outcome = loop.train()
     best = loop.runs.by_name[FULL].best
     assert best is not None

@@ -21,7 +21,6 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +168,7 @@ def _build(
     log.info("decoded %d images into %s", len(table.names), path)
 
 
-def _columns(table: Table, parts: dict[str, Index], pairs: list[Pair]) -> dict[str, Any]:
+def _columns(table: Table, parts: dict[str, Index], pairs: list[Pair]) -> dict[str, object]:
     split = {part: index.tolist() for part, index in parts.items()}
     columns = {**asdict(table), "labels": table.labels.tolist(), "split": split}
     return {**columns, "duplicates": [asdict(pair) for pair in pairs]}
@@ -180,7 +179,7 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
 
 
-def _sealed(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def _sealed(folder: Path, manifest: dict[str, object]) -> dict[str, object]:
     """Return the manifest with checksums of the other files and a digest of itself."""
     sums = {name: _checksums(folder / name) for name in (IMAGES, TABLE)}
     whole = {**manifest, "checksums": sums}

@@ -24,13 +24,17 @@ from trainables.spec import DataSpec, StageSpec
 from trainables.stage import train_stage
 from trainables.storage import store_id
 from trainables.training import distributed
+from trainables.training.loop import Report
 from trainables.workers.job import Answer, Fault, Heartbeat, Job, Lease, Result
 
 HEARTBEAT_SECONDS = 5.0
 
 
-def serve(config: dict[str, Any]) -> None:
-    """Lease a job, do it and answer, until the broker says stop."""
+def serve(config: dict[str, str]) -> None:
+    """Lease a job, do it and answer, until the broker says stop.
+
+    config: the broker's name and namespace, and the name of this worker group (`group`).
+    """
     broker = ray.get_actor(config["broker"], namespace=config["namespace"])
     nodes = distributed.all_gather_object(ray.get_runtime_context().get_node_id())
     while True:
@@ -84,7 +88,7 @@ def _unusable(broken: Exception) -> bool:
     return distributed.world_size() > 1 or cuda_broken
 
 
-def perform(job: Job, report: Any) -> dict[str, Any]:
+def perform(job: Job, report: Report) -> dict[str, float | str]:
     """Do the job in this process; return its result with the device and the number of workers."""
     runtime = replace(job.runtime, device=_device())
     if runtime.threads:
@@ -98,7 +102,7 @@ def perform(job: Job, report: Any) -> dict[str, Any]:
     else:
         weights = Path(job.weights) if job.weights else None
         result = finetune(job.spec, runtime, data, parent or None, out, report, weights)
-    return result | {"device": _device_name(), "workers": distributed.world_size()}
+    return {**result, "device": _device_name(), "workers": distributed.world_size()}
 
 
 def _agree(problem: str) -> None:
