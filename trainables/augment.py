@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.modality import Preset
-from trainables.task import Context, Draw
+from trainables.task import Context, Draw, PerChannel
 
 RATIO = (3 / 4, 4 / 3)  # range of a crop's width / height
 JITTERED = 0.8  # probability that a view's colours are jittered
@@ -26,13 +26,16 @@ YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 BLUR = (0.1 / 224, 2 / 224)  # range of the standard deviation, a fraction of the view's side
 
 
+Scale = tuple[float, float]
+
+
 class Normalised(nn.Module):
     """Base of views: mean and std of the training split, moved with the module but not saved."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, mean: PerChannel, std: PerChannel) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -41,7 +44,7 @@ class Normalised(nn.Module):
 class FullView(Normalised):
     """The whole image resized to `size`, for evaluation."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], size: int) -> None:
+    def __init__(self, mean: PerChannel, std: PerChannel, size: int) -> None:
         super().__init__(mean, std)
         self.size = (size, size)
 
@@ -60,7 +63,7 @@ class Colour(Normalised):
     base: Tensor
     quarter: Tensor
 
-    def __init__(self, preset: Preset, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, preset: Preset, mean: PerChannel, std: PerChannel) -> None:
         super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
         self.preset = preset
         yiq = torch.tensor(YIQ)
@@ -104,12 +107,7 @@ class View(nn.Module):
     """A random view of `size` px; scale: range of the crop's fraction of the image's area."""
 
     def __init__(
-        self,
-        preset: Preset,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        size: int,
-        scale: tuple[float, float],
+        self, preset: Preset, mean: PerChannel, std: PerChannel, size: int, scale: Scale
     ) -> None:
         super().__init__()
         self.preset, self.size, self.scale = preset, size, scale
@@ -142,7 +140,7 @@ def sample(pixels: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
-def placement(preset: Preset, scale: tuple[float, float], draw: Draw) -> Tensor:
+def placement(preset: Preset, scale: Scale, draw: Draw) -> Tensor:
     """Draw maps from a view's coordinates (-1..1) to its image's: [b, 2, 3].
 
     scale: range of the crop's fraction of the image's area.

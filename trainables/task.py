@@ -15,6 +15,8 @@ from trainables.schema import Schema, read
 from trainables.spec import Settings
 from trainables.training import distributed
 
+PerChannel = tuple[float, ...]
+
 
 @dataclass(frozen=True)
 class Context:
@@ -26,8 +28,8 @@ class Context:
     epoch_steps: int  # global batches in one pass over the images
     image_size: int  # side of a full view, px
     channels: int
-    mean: tuple[float, ...]  # of the training split's pixels, 0..1, one per channel
-    std: tuple[float, ...]
+    mean: PerChannel  # of the training split's pixels, 0..1, one per channel
+    std: PerChannel
     augment: Preset  # of the modality
     seed: int
 

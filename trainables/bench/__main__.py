@@ -30,7 +30,7 @@ from trainables.bench.images import Images, collect, read_per_second
 from trainables.bench.measure import Measured, race
 from trainables.bench.pipelines import Ours, Pipeline, Public
 from trainables.bench.recipes import Recipes
-from trainables.durable import write_json
+from trainables.durable import make_folder, write_json
 from trainables.errors import UserError
 from trainables.plugins import available, unknown
 from trainables.processor import cores
@@ -90,17 +90,12 @@ def first_turn(task: str, name: str, found: Measured) -> None:
 
 def measure(args: argparse.Namespace, show: Show = first_turn) -> Result:
     """Measure one task after the other; write the results, and call `show`, after every turn."""
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out={args.out}: must be a folder to write to ({error.strerror}); try another"
-        ) from None
+    make_folder("--out", args.out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipes = Recipes(args.profile, device)
     data = recipes.data((args.dataset or "isic2019") if args.data else "folder")
     with tempfile.TemporaryDirectory() as work:
-        images = collect(data, args.data, recipes.sizes.batch, Path(work))
+        images = collect(data, args.data, recipes.sizes["batch"], Path(work))
         result = begun(recipes, data, images)
         if not HAS_LIGHTLY:
             print(MISSING)
@@ -109,7 +104,7 @@ def measure(args: argparse.Namespace, show: Show = first_turn) -> Result:
             stage = recipes.stage(task, data, images.prepared)
             makers = pipelines(stage, images, device)
             try:
-                for name, found in race(makers, recipes.sizes.batch, args.seconds, device):
+                for name, found in race(makers, recipes.sizes["batch"], args.seconds, device):
                     result.tasks[task] = found
                     write_json(args.out / "throughput.json", result.plain(), indent=1)
                     show(task, name, found[name])
@@ -132,16 +127,17 @@ def begun(recipes: Recipes, data: DataSpec, images: Images) -> Result:
     gpu = torch.cuda.get_device_name() if recipes.device.type == "cuda" else ""
     title = (
         f"{f'{gpu} and ' if gpu else ''}{cores()} CPU cores; profile {recipes.profile}: "
-        f"{sizes.backbone}, {sizes.image_size} px, batch {sizes.batch}, {sizes.precision}; "
+        f"{sizes['backbone']}, {sizes['image_size']} px, batch {sizes['batch']}, "
+        f"{sizes['precision']}; "
         f"{'generated images' if prepared.demo else data.name}"
     )
-    built, read = images.decoded_per_second, read_per_second(prepared, sizes.batch)
+    built, read = images.decoded_per_second, read_per_second(prepared, sizes["batch"])
     size = prepared.images[0].nbytes
     print(title)
     print(f"cache: built at {built:.0f} images/s, read at {read:.0f} images/s by one thread, "
           f"{size / 1024:.0f} KiB per image")  # fmt: skip
     cache = {"build": built, "read": read, "bytes": size, "shape": list(prepared.images.shape)}
-    settings = {"profile": recipes.profile, **asdict(sizes), "data": asdict(data)}
+    settings = {"profile": recipes.profile, **sizes, "data": asdict(data)}
     machine = {"torch": torch.__version__, "device": gpu or "cpu", "cores": cores()}
     known = {"generated": prepared.demo, "settings": settings, "cache": cache}
     return Result(title, {**machine, **known})
@@ -154,8 +150,8 @@ def pipelines(
     data = images.prepared
     makers: dict[str, Callable[[], Pipeline]] = {
         "ours": lambda: Ours(stage, data, device),
-        "limit": lambda: Ours(stage, data, device, resident=True),
-        "step alone": lambda: Ours(stage, data, device, resident=True, fixed_views=True),
+        "limit": lambda: Ours(stage, data, device, "pixels"),
+        "step alone": lambda: Ours(stage, data, device, "views"),
         "torchvision": lambda: Public(stage, images, device),
     }
     if HAS_LIGHTLY:

@@ -57,7 +57,9 @@ def race(
         for _ in range(TURNS):
             for name, make in makers.items():
                 if name not in pipelines:
-                    pipelines[name] = built(make, device)
+                    before = _allocated(device)
+                    pipelines[name] = make()
+                    pipelines[name].kept = _allocated(device) - before
                 done = turn(pipelines[name], seconds / TURNS, device)
                 turns.setdefault(name, []).append(done)
                 yield name, {name: _measured(made, batch) for name, made in turns.items()}
@@ -93,14 +95,6 @@ def turn(pipeline: Pipeline, seconds: float, device: torch.device) -> Turn:
         memory += pipeline.kept - before
         pipeline.kept += _allocated(device) - before
     return Turn(len(losses), spent, waited, memory)
-
-
-def built(make: Callable[[], Pipeline], device: torch.device) -> Pipeline:
-    """Build a pipeline and record the GPU memory that it keeps between its turns."""
-    before = _allocated(device)
-    pipeline = make()
-    pipeline.kept = _allocated(device) - before
-    return pipeline
 
 
 def _allocated(device: torch.device) -> int:

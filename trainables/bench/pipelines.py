@@ -1,9 +1,9 @@
 """Pipelines that feed one and the same training step in different ways.
 
-    Ours(stage, data, device)                      the whole pipeline, as a search trains
-    Ours(..., resident=True)                       one batch of pixels on the device; new views
-    Ours(..., resident=True, fixed_views=True)     the same views in every step: the step alone
-    Public(stage, images, device)                  torchvision in a DataLoader, from JPEG files
+    Ours(stage, data, device)        the whole pipeline, as a search trains
+    Ours(..., "pixels")              one batch of pixels on the device; new views in every step
+    Ours(..., "views")               the same views in every step: the step alone
+    Public(stage, images, device)    torchvision in a DataLoader, from JPEG files
 
 `Public` trains our task's model, loss and optimiser with plain BatchNorm; its views come from the
 loader. The comparison is therefore of where the views come from, and of nothing else.
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from trainables.bench.images import Images
-from trainables.bench.public import EQUALS, Views, image_views
+from trainables.bench.public import EQUALS, MakeViews, Views, image_views
 from trainables.images.cache import Prepared
 from trainables.processor import cores
 from trainables.spec import StageSpec
@@ -40,6 +40,7 @@ PIECE = 16  # images in a piece, at most
 REST = 60.0  # seconds; a worker whose parent was killed must wake up to notice it
 ENDLESS = 1 << 40  # images per pass
 Row = dict[str, Tensor]
+Repeated = Literal["", "pixels", "views"]
 
 
 class Pipeline:
@@ -61,20 +62,15 @@ class Pipeline:
 
 
 class Ours(Pipeline):
-    """Our task, fed from the cache or with one batch that stays on the device."""
+    """Our task, fed from the cache; repeated: what all steps share and find on the device."""
 
     def __init__(
-        self,
-        stage: StageSpec,
-        data: Prepared,
-        device: torch.device,
-        resident: bool = False,
-        fixed_views: bool = False,
+        self, stage: StageSpec, data: Prepared, device: torch.device, repeated: Repeated = ""
     ) -> None:
         self.advance, self.feed = started(stage, data, device)
-        self.resident = self.feed.batch(0) if resident else None
+        self.resident = self.feed.batch(0) if repeated else None
         self.done = 0
-        if fixed_views:
+        if repeated == "views":
             keep_views(self.advance.task, self.step)
 
     def open(self) -> None:
@@ -121,7 +117,7 @@ def keep_views(task: Task, step: Callable[[], object]) -> dict[str, Kept]:
 class Files(Dataset[tuple[Views, int]]):
     """Image files and their positions; `views` is called with each image, in a worker."""
 
-    def __init__(self, files: list[Path], views: Callable[[Image.Image], Views]) -> None:
+    def __init__(self, files: list[Path], views: MakeViews) -> None:
         self.files, self.views, self.go = files, views, torch.multiprocessing.Event()
 
     def __len__(self) -> int:
@@ -137,12 +133,7 @@ class Loaded(Pipeline):
     """Fed by a DataLoader whose workers live until `end`, and work from `open` to `close`."""
 
     def __init__(
-        self,
-        files: list[Path],
-        views: Callable[[Image.Image], Views],
-        batch: int,
-        device: torch.device,
-        workers: int,
+        self, files: list[Path], views: MakeViews, batch: int, device: torch.device, workers: int
     ) -> None:
         piece = math.gcd(batch, PIECE)
         self.device, self.pieces = device, batch // piece

@@ -8,6 +8,7 @@ is a two-dimensional convolution, which would take most of a view's time.
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,21 +21,16 @@ from trainables.augment import BLUR, JITTERED, View
 from trainables.pretext import relative_location
 
 Views = dict[str, list[Tensor]]  # of one image or a batch, by the task's attribute
+MakeViews = Callable[[Image.Image], Views]
 
 
-class ImageViews:
-    """All views of an image. makers: by the task's attribute, one per view."""
-
-    def __init__(self, makers: Mapping[str, list[Callable[[Image.Image], Tensor]]]) -> None:
-        self.makers = makers
-
-    def __call__(self, image: Image.Image) -> Views:
-        return {name: [make(image) for make in makers] for name, makers in self.makers.items()}
-
-
-def image_views(wanted: Mapping[str, tuple[nn.Module, int]]) -> ImageViews:
+def image_views(wanted: Mapping[str, tuple[nn.Module, int]]) -> MakeViews:
     """Return torchvision's equals; wanted: the task's view maker and the number of its views."""
-    return ImageViews({n: [EQUALS[type(made)](made)] * k for n, (made, k) in wanted.items()})
+    return partial(_all, {n: [EQUALS[type(made)](made)] * k for n, (made, k) in wanted.items()})
+
+
+def _all(makers: Mapping[str, list[Callable[[Image.Image], Tensor]]], image: Image.Image) -> Views:
+    return {name: [make(image) for make in own] for name, own in makers.items()}
 
 
 def crop(made: View) -> v2.Compose:

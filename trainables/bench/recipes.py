@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
@@ -20,18 +20,6 @@ GENTLE = 1e-3  # times the lowest learning rate: repeated views must not break t
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """The part of a profile that decides how long a step takes."""
-
-    backbone: str
-    image_size: int  # px
-    cache_size: int  # px
-    batch: int
-    bn_groups: int
-    precision: Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True)
 class Recipes:
     """The stages of one profile on one device."""
 
@@ -39,24 +27,25 @@ class Recipes:
     device: torch.device
 
     @cached_property
-    def sizes(self) -> Sizes:
-        """Return the profile's sizes; the precision `auto` is decided by the device."""
+    def sizes(self) -> Any:
+        """Return the profile as in its YAML file; the precision `auto` is decided by the device."""
         given = read("profile", self.profile)
         if given["precision"] == "auto":
             fast = self.device.type == "cuda" or has_bfloat16()
             given["precision"] = "bfloat16" if fast else "float32"
-        return Sizes(**{name: given[name] for name in Sizes.__annotations__})
+        return given
 
     def data(self, name: str) -> DataSpec:
-        size = self.sizes.cache_size
+        size = self.sizes["cache_size"]
         return DataSpec(name, {}, size=size, channels=3, val=0.15, test=0.15, seed=0)
 
     def stage(self, task: str, data: DataSpec, prepared: Prepared) -> StageSpec:
         sizes, given = self.sizes, read("task", task)
         training = Training(
-            backbone=sizes.backbone, image_size=sizes.image_size, epochs=EPOCHS,
-            global_batch=sizes.batch, bn_groups=sizes.bn_groups, precision=sizes.precision,
-            optimizer=given["optimizer"], weight_decay=given["weight_decay"], warmup=0.0,
+            backbone=sizes["backbone"], image_size=sizes["image_size"], epochs=EPOCHS,
+            global_batch=sizes["batch"], bn_groups=sizes["bn_groups"],
+            precision=sizes["precision"], optimizer=given["optimizer"],
+            weight_decay=given["weight_decay"], warmup=0.0,
             lr=LRPolicy((GENTLE * given["lr_range"][0],), 1.0),
         )  # fmt: skip
         return StageSpec(

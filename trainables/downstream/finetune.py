@@ -25,7 +25,7 @@ from trainables.backbone import Backbone, fit_statistics
 from trainables.downstream import metrics, probes
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
-from trainables.images.splits import subset
+from trainables.images.splits import Index, subset
 from trainables.spec import DownstreamSpec, Runtime
 from trainables.stage import BACKBONE, HISTORY, load_backbone, save
 from trainables.task import Batch, Context, Task
@@ -174,15 +174,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def predict(
-    task: Task, data: Prepared, index: NDArray[np.int64], runtime: Runtime
-) -> NDArray[np.float32]:
+def predict(task: Task, data: Prepared, index: Index, runtime: Runtime) -> NDArray[np.float32]:
     """Return class probabilities [n, classes] of the images at `index`; ranks share the work."""
     return _over(index, data, runtime, task, lambda x: task.logits(x).softmax(1)).numpy()  # type: ignore[operator]
 
 
 def _over(
-    index: NDArray[np.int64],
+    index: Index,
     data: Prepared,
     runtime: Runtime,
     module: nn.Module,
@@ -200,7 +198,7 @@ def _over(
         return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
 
 
-def _pixels(data: Prepared, index: NDArray[np.int64], runtime: Runtime) -> Tensor:
+def _pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:
     return torch.from_numpy(data.images[index]).permute(0, 3, 1, 2).to(runtime.device)
 
 
@@ -222,7 +220,7 @@ def _score(task: Task, data: Prepared, runtime: Runtime, out_dir: Path) -> dict[
 
 
 def _write_predictions(
-    path: Path, data: Prepared, index: NDArray[np.int64], probabilities: NDArray[np.float32]
+    path: Path, data: Prepared, index: Index, probabilities: NDArray[np.float32]
 ) -> None:
     columns = {
         "image": [data.names[i] for i in index],
@@ -233,9 +231,7 @@ def _write_predictions(
     pq.write_table(pa.table(columns), path)
 
 
-def _probe(
-    fresh: Classifier, data: Prepared, index: NDArray[np.int64], runtime: Runtime
-) -> dict[str, float]:
+def _probe(fresh: Classifier, data: Prepared, index: Index, runtime: Runtime) -> dict[str, float]:
     """Return balanced accuracies, %, of kNN and a linear classifier before fine-tuning.
 
     BatchNorm statistics are refitted first; fine-tuning would adapt them anyway.

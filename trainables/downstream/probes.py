@@ -1,17 +1,15 @@
 """Probes of frozen features: a k-nearest-neighbour vote and a linear classifier."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
+
+from trainables.images.splits import Index
 
 Features = Tensor  # float32 [n, width], on the CPU
 
 
-def knn(
-    train: Features, labels: NDArray[np.int64], query: Features, classes: int, k: int = 20
-) -> NDArray[np.int64]:
+def knn(train: Features, labels: Index, query: Features, classes: int, k: int = 20) -> Index:
     """Predict the class of each query by a weighted vote of its k nearest neighbours: int64 [n].
 
     A vote weighs exp(cosine / 0.07), as in Wu et al., 2018, divided by the size of its class.
@@ -25,7 +23,7 @@ def knn(
     return scores.argmax(1).numpy()
 
 
-def linear(train: Features, labels: NDArray[np.int64], query: Features) -> NDArray[np.int64]:
+def linear(train: Features, labels: Index, query: Features) -> Index:
     """Predict by class-balanced logistic regression on standardised features: int64 [n]."""
     from sklearn.linear_model import LogisticRegression  # imported here: it takes 1.5 s
     from sklearn.preprocessing import StandardScaler

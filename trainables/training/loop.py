@@ -16,16 +16,16 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.backbone import average_statistics
 from trainables.errors import StageFailed, Stopped, UserError
 from trainables.images.cache import Prepared
+from trainables.images.splits import Index
 from trainables.modality import Preset
 from trainables.spec import DownstreamSpec, Runtime, Settings, StageSpec, Training
-from trainables.task import Context, Task
+from trainables.task import Context, PerChannel, Task
 from trainables.training import checkpoint, distributed, lr_range
 from trainables.training.checkpoint import FULL, Run, Runs
 from trainables.training.feed import Feed
@@ -80,7 +80,7 @@ class Loop:
     make: Callable[[Context], Task]
     spec: StageSpec | DownstreamSpec
     data: Prepared
-    index: NDArray[np.int64]
+    index: Index
     runtime: Runtime
     out_dir: Path
     report: Report
@@ -166,7 +166,7 @@ class Loop:
             last = step + 1 == until
             epoch_end = (step + 1) % self.epoch_steps == 0 or last
             if last or (step + 1) % self.runtime.log_every == 0 or (epoch_end and self.evaluate):
-                due, unwanted = self._flush(run, step + 1, steps, optimizer, epoch_end)
+                due, unwanted = self._flush(run, advance, step + 1, epoch_end)
                 if self.evaluate and (last or (epoch_end and not trial)):
                     self._evaluate(run, task)
                 if (due or unwanted) and not last:
@@ -200,9 +200,7 @@ class Loop:
         task.train()
         return task, optimizer
 
-    def _flush(
-        self, run: Run, done: int, steps: int, optimizer: torch.optim.Optimizer, epoch_end: bool
-    ) -> tuple[bool, bool]:
+    def _flush(self, run: Run, advance: Step, done: int, epoch_end: bool) -> tuple[bool, bool]:
         """Read all pending metrics in one transfer and report them.
 
         Returns rank 0's decisions: whether a checkpoint is due, whether the job is unwanted.
@@ -212,22 +210,18 @@ class Loop:
         means = distributed.all_mean(values).tolist()
         fresh = [dict(zip(names, row, strict=True)) for row in means]
         run.history += fresh
-        self._check_finite(fresh, done)
+        for step, one in enumerate(fresh, done - len(fresh) + 1):
+            if not math.isfinite(one["loss"]):
+                raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
         self._pending = []
         row = {name: sum(one[name] for one in fresh) / len(fresh) for name in names}
-        row["lr"] = optimizer.param_groups[0]["lr"]
-        self._tell(run, row, done, steps, len(fresh), epoch_end)
+        row["lr"] = advance.optimizer.param_groups[0]["lr"]
+        self._tell(run, row, done, advance.steps, len(fresh), epoch_end)
         waited = time.perf_counter() - self._checkpointed
         due = waited > self._interval and not distributed.rank()
         decisions = torch.tensor([due, self._unwanted], dtype=values.dtype, device=values.device)
         due, unwanted = distributed.all_mean(decisions).tolist()
         return due > 0, unwanted > 0
-
-    def _check_finite(self, fresh: list[dict[str, float]], done: int) -> None:
-        for offset, one in enumerate(fresh):
-            if not math.isfinite(one["loss"]):
-                step = done - len(fresh) + offset + 1
-                raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
 
     def _tell(
         self, run: Run, row: dict[str, float], done: int, steps: int, count: int, epoch_end: bool
@@ -327,12 +321,7 @@ def _trial(run: Run) -> Trial:
 
 
 def context(
-    training: Training,
-    images: int,
-    augment: Settings,
-    seed: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    training: Training, images: int, augment: Settings, seed: int, mean: PerChannel, std: PerChannel
 ) -> Context:
     """Build the context of a full run; UserError if the images do not fill one batch.
 

@@ -90,7 +90,8 @@ def _unusable(broken: Exception) -> bool:
 
 def perform(job: Job, report: Report) -> dict[str, float | str]:
     """Do the job in this process; return its result with the device and the number of workers."""
-    runtime = replace(job.runtime, device=_device())
+    gpu = torch.cuda.is_available()
+    runtime = replace(job.runtime, device=f"cuda:{torch.cuda.current_device()}" if gpu else "cpu")
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     parent, out = job.parent_dir and Path(job.parent_dir), Path(job.out_dir)
@@ -102,7 +103,8 @@ def perform(job: Job, report: Report) -> dict[str, float | str]:
     else:
         weights = Path(job.weights) if job.weights else None
         result = finetune(job.spec, runtime, data, parent or None, out, report, weights)
-    return {**result, "device": _device_name(), "workers": distributed.world_size()}
+    device = torch.cuda.get_device_name() if gpu else "cpu"
+    return {**result, "device": device, "workers": distributed.world_size()}
 
 
 def _agree(problem: str) -> None:
@@ -120,14 +122,6 @@ def _store_problem(job: Job) -> str:
         f"store={store}: must be the same folder on every node, and on {socket.gethostname()} it "
         "is not; mount it there at the same path"
     )
-
-
-def _device() -> str:
-    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-
-
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def _data(job: Job) -> Prepared:
