@@ -23,6 +23,7 @@ RATIO = (3 / 4, 4 / 3)  # range of a crop's width / height
 JITTERED = 0.8  # probability that a view's colours are jittered
 LUMA = (0.299, 0.587, 0.114)
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+TURN = ((0.0, 0, 0), (0, 0, -1), (0, 1, 0))  # rotates the chroma by 90 degrees
 BLUR = (0.1 / 224, 2 / 224)  # range of the standard deviation, a fraction of the view's side
 
 
@@ -67,11 +68,8 @@ class Colour(Normalised):
         super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
         self.preset = preset
         yiq = torch.tensor(YIQ)
-        turn = torch.tensor(
-            [[0.0, 0, 0], [0, 0, -1], [0, 1, 0]]
-        )  # rotates the chroma by 90 degrees
         self.register_buffer("base", yiq[:1].expand(3, 3).contiguous(), persistent=False)
-        self.register_buffer("quarter", yiq.inverse() @ turn @ yiq, persistent=False)
+        self.register_buffer("quarter", yiq.inverse() @ torch.tensor(TURN) @ yiq, persistent=False)
 
     def forward(self, x: Tensor, draw: Draw) -> Tensor:
         p, u = self.preset, draw.uniform(6)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from trainables import plugins
-from trainables.backbone import LAYERS, Backbone
+from trainables.backbone import Backbone
 from trainables.data import Table
 from trainables.errors import UserError
 from trainables.images.splits import Index, subset
@@ -36,13 +36,11 @@ def check(
 
 def check_backbone(name: str, channels: int, weights: str | None) -> None:
     """Raise UserError if there is no such backbone, or the weight file doesn't fit it."""
-    if name not in LAYERS:
-        raise UserError(plugins.unknown("profile.backbone", name, tuple(LAYERS)))
+    with torch.device("meta"):  # shapes, no memory
+        backbone = Backbone(name, channels)
     if weights:
         from trainables.downstream.finetune import fitting_weights  # imports pyarrow
 
-        with torch.device("meta"):  # shapes, no memory
-            backbone = Backbone(name, channels)
         fitting_weights(backbone, Path(weights))
 
 

@@ -128,10 +128,6 @@ class Task(nn.Module):
         self.backbone, self.context = backbone, context
         self.params = read(self.Params, params)
 
-    @classmethod
-    def name(cls) -> str:
-        return cls.__module__.rpartition(".")[2]
-
     def start(self, images: ImageSource) -> None:
         """Run once before step 0, on every rank, with the parent's weights loaded."""
 

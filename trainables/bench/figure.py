@@ -7,14 +7,7 @@ from trainables.bench.measure import Measured
 
 COLUMNS = ("ours", "limit", "step alone", "torchvision", "lightly")
 COMPARED = ("limit", "torchvision", "lightly")
-COLOURS = {
-    "step alone": "#d9d9d9",
-    "limit": "#a6a6a6",
-    "ours": "#1f77b4",
-    "torchvision": "#ff7f0e",
-    "lightly": "#2ca02c",
-}
-WAITING, MEMORY = "waiting: ours, torchvision", "memory: the same"
+COLOURS = ("#1f77b4", "#a6a6a6", "#d9d9d9", "#ff7f0e", "#2ca02c")  # of COLUMNS
 
 
 @dataclass
@@ -49,7 +42,7 @@ def _plain(found: dict[str, Measured]) -> dict[str, object]:
 def heading() -> str:
     names = "".join(f"{name:>13}" for name in COLUMNS)
     over = "".join(f"{name:>14}" for name in ("ours/limit", "/torchvision", "/lightly"))
-    return f"{'images/s':18}{names}{over}   {WAITING:>26}   {MEMORY}"
+    return f"{'images/s':18}{names}{over}   waiting: ours, torchvision   memory: the same"
 
 
 def line(task: str, found: dict[str, Measured]) -> str:
@@ -72,12 +65,12 @@ def draw(result: Result, path: Path) -> None:
     figure = Figure(figsize=(1.6 + 1.5 * len(tasks), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    width = 0.85 / len(COLOURS)
-    for place, (name, colour) in enumerate(COLOURS.items()):
+    width = 0.85 / len(COLUMNS)
+    for place, (name, colour) in enumerate(zip(COLUMNS, COLOURS, strict=True)):
         at = [(i, found[name].images_per_second) for i, found in enumerate(tasks.values())
               if name in found]  # fmt: skip
         if at:
-            where = [i + (place - (len(COLOURS) - 1) / 2) * width for i, _ in at]
+            where = [i + (place - (len(COLUMNS) - 1) / 2) * width for i, _ in at]
             axes.bar(where, [speed for _, speed in at], width * 0.92, color=colour, label=name)
     axes.set_xticks(range(len(tasks)), [task.replace("_", "\n") for task in tasks])
     axes.set_ylabel("images/s")

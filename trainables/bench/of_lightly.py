@@ -22,6 +22,7 @@ from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.bench.pipelines import Loaded, Row
 from trainables.bench.public import Views
+from trainables.plugins import name_of
 from trainables.pretext import byol, moco, swav
 from trainables.processor import cores
 from trainables.schema import read
@@ -60,18 +61,6 @@ class Lightly(Loaded):
         return {"loss": loss.detach().reshape(())}
 
 
-class Momentum(nn.Module):
-    """A network and its slower copy."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network, self.slow = network, copy.deepcopy(network)
-        deactivate_requires_grad(self.slow)
-
-    def follow(self) -> None:
-        update_momentum(self.network, self.slow, EMA)
-
-
 class MoCo(nn.Module):
     task = moco.Plugin
 
@@ -83,15 +72,17 @@ class MoCo(nn.Module):
     def __init__(self, backbone: Backbone, p: moco.Plugin.Params, ctx: Context) -> None:
         super().__init__()
         head = modules.MoCoProjectionHead(backbone.width, backbone.width, moco.DIMENSIONS)
-        self.encoder = Momentum(nn.Sequential(backbone, head))
+        self.encoder = nn.Sequential(backbone, head)
+        self.slow = copy.deepcopy(self.encoder)
+        deactivate_requires_grad(self.slow)
         queue = p.queue or moco.queue_size(ctx.images, ctx.global_batch)
         self.loss = losses.NTXentLoss(p.temperature, memory_bank_size=(queue, moco.DIMENSIONS))
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        self.encoder.follow()
-        query = self.encoder.network(views[0])
+        update_momentum(self.encoder, self.slow, EMA)
+        query = self.encoder(views[0])
         with torch.no_grad():
-            key = self.encoder.slow(views[1])
+            key = self.slow(views[1])
         return self.loss(query.float(), key.float())
 
 
@@ -136,15 +127,17 @@ class BYOL(nn.Module):
         super().__init__()
         width, out = backbone.width, byol.DIMENSIONS
         head = modules.BYOLProjectionHead(width, 2 * width, out)
-        self.encoder = Momentum(nn.Sequential(backbone, head))
+        self.encoder = nn.Sequential(backbone, head)
+        self.slow = copy.deepcopy(self.encoder)
+        deactivate_requires_grad(self.slow)
         self.predict = modules.BYOLPredictionHead(out, 2 * width, out)
         self.loss = losses.NegativeCosineSimilarity()
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        self.encoder.follow()
-        ours = [self.predict(self.encoder.network(view)).float() for view in views]
+        update_momentum(self.encoder, self.slow, EMA)
+        ours = [self.predict(self.encoder(view)).float() for view in views]
         with torch.no_grad():
-            theirs = [self.encoder.slow(view).float() for view in views]
+            theirs = [self.slow(view).float() for view in views]
         return (self.loss(ours[0], theirs[1]) + self.loss(ours[1], theirs[0])) / 2
 
 
@@ -165,4 +158,4 @@ def _listed(transform: Callable[[Image.Image], list[Tensor]], image: Image.Image
     return {"views": list(transform(image))}
 
 
-METHODS: dict[str, Any] = {kind.task.name(): kind for kind in (MoCo, SwaV, BYOL)}
+METHODS: dict[str, Any] = {name_of(kind.task): kind for kind in (MoCo, SwaV, BYOL)}

@@ -43,7 +43,7 @@ def crop(made: View) -> v2.Compose:
         *([v2.RandomRotation(p.rotate, v2.InterpolationMode.BILINEAR)] if p.rotate else []),
         v2.RandomApply([jitter], JITTERED),
         *([v2.RandomGrayscale(p.grayscale)] if p.grayscale else []),
-        *([v2.RandomApply([Blur(size)], p.blur)] if p.blur else []),
+        *([v2.RandomApply([partial(blur, size)], p.blur)] if p.blur else []),
         *normal(made.colour.mean / 255, made.colour.std / 255),
     ]
     return v2.Compose(steps)
@@ -59,14 +59,8 @@ def normal(mean: Tensor, std: Tensor) -> list[nn.Module]:
     ]
 
 
-class Blur:
-    """Gaussian blur of an image of `size` px."""
-
-    def __init__(self, size: int) -> None:
-        self.std = BLUR[0] * size, BLUR[1] * size
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        return image.filter(ImageFilter.GaussianBlur(random.uniform(*self.std)))
+def blur(size: int, image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(size * random.uniform(*BLUR)))
 
 
 class Patches:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trainables.data._files import decode, memory
 from trainables.errors import UserError
-from trainables.plugins import unknown
+from trainables.plugins import name_of, unknown
 from trainables.schema import Schema, read
 from trainables.spec import Settings
 
@@ -58,10 +58,6 @@ class Dataset:
 
     def __init__(self, root: Path | None, params: Settings) -> None:
         self.params, self.root = read(self.Params, params, "data.params"), root
-
-    @classmethod
-    def name(cls) -> str:
-        return cls.__module__.rpartition(".")[2]
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         """Return the images, and the classes in order; UserError if the data is invalid."""
@@ -104,7 +100,7 @@ class Dataset:
         present = {item.label for item in kept}
         if len(present) < 2:
             raise UserError(
-                f"data.name={self.name()}: must have images of at least 2 classes, not of "
+                f"data.name={name_of(type(self))}: must have images of at least 2 classes, not of "
                 f"{len(present)} ({', '.join(present) or 'none'}); try another --data folder, or "
                 "fewer data.params.exclude_classes"
             )

@@ -29,7 +29,13 @@ class Plugin(Dataset):
     params: Params
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        root, p = self._root(), self.params
+        p = self.params
+        root = existing(self.root, f"{p.images}/ and {p.csv}")
+        if not (root / p.images).is_dir():
+            raise UserError(
+                f"data.params.images={p.images}: must be a folder in {root}; try the --data folder "
+                f"that holds {p.images}/ and {p.csv}"
+            )
         csv, image, label, group = root / p.csv, p.image_column, p.label_column, p.group_column
         rows = read_csv(csv, [image, label, *([group] if group else [])])
         _check(csv, rows, image, label)
@@ -39,16 +45,6 @@ class Plugin(Dataset):
             for row in rows
         ]
         return items, tuple(sorted({row[label] for row in rows}))
-
-    def _root(self) -> Path:
-        wanted = f"{self.params.images}/ and {self.params.csv}"
-        root = existing(self.root, wanted)
-        if not (root / self.params.images).is_dir():
-            raise UserError(
-                f"data.params.images={self.params.images}: must be a folder in {root}; "
-                f"try the --data folder that holds {wanted}"
-            )
-        return root
 
 
 def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> None:

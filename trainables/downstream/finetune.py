@@ -89,7 +89,7 @@ def finetune(
     report: Report,
     weights: Path | None = None,
 ) -> dict[str, float]:
-    """Fine-tune the backbone of `parent_dir`, a weight file, or a fresh one; return its measures.
+    """Fine-tune a backbone and return its measures: of `weights`, else of `parent_dir`, else fresh.
 
     Writes backbone, classifier, history.json, meta.json and {val,test}.parquet to `out_dir`, and
     resumes from a checkpoint there. Balanced accuracy is in percent. Raises UserError for weights
@@ -100,7 +100,11 @@ def finetune(
     labels = torch.from_numpy(data.labels[index])
 
     def make(context: Context) -> Classifier:
-        backbone = start(spec, context.channels, parent_dir, weights)
+        backbone = Backbone(spec.training.backbone, context.channels)
+        if weights is not None:
+            backbone.load_state_dict(fitting_weights(backbone, weights))
+        else:
+            load_backbone(backbone, parent_dir)
         classifier = Classifier(backbone, context, labels, len(data.classes))
         if spec.class_balanced:
             classifier.balance()
@@ -128,18 +132,6 @@ def finetune(
         meta = {"classes": data.classes, "mean": known.mean, "std": known.std}
         (out_dir / META).write_text(json.dumps(meta))
     return result
-
-
-def start(
-    spec: DownstreamSpec, channels: int, parent_dir: Path | None, weights: Path | None
-) -> Backbone:
-    """Return the backbone to fine-tune: from `weights`, else from `parent_dir`, else fresh."""
-    backbone = Backbone(spec.training.backbone, channels)
-    if weights is not None:
-        backbone.load_state_dict(fitting_weights(backbone, weights))
-    else:
-        load_backbone(backbone, parent_dir)
-    return backbone
 
 
 def fitting_weights(backbone: Backbone, path: Path) -> dict[str, Tensor]:
@@ -180,18 +172,14 @@ def predict(task: Task, data: Prepared, index: Index, runtime: Runtime) -> NDArr
 
 
 def _over(
-    index: Index,
-    data: Prepared,
-    runtime: Runtime,
-    module: nn.Module,
-    apply: Callable[[Tensor], Tensor],
+    index: Index, data: Prepared, runtime: Runtime, task: Task, apply: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Apply a function to the images at `index` in batches; every rank returns all results."""
     world, rank = distributed.world_size(), distributed.rank()
     local = -(-len(index) // world)
     padded = np.resize(index, local * world)[rank * local : (rank + 1) * local]
     parts = []
-    with evaluating(module):
+    with evaluating(task):
         for first in range(0, local, EVALUATION_BATCH):
             part = padded[first : first + EVALUATION_BATCH]
             parts.append(apply(_pixels(data, part, runtime)))

@@ -77,9 +77,11 @@ class Source:
         """Return the digest of the content; digests of files are remembered in `cache_root`."""
         if not self._digest:
             make_folder("cache", cache_root)
-            rows = range(len(self.table.names))
-            pixels = fingerprint.contents([self.images.source(i) for i in rows], cache_root)
-            self._digest = _content(self.spec, self.table, pixels)
+            table, sources = self.table, map(self.images.source, range(len(self.table.names)))
+            pixels = fingerprint.contents(list(sources), cache_root)
+            labels = [table.classes[label] for label in table.labels]
+            rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
+            self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
         return self._digest
 
     def prepare(self, cache_root: Path, progress: OnDecoded | None = None) -> Path:
@@ -158,12 +160,6 @@ def open_cache(path: Path) -> Prepared:
 
 def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
     return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
-
-
-def _content(spec: DataSpec, table: Table, pixels: list[str]) -> str:
-    labels = [table.classes[label] for label in table.labels]
-    rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
-    return digest([FORMAT, asdict(spec), table.classes, rows])
 
 
 def _beside(path: Path) -> Path:

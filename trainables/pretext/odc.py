@@ -194,9 +194,8 @@ class Plugin(Task):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         sizes = self.mended()
         views = self.view(batch.images, batch.draw)
-        hidden = dropout(
-            self.neck(self.backbone(views)), self.params.dropout, batch.draw, self.training
-        )
+        hidden = self.neck(self.backbone(views))
+        hidden = dropout(hidden, self.params.dropout, batch.draw, self.training)
         features = self.project(hidden)
         logits = self.head(features)
         with torch.autocast(logits.device.type, enabled=False):
@@ -206,9 +205,8 @@ class Plugin(Task):
             loss = weighted_mean(each, labels, weights)
             right = (logits.argmax(1) == labels).float()
             accuracy = weighted_mean(right, labels, weights)
-            entropy = torch.special.entr(
-                label_distribution(self.memory.labels, self.clusters)
-            ).sum()
+            expected = label_distribution(self.memory.labels, self.clusters)
+            entropy = torch.special.entr(expected).sum()
             changed = self.remember(batch, features.detach().float())
             known = {"accuracy": accuracy, "label_entropy": entropy, "change_ratio": changed}
             return loss, known | {"largest": sizes.max(), "smallest": sizes.min()}

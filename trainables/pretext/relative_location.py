@@ -85,9 +85,8 @@ class Plugin(Task):
         b = len(batch.index)
         patches = self.patches(batch.images, batch.draw)
         pairs = pair(self.backbone(patches.flatten(0, 1)).unflatten(0, (b, 9)))
-        hidden = dropout(
-            self.neck(pairs.flatten(0, 1)), self.params.dropout, batch.draw, self.training
-        )
+        hidden = self.neck(pairs.flatten(0, 1))
+        hidden = dropout(hidden, self.params.dropout, batch.draw, self.training)
         return self.head(hidden), torch.arange(8, device=hidden.device).repeat(b)
 
     def chance_level(self) -> float:
