@@ -60,13 +60,13 @@ def main() -> int:
 
 
 def limited(args: argparse.Namespace, name: str, work: str) -> bool:
-    """Run a part; whether it came to its end, in time and well. Its rows are kept if not."""
+    """Run a part and return whether it finished in time with status 0; its rows are kept."""
     table = Table(args.out / "check.json", name)
     limit = LIMITS[name] * (PATIENCE if args.small else 1)
     own = ["--parts", name, "--work", work, "--out", args.out]
     own += ["--data", args.data] if args.data else []
     command = [sys.executable, __file__, *sys.argv[1:], *own]
-    threads = {"OMP_NUM_THREADS": "1"} if args.small else {}  # two would wait for busy cores
+    threads = {"OMP_NUM_THREADS": "1"} if args.small else {}  # more would wait for busy cores
     known = {**os.environ, **threads}
     process = subprocess.Popen(command, cwd=ROOT, env=known, start_new_session=True)
     try:
@@ -74,7 +74,7 @@ def limited(args: argparse.Namespace, name: str, work: str) -> bool:
     except subprocess.TimeoutExpired:
         status = f"cut after {limit} s"
     finally:
-        with suppress(ProcessLookupError):  # none is left of a part that came to its end
+        with suppress(ProcessLookupError):  # a part that has finished leaves none
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     table.put("status", status)
