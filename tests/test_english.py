@@ -23,13 +23,7 @@ DONE = [
     "search/scheduling",
     "search/space",
     "search/store",
-    "trainables/*.py",
-    "trainables/data",
-    "trainables/downstream",
-    "trainables/images",
-    "trainables/pretext",
-    "trainables/training",
-    "trainables/workers",
+    "trainables",
 ]
 OPENERS = r"Of|That|Those|By|With|For who|To whoever|If it was|Up to"
 GROUPS = ("patient", "worker", "parameter", "BatchNorm", "control")

@@ -17,16 +17,10 @@ from search.report import stored
 from search.report.stored import Store
 from search.report.table import Row, number
 from search.results.records import RunInfo
+from trainables.architectures import ARCHITECTURES
 
 TEMPLATES = Path(__file__).parent
 BACKBONE, CARD, SNIPPET = "backbone.safetensors", "model_card.md", "load.py"
-# Name -> torchvision's block and layers, listed here as the report must not import torch.
-ARCHITECTURES = {
-    "resnet10": ("BasicBlock", [1, 1, 1, 1]),
-    "resnet18": ("BasicBlock", [2, 2, 2, 2]),
-    "resnet34": ("BasicBlock", [3, 4, 6, 3]),
-    "resnet50": ("Bottleneck", [3, 4, 6, 3]),
-}
 
 
 def write(
@@ -44,7 +38,7 @@ def write(
 def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
     """Return load.py, which builds and loads the model; meta: see `stored.meta`."""
     profile = plan.space.profile
-    block, layers = ARCHITECTURES[profile.backbone]
+    block, layers, _ = ARCHITECTURES[profile.backbone]
     channels = plan.space.data.channels
     return Template((TEMPLATES / "load.py.txt").read_text()).substitute(
         chain=ascii(chain),  # a literal, so no name is run as code
