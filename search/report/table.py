@@ -7,17 +7,16 @@ Best first, baselines included; then rows without a score, pruned chains last.
 """
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from search.chains import chain as chains
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
 from search.report import stored
-from search.report.stored import Store
+from search.report.stored import Result, Store
 from search.results.records import ChainResult
 from trainables.spec import Score
 
@@ -79,6 +78,15 @@ class Row:
         """The pretext tasks in order; none for a baseline."""
         return () if self.is_baseline else chains.parse(self.chain)
 
+    @property
+    def title(self) -> str:
+        return "ImageNet" if self.chain == IMAGENET else self.chain
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether a learning rate is at the edge of its range."""
+        return "*" in self.lrs + self.downstream_lr
+
 
 @dataclass(frozen=True)
 class Images:
@@ -106,14 +114,18 @@ class Table:
         return tuple(row for row in self.rows if row.balanced_accuracy is not None)
 
     @cached_property
+    def chains(self) -> tuple[Row, ...]:
+        """The scored chains without the baselines, best first."""
+        return tuple(row for row in self.scored if not row.is_baseline)
+
+    @property
     def best(self) -> Row | None:
-        """The best chain; never a baseline."""
-        return next((row for row in self.scored if not row.is_baseline), None)
+        return self.chains[0] if self.chains else None
 
     @cached_property
     def tied(self) -> tuple[Row, ...]:
         """The chains that are not significantly below the best one, which comes first."""
-        return tuple(row for row in self.scored if row.tied and not row.is_baseline)
+        return tuple(row for row in self.chains if row.tied)
 
     @property
     def cheapest(self) -> Row | None:
@@ -146,7 +158,11 @@ def build(results: Sequence[ChainResult], store: Store) -> Table:
     """Build a row for every result, with labels and deltas from the single accuracies."""
     accuracies = {r.chain: _mean(r, "balanced_accuracy") for r in results if r.score}
     singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
-    ranges = dict(_ranges(results, store))
+    ranges = {
+        result.chain[0]: full
+        for result in results
+        if len(result.chain) == 1 and (full := stored.lr_range(store, result.stage_key))
+    }
     rows = [_row(result, store, accuracies, singles, ranges) for result in results]
     return Table(tuple(sorted(rows, key=_order)))
 
@@ -156,6 +172,13 @@ def number(value: float | None, signed: bool = False) -> str:
     if value is None:
         return "–"
     return f"{value:+.2f}" if signed else f"{value:.2f}"
+
+
+def span(low: float | None, high: float | None, signed: bool = False) -> str:
+    """Format an interval; a dash if it is unknown."""
+    if low is None or high is None:
+        return "–"
+    return f"{number(low, signed)} to {number(high, signed)}"
 
 
 def p_text(p_value: float | None) -> str:
@@ -233,14 +256,8 @@ def _above(own: float | None, baseline: float | None, itself: bool) -> bool | No
     return None if own is None or baseline is None or itself else own > baseline
 
 
-def _ranges(results: Sequence[ChainResult], store: Store) -> Iterator[tuple[str, Sequence[float]]]:
-    """Yield each task's full LR range, which its single tried; later stages try a part."""
-    for result in results:
-        if len(result.chain) == 1 and (manifest := stored.manifest(store, result.stage_key)):
-            yield result.chain[0], manifest["spec"]["training"]["lr"]["range"]
-
-
-def _rate(measured: Mapping[str, Any], whole: Sequence[float] | None = None) -> str:
+def _rate(measured: Result, whole: Sequence[float] | None = None) -> str:
+    """Format a rate. whole: the task's full LR range, of which later stages try a part."""
     if "lr" not in measured:
         return ""
     within = whole is not None and min(whole) < measured["lr"] < max(whole)
@@ -248,7 +265,7 @@ def _rate(measured: Mapping[str, Any], whole: Sequence[float] | None = None) -> 
     return f"{measured['lr']:g}{edge}"
 
 
-def _seconds(measured: Sequence[Mapping[str, Any]]) -> float | None:
+def _seconds(measured: Sequence[Result]) -> float | None:
     known = [one["seconds"] for one in measured if "seconds" in one]
     return sum(known) if known else None
 
