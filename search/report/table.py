@@ -7,7 +7,7 @@ Best first, baselines included; then rows without a score, pruned chains last.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -156,7 +156,9 @@ class Table:
 
 def build(results: Sequence[ChainResult], store: Store) -> Table:
     """Build a row for every result, with labels and deltas from the single accuracies."""
-    accuracies = {r.chain: _mean(r, "balanced_accuracy") for r in results if r.score}
+    accuracies = {
+        r.chain: fmean(one.balanced_accuracy for one in _scores(r)) for r in results if r.score
+    }
     singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
     ranges = {
         result.chain[0]: full
@@ -201,55 +203,48 @@ def _row(
     ranges: Mapping[str, Sequence[float]],
 ) -> Row:
     tasks = () if result.chain[0] in BASELINES else result.chain
-    score = result.score
+    scores = _scores(result)
     own = accuracies.get(result.chain)
     measured = stored.result(store, result.downstream_key)
-    stages = {
-        task: stored.result(store, key)
-        for task, key in zip(tasks, stored.lineage(store, result.stage_key), strict=False)
-    }
+    keys = stored.lineage(store, result.stage_key)
+    stages = {task: stored.result(store, key) for task, key in zip(tasks, keys, strict=False)}
     last = stored.result(store, result.stage_key)
     return Row(
         chain=chains.name(result.chain),
         length=len(tasks),
         label=chains.label(tasks, singles) if tasks else BASELINE,
         balanced_accuracy=own,
-        ci_low=_mean(result, "ci_low") if score else None,
-        ci_high=_mean(result, "ci_high") if score else None,
+        ci_low=_mean(one.ci_low for one in scores),
+        ci_high=_mean(one.ci_high for one in scores),
         delta=None if own is None or not tasks else chains.delta(tasks, own, singles),
         above_scratch=_above(own, accuracies.get((SCRATCH,)), result.chain == (SCRATCH,)),
         above_imagenet=_above(own, accuracies.get((IMAGENET,)), result.chain == (IMAGENET,)),
-        linear=_probe(result, "linear"),
-        knn=_probe(result, "knn"),
+        linear=_mean(one.extras["linear"] for one in scores if "linear" in one.extras),
+        knn=_mean(one.extras["knn"] for one in scores if "knn" in one.extras),
         lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
-        downstream_lr=_rate(measured) if score else "",
+        downstream_lr=_rate(measured) if scores else "",
         status=result.status,
         reason=result.reason,
-        train_seconds=_seconds([*stages.values(), measured]) if score else None,
+        train_seconds=_seconds([*stages.values(), measured]) if scores else None,
         stage_key=result.stage_key,
         downstream_key=result.downstream_key,
         order=result.order,
-        stage_seconds=_seconds([*stages.values()]) if score else None,
+        stage_seconds=_seconds([*stages.values()]) if scores else None,
         pretext_accuracy=last.get("accuracy"),
         pretext_chance=last.get("chance"),
-        seed_scores=tuple(score.balanced_accuracy for score in _scores(result)),
+        seed_scores=tuple(score.balanced_accuracy for score in scores),
         repeat_keys=tuple(repeat.downstream_key for repeat in result.repeats),
     )
 
 
 def _scores(result: ChainResult) -> list[Score]:
     """Return the scores of all seeds."""
-    first = [result.score] if result.score else []
-    return first + [repeat.score for repeat in result.repeats]
+    return [result.score, *(repeat.score for repeat in result.repeats)] if result.score else []
 
 
-def _mean(result: ChainResult, field: str) -> float:
-    return fmean(getattr(score, field) for score in _scores(result))
-
-
-def _probe(result: ChainResult, probe: str) -> float | None:
-    found = [score.extras[probe] for score in _scores(result) if probe in score.extras]
-    return fmean(found) if found else None
+def _mean(values: Iterable[float]) -> float | None:
+    known = [*values]
+    return fmean(known) if known else None
 
 
 def _above(own: float | None, baseline: float | None, itself: bool) -> bool | None:

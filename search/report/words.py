@@ -27,9 +27,10 @@ def conclusion(found: Summary) -> str:
     best, info = found.table.best, found.info
     if best is None:
         return incomplete(info) or "Reasons are listed below; the finished stages are kept."
+    seeds = f", the mean of {len(best.seed_scores)} seeds" if best.repeat_keys else ""
     said = [
         f"It scores {number(best.balanced_accuracy)} % balanced accuracy on validation"
-        f"{_seeds(best)} (95 % interval {span(best.ci_low, best.ci_high)}).",
+        f"{seeds} (95 % interval {span(best.ci_low, best.ci_high)}).",
         _baselines(found.table),
         ties(found.table),
         _tested(best, found),
@@ -121,6 +122,12 @@ def against(row: Row, table: Table) -> str:
     return "significantly below" if row.difference < 0 else "significantly above"
 
 
+def gain(table: Table, baseline: str) -> float | None:
+    """Return the points from a baseline to the winner on validation; None if one has no score."""
+    own, other = table.accuracy(table.best.chain) if table.best else None, table.accuracy(baseline)
+    return None if own is None or other is None else own - other
+
+
 def factor(found: Factor) -> str:
     """Describe the fraction of variance that a factor explains alone."""
     subject, effect = FACTOR_WORDS[found.name], found.effect
@@ -189,18 +196,6 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _seeds(row: Row) -> str:
-    return f", the mean of {len(row.seed_scores)} seeds" if row.repeat_keys else ""
-
-
-def gain(table: Table, baseline: str) -> float | None:
-    """Return the points from a baseline to the winner on validation; None if one has no score."""
-    own, other = table.best, table.accuracy(baseline)
-    if own is None or own.balanced_accuracy is None or other is None:
-        return None
-    return own.balanced_accuracy - other
 
 
 def _baselines(table: Table) -> str:
