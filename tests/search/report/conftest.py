@@ -20,6 +20,7 @@ from search import report
 from search.chains.chain import BASELINES, Chain, parse
 from search.chains.node import Node
 from search.chains.plan import Plan
+from search.report.summary import Summary, build
 from search.report.table import Table
 from search.results.records import ChainResult, Repeat, RunInfo
 from search.space import (
@@ -89,10 +90,13 @@ class Search:
 
     def write(self, out: Path) -> dict[str, Any]:
         """The whole report; its summary."""
-        table = self.table
-        summary = report.write(table, self.plan, self.info, self.store, out)
-        report.illustrate(table, self.plan, self.info, summary, self.store, out)
-        return summary
+        found = report.write(self.table, self.plan, self.info, self.store, out)
+        report.illustrate(found, self.plan, self.store, out)
+        return found.as_json()
+
+    @property
+    def summary(self) -> Summary:
+        return build(self.table, self.info, self.store)
 
     def repeated(self, scores: Mapping[str, Sequence[float]]) -> "Search":
         """The same search with the scores of further seeds, chain by chain."""

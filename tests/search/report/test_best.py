@@ -46,7 +46,7 @@ def _write(search: Any, out: Path) -> None:
     table = tables.build(search.results, search.store)
     assert table.best is not None
     made = summary.build(table, search.info, search.store)
-    best.write(table.best, search.plan, search.info, search.store, made, out / "best")
+    best.write(table.best, made, search.plan, search.store, out / "best")
 
 
 def _load(path: Path) -> Any:
