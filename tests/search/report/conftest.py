@@ -23,7 +23,8 @@ from search.chains.plan import Plan
 from search.report.summary import Summary, build
 from search.report.table import Table
 from search.results.records import ChainResult, Repeat, RunInfo
-from search.space import (
+from search.space.budget import Budget
+from search.space.schema import (
     Baselines,
     Data,
     Downstream,
@@ -33,7 +34,6 @@ from search.space import (
     Space,
     TaskChoice,
 )
-from search.space.budget import Budget
 from trainables.spec import DownstreamSpec, Score, StageSpec
 
 PUBLISHED = {
