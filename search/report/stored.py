@@ -23,13 +23,13 @@ class Store(Protocol):
 
 
 class Result(TypedDict, total=False):
-    """What the report reads of a manifest's `result`; accuracy and chance: of pretext tasks."""
+    """What the report reads of a manifest's `result`; accuracy, chance_level: of pretext tasks."""
 
     lr: float
     lr_at_edge: bool
     seconds: float
     accuracy: float
-    chance: float
+    chance_level: float
 
 
 class Trial(TypedDict):

@@ -28,7 +28,7 @@ class Gain:
 
 
 class Recall(NamedTuple):
-    """The fraction of a class that was recognised, in percent, of so many images."""
+    """The fraction of a class that was recognised, in percent, of `images` images."""
 
     name: str
     images: int

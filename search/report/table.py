@@ -34,8 +34,8 @@ class Row:
     and the score, as if nothing were shared; stage_seconds: without the score, whose cost differs
     between chains only by noise. difference: to the winner, on the same resampled patient groups;
     p_value: corrected; tied: not significantly different. order: position among the scores, from 0.
-    pretext_accuracy, pretext_chance: the last stage's accuracy on its own task and its chance
-    level, 0 to 1. seed_scores: one a seed, in order; balanced_accuracy, linear and knn are means
+    pretext_accuracy, pretext_chance: the last stage's accuracy on its own task, 0 to 1, and that of
+    guessing. seed_scores: one a seed, in order; balanced_accuracy, linear and knn are means
     over seeds; rates, cost and keys are the first seed's. repeat_keys: scores of the other seeds.
     """
 
@@ -101,8 +101,8 @@ class Images:
 class Table:
     """All rows of one search.
 
-    compared_on: the images of the comparisons; None before them. training_noise: standard
-    deviation of the accuracy over seeds, in points; None without repeats.
+    compared_on: the images of the comparisons; None before them. training_noise: the
+    standard deviation of the accuracy over seeds, in points; None without repeats.
     """
 
     rows: tuple[Row, ...]
@@ -231,7 +231,7 @@ def _row(
         order=result.order,
         stage_seconds=_seconds([*stages.values()]) if scores else None,
         pretext_accuracy=last.get("accuracy"),
-        pretext_chance=last.get("chance"),
+        pretext_chance=last.get("chance_level"),
         seed_scores=tuple(score.balanced_accuracy for score in scores),
         repeat_keys=tuple(repeat.downstream_key for repeat in result.repeats),
     )

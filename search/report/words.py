@@ -172,7 +172,7 @@ def overhead(info: RunInfo) -> str:
     if spent is None:
         return f"This command finished no training; it took {clock(info.wall_seconds)}."
     said = (
-        f"Of {clock(info.wall_seconds)}, {100 * (1 - spent.share):.0f} % was training and "
+        f"Of {clock(info.wall_seconds)}, {100 * (1 - spent.fraction):.0f} % was training and "
         f"evaluation. The first step came after {spent.first_step:.0f} s"
     )
     if spent.gap is not None:

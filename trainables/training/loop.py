@@ -303,7 +303,7 @@ class Loop:
         return {
             "loss": full.rows[-1]["loss"],
             "accuracy": full.rows[-1]["accuracy"],
-            "chance": task.chance_level(),
+            "chance_level": task.chance_level(),
             "lr": full.lr,
             "lr_at_edge": lr_range.at_edge(full.lr, self.rates),
             "steps": self.steps,

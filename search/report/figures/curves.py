@@ -93,7 +93,7 @@ def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice]) -> None:
 
 
 def _lr_line(axes: Axes, choice: Choice) -> None:
-    """Draw the last score of every rate; hollow where a rate was dropped early."""
+    """Draw the last score of every rate; hollow where a rate was cancelled early."""
     colour = style.WINNER if choice.mine else style.BLUE
     front, alpha = (4, 1.0) if choice.mine else (2, 0.4)
     last = {trial["lr"]: [*trial["scores"].values()][-1] for trial in choice.trials}
@@ -141,13 +141,13 @@ def confusions(said: Predictions) -> Figure:
     figure = Figure(figsize=(style.WIDTH, min(max(0.52 * size + 1.2, 3.2), style.WIDTH)))
     axes = figure.subplots()
     totals = counts.sum(1)
-    shares = counts / np.maximum(totals[:, None], 1)
+    fractions = counts / np.maximum(totals[:, None], 1)
     cells = {
-        (row, column): f"{100 * shares[row, column]:.0f} %\n{count}"
+        (row, column): f"{100 * fractions[row, column]:.0f} %\n{count}"
         for (row, column), count in np.ndenumerate(counts)
         if count or row == column
     }
-    style.matrix(axes, shares, cells, 8.5 if size <= 12 else 6)
+    style.matrix(axes, fractions, cells, 8.5 if size <= 12 else 6)
     axes.set_aspect("auto")
     axes.set_xticks(range(size), said.classes, parse_math=False)
     names = [f"{one}  (n={n})" for one, n in zip(said.classes, totals, strict=True)]

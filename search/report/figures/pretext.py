@@ -25,9 +25,9 @@ def confusions(table: Table, store: Store) -> Figure | None:
     figure = Figure(figsize=(style.WIDTH, 0.46 * style.WIDTH))
     places = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, (title, counts) in zip(places, drawn, strict=False):
-        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-        cells = {at: f"{100 * share:.0f}" for at, share in np.ndenumerate(shares)}
-        style.matrix(axes, shares, cells, 8)
+        fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        cells = {at: f"{100 * one:.0f}" for at, one in np.ndenumerate(fractions)}
+        style.matrix(axes, fractions, cells, 8)
         names = [str(k + 1) for k in range(len(counts))]
         axes.set_xticks(range(len(counts)), names)
         axes.set_yticks(range(len(counts)), names)

@@ -54,14 +54,16 @@ def ink_on(colours: Colormap, norm: Normalize, value: float) -> str:
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.55 else "white"
 
 
-def matrix(axes: Axes, shares: NDArray[np.float64], cells: Mapping[Cell, str], size: float) -> None:
-    """Draw [true, said] shares of each true answer; cells: their texts, size: in points."""
+def matrix(
+    axes: Axes, fractions: NDArray[np.float64], cells: Mapping[Cell, str], size: float
+) -> None:
+    """Draw [true, said] fractions of each true answer; cells: their texts, size: in points."""
     colours, norm = score_colours(), Normalize(0, 1)
-    axes.imshow(shares, cmap=colours, norm=norm)
+    axes.imshow(fractions, cmap=colours, norm=norm)
     for at, text in cells.items():
         axes.text(
             at[1], at[0], text, ha="center", va="center", fontsize=size,
-            color=ink_on(colours, norm, shares[at]),
+            color=ink_on(colours, norm, fractions[at]),
             fontweight="bold" if at[0] == at[1] else "normal",
         )  # fmt: skip
     axes.tick_params(length=0, labelcolor=INK)

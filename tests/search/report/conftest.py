@@ -249,7 +249,7 @@ def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) 
     result = {
         "loss": rows[-1]["loss"], "lr": RATES[best], "lr_index": best, "lr_at_edge": best == 3,
         "images_per_second": 160.0, "seconds": 100.0, "lr_seconds": 20.0, "steps": 120,
-        "accuracy": 0.5, "chance": 0.125,
+        "accuracy": 0.5, "chance_level": 0.125,
     }  # fmt: skip
     confusion = None
     if spec.pretext == "relative_location":
