@@ -174,11 +174,12 @@ class Session:
         outcome = Collector(self.scheduler)
         table = report.build(outcome.results(), self.store)
         info = self._info(outcome.stages() - set(before), interrupted, incomplete)
-        summary = report.write(table, self.plan, info, self.store, self.out)
+        found = report.write(table, self.plan, info, self.store, self.out)
         try:
-            report.illustrate(table, self.plan, info, summary, self.store, self.out)
+            report.illustrate(found, self.plan, self.store, self.out)
         except Exception:  # the numbers are written
             log.exception("figures and page failed")
+        summary = found.as_json()
         self.tracker.mirror(table, self.plan, info, summary, self.store, self.out)
         self.screen.ends(table, self.space, self.out, self.tracker.command, incomplete)
         return summary

@@ -1,7 +1,7 @@
 """Views of a whole batch, made on the device from uint8 images, with parameters for each image.
 
-    view = View(Preset.of(context.augment), context.mean, context.std, size=64, scale=(0.2, 1.0))
-    x = view(batch.images, batch.draw)  # float32 [b, channels, 64, 64], normalised
+    view = View.of(context, (0.2, 1.0))
+    x = view(batch.images, batch.draw)  # float32 [b, channels, size, size], normalised
 
 One sampling grid does crop, flips and rotation (reflected at the borders, so that no corner reveals
 the angle); one affine map of the channels does colour and normalisation; two matrix products blur.
@@ -10,19 +10,24 @@ never clip; hue is rotated in YIQ, not HSV, as that is linear. No value is read 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.modality import Preset
-from trainables.task import Draw
+from trainables.task import Context, Draw, PerChannel
 
 RATIO = (3 / 4, 4 / 3)  # range of a crop's width / height
 JITTERED = 0.8  # probability that a view's colours are jittered
 LUMA = (0.299, 0.587, 0.114)
 YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+TURN = ((0.0, 0, 0), (0, 0, -1), (0, 1, 0))  # rotates the chroma by 90 degrees
 BLUR = (0.1 / 224, 2 / 224)  # range of the standard deviation, a fraction of the view's side
+
+
+Scale = tuple[float, float]
 
 
 class Normalised(nn.Module):
@@ -31,7 +36,7 @@ class Normalised(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, mean: PerChannel, std: PerChannel) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -40,7 +45,7 @@ class Normalised(nn.Module):
 class FullView(Normalised):
     """The whole image resized to `size`, for evaluation."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], size: int) -> None:
+    def __init__(self, mean: PerChannel, std: PerChannel, size: int) -> None:
         super().__init__(mean, std)
         self.size = (size, size)
 
@@ -59,25 +64,16 @@ class Colour(Normalised):
     base: Tensor
     quarter: Tensor
 
-    def __init__(
-        self,
-        preset: Preset,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        jittered: float = JITTERED,
-    ) -> None:
+    def __init__(self, preset: Preset, mean: PerChannel, std: PerChannel) -> None:
         super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
-        self.preset, self.jittered = preset, jittered
+        self.preset = preset
         yiq = torch.tensor(YIQ)
-        turn = torch.tensor(
-            [[0.0, 0, 0], [0, 0, -1], [0, 1, 0]]
-        )  # rotates the chroma by 90 degrees
         self.register_buffer("base", yiq[:1].expand(3, 3).contiguous(), persistent=False)
-        self.register_buffer("quarter", yiq.inverse() @ turn @ yiq, persistent=False)
+        self.register_buffer("quarter", yiq.inverse() @ torch.tensor(TURN) @ yiq, persistent=False)
 
     def forward(self, x: Tensor, draw: Draw) -> Tensor:
         p, u = self.preset, draw.uniform(6)
-        on = (u[:, 4] < self.jittered) * 2.0
+        on = (u[:, 4] < JITTERED) * 2.0
         brightness = 1 + p.brightness * on * (u[:, 0] - 0.5)
         contrast = 1 + p.contrast * on * (u[:, 1] - 0.5)
         chroma = (1 + p.saturation * on * (u[:, 2] - 0.5)) * (u[:, 5] >= p.grayscale)
@@ -109,17 +105,18 @@ class View(nn.Module):
     """A random view of `size` px; scale: range of the crop's fraction of the image's area."""
 
     def __init__(
-        self,
-        preset: Preset,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        size: int,
-        scale: tuple[float, float],
-        jittered: float = JITTERED,
+        self, preset: Preset, mean: PerChannel, std: PerChannel, size: int, scale: Scale
     ) -> None:
         super().__init__()
         self.preset, self.size, self.scale = preset, size, scale
-        self.colour = Colour(preset, mean, std, jittered)
+        self.colour = Colour(preset, mean, std)
+
+    @classmethod
+    def of(cls, context: Context, scale: Sequence[float]) -> "View":
+        """Return a full view as the modality allows it; scale: least and largest fraction."""
+        low, high = scale
+        mean, std = context.mean, context.std
+        return cls(context.augment, mean, std, context.image_size, (low, high))
 
     def forward(self, images: Tensor, draw: Draw) -> Tensor:
         """Make views: uint8 [b, channels, side, side] -> float32 [b, channels, size, size]."""
@@ -129,13 +126,6 @@ class View(nn.Module):
             grid = F.affine_grid(theta, [len(theta), 1, self.size, self.size], align_corners=False)
             x = self.colour(sample(pixels, grid), draw)
             return random_blur(x, self.preset.blur, draw) if self.preset.blur else x
-
-
-def finetune_view(
-    preset: Preset, mean: tuple[float, ...], std: tuple[float, ...], size: int
-) -> View:
-    """Return the light augmentation of supervised training; mean, std: 0..1, size: px."""
-    return View(preset.mild(), mean, std, size, scale=(0.5, 1.0))
 
 
 def shrink(images: Tensor, factor: int) -> Tensor:
@@ -148,7 +138,7 @@ def sample(pixels: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
-def placement(preset: Preset, scale: tuple[float, float], draw: Draw) -> Tensor:
+def placement(preset: Preset, scale: Scale, draw: Draw) -> Tensor:
     """Draw maps from a view's coordinates (-1..1) to its image's: [b, 2, 3].
 
     scale: range of the crop's fraction of the image's area.

@@ -11,31 +11,25 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.models import resnet
 
+from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 from trainables.plugins import unknown
 from trainables.training import distributed
 
-LAYERS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
-    "resnet10": (BasicBlock, [1, 1, 1, 1]),
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet34": (BasicBlock, [3, 4, 6, 3]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-}
 
-
-class Backbone(ResNet):
+class Backbone(resnet.ResNet):
     """A ResNet whose forward returns pooled features; `maps` returns the last feature maps.
 
     width: the number of features (512 for basic blocks, 2048 for bottlenecks).
     """
 
     def __init__(self, name: str, channels: int = 3) -> None:
-        if name not in LAYERS:
-            raise UserError(unknown("profile.backbone", name, tuple(LAYERS)))
-        block, layers = LAYERS[name]
-        super().__init__(block, layers, zero_init_residual=False)
+        if name not in ARCHITECTURES:
+            raise UserError(unknown("profile.backbone", name, tuple(ARCHITECTURES)))
+        known = ARCHITECTURES[name]
+        super().__init__(getattr(resnet, known.block), known.layers, zero_init_residual=False)
         self.width: int = self.fc.in_features
         del self.fc
         if channels != 3:

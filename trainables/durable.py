@@ -19,6 +19,8 @@ from typing import Any
 
 from filelock import UnixFileLock
 
+from trainables.errors import UserError
+
 TEMPORARY = ".tmp-"  # prefix of a file's name until it is complete
 
 
@@ -40,6 +42,16 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     text = json.dumps(value, indent=indent, allow_nan=False)
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def make_folder(where: str, folder: Path) -> None:
+    """Make a folder and those above it; UserError, naming the setting `where`, if it can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{where}={folder}: must be a folder to write to ({error.strerror}); try another"
+        ) from error
 
 
 def sync(path: Path) -> None:

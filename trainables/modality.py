@@ -1,11 +1,12 @@
 """The augmentations that a modality allows. No torch here: the search checks spaces with it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from trainables.schema import Fraction, Schema, read
+from trainables.spec import Settings
 
 Mean = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=3)]
 Std = Annotated[list[Annotated[float, Field(ge=0.001, le=1)]], Field(min_length=1, max_length=3)]
@@ -28,8 +29,8 @@ class Preset(Schema):
     std: Std | None = None
 
     @classmethod
-    def of(cls, preset: dict[str, Any], **changes: Any) -> "Preset":
-        return read(cls, {**preset, **changes}, "data.augment")
+    def of(cls, preset: Settings) -> "Preset":
+        return read(cls, preset, "data.augment")
 
     def mild(self) -> "Preset":
         """Return the preset of fine-tuning: half the colour changes, no grayscale, no blur."""

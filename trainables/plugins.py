@@ -31,6 +31,10 @@ def load(package: str, name: str) -> Any:
     return import_module(f"{package}.{name}").Plugin
 
 
+def name_of(plugin: type) -> str:
+    return plugin.__module__.rpartition(".")[2]
+
+
 def unknown(where: str, value: str, known: Sequence[str]) -> str:
     """Return the error line of an unknown name: `WHERE=VALUE: must be one of ...; try ...`."""
     return f"{where}={value}: {one_of(value, known)}"

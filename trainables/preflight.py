@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 
 from trainables import plugins
-from trainables.backbone import LAYERS, Backbone
+from trainables.backbone import Backbone
 from trainables.data import Table
 from trainables.errors import UserError
 from trainables.images.splits import Index, subset
+from trainables.schema import read
 from trainables.spec import DownstreamSpec, StageSpec
+from trainables.task import Task
 from trainables.training.loop import context
 
 
@@ -28,18 +30,17 @@ def check(
             train = subset(table.labels, table.groups, train, spec.label_fraction, spec.seed)
         known = context(spec.training, len(train), spec.augment, spec.seed, unknown, unknown)
         if isinstance(spec, StageSpec):
-            plugins.load("trainables.pretext", spec.pretext).check(spec.params, known)
+            kind: type[Task] = plugins.load("trainables.pretext", spec.pretext)
+            read(kind.Params, spec.params, f"tasks.{spec.pretext}.params").check(known)
 
 
 def check_backbone(name: str, channels: int, weights: str | None) -> None:
     """Raise UserError if there is no such backbone, or the weight file doesn't fit it."""
-    if name not in LAYERS:
-        raise UserError(plugins.unknown("profile.backbone", name, tuple(LAYERS)))
+    with torch.device("meta"):  # shapes, no memory
+        backbone = Backbone(name, channels)
     if weights:
         from trainables.downstream.finetune import fitting_weights  # imports pyarrow
 
-        with torch.device("meta"):  # shapes, no memory
-            backbone = Backbone(name, channels)
         fitting_weights(backbone, Path(weights))
 
 

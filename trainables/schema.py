@@ -22,6 +22,7 @@ from trainables.errors import UserError
 from trainables.plugins import one_of
 
 Kind = TypeVar("Kind")
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 Node = Mapping[str, Any]  # of a JSON schema
 BOUNDS = {
     "exclusiveMinimum": "above", "minimum": "at least",
@@ -71,20 +72,16 @@ def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any]
 
     where: the key of `given` on the command line. usual: returns default values, to suggest one.
     """
-    adapter: TypeAdapter[Kind] = _adapter(kind)  # type: ignore[arg-type]  # a class has a hash
+    adapter = _adapter(kind)
     try:
-        return adapter.validate_json(json.dumps(given, default=str), strict=True)
+        found: Kind = adapter.validate_json(json.dumps(given, default=str), strict=True)
+        return found
     except ValidationError as error:
         first = error.errors()[0]
         if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
             raise cause from None
         line = _line(adapter.json_schema(), dict(first), where, given, usual())
         raise UserError(line) from None
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual: Any) -> str:

@@ -7,10 +7,13 @@ Standard library only.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 FORMAT = 1  # version of keys and of files under a key; a store of another format is refused
+Value: TypeAlias = "bool | int | float | str | list[Value] | None"
+Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class DataSpec:
     """Images, how they are decoded and how they are split; where they lie is not part of it."""
 
     name: str  # a file in trainables/data/
-    params: dict[str, Any]
+    params: Settings
     size: int  # side of the cached square, px
     channels: int  # 1 or 3
     val: float  # fractions of every class's images, in whole patient groups
@@ -60,8 +63,8 @@ class StageSpec:
     """One training run of one pretext task, from the parent's backbone or from scratch."""
 
     pretext: str
-    params: dict[str, Any]
-    augment: dict[str, Any]
+    params: Settings
+    augment: Settings
     training: Training
     data: DataSpec
     data_digest: str
@@ -79,7 +82,7 @@ class DownstreamSpec:
     """The downstream task: fine-tune the parent's backbone and score it on validation."""
 
     training: Training
-    augment: dict[str, Any]
+    augment: Settings
     label_fraction: float
     class_balanced: bool
     probes: bool

@@ -4,13 +4,18 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from trainables.schema import Schema
+from trainables.backbone import Backbone
+from trainables.modality import Preset
+from trainables.schema import Schema, read
+from trainables.spec import Settings
 from trainables.training import distributed
+
+PerChannel = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,9 @@ class Context:
     epoch_steps: int  # global batches in one pass over the images
     image_size: int  # side of a full view, px
     channels: int
-    mean: tuple[float, ...]  # of the training split's pixels, 0..1, one per channel
-    std: tuple[float, ...]
-    augment: dict[str, Any]  # the modality preset (spaces/modality/*.yaml)
+    mean: PerChannel  # of the training split's pixels, 0..1, one per channel
+    std: PerChannel
+    augment: Preset  # of the modality
     seed: int
 
 
@@ -61,14 +66,32 @@ def dropout(x: Tensor, p: float, draw: Draw, training: bool) -> Tensor:
     return x * kept / (1 - p)
 
 
-def own_parameter_group(
-    groups: list[dict[str, Any]], module: nn.Module, **options: Any
-) -> list[dict[str, Any]]:
-    """Move the parameters of `module` into a parameter group of their own, with `options`."""
+class ParameterGroup(TypedDict):
+    """Parameters that the optimiser trains alike; a missing value is the optimiser's own."""
+
+    params: list[nn.Parameter]
+    weight_decay: NotRequired[float]
+    momentum: NotRequired[float]
+
+
+def own_parameter_group(groups: list[ParameterGroup], module: nn.Module) -> list[ParameterGroup]:
+    """Move the parameters of `module` into a parameter group of their own, the last one."""
     taken = list(module.parameters())
     names = {id(p) for p in taken}
-    others = [{**g, "params": [p for p in g["params"] if id(p) not in names]} for g in groups]
-    return [*others, {"params": taken, **options}]
+    for group in groups:
+        group["params"] = [p for p in group["params"] if id(p) not in names]
+    return [*groups, {"params": taken}]
+
+
+def follow(slow: nn.Module, fast: nn.Module, weight: float) -> None:
+    """Move the parameters of `slow` towards those of `fast`: slow += weight * (fast - slow)."""
+    torch._foreach_lerp_([*slow.parameters()], [*fast.parameters()], weight)
+
+
+def minus_mean(rows: list[dict[str, float]], name: str) -> float:
+    """Return minus the mean of one metric, -inf if it is not finite."""
+    mean = sum(row[name] for row in rows) / len(rows)
+    return -mean if math.isfinite(mean) else -math.inf
 
 
 @dataclass(frozen=True)
@@ -87,16 +110,23 @@ ImageSource = Callable[[Tensor], Tensor]  # int64 [n] positions -> uint8 [n, cha
 class Task(nn.Module):
     """A pretext task. A subclass is named `Plugin`; the rules are in `trainables/pretext/`."""
 
-    Params: ClassVar[type[Schema]]
+    @dataclass(frozen=True)
+    class Params(Schema):
+        """The task's parameters."""
+
+        def check(self, context: Context) -> None:
+            """Raise UserError, naming a valid value, if the parameters don't fit the data."""
+
     version = "1"  # raise it when an unchanged specification gives different numbers
+    forwards: ClassVar[tuple[int, int]]  # backbone calls in a step, images in them for each image
+    reads = 0  # values that a step reads back from the device, at most
+    backbone: Backbone
+    params: Params
 
-    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+    def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__()
-        self.backbone, self.params, self.context = backbone, params, context
-
-    @staticmethod
-    def check(params: dict[str, Any], context: Context) -> None:
-        """Raise UserError, naming a valid value, if the parameters don't fit the data."""
+        self.backbone, self.context = backbone, context
+        self.params = read(self.Params, params)
 
     def start(self, images: ImageSource) -> None:
         """Run once before step 0, on every rank, with the parent's weights loaded."""
@@ -119,7 +149,7 @@ class Task(nn.Module):
         """
         return None
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[ParameterGroup]:
         """Return two parameter groups: weights; biases and BatchNorms without weight decay."""
         trained = [p for p in self.parameters() if p.requires_grad]
         weights = [p for p in trained if p.ndim > 1]
@@ -142,7 +172,5 @@ class Task(nn.Module):
         history: one dict per step, `loss` and metrics as means over ranks. By default the score is
         minus the mean loss over the second half of the steps after `warm_steps`.
         """
-        losses = [row["loss"] for row in history[self.warm_steps() :]] or [history[-1]["loss"]]
-        tail = losses[len(losses) // 2 :]
-        mean = sum(tail) / len(tail)
-        return -mean if math.isfinite(mean) else -math.inf
+        rows = history[self.warm_steps() :] or history[-1:]
+        return minus_mean(rows[len(rows) // 2 :], "loss")

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
 from search.chains.node import Node, rates_in
 from search.space import Downstream, Space, TaskChoice
+from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
 from trainables.training.lr_range import planned
-
-MEGABYTES = {"resnet10": 19, "resnet18": 43, "resnet34": 82, "resnet50": 90}  # of backbone weights
 
 
 def data_spec(space: Space) -> DataSpec:
@@ -131,8 +130,8 @@ def file_digest(path: str) -> str:
 
 
 def backbone_bytes(name: str) -> int:
-    """Return a backbone's size on disk in float32; generous for one that is not listed."""
-    return MEGABYTES.get(name, 200) << 20
+    """Return a backbone's size on disk in float32; generous for one that is not known."""
+    return (ARCHITECTURES[name].megabytes if name in ARCHITECTURES else 200) << 20
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ class Overhead:
     """Means over worker groups, in seconds; with `training` the first four are the wall time.
 
     first_step: from the command to the first step of all. gap: median from a job's end to the next
-    job's first step in the same worker group, None if none had two jobs. share: fraction of the
-    wall time that was not training or evaluation (a key of summary.json, hence the name).
+    job's first step in the same worker group, None if none had two jobs. fraction: of the
+    wall time that was not training or evaluation.
     """
 
     start: float  # from the command to a worker group's first step
@@ -89,7 +89,7 @@ class Overhead:
     training: float
     first_step: float
     gap: float | None
-    share: float
+    fraction: float
 
     def kinds(self) -> dict[str, float]:
         """Return `overhead_seconds` of summary.json."""
@@ -119,5 +119,5 @@ def summarise(entries: Mapping[str, GroupTimes], offset: float, wall: float) -> 
         training=training,
         first_step=min(firsts),
         gap=median(gaps) if gaps else None,
-        share=1 - training / wall,
+        fraction=1 - training / wall,
     )

@@ -2,7 +2,7 @@
 
     table = build(results, store)
     summary = write(table, plan, info, store, out)
-    illustrate(table, plan, info, summary, store, out)
+    illustrate(summary, plan, store, out)
     console.print(terminal.render(table))
 
 Writes `out/report/` (chains.csv, summary.json, index.html, figures) and `out/best/`.
@@ -11,13 +11,13 @@ Writes `out/report/` (chains.csv, summary.json, index.html, figures) and `out/be
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from search.chains.plan import Plan
 from search.report import best, summary, terminal
 from search.report import table as rows
 from search.report.statistics import evidence
 from search.report.stored import Store
+from search.report.summary import Summary
 from search.report.table import Table
 from search.results.records import ChainResult, RunInfo
 
@@ -29,26 +29,24 @@ def build(results: Sequence[ChainResult], store: Store) -> Table:
     return evidence.compare(rows.build(results, store), store)
 
 
-def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> dict[str, Any]:
+def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> Summary:
     """Write chains.csv, summary.json and the best backbone to `out`; return the summary."""
     folder = out / "report"
     folder.mkdir(parents=True, exist_ok=True)
     table.write_csv(folder / "chains.csv")
-    made = summary.build(table, info, store)
-    (folder / "summary.json").write_text(json.dumps(made, indent=2, allow_nan=False) + "\n")
+    found = summary.build(table, info, store)
+    text = json.dumps(found.as_json(), indent=2, allow_nan=False)
+    (folder / "summary.json").write_text(text + "\n")
     if table.best:
-        best.write(table.best, plan, info, store, made, out / "best")
-    return made
+        best.write(table.best, found, plan, store, out / "best")
+    return found
 
 
-def illustrate(
-    table: Table, plan: Plan, info: RunInfo, summary: dict[str, Any], store: Store, out: Path
-) -> None:
+def illustrate(found: Summary, plan: Plan, store: Store, out: Path) -> None:
     """Draw the figures, which takes longest, and write the page to `out/report`."""
     from search.report.figures import draw as figures
     from search.report.page import page
 
     folder = out / "report"
-    drawn = figures.draw(table, store, folder)
-    html = page.render(table, plan, info, summary, drawn)
-    (folder / "index.html").write_text(html, encoding="utf-8")
+    drawn = figures.draw(found, store, folder)
+    (folder / "index.html").write_text(page.render(found, plan, drawn), encoding="utf-8")

@@ -6,45 +6,37 @@ The weights are the last pretext stage's, before fine-tuning, under torchvision'
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
 
+from search.chains.chain import BASELINES
 from search.chains.plan import Plan
 from search.console.printable import code, printable
 from search.report import stored
-from search.report.stored import Store
+from search.report.stored import Meta, Store
+from search.report.summary import Summary
 from search.report.table import Row, number
-from search.results.records import RunInfo
+from trainables.architectures import ARCHITECTURES
 
 TEMPLATES = Path(__file__).parent
 BACKBONE, CARD, SNIPPET = "backbone.safetensors", "model_card.md", "load.py"
-# Name -> torchvision's block and layers, listed here as the report must not import torch.
-ARCHITECTURES = {
-    "resnet10": ("BasicBlock", [1, 1, 1, 1]),
-    "resnet18": ("BasicBlock", [2, 2, 2, 2]),
-    "resnet34": ("BasicBlock", [3, 4, 6, 3]),
-    "resnet50": ("Bottleneck", [3, 4, 6, 3]),
-}
 
 
-def write(
-    winner: Row, plan: Plan, info: RunInfo, store: Store, summary: Mapping[str, Any], folder: Path
-) -> None:
+def write(winner: Row, found: Summary, plan: Plan, store: Store, folder: Path) -> None:
     """Write the three files to `folder`, the weights first, so that the card is never alone."""
     assert winner.stage_key, winner
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(store.path(winner.stage_key) / BACKBONE, folder / BACKBONE)
     meta = stored.meta(store, winner.downstream_key)
     (folder / SNIPPET).write_text(snippet(plan, winner.chain, meta), encoding="utf-8")
-    (folder / CARD).write_text(card(winner, plan, info, summary, meta), encoding="utf-8")
+    (folder / CARD).write_text(card(winner, found, plan, meta), encoding="utf-8")
 
 
-def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
+def snippet(plan: Plan, chain: str, meta: Meta) -> str:
     """Return load.py, which builds and loads the model; meta: see `stored.meta`."""
     profile = plan.space.profile
-    block, layers = ARCHITECTURES[profile.backbone]
+    block, layers, _ = ARCHITECTURES[profile.backbone]
     channels = plan.space.data.channels
     return Template((TEMPLATES / "load.py.txt").read_text()).substitute(
         chain=ascii(chain),  # a literal, so no name is run as code
@@ -59,11 +51,9 @@ def snippet(plan: Plan, chain: str, meta: Mapping[str, Any]) -> str:
     )
 
 
-def card(
-    winner: Row, plan: Plan, info: RunInfo, summary: Mapping[str, Any], meta: Mapping[str, Any]
-) -> str:
+def card(winner: Row, found: Summary, plan: Plan, meta: Meta) -> str:
     """Return the model card in Markdown."""
-    space, profile = plan.space, plan.space.profile
+    info, space, profile = found.info, plan.space, plan.space.profile
     return Template((TEMPLATES / "model_card.md.txt").read_text()).substitute(
         warning=DEMO_WARNING if info.demo else "",
         chain=code(winner.chain),
@@ -80,7 +70,7 @@ def card(
         precision=profile.precision,
         rates=code(winner.lrs),
         downstream_rate=winner.downstream_lr,
-        scores=_scores(winner, summary),
+        scores=_scores(winner, found),
         labels=f"{profile.label_fraction:.0%}",
         mean=_numbers(meta["mean"]) if "mean" in meta else "not recorded",
         std=_numbers(meta["std"]) if "std" in meta else "not recorded",
@@ -95,34 +85,23 @@ DEMO_WARNING = (
 )
 
 
-def _scores(winner: Row, summary: Mapping[str, Any]) -> str:
-    lines = [
-        "| | validation (selected on) | test (held out) |",
-        "| --- | --- | --- |",
-        f"| **{code(winner.chain)}** | {number(winner.balanced_accuracy)} "
-        f"({_span(winner.ci_low, winner.ci_high)}) | {_test(summary, winner.chain)} |",
-    ]
-    for name in ("scratch", "imagenet"):
-        row = next((one for one in summary["chains"] if one["chain"] == name), None)
-        value = "not run"
-        if row and row["balanced_accuracy"] is not None:
-            value = f"{number(row['balanced_accuracy'])} ({_span(row['ci_low'], row['ci_high'])})"
-        lines.append(f"| {name} | {value} | {_test(summary, name)} |")
+def _scores(winner: Row, found: Summary) -> str:
+    lines = ["| | validation (selected on) | test (held out) |", "| --- | --- | --- |"]
+    rows = {f"**{code(winner.chain)}**": winner}
+    for title, row in (rows | {name: found.table.row(name) for name in BASELINES}).items():
+        value, test = "not run", found.test.get(row.chain if row else "")
+        if row and row.balanced_accuracy is not None:
+            value = _score(row.balanced_accuracy, row.ci_low, row.ci_high)
+        on_test = _score(test.value, test.low, test.high) if test else "–"
+        lines.append(f"| {title} | {value} | {on_test} |")
     if winner.repeat_keys:
         lines += ["", f"Means of {len(winner.seed_scores)} trainings; weights of the first."]
     return "\n".join(lines)
 
 
-def _test(summary: Mapping[str, Any], chain: str) -> str:
-    found = summary["test"].get(chain)
-    if not found:
-        return "–"
-    return f"{number(found['value'])} ({_span(found['low'], found['high'])})"
+def _score(value: float, low: float | None, high: float | None) -> str:
+    return f"{number(value)} ({number(low)} – {number(high)})"
 
 
-def _span(low: float | None, high: float | None) -> str:
-    return f"{number(low)} – {number(high)}"
-
-
-def _numbers(values: Any) -> str:
+def _numbers(values: Sequence[float]) -> str:
     return "[" + ", ".join(f"{float(value):.6g}" for value in values) + "]"

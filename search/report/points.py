@@ -4,8 +4,7 @@ A point is (name, value, step). Plain values, independent of the tracker.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from search.chains.plan import Plan
 from search.report import stored
@@ -14,6 +13,7 @@ from search.report.table import Row
 from search.results.records import RunInfo
 
 Point: TypeAlias = tuple[str, float, int]
+Params: TypeAlias = dict[str, str | float | tuple[float, ...]]
 METRICS = ("balanced_accuracy", "ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")
 SUMMARY_METRICS = (
     "best_score", "scratch", "imagenet", "stages_trained", "stages_reused", "stages_pruned",
@@ -21,7 +21,7 @@ SUMMARY_METRICS = (
 )  # fmt: skip
 
 
-def search_params(plan: Plan, info: RunInfo) -> dict[str, Any]:
+def search_params(plan: Plan, info: RunInfo) -> Params:
     space, profile = plan.space, plan.space.profile
     return {
         "space": info.space,
@@ -44,27 +44,28 @@ def note(info: RunInfo) -> str:
     return "Built-in demonstration images: says nothing about your data." if info.demo else ""
 
 
-def chain_params(row: Row) -> dict[str, Any]:
-    params: dict[str, Any] = {"chain": row.chain, "length": row.length}
+def chain_params(row: Row) -> Params:
+    params: Params = {"chain": row.chain, "length": row.length}
     params |= {"label": row.label} if row.label else {}  # needs the singles
-    for place, task in enumerate(row.tasks, 1):
-        params[f"task_{place}"] = task
-    for place, rate in enumerate(filter(None, row.lrs.split(", ")), 1):
-        params[f"lr_{place}"] = rate.split()[-1]
+    params |= {f"task_{place}": task for place, task in enumerate(row.tasks, 1)}
+    rates = filter(None, row.lrs.split(", "))
+    params |= {f"lr_{place}": rate.split()[-1] for place, rate in enumerate(rates, 1)}
     params |= {"last_task": row.tasks[-1]} if row.tasks else {}
     return params | ({"downstream_lr": row.downstream_lr} if row.downstream_lr else {})
 
 
 def chain_metrics(row: Row) -> Iterator[Point]:
     """Yield the chain's metrics; the step counts repeats, so the last value is the mean."""
-    values = asdict(row)
-    step = len(row.repeat_keys)
-    yield from ((name, float(values[name]), step) for name in METRICS if values[name] is not None)
+    for name in METRICS:
+        if (value := getattr(row, name)) is not None:
+            yield name, float(value), len(row.repeat_keys)
 
 
-def summary_metrics(summary: Mapping[str, Any]) -> Iterator[Point]:
-    known = (name for name in SUMMARY_METRICS if summary[name] is not None)
-    yield from ((name, float(summary[name]), 0) for name in known)
+def summary_metrics(summary: Mapping[str, float | None]) -> Iterator[Point]:
+    """Yield the numbers of `summary.json`."""
+    for name in SUMMARY_METRICS:
+        if (value := summary[name]) is not None:
+            yield name, float(value), 0
 
 
 def curves(row: Row, store: Store) -> Iterator[Point]:

@@ -4,9 +4,10 @@ predictions(store, row.downstream_key, "val").predicted
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,45 @@ class Store(Protocol):
 
     def path(self, key: str) -> Path: ...
 
-    def manifest(self, key: str) -> dict[str, Any] | None: ...
+    def manifest(self, key: str) -> Mapping[str, Any] | None: ...
+
+
+class Result(TypedDict, total=False):
+    """What the report reads of a manifest's `result`; accuracy, chance_level: of pretext tasks."""
+
+    lr: float
+    lr_at_edge: bool
+    seconds: float
+    accuracy: float
+    chance_level: float
+
+
+class Trial(TypedDict):
+    """A learning rate that was tried; scores: by step, None where it diverged."""
+
+    lr: float
+    steps: int
+    scores: dict[str, float | None]
+
+
+class History(TypedDict, total=False):
+    """`history.json`.
+
+    train: a record every few steps of a stage, every epoch of fine-tuning. confusion: counts
+    [true, answered] of a task with fixed answers.
+    """
+
+    lr_range: list[Trial]
+    train: list[dict[str, float]]
+    confusion: list[list[int]] | None
+
+
+class Meta(TypedDict, total=False):
+    """`meta.json` of a score; the images' mean and std are missing in old stores."""
+
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
 
 
 @dataclass(frozen=True)
@@ -31,15 +70,16 @@ class Predictions:
     groups: "NDArray[np.str_]"
 
 
-def manifest(store: Store, key: str | None) -> dict[str, Any] | None:
-    """Return the manifest of a finished stage or score."""
-    return store.manifest(key) if key else None
-
-
-def result(store: Store, key: str | None) -> dict[str, Any]:
+def result(store: Store, key: str | None) -> Result:
     """Return the result under a key; {} if there is none."""
-    known = manifest(store, key)
+    known = store.manifest(key) if key else None
     return known["result"] if known else {}
+
+
+def lr_range(store: Store, key: str | None) -> list[float] | None:
+    """Return the learning rates that a finished stage was to try."""
+    known = store.manifest(key) if key else None
+    return known["spec"]["training"]["lr"]["range"] if known else None
 
 
 def lineage(store: Store, key: str | None) -> tuple[str, ...]:
@@ -51,14 +91,16 @@ def lineage(store: Store, key: str | None) -> tuple[str, ...]:
     return tuple(reversed(keys))
 
 
-def history(store: Store, key: str | None) -> dict[str, Any]:
+def history(store: Store, key: str | None) -> History:
     """Return `lr_range` and `train` of a stage or score; both empty if there is none."""
-    return _json(store, key, "history.json") or {"lr_range": [], "train": []}
+    known: History | None = _json(store, key, "history.json")
+    return known or {"lr_range": [], "train": []}
 
 
-def meta(store: Store, key: str | None) -> dict[str, Any]:
+def meta(store: Store, key: str | None) -> Meta:
     """Return a score's class names and, where recorded, the images' mean and std."""
-    return _json(store, key, "meta.json") or {}
+    known: Meta | None = _json(store, key, "meta.json")
+    return known or {}
 
 
 def predictions(store: Store, key: str | None, split: Literal["val", "test"]) -> Predictions | None:
@@ -69,7 +111,7 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
     import numpy as np
     import pyarrow.parquet as pq
 
-    classes = list(meta(store, key)["classes"])
+    classes = meta(store, key)["classes"]
     columns_p = [f"p{k}" for k in range(len(classes))]
     columns = pq.read_table(path, columns=["label", "group", *columns_p], use_threads=False)
     scores = np.stack([columns[p].to_numpy() for p in columns_p], axis=1)
@@ -77,6 +119,6 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
     return Predictions(classes, labels, scores.argmax(1), groups)
 
 
-def _json(store: Store, key: str | None, name: str) -> dict[str, Any] | None:
+def _json(store: Store, key: str | None, name: str) -> Any:
     path = store.path(key) / name if key else None
     return json.loads(path.read_text()) if path and path.exists() else None

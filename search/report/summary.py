@@ -1,68 +1,114 @@
-"""`summary.json`: the search as one object for programs; unrounded, null for no value."""
+"""The summary: what a search found beyond its table, and `summary.json`.
 
-from dataclasses import asdict
-from typing import Any
+found = build(table, info, store)
+found.as_json()["best_chain"]     # for programs: unrounded, null for no value
+"""
 
-from search.chains.chain import IMAGENET, SCRATCH
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from search.chains.chain import BASELINES, IMAGENET, SCRATCH
 from search.report import stored
 from search.report.statistics import evidence
-from search.report.statistics.course import course
+from search.report.statistics.course import Step, course
 from search.report.statistics.evidence import Estimate, Scored
-from search.report.statistics.factors import Factor, correlations, factors
+from search.report.statistics.factors import Correlation, Factor, correlations, factors
 from search.report.stored import Store
-from search.report.table import Row, Table
+from search.report.table import Images, Table
 from search.results.records import RunInfo
 
 
-def build(table: Table, info: RunInfo, store: Store) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Gain:
+    """The winner's paired difference to a baseline on each split; None if unknown."""
+
+    val: Estimate | None
+    test: Estimate | None
+
+
+class Recall(NamedTuple):
+    """The fraction of a class that was recognised, in percent, of `images` images."""
+
+    name: str
+    images: int
+    recall: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that is told about a search.
+
+    test: winner and baselines on the test images. gains: by baseline. recall: the winner's, of
+    every class of the validation images.
+    """
+
+    table: Table
+    info: RunInfo
+    test: dict[str, Estimate]
+    test_on: Images | None
+    gains: dict[str, Gain]
+    factors: tuple[Factor, ...]
+    correlations: tuple[Correlation, ...]
+    course: tuple[Step, ...]
+    recall: tuple[Recall, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return `summary.json` as plain values; its keys are an interface."""
+        table, info, best = self.table, self.info, self.table.best
+        plain: Any = asdict(self, dict_factory=_object)
+        return {
+            "best_chain": best.chain if best else None,
+            "best_score": best.balanced_accuracy if best else None,
+            "best_ci": [best.ci_low, best.ci_high] if best else None,
+            "best_above_scratch": best.above_scratch if best else None,
+            "best_above_imagenet": best.above_imagenet if best else None,
+            "scratch": table.accuracy(SCRATCH),
+            "imagenet": table.accuracy(IMAGENET),
+            "gain_over_scratch": plain["gains"][SCRATCH],
+            "gain_over_imagenet": plain["gains"][IMAGENET],
+            "test": plain["test"],
+            "test_on": plain["test_on"],
+            "explained": _explained(self.factors),
+            **plain["info"],
+            "overhead_seconds": info.overhead.kinds() if info.overhead else {},
+            "failed": _reasons(table, "failed"),
+            "pruned": _reasons(table, "pruned"),
+            "tied": [row.chain for row in table.tied],
+            "cheapest_tied": table.cheapest.chain if table.cheapest else None,
+            "compared_on": plain["table"]["compared_on"],
+            "training_noise": table.training_noise,
+            "factors": plain["factors"],
+            "correlations": plain["correlations"],
+            "course": plain["course"],
+            "recall": [{"class": n, "images": k, "recall": r} for n, k, r in self.recall],
+            "chains": plain["table"]["rows"],
+        }
+
+
+def build(table: Table, info: RunInfo, store: Store) -> Summary:
     """Build the summary; the winner is the best chain, compared with the baselines."""
-    best, test, decides = table.best, evidence.finalists(table, store), factors(table)
-    return {
-        "best_chain": best.chain if best else None,
-        "best_score": best.balanced_accuracy if best else None,
-        "best_ci": [best.ci_low, best.ci_high] if best else None,
-        "best_above_scratch": best.above_scratch if best else None,
-        "best_above_imagenet": best.above_imagenet if best else None,
-        "scratch": table.accuracy(SCRATCH),
-        "imagenet": table.accuracy(IMAGENET),
-        "gain_over_scratch": _gain(table, test, SCRATCH),
-        "gain_over_imagenet": _gain(table, test, IMAGENET),
-        "test": {chain: asdict(test.estimate(chain)) for chain in test.chains} if test else {},
-        "test_on": asdict(test.on) if test else None,
-        "explained": _explained(decides),
-        **asdict(info),
-        "overhead_seconds": info.overhead.kinds() if info.overhead else {},
-        "stopped": [asdict(one) for one in info.stopped],
-        "failed": _reasons(table, "failed"),
-        "pruned": _reasons(table, "pruned"),
-        "tied": [row.chain for row in table.tied],
-        "cheapest_tied": table.cheapest.chain if table.cheapest else None,
-        "compared_on": asdict(table.compared_on) if table.compared_on else None,
-        "training_noise": table.training_noise,
-        "factors": [asdict(factor) for factor in decides],
-        "correlations": [asdict(one) for one in correlations(table)],
-        "course": [asdict(step) for step in course(table, store)],
-        "recall": _recall(table, store),
-        "chains": [_plain(row) for row in table.rows],
-    }
+    test = evidence.finalists(table, store)
+    return Summary(
+        table=table,
+        info=info,
+        test={chain: test.estimate(chain) for chain in test.chains} if test else {},
+        test_on=test.on if test else None,
+        gains={baseline: _gain(table, test, baseline) for baseline in BASELINES},
+        factors=factors(table),
+        correlations=correlations(table),
+        course=course(table, store),
+        recall=tuple(_recall(table, store)),
+    )
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    """Return the row as plain JSON values."""
-    return {k: [*v] if isinstance(v, tuple) else v for k, v in asdict(row).items()}
-
-
-def _gain(table: Table, test: Scored | None, baseline: str) -> dict[str, Any]:
-    """Return the winner's paired differences to a baseline, on validation and test."""
-    row, best = table.row(baseline), table.best
-    val = on_test = None
+def _gain(table: Table, test: Scored | None, baseline: str) -> Gain:
+    row, best, val = table.row(baseline), table.best, None
     if row and row.difference is not None:
         assert row.difference_low is not None
         assert row.difference_high is not None
         val = Estimate(-row.difference, -row.difference_high, -row.difference_low)
-    if best and test:
-        on_test = test.difference(best.chain, baseline)
-    return {"val": asdict(val) if val else None, "test": asdict(on_test) if on_test else None}
+    return Gain(val, test.difference(best.chain, baseline) if best and test else None)
 
 
 def _explained(decides: tuple[Factor, ...]) -> dict[str, float] | None:
@@ -71,19 +117,20 @@ def _explained(decides: tuple[Factor, ...]) -> dict[str, float] | None:
     return percent if len(percent) == len(decides) else None
 
 
-def _recall(table: Table, store: Store) -> list[dict[str, Any]]:
-    """Return the winner's recall of each class on the validation images."""
+def _recall(table: Table, store: Store) -> Iterator[Recall]:
     shown = stored.predictions(store, table.best.downstream_key, "val") if table.best else None
     if shown is None:
-        return []
-    right = shown.labels == shown.predicted
-    of = [(name, shown.labels == k) for k, name in enumerate(shown.classes)]
-    return [
-        {"class": name, "images": int(some.sum()), "recall": 100 * float(right[some].mean())}
-        for name, some in of
-        if some.any()
-    ]
+        return
+    for k, name in enumerate(shown.classes):
+        right = shown.predicted[shown.labels == k] == k
+        if len(right):
+            yield Recall(name, len(right), 100 * float(right.mean()))
 
 
 def _reasons(table: Table, status: str) -> list[dict[str, str]]:
     return [{"chain": r.chain, "reason": r.reason} for r in table.rows if r.status == status]
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a record as JSON has it after reading: with lists."""
+    return {key: [*value] if isinstance(value, tuple) else value for key, value in pairs}

@@ -7,17 +7,16 @@ Best first, baselines included; then rows without a score, pruned chains last.
 """
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from search.chains import chain as chains
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
 from search.report import stored
-from search.report.stored import Store
+from search.report.stored import Result, Store
 from search.results.records import ChainResult
 from trainables.spec import Score
 
@@ -35,8 +34,8 @@ class Row:
     and the score, as if nothing were shared; stage_seconds: without the score, whose cost differs
     between chains only by noise. difference: to the winner, on the same resampled patient groups;
     p_value: corrected; tied: not significantly different. order: position among the scores, from 0.
-    pretext_accuracy, pretext_chance: the last stage's accuracy on its own task and its chance
-    level, 0 to 1. seed_scores: one a seed, in order; balanced_accuracy, linear and knn are means
+    pretext_accuracy, pretext_chance: the last stage's accuracy on its own task, 0 to 1, and that of
+    guessing. seed_scores: one a seed, in order; balanced_accuracy, linear and knn are means
     over seeds; rates, cost and keys are the first seed's. repeat_keys: scores of the other seeds.
     """
 
@@ -79,6 +78,15 @@ class Row:
         """The pretext tasks in order; none for a baseline."""
         return () if self.is_baseline else chains.parse(self.chain)
 
+    @property
+    def title(self) -> str:
+        return "ImageNet" if self.chain == IMAGENET else self.chain
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether a learning rate is at the edge of its range."""
+        return "*" in self.lrs + self.downstream_lr
+
 
 @dataclass(frozen=True)
 class Images:
@@ -93,8 +101,8 @@ class Images:
 class Table:
     """All rows of one search.
 
-    compared_on: the images of the comparisons; None before them. training_noise: standard
-    deviation of the accuracy over seeds, in points; None without repeats.
+    compared_on: the images of the comparisons; None before them. training_noise: the
+    standard deviation of the accuracy over seeds, in points; None without repeats.
     """
 
     rows: tuple[Row, ...]
@@ -106,14 +114,18 @@ class Table:
         return tuple(row for row in self.rows if row.balanced_accuracy is not None)
 
     @cached_property
+    def chains(self) -> tuple[Row, ...]:
+        """The scored chains without the baselines, best first."""
+        return tuple(row for row in self.scored if not row.is_baseline)
+
+    @property
     def best(self) -> Row | None:
-        """The best chain; never a baseline."""
-        return next((row for row in self.scored if not row.is_baseline), None)
+        return self.chains[0] if self.chains else None
 
     @cached_property
     def tied(self) -> tuple[Row, ...]:
         """The chains that are not significantly below the best one, which comes first."""
-        return tuple(row for row in self.scored if row.tied and not row.is_baseline)
+        return tuple(row for row in self.chains if row.tied)
 
     @property
     def cheapest(self) -> Row | None:
@@ -144,9 +156,15 @@ class Table:
 
 def build(results: Sequence[ChainResult], store: Store) -> Table:
     """Build a row for every result, with labels and deltas from the single accuracies."""
-    accuracies = {r.chain: _mean(r, "balanced_accuracy") for r in results if r.score}
+    accuracies = {
+        r.chain: fmean(one.balanced_accuracy for one in _scores(r)) for r in results if r.score
+    }
     singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
-    ranges = dict(_ranges(results, store))
+    ranges = {
+        result.chain[0]: full
+        for result in results
+        if len(result.chain) == 1 and (full := stored.lr_range(store, result.stage_key))
+    }
     rows = [_row(result, store, accuracies, singles, ranges) for result in results]
     return Table(tuple(sorted(rows, key=_order)))
 
@@ -156,6 +174,13 @@ def number(value: float | None, signed: bool = False) -> str:
     if value is None:
         return "–"
     return f"{value:+.2f}" if signed else f"{value:.2f}"
+
+
+def span(low: float | None, high: float | None, signed: bool = False) -> str:
+    """Format an interval; a dash if it is unknown."""
+    if low is None or high is None:
+        return "–"
+    return f"{number(low, signed)} to {number(high, signed)}"
 
 
 def p_text(p_value: float | None) -> str:
@@ -178,69 +203,56 @@ def _row(
     ranges: Mapping[str, Sequence[float]],
 ) -> Row:
     tasks = () if result.chain[0] in BASELINES else result.chain
-    score = result.score
+    scores = _scores(result)
     own = accuracies.get(result.chain)
     measured = stored.result(store, result.downstream_key)
-    stages = {
-        task: stored.result(store, key)
-        for task, key in zip(tasks, stored.lineage(store, result.stage_key), strict=False)
-    }
+    keys = stored.lineage(store, result.stage_key)
+    stages = {task: stored.result(store, key) for task, key in zip(tasks, keys, strict=False)}
     last = stored.result(store, result.stage_key)
     return Row(
         chain=chains.name(result.chain),
         length=len(tasks),
         label=chains.label(tasks, singles) if tasks else BASELINE,
         balanced_accuracy=own,
-        ci_low=_mean(result, "ci_low") if score else None,
-        ci_high=_mean(result, "ci_high") if score else None,
+        ci_low=_mean(one.ci_low for one in scores),
+        ci_high=_mean(one.ci_high for one in scores),
         delta=None if own is None or not tasks else chains.delta(tasks, own, singles),
         above_scratch=_above(own, accuracies.get((SCRATCH,)), result.chain == (SCRATCH,)),
         above_imagenet=_above(own, accuracies.get((IMAGENET,)), result.chain == (IMAGENET,)),
-        linear=_probe(result, "linear"),
-        knn=_probe(result, "knn"),
+        linear=_mean(one.extras["linear"] for one in scores if "linear" in one.extras),
+        knn=_mean(one.extras["knn"] for one in scores if "knn" in one.extras),
         lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
-        downstream_lr=_rate(measured) if score else "",
+        downstream_lr=_rate(measured) if scores else "",
         status=result.status,
         reason=result.reason,
-        train_seconds=_seconds([*stages.values(), measured]) if score else None,
+        train_seconds=_seconds([*stages.values(), measured]) if scores else None,
         stage_key=result.stage_key,
         downstream_key=result.downstream_key,
         order=result.order,
-        stage_seconds=_seconds([*stages.values()]) if score else None,
+        stage_seconds=_seconds([*stages.values()]) if scores else None,
         pretext_accuracy=last.get("accuracy"),
-        pretext_chance=last.get("chance"),
-        seed_scores=tuple(score.balanced_accuracy for score in _scores(result)),
+        pretext_chance=last.get("chance_level"),
+        seed_scores=tuple(score.balanced_accuracy for score in scores),
         repeat_keys=tuple(repeat.downstream_key for repeat in result.repeats),
     )
 
 
 def _scores(result: ChainResult) -> list[Score]:
     """Return the scores of all seeds."""
-    first = [result.score] if result.score else []
-    return first + [repeat.score for repeat in result.repeats]
+    return [result.score, *(repeat.score for repeat in result.repeats)] if result.score else []
 
 
-def _mean(result: ChainResult, field: str) -> float:
-    return fmean(getattr(score, field) for score in _scores(result))
-
-
-def _probe(result: ChainResult, probe: str) -> float | None:
-    found = [score.extras[probe] for score in _scores(result) if probe in score.extras]
-    return fmean(found) if found else None
+def _mean(values: Iterable[float]) -> float | None:
+    known = [*values]
+    return fmean(known) if known else None
 
 
 def _above(own: float | None, baseline: float | None, itself: bool) -> bool | None:
     return None if own is None or baseline is None or itself else own > baseline
 
 
-def _ranges(results: Sequence[ChainResult], store: Store) -> Iterator[tuple[str, Sequence[float]]]:
-    """Yield each task's full LR range, which its single tried; later stages try a part."""
-    for result in results:
-        if len(result.chain) == 1 and (manifest := stored.manifest(store, result.stage_key)):
-            yield result.chain[0], manifest["spec"]["training"]["lr"]["range"]
-
-
-def _rate(measured: Mapping[str, Any], whole: Sequence[float] | None = None) -> str:
+def _rate(measured: Result, whole: Sequence[float] | None = None) -> str:
+    """Format a rate. whole: the task's full LR range, of which later stages try a part."""
     if "lr" not in measured:
         return ""
     within = whole is not None and min(whole) < measured["lr"] < max(whole)
@@ -248,7 +260,7 @@ def _rate(measured: Mapping[str, Any], whole: Sequence[float] | None = None) -> 
     return f"{measured['lr']:g}{edge}"
 
 
-def _seconds(measured: Sequence[Mapping[str, Any]]) -> float | None:
+def _seconds(measured: Sequence[Result]) -> float | None:
     known = [one["seconds"] for one in measured if "seconds" in one]
     return sum(known) if known else None
 

@@ -54,10 +54,8 @@ def _caption(table: Table) -> Text | None:
         for row in table.rows
         if row.status in ("stopped", "failed", "not run") and row.reason
     ]
-    pruned = sum(row.status == "pruned" for row in table.rows)
-    lines += [f"{pruned} chains pruned, never trained"] if pruned else []
-    edges = sum("*" in row.lrs + row.downstream_lr for row in table.scored)
-    lines += (
-        [f"{edges} rows chose a rate at the edge of its range: see the report"] if edges else []
-    )
+    if pruned := sum(row.status == "pruned" for row in table.rows):
+        lines.append(f"{pruned} chains pruned, never trained")
+    if edges := sum(row.at_edge for row in table.scored):
+        lines.append(f"{edges} rows chose a rate at the edge of its range: see the report")
     return Text("\n").join(map(line, lines)) if lines else None

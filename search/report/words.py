@@ -4,34 +4,36 @@
 the sentence says so instead.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-from search.chains.chain import BASELINES
-from search.report.table import SURE, Row, Table, number, p_text
+from search.chains.chain import BASELINES, IMAGENET, SCRATCH
+from search.report.statistics.course import Step
+from search.report.statistics.factors import LAST, LEVEL, RISE, Correlation, Factor
+from search.report.summary import Summary
+from search.report.table import SURE, Row, Table, number, p_text, span
 from search.results.records import RunInfo
 
-Summary = Mapping[str, Any]
-BASELINE_WORDS = {"scratch": "no pretraining", "imagenet": "ImageNet weights"}
+BASELINE_WORDS = {SCRATCH: "no pretraining", IMAGENET: "ImageNet weights"}
 FACTOR_WORDS = {"last_task": "the last task", "label": "the label (C, AC, MC)"}
 MEASURE_WORDS = {
-    "rise": "the rise of the single accuracies along the chain",
-    "mean_single": "the mean single accuracy of its tasks",
-    "last_single": "the single accuracy of its last task",
+    RISE: "the rise of the single accuracies along the chain",
+    LEVEL: "the mean single accuracy of its tasks",
+    LAST: "the single accuracy of its last task",
 }
 
 
-def conclusion(table: Table, info: RunInfo, summary: Summary) -> str:
+def conclusion(found: Summary) -> str:
     """Return the result in one paragraph, unfavourable parts included."""
-    best = table.best
+    best, info = found.table.best, found.info
     if best is None:
         return incomplete(info) or "Reasons are listed below; the finished stages are kept."
+    seeds = f", the mean of {len(best.seed_scores)} seeds" if best.repeat_keys else ""
     said = [
         f"It scores {number(best.balanced_accuracy)} % balanced accuracy on validation"
-        f"{_seeds(best)} (95 % interval {number(best.ci_low)} to {number(best.ci_high)}).",
-        _baselines(table, summary),
-        ties(table),
-        _tested(best, summary),
+        f"{seeds} (95 % interval {span(best.ci_low, best.ci_high)}).",
+        _baselines(found.table),
+        ties(found.table),
+        _tested(best, found),
         f"The policy {info.policy} recommends {info.recommended}: judged by all scores, it "
         "is expected to be best; the winner may have been lucky."
         if info.recommended not in (None, best.chain)
@@ -59,37 +61,37 @@ def incomplete(info: RunInfo) -> str:
 
 def repeated(table: Table, plan_seed: int) -> str:
     """Describe what is known about training again with another seed."""
-    chains = [row for row in table.scored if not row.is_baseline]
-    again = sum(len(row.seed_scores) > 1 for row in chains)
+    seeds = [len(row.seed_scores) for row in table.chains]
+    again = sum(count > 1 for count in seeds)
     if not again or table.training_noise is None:
         return (
             f"Every stage was trained once, with seed {plan_seed}. Intervals and p-values say how "
             "much the choice of images matters; they do not cover that training again would give "
             "a somewhat different score (repeats=3 would)."
         )
-    once = len(chains) - again
     return (
         f"{_count(again, 'chain')} and the baselines were trained with several seeds, up to "
-        f"{max(len(row.seed_scores) for row in chains)}; {once} with one, since their first scores "
-        "were among the lower ones. One training differs from the next by "
-        f"{number(table.training_noise)} points (standard deviation over seeds, pooled over "
-        "chains), which is part of every interval and p-value."
+        f"{max(seeds)}; {len(seeds) - again} with one, since their first scores were among the "
+        f"lower ones. One training differs from the next by {number(table.training_noise)} points "
+        "(standard deviation over seeds, pooled over chains), which is part of every interval and "
+        "p-value."
     )
 
 
 def ties(table: Table) -> str:
     """Name the number of chains tied with the winner, and the cheapest of them."""
-    best, chains = table.best, [row for row in table.scored if not row.is_baseline]
+    best = table.best
     if best is None:
         return ""
-    if len(chains) == 1:
+    if len(table.chains) == 1:
         return "No other chain has a score to compare it with."
     if best.tied is None:
         return "Whether another chain is as good can't be told: no predictions to compare."
-    others = sum(row.tied is not None for row in chains) - 1
+    others = sum(row.tied is not None for row in table.chains) - 1
     tied = len(table.tied) - 1
     if tied == 0:
-        return f"It is significantly better than {_count(others, 'other chain', every=True)}."
+        all_others = "the one other chain" if others == 1 else f"each of the {others} other chains"
+        return f"It is significantly better than {all_others}."
     said = f"{tied} of {_count(others, 'other chain')} can't be told apart from it on these images."
     cheapest = table.cheapest
     assert cheapest is not None
@@ -120,44 +122,47 @@ def against(row: Row, table: Table) -> str:
     return "significantly below" if row.difference < 0 else "significantly above"
 
 
-def factor(found: Mapping[str, Any]) -> str:
-    """Describe one of the summary's factors: the fraction of variance it explains alone."""
-    subject, effect = FACTOR_WORDS[found["name"]], found["effect"]
+def gain(table: Table, baseline: str) -> float | None:
+    """Return the points from a baseline to the winner on validation; None if one has no score."""
+    own, other = table.accuracy(table.best.chain) if table.best else None, table.accuracy(baseline)
+    return None if own is None or other is None else own - other
+
+
+def factor(found: Factor) -> str:
+    """Describe the fraction of variance that a factor explains alone."""
+    subject, effect = FACTOR_WORDS[found.name], found.effect
     if effect is None:
-        why = "all of them have the same" if len(found["levels"]) == 1 else "too few chains"
+        why = "all of them have the same" if len(found.levels) == 1 else "too few chains"
         return f"Whether {subject} matters can't be told ({why})."
-    fraction = f"{100 * effect['value']:.0f} % of the variance of the score"
-    doubt = "" if effect["p_value"] < SURE else ", which chance can explain"
-    said = f"{subject} alone explains {fraction} (p {p_text(effect['p_value'])}){doubt}."
+    fraction = f"{100 * effect.value:.0f} % of the variance of the score"
+    doubt = "" if effect.p_value < SURE else ", which chance can explain"
+    said = f"{subject} alone explains {fraction} (p {p_text(effect.p_value)}){doubt}."
     return said[0].upper() + said[1:]
 
 
-def correlation(found: Mapping[str, Any]) -> str:
-    """Describe one of the summary's correlations."""
-    subject, effect = MEASURE_WORDS[found["measure"]], found["effect"]
+def correlation(found: Correlation) -> str:
+    subject, effect = MEASURE_WORDS[found.measure], found.effect
     if effect is None:
         return f"Whether a chain's score goes with {subject} can't be told from these chains."
-    size = f"Spearman {effect['value']:+.2f}, p {p_text(effect['p_value'])}"
-    if effect["p_value"] >= SURE:
+    size = f"Spearman {effect.value:+.2f}, p {p_text(effect.p_value)}"
+    if effect.p_value >= SURE:
         return f"A chain's score does not detectably go with {subject} ({size})."
-    way = "higher" if effect["value"] > 0 else "lower"
+    way = "higher" if effect.value > 0 else "lower"
     return f"The higher {subject}, the {way} the score ({size})."
 
 
-def course(summary: Summary) -> str:
+def course(steps: Sequence[Step]) -> str:
     """Describe when the winner was found."""
-    steps = summary["course"]
-    found = next((step for step in steps if step["regret"] <= 0), None)
+    found = next((step for step in steps if step.regret <= 0), None)
     if found is None:
         return "The order in which the chains were tried is not known."
-    stages, alone = found["stages"], found["stages_alone"]
-    total = steps[-1]["stages"]
-    said = f"The best chain, {found['chain']}, was known after {stages} of {total} stages"
-    if alone == stages:
+    known = f"known after {found.stages} of {steps[-1].stages} stages"
+    said = f"The best chain, {found.chain}, was {known}"
+    if found.stages_alone == found.stages:
         return f"{said}."
     return (
         f"{said}; training every chain by itself, without shared prefixes, would have taken "
-        f"{alone} until then."
+        f"{found.stages_alone} until then."
     )
 
 
@@ -167,7 +172,7 @@ def overhead(info: RunInfo) -> str:
     if spent is None:
         return f"This command finished no training; it took {clock(info.wall_seconds)}."
     said = (
-        f"Of {clock(info.wall_seconds)}, {100 * (1 - spent.share):.0f} % was training and "
+        f"Of {clock(info.wall_seconds)}, {100 * (1 - spent.fraction):.0f} % was training and "
         f"evaluation. The first step came after {spent.first_step:.0f} s"
     )
     if spent.gap is not None:
@@ -193,21 +198,16 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _seeds(row: Row) -> str:
-    return f", the mean of {len(row.seed_scores)} seeds" if row.repeat_keys else ""
-
-
-def _baselines(table: Table, summary: Summary) -> str:
-    run = [name for name in BASELINES if summary[name] is not None]
+def _baselines(table: Table) -> str:
+    gains = {name: points for name in BASELINES if (points := gain(table, name)) is not None}
     said = [
-        f"{_above(summary['best_score'] - summary[name])} {BASELINE_WORDS[name]} "
-        f"({_doubt(table.row(name))})"
-        for name in run
+        f"{_above(points)} {BASELINE_WORDS[name]} ({_doubt(table.row(name))})"
+        for name, points in gains.items()
     ]
     text = f"That is {' and '.join(said)}." if said else ""
-    if "scratch" in run and summary["best_score"] <= summary["scratch"]:
+    if gains.get(SCRATCH, 1.0) <= 0:
         text += " So pretraining did not pay off here."
-    return text if "imagenet" in run else f"{text} A comparison with ImageNet weights was not run."
+    return text if IMAGENET in gains else f"{text} A comparison with ImageNet weights was not run."
 
 
 def _doubt(baseline: Row | None) -> str:
@@ -217,31 +217,27 @@ def _doubt(baseline: Row | None) -> str:
     return "which chance can explain" if baseline.tied else "a significant difference"
 
 
-def _tested(best: Row, summary: Summary) -> str:
-    found = summary["test"].get(best.chain)
-    if not found:
+def _tested(best: Row, found: Summary) -> str:
+    own = found.test.get(best.chain)
+    if own is None:
         return ""
-    gains = {name: summary[f"gain_over_{name}"]["test"] for name in BASELINES}
-    said = [
-        f"{_above(gain['value'])} {BASELINE_WORDS[name]} ({number(gain['low'], signed=True)} to "
-        f"{number(gain['high'], signed=True)})"
-        for name, gain in gains.items()
-        if gain
-    ]
+    said = " and ".join(
+        f"{_above(one.test.value)} {BASELINE_WORDS[name]} "
+        f"({span(one.test.low, one.test.high, signed=True)})"
+        for name, one in found.gains.items()
+        if one.test
+    )
     return (
         "On test images that no choice was based on it scores "
-        f"{number(found['value'])} % ({number(found['low'])} to {number(found['high'])})"
-        f"{', ' if said else ''}{' and '.join(said)}."
+        f"{number(own.value)} % ({span(own.low, own.high)}){', ' if said else ''}{said}."
     )
 
 
-def _above(gain: float) -> str:
-    if gain == 0:
+def _above(points: float) -> str:
+    if points == 0:
         return "level with"
-    return f"{number(abs(gain))} points {'above' if gain > 0 else 'below'}"
+    return f"{number(abs(points))} points {'above' if points > 0 else 'below'}"
 
 
-def _count(number_of: int, noun: str, every: bool = False) -> str:
-    if number_of == 1:
-        return f"the one {noun}" if every else f"1 {noun}"
-    return f"each of the {number_of} {noun}s" if every else f"{number_of} {noun}s"
+def _count(number_of: int, noun: str) -> str:
+    return f"{number_of} {noun}{'s' if number_of != 1 else ''}"

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-DATABASE = "mlflow.db"  # in the current directory, where `mlflow ui` looks
+DATABASE = "mlflow.db"  # in the current directory, where `mlflow ui` reads it
 OPTION, VARIABLE = "--tracking-uri", "MLFLOW_TRACKING_URI"
 HIDDEN = "***"
 # Matches to the last @ of a word: a password that is not percent-encoded may contain an @.

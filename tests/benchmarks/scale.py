@@ -56,10 +56,13 @@ def main() -> None:
         table = timed(
             "report: the table, compared", lambda: report.build(search.results, search.store)
         )
-        drawn = timed("report: figures", lambda: report.draw(table, search.store, out))
+        found = timed(
+            "report: summary and table as files",
+            lambda: report.write(table, search.plan, search.info, search.store, out),
+        )
         timed(
-            "report: files and page",
-            lambda: report.write(table, drawn, search.plan, search.info, search.store, out),
+            "report: figures and page",
+            lambda: report.illustrate(found, search.plan, search.store, out),
         )
         page = (out / "report" / "index.html").stat().st_size
         print(f"  page of {page / 1e6:.1f} MB")

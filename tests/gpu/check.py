@@ -60,13 +60,13 @@ def main() -> int:
 
 
 def limited(args: argparse.Namespace, name: str, work: str) -> bool:
-    """Run a part; whether it came to its end, in time and well. Its rows are kept if not."""
+    """Run a part and return whether it finished in time with status 0; its rows are kept."""
     table = Table(args.out / "check.json", name)
     limit = LIMITS[name] * (PATIENCE if args.small else 1)
     own = ["--parts", name, "--work", work, "--out", args.out]
     own += ["--data", args.data] if args.data else []
     command = [sys.executable, __file__, *sys.argv[1:], *own]
-    threads = {"OMP_NUM_THREADS": "1"} if args.small else {}  # two would wait for busy cores
+    threads = {"OMP_NUM_THREADS": "1"} if args.small else {}  # more would wait for busy cores
     known = {**os.environ, **threads}
     process = subprocess.Popen(command, cwd=ROOT, env=known, start_new_session=True)
     try:
@@ -74,7 +74,7 @@ def limited(args: argparse.Namespace, name: str, work: str) -> bool:
     except subprocess.TimeoutExpired:
         status = f"cut after {limit} s"
     finally:
-        with suppress(ProcessLookupError):  # none is left of a part that came to its end
+        with suppress(ProcessLookupError):  # a part that has finished leaves none
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     table.put("status", status)
@@ -109,13 +109,17 @@ def tests(table: Table) -> int:
             if report.when == "call" or report.outcome != "passed":
                 table.put(report.nodeid.partition("::")[2], report.outcome)
 
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # other packages' plug-ins need what lacks
-    ended = pytest.main(["-m", "gpu", "-p", "no:cacheprovider", "tests/trainables"], [Rows()])
-    return int(ended)
+    # Other packages' plug-ins may need what this machine lacks, and without xdist its options in
+    # pyproject.toml and its hook in tests/conftest.py are errors.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    options = ["-o", "addopts=-q --import-mode=importlib", "-m", "gpu", "-p", "no:cacheprovider"]
+    options += ["--confcutdir", "tests/trainables", "tests/trainables"]
+    return int(pytest.main(options, [Rows()]))
 
 
 def bench(args: argparse.Namespace, table: Table) -> int:
     from trainables.bench import __main__ as throughput
+    from trainables.bench.figure import ratios
     from trainables.bench.measure import Measured
 
     seconds = "0.1" if args.small else "1.0"
@@ -124,15 +128,15 @@ def bench(args: argparse.Namespace, table: Table) -> int:
     given += ["--tasks", "moco"] if args.small else []
 
     def show(task: str, name: str, found: Measured) -> None:
-        table.put(f"{task} {name}", found.rate, "images/s")
+        table.put(f"{task} {name}", found.images_per_second, "images/s")
 
     result = throughput.measure(throughput.arguments(given), show)
-    for task, row in result["tasks"].items():
-        for name, ratio in {"limit": row["of_limit"], **row["over"]}.items():
+    for task, measured in result.tasks.items():
+        for name, ratio in ratios(measured).items():
             table.put(f"{task} ours over {name}", ratio)
-    for task, reason in result["failed"].items():
+    for task, reason in result.failed.items():
         table.put(task, f"failed: {reason}")
-    return int(bool(result["failed"]))
+    return int(bool(result.failed))
 
 
 if __name__ == "__main__":

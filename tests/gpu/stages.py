@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from table import Table
@@ -25,7 +24,7 @@ DOWNSTREAM_RATES = (0.003, 0.01)
 
 
 def train(args: argparse.Namespace, table: Table) -> int:
-    """The exit status: 0 if all came to their end with finite numbers."""
+    """Return the exit status: 0 if everything finished with finite numbers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipes, runtime = Recipes(args.profile, device), Runtime(str(device))
     drawn = {} if args.data else {"n": 280 if args.small else 1400, "size": 48}
@@ -66,8 +65,8 @@ def downstream(stage: StageSpec, small: bool) -> DownstreamSpec:
     )
 
 
-def told(table: Table, name: str, run: Callable[[], dict[str, Any]]) -> bool:
-    """Rows of what was trained; whether it ended soundly."""
+def told(table: Table, name: str, run: Callable[[], dict[str, float]]) -> bool:
+    """Train, add rows to the table, and return whether it finished with a finite loss."""
     try:
         result = run()
     except (StageFailed, torch.OutOfMemoryError) as error:
@@ -87,4 +86,4 @@ def folder(work: Path, name: str) -> Path:
 
 
 def quiet(heartbeat: Heartbeat) -> None:
-    """Nobody watches."""
+    """Ignore the progress."""

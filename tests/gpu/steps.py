@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ KINDS = {"BatchNorm": ("batch_norm", "bn_"), "elementwise": ("elementwise",)}
 
 @dataclass(frozen=True)
 class Sizes:
-    """One kind of step. seconds: of one measurement."""
+    """Sizes of a step. seconds: length of one measurement."""
 
     profile: str
     backbone: str
@@ -44,7 +43,7 @@ LARGE = Sizes("gpu", "resnet50", 224, 256, 2.0)
 
 
 def measure(args: argparse.Namespace, table: Table) -> int:
-    """Images of 96 px, so that one reading thread is never the limit."""
+    """Measure steps on images of 96 px, so that one reading thread is never the limit."""
     sizes, most = (SMALL, 2) if args.small else (FULL, 8)
     data = args.dataset if args.data else "demo"
     drawn = {} if args.data else {"n": 4 * sizes.batch, "size": 48}
@@ -77,12 +76,11 @@ def step_of(sizes: Sizes, cache: Path, groups: int) -> tuple[Ours, torch.device]
         stage.training, backbone=sizes.backbone, image_size=sizes.image_size,
         global_batch=sizes.batch, bn_groups=groups,
     )  # fmt: skip
-    used: Any = SimpleNamespace(prepared=data, index=data.split["train"])
-    return Ours(replace(stage, training=training), used, device), device
+    return Ours(replace(stage, training=training), data, device), device
 
 
 def kernels(step: Callable[[], object], device: torch.device) -> dict[str, tuple[float, str]]:
-    """Launches and kernels of one step; on a CPU operations and their own time."""
+    """Count launches and sum kernel times of a step; on a CPU, of operations."""
     gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     with profile(activities=activities, acc_events=True) as profiler:
@@ -106,7 +104,7 @@ def kernels(step: Callable[[], object], device: torch.device) -> dict[str, tuple
 
 
 def processes(sizes: Sizes, cache: Path, most: int, table: Table) -> None:
-    """1, 2, 4, ... of `most` processes train at a time, the others wait."""
+    """Train in 1, 2, 4, ... processes at a time, up to `most`; the others wait."""
     context = mp.get_context("spawn")
     barrier, rates = context.Barrier(most + 1, timeout=WAIT), context.Queue()
     given = (sizes, cache, most, barrier, rates)

@@ -13,7 +13,6 @@ from trainables.augment import (
     Preset,
     View,
     blur,
-    finetune_view,
     placement,
     sample,
     shrink,
@@ -155,7 +154,7 @@ def test_full_view_is_the_normalised_image():
 
 
 @pytest.mark.parametrize("view", [View(EVERYTHING, MEAN, STD, 24, (0.2, 1.0)),
-                                  finetune_view(EVERYTHING, MEAN, STD, 24)])  # fmt: skip
+                                  View(EVERYTHING.mild(), MEAN, STD, 24, (0.5, 1.0))])  # fmt: skip
 def test_views_do_not_depend_on_the_number_of_ranks(view, monkeypatch):
     images = pixels(8)
     alone, parts = view(images, draw(8)), []

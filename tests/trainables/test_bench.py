@@ -4,7 +4,6 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +11,8 @@ from PIL import Image
 
 from trainables.bench.__main__ import main
 from trainables.bench.measure import Measured, turn
-from trainables.bench.pipelines import Loaded, Ours, keep_views, view_makers
-from trainables.bench.public import ImageViews
+from trainables.bench.pipelines import Loaded, Ours, keep_views
+from trainables.bench.public import image_views
 from trainables.bench.recipes import Recipes
 from trainables.images.cache import open_cache, prepare
 from trainables.plugins import available
@@ -26,7 +25,7 @@ def test_ratios_are_of_turns_that_ran_side_by_side():
     """The machine was twice as slow in the second turn: both ratios are 2, of medians it isn't."""
     mine, theirs = Measured([200, 100, 90], 0, 0), Measured([100, 50, 60], 0, 0)
     assert mine.over(theirs) == 2
-    assert mine.rate / theirs.rate != 2
+    assert mine.images_per_second / theirs.images_per_second != 2
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +38,12 @@ def data(tmp_path_factory):
 def test_torchvision_makes_views_as_many_and_as_large_as_ours(data, task):
     """Read off the task: a new one is compared without a line here or in the benchmark."""
     recipes = Recipes("smoke", CPU)
-    used = SimpleNamespace(prepared=data, index=data.split["train"])
-    pipeline = Ours(recipes.stage(task, recipes.data("demo"), data), used, CPU)
-    makers = view_makers(pipeline.advance.task)
-    made = {n: m.views for n, m in keep_views(pipeline.advance.task, pipeline.step).items()}
-    assert made
-    public = ImageViews({name: (makers[name], len(views)) for name, views in made.items()})
+    pipeline = Ours(recipes.stage(task, recipes.data("demo"), data), data, CPU)
+    kept = keep_views(pipeline.advance.task, pipeline.step)
+    assert kept
+    public = image_views({name: (one.maker, len(one.views)) for name, one in kept.items()})
     theirs = public(Image.new("RGB", (60, 45)))
-    ours = {name: [view[0].shape for view in views] for name, views in made.items()}
+    ours = {name: [view[0].shape for view in one.views] for name, one in kept.items()}
     assert {name: [view.shape for view in views] for name, views in theirs.items()} == ours
 
 
@@ -61,8 +58,8 @@ class Pids(Loaded):
 
 def test_workers_start_once_and_rest_between_turns(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    images = SimpleNamespace(files=[tmp_path / "a.png"] * 3, index=range(3))
-    loaded = Pids(images, lambda _: {"pid": [torch.tensor(os.getpid())]}, 64, CPU, 2)
+    files = [tmp_path / "a.png"] * 3
+    loaded = Pids(files, lambda _: {"pid": [torch.tensor(os.getpid())]}, 64, CPU, 2)
     loaded.seen = []
     for _ in range(3):
         turn(loaded, 0.0, CPU)

@@ -11,27 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from search.chains.node import Node
 from tests.trainables import small
-from trainables.bench.pipelines import Ours, feed_of, stepper
 from trainables.spec import Runtime
-from trainables.stage import train_stage
+from trainables.stage import started, train_stage
 from trainables.training.feed import Feed
-
-FORWARDS = {  # images (views, patches) that backbones see, per image and step: calls, images
-    "relative_location": (1, 9),
-    "rotation": (1, 4),
-    "odc": (1, 1),
-    "moco": (2, 2),
-    "byol": (2, 4),
-    "swav": (2, 6),
-}
-READS = {"odc": 1}  # values read in a step: was a cluster too small? (on a GPU from the host)
-
-
-class Used:
-    """As `bench.images.Images`: what a step is fed from."""
-
-    def __init__(self, data):
-        self.prepared, self.index = data, data.split["train"]
 
 
 class Count(TorchDispatchMode):
@@ -67,14 +49,12 @@ def data(tmp_path_factory):
 
 def ready(data, task):
     stage = small.plan(data).stages(Node.parse(task))[0]
-    used, device = Used(data), torch.device("cpu")
-    feed = feed_of(stage, used, device)
-    return feed, stepper(stage, Ours.context_of(stage, used), stage.training, feed)
+    return started(stage, data, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("task", small.TASKS)
 def test_backbone_forwards_and_readings_of_a_step(data, task):
-    feed, step = ready(data, task)
+    step, feed = ready(data, task)
     seen = []
     for name, module in step.task.named_modules():
         if name.endswith("backbone"):
@@ -82,8 +62,8 @@ def test_backbone_forwards_and_readings_of_a_step(data, task):
     batch = feed.batch(0)
     with Count() as count:
         step(batch)
-    assert (len(seen), sum(seen) / len(batch.index)) == FORWARDS[task]
-    assert count.reads <= READS.get(task, 0)
+    assert (len(seen), sum(seen) / len(batch.index)) == step.task.forwards
+    assert count.reads <= step.task.reads
 
 
 def test_a_step_reads_the_bytes_of_its_images_once(data):

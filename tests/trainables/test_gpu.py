@@ -1,7 +1,6 @@
 """What only a GPU can show. Nothing here needs `search` or Ray: see tests/gpu/check.sh."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,8 +35,7 @@ def data(recipes, tmp_path_factory):
 def test_nothing_in_a_step_makes_a_gpu_wait(recipes, data, task, precision):
     stage = recipes.stage(task, recipes.data("demo"), data)
     stage = replace(stage, training=replace(stage.training, precision=precision))
-    used = SimpleNamespace(prepared=data, index=data.split["train"])
-    pipeline = Ours(stage, used, GPU)
+    pipeline = Ours(stage, data, GPU)
     pipeline.step()
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -1,4 +1,4 @@
-"""The images that all pipelines read: files on disk, and the cache that is built of them."""
+"""The images that all pipelines read: files on disk, and the cache that is built from them."""
 
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -7,7 +7,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.data import Dataset
@@ -17,50 +16,42 @@ from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec
 
-DRAWN_SIZE = (600, 450)  # px of the generated files: as dermoscopy images are
-LEAST, BATCHES = 256, 4  # generated images: so many batches, but not fewer
-USED = 1400  # images read, at most
-READS = 4000  # images of the timed reading
+DRAWN_SIZE = (600, 450)  # px of the generated files, as of many dermoscopy images
+LEAST, BATCHES = 256, 4  # generated images: this many batches, and at least LEAST images
+USED = 1400  # images used, at most
+READS = 4000  # images read to time the cache
 
 
 @dataclass(frozen=True)
 class Images:
-    """Rows of `prepared` and `files` are the same images; all are trained on."""
+    """One image per row of `prepared` and of `files`; all are in its training split."""
 
-    spec: DataSpec
     prepared: Prepared
     files: list[Path]
-    build: float  # images/s of decoding them, on all cores
-    generated: bool
-
-    @property
-    def index(self) -> NDArray[np.int64]:
-        return self.prepared.split["train"]
+    decoded_per_second: float  # images, on all cores
 
 
 def collect(spec: DataSpec, root: Path | None, batch: int, work: Path) -> Images:
-    """Up to `USED` images of `root`, or generated files; decoded into `work` and timed."""
+    """Decode up to USED images of `root`, or generated files, into `work`, and time it."""
     folder = root or draw(work / "jpeg", max(LEAST, BATCHES * batch))
     data: Dataset = load("trainables.data", spec.name)(folder, spec.params)
     table, file = data.table(), work / "images.npy"
-    count = min(USED, len(table.names))
-    rows = np.arange(count)
-    begun = time.perf_counter()
+    rows = np.arange(min(USED, len(table.names)))
+    count, begun = len(rows), time.perf_counter()
     sums = decode_all(spec, data, count, file, None)
-    rate = count / (time.perf_counter() - begun)
+    decoded_per_second = count / (time.perf_counter() - begun)
     mean, std = statistics(sums, spec.size**2)
-    pixels = np.load(file, mmap_mode="r")
     prepared = Prepared(
-        pixels, table.labels[rows], table.groups[:count], table.names[:count],
-        table.classes, {"train": rows}, (), False, mean, std, "", spec.name, root is None,
+        images=np.load(file, mmap_mode="r"), labels=table.labels[rows],
+        groups=table.groups[:count], names=table.names[:count], classes=table.classes,
+        split={"train": rows}, duplicates=(), merged=False, mean=mean, std=std, digest="",
+        name=spec.name, demo=root is None,
     )  # fmt: skip
-    return Images(
-        spec, prepared, [Path(data.source(row)) for row in range(count)], rate, root is None
-    )
+    return Images(prepared, [Path(data.source(row)) for row in range(count)], decoded_per_second)
 
 
 def draw(folder: Path, count: int) -> Path:
-    """Generated lesions as JPEG files of a usual size, one sub-folder a class."""
+    """Write generated lesions as JPEG files of a usual size, one sub-folder per class."""
     with ProcessPoolExecutor(cores()) as pool:
         list(pool.map(partial(_save, folder, count), range(count), chunksize=8))
     return folder
@@ -81,8 +72,8 @@ def _drawn(count: int) -> Dataset:
     return found
 
 
-def read_rate(prepared: Prepared, batch: int) -> float:
-    """Images/s of reading random batches from the cache, by one thread."""
+def read_per_second(prepared: Prepared, batch: int) -> float:
+    """Return the images per second that one thread reads from the cache in random batches."""
     rng = np.random.default_rng(0)
     buffer = np.empty((batch, *prepared.images.shape[1:]), np.uint8)
     begun, rounds = time.perf_counter(), -(-READS // batch)

@@ -1,7 +1,7 @@
-"""The tasks that the package lightly has, as its documentation trains them: transform, heads, loss.
+"""The tasks that lightly has too, as its documentation trains them: transform, heads and loss.
 
-Backbone, optimiser, batch and precision are those of our stage; the augmentations have our
-parameters. lightly is an optional dependency: `uv sync --group bench`.
+Backbone, optimiser, batch and precision are our stage's; the augmentations have our parameters.
+lightly is an optional dependency: `uv sync --group bench`.
 """
 
 import copy
@@ -17,15 +17,19 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from PIL import Image
 from torch import Tensor, nn
 
-from trainables.augment import BLUR, Preset
+from trainables.augment import BLUR
 from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.bench.pipelines import Loaded, Row
 from trainables.bench.public import Views
-from trainables.pretext import moco, swav
+from trainables.plugins import name_of
+from trainables.pretext import byol, moco, swav
+from trainables.processor import cores
+from trainables.schema import read
 from trainables.spec import StageSpec
 from trainables.task import Context
 from trainables.training import optimisers as optim
+from trainables.training.loop import context
 
 EMA = 0.99
 
@@ -33,14 +37,15 @@ EMA = 0.99
 class Lightly(Loaded):
     """A task of `METHODS`."""
 
-    def __init__(
-        self, stage: StageSpec, ctx: Context, images: Images, device: torch.device, cores: int
-    ) -> None:
-        model, training = METHODS[stage.pretext], stage.training
-        views = partial(_listed, model.transform(stage, ctx))
-        super().__init__(images, views, training.global_batch, device, cores)
+    def __init__(self, stage: StageSpec, images: Images, device: torch.device) -> None:
+        method, training = METHODS[stage.pretext], stage.training
+        data, params = images.prepared, read(method.task.Params, stage.params)
+        count = len(data.names)
+        ctx = context(training, count, stage.augment, stage.seed, data.mean, data.std)
+        views = partial(_listed, method.transform(params, ctx))
+        super().__init__(images.files, views, training.global_batch, device, cores())
         torch.manual_seed(stage.seed)
-        self.model = model(Backbone(training.backbone), stage, ctx)
+        self.model = method(Backbone(training.backbone), params, ctx)
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         trained = [p for p in self.model.parameters() if p.requires_grad]
         rate, decay = training.lr.range[0], training.weight_decay
@@ -56,59 +61,50 @@ class Lightly(Loaded):
         return {"loss": loss.detach().reshape(())}
 
 
-class Momentum(nn.Module):
-    """A network and its slower copy."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network, self.slow = network, copy.deepcopy(network)
-        deactivate_requires_grad(self.slow)
-
-    def follow(self) -> None:
-        update_momentum(self.network, self.slow, EMA)
-
-
 class MoCo(nn.Module):
+    task = moco.Plugin
+
     @staticmethod
-    def transform(stage: StageSpec, ctx: Context) -> Any:
-        least = stage.params["crop"][0]
+    def transform(p: moco.Plugin.Params, ctx: Context) -> Any:
+        least = p.crop[0]
         return transforms.MoCoV2Transform(ctx.image_size, min_scale=least, **_augmentations(ctx))
 
-    def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:
+    def __init__(self, backbone: Backbone, p: moco.Plugin.Params, ctx: Context) -> None:
         super().__init__()
         head = modules.MoCoProjectionHead(backbone.width, backbone.width, moco.DIMENSIONS)
-        self.encoder = Momentum(nn.Sequential(backbone, head))
-        queue = stage.params["queue"] or moco.queue_size(ctx.images, ctx.global_batch)
-        bank = (queue, moco.DIMENSIONS)
-        self.loss = losses.NTXentLoss(stage.params["temperature"], memory_bank_size=bank)
+        self.encoder = nn.Sequential(backbone, head)
+        self.slow = copy.deepcopy(self.encoder)
+        deactivate_requires_grad(self.slow)
+        queue = p.queue or moco.queue_size(ctx.images, ctx.global_batch)
+        self.loss = losses.NTXentLoss(p.temperature, memory_bank_size=(queue, moco.DIMENSIONS))
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        self.encoder.follow()
-        query = self.encoder.network(views[0])
+        update_momentum(self.encoder, self.slow, EMA)
+        query = self.encoder(views[0])
         with torch.no_grad():
-            key = self.encoder.slow(views[1])
+            key = self.slow(views[1])
         return self.loss(query.float(), key.float())
 
 
 class SwaV(nn.Module):
+    task = swav.Plugin
+
     @staticmethod
-    def transform(stage: StageSpec, ctx: Context) -> Any:
-        large, small = stage.params["crop"], stage.params["small_crop"]
+    def transform(p: swav.Plugin.Params, ctx: Context) -> Any:
         return transforms.SwaVTransform(
             crop_sizes=(ctx.image_size, swav.small_size(ctx.image_size)),
-            crop_counts=(swav.LARGE, stage.params["small_crops"]),
-            crop_min_scales=(large[0], small[0]),
-            crop_max_scales=(large[1], small[1]),
+            crop_counts=(swav.LARGE, p.small_crops),
+            crop_min_scales=(p.crop[0], p.small_crop[0]),
+            crop_max_scales=(p.crop[1], p.small_crop[1]),
             **_augmentations(ctx),
         )
 
-    def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:
+    def __init__(self, backbone: Backbone, p: swav.Plugin.Params, ctx: Context) -> None:
         super().__init__()
-        width, p = backbone.width, stage.params
-        head = modules.SwaVProjectionHead(width, width, swav.DIMENSIONS)
+        head = modules.SwaVProjectionHead(backbone.width, backbone.width, swav.DIMENSIONS)
         self.encoder = nn.Sequential(backbone, head)
-        self.prototypes = modules.SwaVPrototypes(swav.DIMENSIONS, swav.sizes(p, ctx)[0])
-        self.loss = losses.SwaVLoss(p["temperature"], p["iterations"], p["epsilon"])
+        self.prototypes = modules.SwaVPrototypes(swav.DIMENSIONS, p.sizes(ctx)[0])
+        self.loss = losses.SwaVLoss(p.temperature, p.iterations, p.epsilon)
 
     def forward(self, views: list[Tensor]) -> Tensor:
         self.prototypes.normalize()
@@ -118,49 +114,48 @@ class SwaV(nn.Module):
 
 
 class BYOL(nn.Module):
+    task = byol.Plugin
+
     @staticmethod
-    def transform(stage: StageSpec, ctx: Context) -> Any:
-        given = _augmentations(ctx) | {"min_scale": stage.params["crop"][0]}
+    def transform(p: byol.Plugin.Params, ctx: Context) -> Any:
+        given = {**_augmentations(ctx), "min_scale": p.crop[0]}
         first = transforms.BYOLView1Transform(ctx.image_size, **given)
         second = transforms.BYOLView2Transform(ctx.image_size, solarization_prob=0.0, **given)
         return transforms.BYOLTransform(first, second)
 
-    def __init__(self, backbone: Backbone, stage: StageSpec, ctx: Context) -> None:  # noqa: ARG002
+    def __init__(self, backbone: Backbone, p: byol.Plugin.Params, ctx: Context) -> None:  # noqa: ARG002
         super().__init__()
-        width = backbone.width
-        head = modules.BYOLProjectionHead(width, 2 * width, 256)
-        self.encoder = Momentum(nn.Sequential(backbone, head))
-        self.predict = modules.BYOLPredictionHead(256, 2 * width, 256)
+        width, out = backbone.width, byol.DIMENSIONS
+        head = modules.BYOLProjectionHead(width, 2 * width, out)
+        self.encoder = nn.Sequential(backbone, head)
+        self.slow = copy.deepcopy(self.encoder)
+        deactivate_requires_grad(self.slow)
+        self.predict = modules.BYOLPredictionHead(out, 2 * width, out)
         self.loss = losses.NegativeCosineSimilarity()
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        self.encoder.follow()
-        ours = [self.predict(self.encoder.network(view)).float() for view in views]
+        update_momentum(self.encoder, self.slow, EMA)
+        ours = [self.predict(self.encoder(view)).float() for view in views]
         with torch.no_grad():
-            theirs = [self.encoder.slow(view).float() for view in views]
+            theirs = [self.slow(view).float() for view in views]
         return (self.loss(ours[0], theirs[1]) + self.loss(ours[1], theirs[0])) / 2
 
 
-def _augmentations(ctx: Context) -> dict[str, Any]:
-    p = Preset.of(ctx.augment)
+def _augmentations(ctx: Context) -> Any:
+    """Return the keyword arguments of lightly's transforms."""
+    p = ctx.augment
     return {
-        "cj_bright": p.brightness,
-        "cj_contrast": p.contrast,
-        "cj_sat": p.saturation,
-        "cj_hue": p.hue,
-        "random_gray_scale": p.grayscale,
-        "gaussian_blur": p.blur,
-        "sigmas": tuple(share * ctx.image_size for share in BLUR),
-        "hf_prob": p.hflip / 2,
-        "vf_prob": p.vflip / 2,
-        "rr_prob": float(p.rotate > 0),
-        "rr_degrees": p.rotate,
+        "cj_bright": p.brightness, "cj_contrast": p.contrast, "cj_sat": p.saturation,
+        "cj_hue": p.hue, "random_gray_scale": p.grayscale, "gaussian_blur": p.blur,
+        "sigmas": tuple(fraction * ctx.image_size for fraction in BLUR),
+        "hf_prob": p.hflip / 2, "vf_prob": p.vflip / 2,
+        "rr_prob": float(p.rotate > 0), "rr_degrees": p.rotate,
         "normalize": {"mean": list(ctx.mean), "std": list(ctx.std)},
-    }
+    }  # fmt: skip
 
 
-def _listed(transform: Callable[[Image.Image], Any], image: Image.Image) -> Views:
+def _listed(transform: Callable[[Image.Image], list[Tensor]], image: Image.Image) -> Views:
     return {"views": list(transform(image))}
 
 
-METHODS: dict[str, Any] = {"moco": MoCo, "swav": SwaV, "byol": BYOL}  # what lightly has of ours
+METHODS: dict[str, Any] = {name_of(kind.task): kind for kind in (MoCo, SwaV, BYOL)}

@@ -1,15 +1,16 @@
-"""Ways to feed one and the same training step.
+"""Pipelines that feed one and the same training step in different ways.
 
-    Ours(stage, images, device)            the whole pipeline, as a search trains
-    Ours(..., pixels="resident")           one batch of pixels on the device; views made each step
-    Ours(..., pixels="resident", made=True)    the same views again and again: the step alone
-    Public(stage, images, device, cores)   torchvision's transforms in a DataLoader, from JPEG files
+    Ours(stage, data, device)        the whole pipeline, as a search trains
+    Ours(..., "pixels")              one batch of pixels on the device; new views in every step
+    Ours(..., "views")               the same views in every step: the step alone
+    Public(stage, images, device)    torchvision in a DataLoader, from JPEG files
 
-In `Public` model, loss and optimiser are those of our task with plain BatchNorm; its views come
-from the loader. What is compared is therefore where the views come from, and nothing else.
+`Public` trains our task's model, loss and optimiser with plain BatchNorm; its views come from the
+loader. The comparison is therefore of where the views come from, and of nothing else.
 
-A DataLoader gets what a careful user gives it: a worker a core, all of them at work on each batch
-(a worker makes small pieces of it, in any order), started once. Between its turns they rest.
+The DataLoader is set up as a careful user does it: one worker per core, started once, and all of
+them busy with each batch (a worker makes small pieces of it, in any order). Workers rest between
+the turns of their pipeline.
 """
 
 import gc
@@ -26,28 +27,28 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from trainables.augment import View
 from trainables.bench.images import Images
-from trainables.bench.public import ImageViews, Views
+from trainables.bench.public import EQUALS, MakeViews, Views, image_views
+from trainables.images.cache import Prepared
+from trainables.processor import cores
 from trainables.spec import StageSpec
-from trainables.task import Batch, Context, Draw, Task
-from trainables.training.feed import Feed
-from trainables.training.loop import context
-from trainables.training.step import stepper
+from trainables.stage import started
+from trainables.task import Batch, Draw, Task
 
 AHEAD = 2  # pieces that each worker of a DataLoader makes ahead
-PIECE = 16  # images of a piece, at most
-REST = 60.0  # seconds; a worker whose parent was killed must wake to notice
-ENDLESS = 1 << 40  # images of a pass
+PIECE = 16  # images in a piece, at most
+REST = 60.0  # seconds; a worker whose parent was killed must wake up to notice it
+ENDLESS = 1 << 40  # images per pass
 Row = dict[str, Tensor]
+Repeated = Literal["", "pixels", "views"]
 
 
 class Pipeline:
-    """`open`, `step` after `step`, `close`; in the end `end`. `waited`: seconds without data."""
+    """Call `open`, any number of `step`s and `close` in every turn; finally `end`."""
 
-    warm = 2  # steps after `open` before its rate is the lasting one
-    waited = 0.0
-    held = 0  # bytes on a GPU between its turns
+    warm = 2  # steps after `open` that are not timed
+    waited = 0.0  # seconds without data since `open`
+    kept = 0  # bytes on a GPU between its turns
     workers: Sequence[psutil.Process] = ()
 
     def open(self) -> None: ...
@@ -61,27 +62,16 @@ class Pipeline:
 
 
 class Ours(Pipeline):
-    """Our task, fed from the cache or with one batch that lies on the device."""
+    """Our task, fed from the cache; repeated: what all steps share and find on the device."""
 
     def __init__(
-        self,
-        stage: StageSpec,
-        images: Images,
-        device: torch.device,
-        pixels: Literal["cache", "resident"] = "cache",
-        made: bool = False,
+        self, stage: StageSpec, data: Prepared, device: torch.device, repeated: Repeated = ""
     ) -> None:
-        self.feed = feed_of(stage, images, device)
-        self.advance = stepper(stage, self.context_of(stage, images), stage.training, self.feed)
-        self.resident = self.feed.batch(0) if pixels == "resident" else None
+        self.advance, self.feed = started(stage, data, device)
+        self.resident = self.feed.batch(0) if repeated else None
         self.done = 0
-        if made:
+        if repeated == "views":
             keep_views(self.advance.task, self.step)
-
-    @staticmethod
-    def context_of(stage: StageSpec, images: Images) -> Context:
-        mean, std = images.prepared.mean, images.prepared.std
-        return context(stage.training, len(images.index), stage.augment, stage.seed, mean, std)
 
     def open(self) -> None:
         self.feed.waited = 0.0
@@ -97,58 +87,37 @@ class Ours(Pipeline):
         return row
 
 
-class Made(nn.Module):
-    """In place of a task's views: gives, in turn, those it was given."""
+class Kept(nn.Module):
+    """In place of a task's view maker: keeps the views that it makes, and later repeats them."""
 
-    def __init__(self, views: list[Tensor]) -> None:
+    def __init__(self, maker: nn.Module) -> None:
         super().__init__()
-        self.views, self.turn = views, -1
+        self.maker, self.views, self.turn = maker, list[Tensor](), 0
+        self.repeating = False
 
-    def forward(self, images: Tensor, draw: Draw) -> Tensor:  # noqa: ARG002
-        self.turn = (self.turn + 1) % len(self.views)
-        return self.views[self.turn]
-
-
-def feed_of(stage: StageSpec, images: Images, device: torch.device) -> Feed:
-    batch = stage.training.global_batch
-    return Feed(images.prepared, images.index, batch, stage.seed, device)
-
-
-def view_makers(task: Task) -> dict[str, Any]:
-    """What makes a task's views, by attribute."""
-    found: dict[str, Any] = {n: made for n, made in task.named_children() if isinstance(made, View)}
-    return found | ({"patches": task.patches} if hasattr(task, "patches") else {})
+    def forward(self, images: Tensor, draw: Draw) -> Tensor:
+        if not self.repeating:
+            self.views.append(self.maker(images, draw))
+            return self.views[-1]
+        self.turn += 1
+        return self.views[(self.turn - 1) % len(self.views)]
 
 
-def keep_views(task: Task, step: Callable[[], Any]) -> dict[str, Made]:
-    """Make one step, and from then on the views that it made are those of every step."""
-    kept: Views = {}
-
-    def keeping(name: str, maker: Callable[[Tensor, Draw], Tensor]) -> Callable[..., Tensor]:
-        def make(images: Tensor, draw: Draw) -> Tensor:
-            kept.setdefault(name, []).append(maker(images, draw))
-            return kept[name][-1]
-
-        return make
-
-    for name, maker in view_makers(task).items():
-        replace_view(task, name, keeping(name, maker))
+def keep_views(task: Task, step: Callable[[], object]) -> dict[str, Kept]:
+    """Make one step; every later step repeats its views. Returns them by the task's attribute."""
+    kept = {name: Kept(made) for name, made in task.named_children() if type(made) in EQUALS}
+    for name, one in kept.items():
+        setattr(task, name, one)
     step()
-    made = {name: Made(views) for name, views in kept.items()}
-    for name, view in made.items():
-        replace_view(task, name, view)
-    return made
-
-
-def replace_view(task: Task, name: str, view: Callable[[Tensor, Draw], Tensor]) -> None:
-    """Past `nn.Module`, so that a method may be replaced and a submodule by what is none."""
-    object.__setattr__(task, name, view)
+    for one in kept.values():
+        one.repeating = True
+    return kept
 
 
 class Files(Dataset[tuple[Views, int]]):
-    """JPEG files and their positions; `views` is called with each image, in a worker."""
+    """Image files and their positions; `views` is called with each image, in a worker."""
 
-    def __init__(self, files: list[Path], views: Callable[[Image.Image], Views]) -> None:
+    def __init__(self, files: list[Path], views: MakeViews) -> None:
         self.files, self.views, self.go = files, views, torch.multiprocessing.Event()
 
     def __len__(self) -> int:
@@ -164,20 +133,15 @@ class Loaded(Pipeline):
     """Fed by a DataLoader whose workers live until `end`, and work from `open` to `close`."""
 
     def __init__(
-        self,
-        images: Images,
-        views: Callable[[Image.Image], Views],
-        batch: int,
-        device: torch.device,
-        cores: int,
+        self, files: list[Path], views: MakeViews, batch: int, device: torch.device, workers: int
     ) -> None:
         piece = math.gcd(batch, PIECE)
         self.device, self.pieces = device, batch // piece
-        self.warm = 1 + -(-AHEAD * cores // self.pieces)  # until what was made at rest is used
-        self.files = Files([images.files[row] for row in images.index], views)
+        self.warm = 1 + -(-AHEAD * workers // self.pieces)  # until pieces made at rest are used up
+        self.files = Files(files, views)
         self.loader: DataLoader[Any] = DataLoader(
             self.files, piece, sampler=RandomSampler(self.files, True, ENDLESS),
-            num_workers=cores, prefetch_factor=AHEAD, pin_memory=device.type == "cuda",
+            num_workers=workers, prefetch_factor=AHEAD, pin_memory=device.type == "cuda",
             in_order=False,
         )  # fmt: skip
         self.made: Iterator[tuple[Views, Tensor]] | None = None
@@ -191,7 +155,7 @@ class Loaded(Pipeline):
             self.workers = [one for one in psutil.Process().children() if one not in others]
 
     def close(self) -> None:
-        """Workers rest: they must not work while another pipeline is timed."""
+        """Stop the workers, which must not work while another pipeline is timed."""
         self.files.go.clear()
         self.warm = 1
 
@@ -205,35 +169,35 @@ class Loaded(Pipeline):
         begun = time.perf_counter()
         pieces = [next(self.made) for _ in range(self.pieces)]
         self.waited += time.perf_counter() - begun
-        given = [views for views, _ in pieces]
+        views, positions = zip(*pieces, strict=True)
         joined = {
-            name: [self._joined(parts) for parts in zip(*(one[name] for one in given), strict=True)]
-            for name in given[0]
+            name: [self._joined(parts) for parts in zip(*(one[name] for one in views), strict=True)]
+            for name in views[0]
         }
-        return self.train(joined, self._joined([positions for _, positions in pieces]))
+        return self.train(joined, self._joined(positions))
 
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
         return torch.cat([part.to(self.device, non_blocking=True) for part in parts])
 
     def train(self, views: Views, positions: Tensor) -> Row:
+        """Make one step on a batch of views; positions: int64 [b], of their files."""
         raise NotImplementedError
 
 
 class Public(Loaded):
-    """Our step, with torchvision's equals of the views that a first step of the task made."""
+    """Our step on views from torchvision, as many as the task made in a first step."""
 
-    def __init__(self, stage: StageSpec, images: Images, device: torch.device, cores: int) -> None:
-        plain, feed = replace(stage.training, bn_groups=1), feed_of(stage, images, device)
-        self.advance = stepper(stage, Ours.context_of(stage, images), plain, feed)
-        makers = view_makers(self.advance.task)
-        self.views = keep_views(self.advance.task, lambda: self.advance(feed.batch(0)))
-        views = ImageViews({n: (makers[n], len(made.views)) for n, made in self.views.items()})
-        super().__init__(images, views, plain.global_batch, device, cores)
+    def __init__(self, stage: StageSpec, images: Images, device: torch.device) -> None:
+        plain = replace(stage, training=replace(stage.training, bn_groups=1))
+        self.advance, feed = started(plain, images.prepared, device)
+        self.kept_views = keep_views(self.advance.task, lambda: self.advance(feed.batch(0)))
+        views = image_views({n: (one.maker, len(one.views)) for n, one in self.kept_views.items()})
+        super().__init__(images.files, views, feed.global_batch, device, cores())
         self.empty, self.done = torch.empty(0, dtype=torch.uint8, device=device), 0
 
     def train(self, views: Views, positions: Tensor) -> Row:
         for name, given in views.items():
-            self.views[name].views = given
+            self.kept_views[name].views = given
         draw = Draw(0, self.done, len(positions), self.device)
         self.done += 1
         return self.advance(Batch(self.empty, positions, draw, self.done - 1))

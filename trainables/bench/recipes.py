@@ -1,6 +1,7 @@
-"""What is measured: stages as a search would train them, from the YAML files in `spaces/`."""
+"""The stages that are measured, as a search trains them: read from the YAML files in `spaces/`."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from trainables.processor import has_bfloat16
 from trainables.spec import DataSpec, LRPolicy, StageSpec, Training
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
-EPOCHS = 1e6  # of the schedule: no measurement comes to its end
-GENTLE = 1e-3  # of the least learning rate: views that never change must not break the network
+EPOCHS = 1e6  # of the schedule: no measurement reaches its end
+GENTLE = 1e-3  # times the lowest learning rate: repeated views must not break the network
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Recipes:
     profile: str
     device: torch.device
 
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """The profile, its precision decided."""
-        sizes = read("profile", self.profile)
-        if sizes["precision"] == "auto":
+    @cached_property
+    def sizes(self) -> Any:
+        """Return the profile as in its YAML file; the precision `auto` is decided by the device."""
+        given = read("profile", self.profile)
+        if given["precision"] == "auto":
             fast = self.device.type == "cuda" or has_bfloat16()
-            sizes["precision"] = "bfloat16" if fast else "float32"
-        return sizes
+            given["precision"] = "bfloat16" if fast else "float32"
+        return given
 
     def data(self, name: str) -> DataSpec:
         size = self.sizes["cache_size"]
@@ -41,34 +42,22 @@ class Recipes:
     def stage(self, task: str, data: DataSpec, prepared: Prepared) -> StageSpec:
         sizes, given = self.sizes, read("task", task)
         training = Training(
-            backbone=sizes["backbone"],
-            image_size=sizes["image_size"],
-            epochs=EPOCHS,
-            global_batch=sizes["batch"],
-            bn_groups=sizes["bn_groups"],
-            precision=sizes["precision"],
-            optimizer=given["optimizer"],
-            weight_decay=given["weight_decay"],
-            warmup=0.0,
+            backbone=sizes["backbone"], image_size=sizes["image_size"], epochs=EPOCHS,
+            global_batch=sizes["batch"], bn_groups=sizes["bn_groups"],
+            precision=sizes["precision"], optimizer=given["optimizer"],
+            weight_decay=given["weight_decay"], warmup=0.0,
             lr=LRPolicy((GENTLE * given["lr_range"][0],), 1.0),
-        )
+        )  # fmt: skip
         return StageSpec(
-            pretext=task,
-            params=given["params"],
-            augment=read("modality", "dermoscopy"),
-            training=training,
-            data=data,
-            data_digest=prepared.digest,
-            seed=0,
-            version=given["version"],
-            parent=None,
-        )
+            pretext=task, params=given["params"], augment=read("modality", "dermoscopy"),
+            training=training, data=data, data_digest=prepared.digest, seed=0,
+            version=given["version"], parent=None,
+        )  # fmt: skip
 
 
-def read(group: str, name: str) -> dict[str, Any]:
-    """`spaces/GROUP/NAME.yaml`."""
+def read(group: str, name: str) -> Any:
+    """Read `spaces/GROUP/NAME.yaml`; UserError names the nearest known name."""
     known = tuple(sorted(path.stem for path in (SPACES / group).glob("*.yaml")))
     if name not in known:
         raise UserError(unknown(f"--{group}", name, known))
-    found: dict[str, Any] = yaml.safe_load((SPACES / group / f"{name}.yaml").read_text())
-    return found
+    return yaml.safe_load((SPACES / group / f"{name}.yaml").read_text())

@@ -8,18 +8,19 @@ Rows are sorted by name, so that nothing depends on the order of a CSV file or a
 No torch here: the search reads tables too, and must start quickly.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data._files import decode, memory
 from trainables.errors import UserError
-from trainables.plugins import unknown
+from trainables.plugins import name_of, unknown
 from trainables.schema import Schema, read
+from trainables.spec import Settings
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,10 @@ class Dataset:
 
     demo: ClassVar[bool] = False  # synthetic images: every output must say so
 
-    def __init__(self, root: Path | None, params: dict[str, Any]) -> None:
-        self.params = asdict(read(self.Params, params, "data.params"))
-        self.root = root
+    params: Params
 
-    @classmethod
-    def name(cls) -> str:
-        return cls.__module__.rpartition(".")[2]
+    def __init__(self, root: Path | None, params: Settings) -> None:
+        self.params, self.root = read(self.Params, params, "data.params"), root
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         """Return the images, and the classes in order; UserError if the data is invalid."""
@@ -102,7 +100,7 @@ class Dataset:
         present = {item.label for item in kept}
         if len(present) < 2:
             raise UserError(
-                f"data.name={self.name()}: must have images of at least 2 classes, not of "
+                f"data.name={name_of(type(self))}: must have images of at least 2 classes, not of "
                 f"{len(present)} ({', '.join(present) or 'none'}); try another --data folder, or "
                 "fewer data.params.exclude_classes"
             )
@@ -110,9 +108,8 @@ class Dataset:
         return kept, tuple(label for label in classes if label in present)
 
     def _excluded(self, classes: tuple[str, ...]) -> set[str]:
-        excluded = self.params["exclude_classes"] or ()
-        if isinstance(excluded, str):
-            excluded = [excluded]
+        given = self.params.exclude_classes or []
+        excluded = [given] if isinstance(given, str) else given
         for label in excluded:
             if label not in classes:
                 raise UserError(unknown("data.params.exclude_classes", label, classes))

@@ -5,7 +5,8 @@ for path in find_images(folder): decode(path)
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -19,16 +20,8 @@ from trainables.images.files import regular
 from trainables.plugins import near
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "BMP",
-    "TIFF",
-    "WEBP",
-    "GIF",
-    "JPEG2000",
-    "PPM",
-)  # decided by content, not by suffix
+# Decided by content, not by suffix.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 PIXELS = 178_000_000  # limit of one image: 3.6 GB while it is decoded
 GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L"})
 STRIP = 256  # rows stretched at once
@@ -100,6 +93,51 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                 f"{len(row)}; try mending the row"
             )
     return [dict(zip(header, map(str.strip, row), strict=True)) for row in rows]
+
+
+def check_distinct(csv: Path, rows: Sequence[Mapping[str, str]], column: str) -> None:
+    """Raise UserError if two rows have the same value in the column of images."""
+    seen: set[str] = set()
+    for line, row in enumerate(rows, start=2):
+        if row[column] in seen:
+            raise UserError(
+                f"{csv}, row {line}: must be of another image than a row above ({row[column]}); "
+                "try keeping one row of it"
+            )
+        seen.add(row[column])
+
+
+def match_files(
+    folder: Path, csv: Path, images: Sequence[str], names: Callable[[Path], set[str]]
+) -> dict[str, Path]:
+    """Find the file of every image; UserError unless rows and files match one to one.
+
+    names: returns what a row may call the file at a path relative to `folder`.
+    """
+    known: dict[str, list[Path]] = defaultdict(list)
+    files = [file.relative_to(folder) for file in find_images(folder)]
+    for file in files:
+        for name in names(file):
+            known[name].append(file)
+    if absent := [image for image in images if image not in known]:
+        raise UserError(
+            f"{folder}: must hold the {len(images)} images of {csv.name} "
+            f"({', '.join(sorted(SUFFIXES))}), and {len(absent)} are not there ({some(absent)}); "
+            "try adding them, or taking the rows out"
+        )
+    for image in images:
+        if len(known[image]) > 1:
+            raise UserError(
+                f"{csv}: must say which file {image} is ({some(list(map(str, known[image])))}); "
+                "try the path with its ending, or keeping one of them"
+            )
+    found = {image: known[image][0] for image in images}
+    if extra := sorted(map(str, set(files) - set(found.values()))):
+        raise UserError(
+            f"{csv}: must have a row for every file of {folder.name}, and has none for "
+            f"{len(extra)} ({some(extra)}); try adding them, or moving the files out"
+        )
+    return {image: folder / file for image, file in found.items()}
 
 
 def some(names: Sequence[str]) -> str:

@@ -29,10 +29,11 @@ class Plugin(Dataset):
         size: Annotated[int, Field(ge=16, le=512)] = 96
         seed: Annotated[int, Field(ge=0, le=2**32)] = 0
 
+    params: Params
     demo: ClassVar[bool] = True
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        size, seed = self.params["size"], self.params["seed"]
+        size, seed = self.params.size, self.params.seed
         items = [
             Item(f"demo_{i:06}", kind, f"lesion_{lesion:06}", f"drawn {DRAWING} {seed} {size} {i}")
             for i, (lesion, kind) in enumerate(self._rows)
@@ -48,24 +49,24 @@ class Plugin(Dataset):
     def _picture(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         at = int(self._scanned[0][i].name.removeprefix("demo_"))
         lesion, kind = self._rows[at]
-        rng = np.random.default_rng([self.params["seed"], IMAGES, at])
-        return picture(_lesion(self.params["seed"], lesion, kind), rng, self.params["size"])
+        rng = np.random.default_rng([self.params.seed, IMAGES, at])
+        return picture(_lesion(self.params.seed, lesion, kind), rng, self.params.size)
 
     @cached_property
     def _rows(self) -> list[tuple[int, str]]:
         """Return lesion and class of every image; the first rows are the same for any n."""
-        rng = np.random.default_rng([self.params["seed"], LESIONS])
+        rng = np.random.default_rng([self.params.seed, LESIONS])
         frequency = np.array([kind.frequency for kind in KINDS.values()])
         have = np.zeros(len(frequency))
         rows: list[tuple[int, str]] = []
         lesion = 0
-        while len(rows) < self.params["n"]:
+        while len(rows) < self.params.n:
             chosen = int(np.argmax(frequency * (lesion + 1) - have))  # the class most behind
             have[chosen] += 1
             views = int(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
             rows += [(lesion, list(KINDS)[chosen])] * views
             lesion += 1
-        return rows[: self.params["n"]]
+        return rows[: self.params.n]
 
 
 @lru_cache(64)

@@ -21,6 +21,8 @@ class Plugin(Dataset):
         image_column: Text = "image"
         group_column: Text = "group"
 
+    params: Params
+
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         root = existing(self.root, "sub-folders, one a class")
         folders = [p for p in subfolders(root) if not p.name.startswith((".", "__MACOSX"))]
@@ -39,10 +41,10 @@ class Plugin(Dataset):
         return items, tuple(folder.name for folder in folders)
 
     def _groups(self, root: Path, names: list[str]) -> Mapping[str, str]:
-        if self.params["groups_csv"] is None:
+        if self.params.groups_csv is None:
             return {}
-        path = root / self.params["groups_csv"]
-        image, group = self.params["image_column"], self.params["group_column"]
+        path = root / self.params.groups_csv
+        image, group = self.params.image_column, self.params.group_column
         given = {row[image]: row[group] for row in read_csv(path, (image, group))}
         groups = {name: _given(name, given) for name in names}
         missing = [name for name, value in groups.items() if value is None]

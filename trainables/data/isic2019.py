@@ -11,7 +11,15 @@ import logging
 from pathlib import Path
 
 from trainables.data import Dataset, Item
-from trainables.data._files import existing, find_images, read_csv, some, subfolders
+from trainables.data._files import (
+    check_distinct,
+    existing,
+    find_images,
+    match_files,
+    read_csv,
+    some,
+    subfolders,
+)  # fmt: skip
 from trainables.errors import UserError
 
 IMAGES = "ISIC_2019_Training_Input"
@@ -28,13 +36,15 @@ class Plugin(Dataset):
         base = self._base()
         labels, classes = _labels(base / TRUTH)
         lesions = _lesions(base / METADATA, labels)
-        files = _files(base, labels)
+        images = [_name(name) for name in labels]
+        files = match_files(base / IMAGES, base / TRUTH, images, lambda file: {_name(file.stem)})
         used = set(labels.values())
         for label in classes:
             if label not in used and label != UNKNOWN:
                 log.warning("%s: no image is of class %s; it is left out", base / TRUTH, label)
         items = [
-            Item(name, label, lesions[name] or name, files[name]) for name, label in labels.items()
+            Item(name, label, lesions[name] or name, files[_name(name)])
+            for name, label in labels.items()
         ]
         return items, classes
 
@@ -64,17 +74,14 @@ def _advice(folders: list[Path]) -> str:
 def _labels(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """Read the class of every image, and the classes in the order of the columns."""
     rows = read_csv(path, ("image", "NV", "MEL"))
-    classes = tuple(column for column in (rows[0] if rows else ()) if column != "image")
-    labels: dict[str, str] = {}
-    for line, row in enumerate(rows, start=2):
-        if row["image"] in labels:
-            raise UserError(
-                f"{path}, row {line}: must be of another image than a row above ({row['image']}); "
-                "try keeping one row of it"
-            )
-        labels[row["image"]] = _one_hot(row, classes, f"{path}, row {line} ({row['image']})")
-    if not labels:
+    if not rows:
         raise UserError(f"{path}: must have a row an image, and has none; try the file again")
+    check_distinct(path, rows, "image")
+    classes = tuple(column for column in rows[0] if column != "image")
+    labels = {
+        row["image"]: _one_hot(row, classes, f"{path}, row {line} ({row['image']})")
+        for line, row in enumerate(rows, start=2)
+    }
     return labels, classes
 
 
@@ -103,28 +110,5 @@ def _lesions(path: Path, labels: dict[str, str]) -> dict[str, str]:
     return lesions
 
 
-def _files(base: Path, labels: dict[str, str]) -> dict[str, Path]:
-    """Find the file of every labelled image by its stem; UserError unless they match one to one."""
-    found: dict[str, Path] = {}
-    for path in find_images(base / IMAGES):
-        stem = path.stem.removesuffix(SMALLER)
-        if stem in found:
-            raise UserError(
-                f"{path}: must be the only file of image {path.stem}, as {found[stem]} is too; try "
-                "keeping one of them"
-            )
-        found[stem] = path
-    absent = [name for name in labels if name.removesuffix(SMALLER) not in found]
-    if absent:
-        raise UserError(
-            f"{base / IMAGES}: must hold the {len(labels)} images in {TRUTH}, and {len(absent)} "
-            f"are not there ({some(absent)}); try unpacking them again, or taking the rows out"
-        )
-    files = {name: found.pop(name.removesuffix(SMALLER)) for name in labels}
-    if found:
-        extra = [path.name for path in found.values()]
-        raise UserError(
-            f"{base / TRUTH}: must have a row for every file of {IMAGES}, and has none for "
-            f"{len(extra)} ({some(extra)}); try adding them, or moving the files out"
-        )
-    return files
+def _name(image: str) -> str:
+    return image.removesuffix(SMALLER)

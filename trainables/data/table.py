@@ -8,12 +8,11 @@ its suffix. `group_column` names the patient or lesion; an image is its own pati
 cell is empty or `group_column` is null.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.data import Dataset, Item
-from trainables.data._files import SUFFIXES, existing, find_images, read_csv, some
+from trainables.data._files import check_distinct, existing, match_files, read_csv
 from trainables.errors import UserError
 from trainables.schema import Place, Text
 
@@ -27,37 +26,29 @@ class Plugin(Dataset):
         label_column: Text = "label"
         group_column: Text | None = "group"
 
+    params: Params
+
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        root = self._root()
-        csv, image, label = root / self.params["csv"], *self._columns()[:2]
-        rows = read_csv(csv, self._columns())
+        p = self.params
+        root = existing(self.root, f"{p.images}/ and {p.csv}")
+        if not (root / p.images).is_dir():
+            raise UserError(
+                f"data.params.images={p.images}: must be a folder in {root}; try the --data folder "
+                f"that holds {p.images}/ and {p.csv}"
+            )
+        csv, image, label, group = root / p.csv, p.image_column, p.label_column, p.group_column
+        rows = read_csv(csv, [image, label, *([group] if group else [])])
         _check(csv, rows, image, label)
-        files = _files(root / self.params["images"], csv, [row[image] for row in rows])
-        group = self.params["group_column"]
+        files = match_files(root / p.images, csv, [row[image] for row in rows], _names)
         items = [
             Item(row[image], row[label], (group and row[group]) or row[image], files[row[image]])
             for row in rows
         ]
         return items, tuple(sorted({row[label] for row in rows}))
 
-    def _root(self) -> Path:
-        wanted = f"{self.params['images']}/ and {self.params['csv']}"
-        root = existing(self.root, wanted)
-        if not (root / self.params["images"]).is_dir():
-            raise UserError(
-                f"data.params.images={self.params['images']}: must be a folder in {root}; "
-                f"try the --data folder that holds {wanted}"
-            )
-        return root
-
-    def _columns(self) -> list[str]:
-        names = (self.params[f"{what}_column"] for what in ("image", "label", "group"))
-        return [name for name in names if name is not None]
-
 
 def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> None:
     """Raise UserError unless every row names a class and an image of its own."""
-    seen: set[str] = set()
     for line, row in enumerate(rows, start=2):
         if not row[image] or not row[label]:
             empty = label if row[image] else image
@@ -65,42 +56,7 @@ def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> Non
                 f"{csv}, row {line}: must have a value in column {empty}; try filling the cell, or "
                 "taking the row out"
             )
-        if row[image] in seen:
-            raise UserError(
-                f"{csv}, row {line}: must be of another image than a row above ({row[image]}); try "
-                "keeping one row of it"
-            )
-        seen.add(row[image])
-
-
-def _files(folder: Path, csv: Path, images: list[str]) -> dict[str, Path]:
-    """Find the file of every image; UserError unless rows and files match one to one."""
-    known: dict[str, list[Path]] = defaultdict(list)
-    files = list(find_images(folder))
-    for file in files:
-        for name in _names(file.relative_to(folder)):
-            known[name].append(file)
-    absent = [image for image in images if image not in known]
-    if absent:
-        raise UserError(
-            f"{folder}: must hold the {len(images)} images of {csv.name} "
-            f"({', '.join(sorted(SUFFIXES))}), and {len(absent)} are not there ({some(absent)}); "
-            "try adding them, or taking the rows out"
-        )
-    for image in images:
-        if len(known[image]) > 1:
-            both = some([str(file.relative_to(folder)) for file in known[image]])
-            raise UserError(
-                f"{csv}: must say which file {image} is ({both}); try the path with its ending"
-            )
-    found = {image: known[image][0] for image in images}
-    extra = [str(file.relative_to(folder)) for file in set(files) - set(found.values())]
-    if extra:
-        raise UserError(
-            f"{csv}: must have a row for every file of {folder.name}, and has none for "
-            f"{len(extra)} ({some(sorted(extra))}); try adding them, or moving the files out"
-        )
-    return found
+    check_distinct(csv, rows, image)
 
 
 def _names(file: Path) -> set[str]:

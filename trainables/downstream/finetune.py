@@ -8,8 +8,8 @@ the report reads those on test, and once.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainables.augment import FullView, Preset, finetune_view
+from trainables.augment import FullView, View
 from trainables.backbone import Backbone, fit_statistics
 from trainables.downstream import metrics, probes
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
-from trainables.images.splits import subset
+from trainables.images.splits import Index, subset
 from trainables.spec import DownstreamSpec, Runtime
 from trainables.stage import BACKBONE, HISTORY, load_backbone, save
 from trainables.task import Batch, Context, Task
@@ -44,16 +44,15 @@ class Classifier(Task):
     labels: int64 [n], the classes of the images trained on.
     """
 
-    def __init__(self, backbone: nn.Module, context: Context, labels: Tensor, classes: int) -> None:
+    def __init__(self, backbone: Backbone, context: Context, labels: Tensor, classes: int) -> None:
         super().__init__(backbone, {}, context)
         self.labels: Tensor
         self.weight: Tensor
-        self.head = nn.Linear(backbone.width, classes)  # type: ignore[arg-type]
+        self.head = nn.Linear(backbone.width, classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
-        view = (context.mean, context.std, context.image_size)
-        self.view = finetune_view(Preset.of(context.augment), *view)
-        self.full = FullView(*view)
+        self.view = View.of(replace(context, augment=context.augment.mild()), (0.5, 1.0))
+        self.full = FullView(context.mean, context.std, context.image_size)
         self.register_buffer("labels", labels, persistent=False)
         self.register_buffer("weight", torch.ones(classes), persistent=False)
 
@@ -89,8 +88,8 @@ def finetune(
     out_dir: Path,
     report: Report,
     weights: Path | None = None,
-) -> dict[str, Any]:
-    """Fine-tune the backbone of `parent_dir`, a weight file, or a fresh one; return its measures.
+) -> dict[str, float]:
+    """Fine-tune a backbone and return its measures: of `weights`, else of `parent_dir`, else fresh.
 
     Writes backbone, classifier, history.json, meta.json and {val,test}.parquet to `out_dir`, and
     resumes from a checkpoint there. Balanced accuracy is in percent. Raises UserError for weights
@@ -101,7 +100,11 @@ def finetune(
     labels = torch.from_numpy(data.labels[index])
 
     def make(context: Context) -> Classifier:
-        backbone = start(spec, context.channels, parent_dir, weights)
+        backbone = Backbone(spec.training.backbone, context.channels)
+        if weights is not None:
+            backbone.load_state_dict(fitting_weights(backbone, weights))
+        else:
+            load_backbone(backbone, parent_dir)
         classifier = Classifier(backbone, context, labels, len(data.classes))
         if spec.class_balanced:
             classifier.balance()
@@ -111,10 +114,7 @@ def finetune(
         predicted = predict(task, data, val, runtime).argmax(1)
         return {SCORE: metrics.balanced_accuracy(data.labels[val], predicted, len(data.classes))}
 
-    loop = Loop(
-        make, spec.training, data, index, spec.augment, spec.seed, runtime, out_dir, report,
-        evaluate,
-    )  # fmt: skip
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate)
     outcome = loop.train()
     best = loop.runs.by_name[FULL].best
     assert best is not None
@@ -132,18 +132,6 @@ def finetune(
         meta = {"classes": data.classes, "mean": known.mean, "std": known.std}
         (out_dir / META).write_text(json.dumps(meta))
     return result
-
-
-def start(
-    spec: DownstreamSpec, channels: int, parent_dir: Path | None, weights: Path | None
-) -> Backbone:
-    """Return the backbone to fine-tune: from `weights`, else from `parent_dir`, else fresh."""
-    backbone = Backbone(spec.training.backbone, channels)
-    if weights is not None:
-        backbone.load_state_dict(fitting_weights(backbone, weights))
-    else:
-        load_backbone(backbone, parent_dir)
-    return backbone
 
 
 def fitting_weights(backbone: Backbone, path: Path) -> dict[str, Tensor]:
@@ -178,33 +166,27 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def predict(
-    task: Task, data: Prepared, index: NDArray[np.int64], runtime: Runtime
-) -> NDArray[np.float32]:
+def predict(task: Task, data: Prepared, index: Index, runtime: Runtime) -> NDArray[np.float32]:
     """Return class probabilities [n, classes] of the images at `index`; ranks share the work."""
     return _over(index, data, runtime, task, lambda x: task.logits(x).softmax(1)).numpy()  # type: ignore[operator]
 
 
 def _over(
-    index: NDArray[np.int64],
-    data: Prepared,
-    runtime: Runtime,
-    module: nn.Module,
-    apply: Callable[[Tensor], Tensor],
+    index: Index, data: Prepared, runtime: Runtime, task: Task, apply: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Apply a function to the images at `index` in batches; every rank returns all results."""
     world, rank = distributed.world_size(), distributed.rank()
     local = -(-len(index) // world)
     padded = np.resize(index, local * world)[rank * local : (rank + 1) * local]
     parts = []
-    with evaluating(module):
+    with evaluating(task):
         for first in range(0, local, EVALUATION_BATCH):
             part = padded[first : first + EVALUATION_BATCH]
             parts.append(apply(_pixels(data, part, runtime)))
         return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
 
 
-def _pixels(data: Prepared, index: NDArray[np.int64], runtime: Runtime) -> Tensor:
+def _pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:
     return torch.from_numpy(data.images[index]).permute(0, 3, 1, 2).to(runtime.device)
 
 
@@ -226,7 +208,7 @@ def _score(task: Task, data: Prepared, runtime: Runtime, out_dir: Path) -> dict[
 
 
 def _write_predictions(
-    path: Path, data: Prepared, index: NDArray[np.int64], probabilities: NDArray[np.float32]
+    path: Path, data: Prepared, index: Index, probabilities: NDArray[np.float32]
 ) -> None:
     columns = {
         "image": [data.names[i] for i in index],
@@ -237,9 +219,7 @@ def _write_predictions(
     pq.write_table(pa.table(columns), path)
 
 
-def _probe(
-    fresh: Classifier, data: Prepared, index: NDArray[np.int64], runtime: Runtime
-) -> dict[str, float]:
+def _probe(fresh: Classifier, data: Prepared, index: Index, runtime: Runtime) -> dict[str, float]:
     """Return balanced accuracies, %, of kNN and a linear classifier before fine-tuning.
 
     BatchNorm statistics are refitted first; fine-tuning would adapt them anyway.

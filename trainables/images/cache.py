@@ -21,13 +21,12 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data import Dataset, Table
-from trainables.durable import kernel_lock, sync, write_json
+from trainables.durable import kernel_lock, make_folder, sync, write_json
 from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, statistics
@@ -77,10 +76,12 @@ class Source:
     def digest(self, cache_root: Path) -> str:
         """Return the digest of the content; digests of files are remembered in `cache_root`."""
         if not self._digest:
-            _make(cache_root)
-            rows = range(len(self.table.names))
-            pixels = fingerprint.contents([self.images.source(i) for i in rows], cache_root)
-            self._digest = _content(self.spec, self.table, pixels)
+            make_folder("cache", cache_root)
+            table, sources = self.table, map(self.images.source, range(len(self.table.names)))
+            pixels = fingerprint.contents(list(sources), cache_root)
+            labels = [table.classes[label] for label in table.labels]
+            rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
+            self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
         return self._digest
 
     def prepare(self, cache_root: Path, progress: OnDecoded | None = None) -> Path:
@@ -98,8 +99,39 @@ class Source:
                 log.warning("%s: damaged (%s); decoded again", path, problem)
                 os.rename(path, _beside(path))
             if not path.exists():
-                _build(self.spec, self.images, self.table, content, path, progress)
+                self._build(content, path, progress)
         return path
+
+    def _build(self, content: str, path: Path, progress: OnDecoded | None) -> None:
+        """Write to a temporary folder and rename it; first remove those of killed processes."""
+        spec, data, table = self.spec, self.images, self.table
+        for stale in path.parent.glob(f"{path.name}.tmp-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        _check_space(spec, len(table.names), path.parent)
+        beside = _beside(path)
+        beside.mkdir()
+        try:
+            sums = decode_all(spec, data, len(table.names), beside / IMAGES, progress)
+            pairs = duplicates.find(np.load(beside / IMAGES, mmap_mode="r"), table.groups)
+            if spec.merge_duplicates:
+                table = replace(table, groups=duplicates.merged(table.groups, pairs))
+            parts = _split(spec, table)
+            mean, std = statistics(sums[parts["train"]], spec.size**2)
+            sync(beside / IMAGES)
+            split = {part: index.tolist() for part, index in parts.items()}
+            columns = {**asdict(table), "labels": table.labels.tolist(), "split": split}
+            write_json(beside / TABLE, columns | {"duplicates": [asdict(pair) for pair in pairs]})
+            manifest = {
+                "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
+                "demo": data.demo, "format": FORMAT,
+                "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
+            }  # fmt: skip
+            write_json(beside / MANIFEST, manifest | {"seal": digest(manifest)})
+            os.replace(beside, path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        log.info("decoded %d images into %s", len(table.names), path)
 
 
 def prepare(
@@ -130,61 +162,9 @@ def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
     return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
 
-def _content(spec: DataSpec, table: Table, pixels: list[str]) -> str:
-    labels = [table.classes[label] for label in table.labels]
-    rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
-    return digest([FORMAT, asdict(spec), table.classes, rows])
-
-
-def _build(
-    spec: DataSpec,
-    data: Dataset,
-    table: Table,
-    content: str,
-    path: Path,
-    progress: OnDecoded | None,
-) -> None:
-    """Write to a temporary folder and rename it; first remove those of killed processes."""
-    for stale in path.parent.glob(f"{path.name}.tmp-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    _check_space(spec, len(table.names), path.parent)
-    beside = _beside(path)
-    beside.mkdir()
-    try:
-        sums = decode_all(spec, data, len(table.names), beside / IMAGES, progress)
-        pairs = duplicates.find(np.load(beside / IMAGES, mmap_mode="r"), table.groups)
-        if spec.merge_duplicates:
-            table = replace(table, groups=duplicates.merged(table.groups, pairs))
-        parts = _split(spec, table)
-        mean, std = statistics(sums[parts["train"]], spec.size**2)
-        sync(beside / IMAGES)
-        write_json(beside / TABLE, _columns(table, parts, pairs))
-        known = {"mean": mean, "std": std, "digest": content, "spec": asdict(spec)}
-        manifest = {**known, "demo": data.demo, "format": FORMAT}
-        write_json(beside / MANIFEST, _sealed(beside, manifest))
-        os.replace(beside, path)
-        sync(path.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    log.info("decoded %d images into %s", len(table.names), path)
-
-
-def _columns(table: Table, parts: dict[str, Index], pairs: list[Pair]) -> dict[str, Any]:
-    split = {part: index.tolist() for part, index in parts.items()}
-    columns = {**asdict(table), "labels": table.labels.tolist(), "split": split}
-    return {**columns, "duplicates": [asdict(pair) for pair in pairs]}
-
-
 def _beside(path: Path) -> Path:
     """Return a temporary name beside `path`; the next build removes what is left there."""
     return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
-
-
-def _sealed(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest with checksums of the other files and a digest of itself."""
-    sums = {name: _checksums(folder / name) for name in (IMAGES, TABLE)}
-    whole = {**manifest, "checksums": sums}
-    return {**whole, "seal": digest(whole)}
 
 
 def _damage(path: Path) -> str:
@@ -211,15 +191,6 @@ def _checksums(path: Path) -> list[int]:
 
     with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(checksum, range(0, path.stat().st_size, BLOCK)))
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cache={folder}: must be a folder to write to ({error.strerror}); try another cache="
-        ) from error
 
 
 def _check_space(spec: DataSpec, n: int, folder: Path) -> None:

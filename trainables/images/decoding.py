@@ -43,7 +43,9 @@ def decode_all(
     """
     shape = (n, spec.size, spec.size, spec.channels)
     images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    _reserve(file)
+    if hasattr(os, "posix_fallocate"):  # a full disk under a memory map kills without a word
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     sums = np.zeros((n, 2, spec.channels), np.int64)
 
     room = Room(free_memory() // MEMORY_DIVISOR)
@@ -64,13 +66,6 @@ def decode_all(
             raise
     images.flush()
     return sums
-
-
-def _reserve(file: Path) -> None:
-    """Allocate the disk space now: a full disk under a memory map kills the process silently."""
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -40,7 +40,12 @@ def split(
     counts = _counts(labels, member)
     for label, have in enumerate((counts > 0).sum(0)):
         if 0 < have < len(PARTS):
-            raise UserError(_too_few(label, have, counts[:, label].sum(), classes))
+            called = _called(label, classes)
+            raise UserError(
+                f"class {called}: must have 3 patient groups (lesions or patients), one each for "
+                f"train, val and test, and has {counts[:, label].sum()} images of only {have}; try "
+                f"merging it with another class, or data.params.exclude_classes=[{called}]"
+            )
     rank = _rank(names, seed)
     part = np.full(len(names), -1)
     for label in _rare_first(counts):
@@ -49,7 +54,11 @@ def split(
     check(parts, groups)
     for name, index in parts.items():
         for label in np.setdiff1d(labels, labels[index]):
-            raise UserError(_shared(_called(label, classes), name))
+            called = _called(label, classes)
+            raise UserError(
+                f"class {called}: must have a patient group for {name}, and its own hold rarer "
+                f"classes too; try another seed, or data.params.exclude_classes=[{called}]"
+            )
     return parts
 
 
@@ -127,19 +136,3 @@ def _assign(part: Index, size: Index, rank: Index, target: NDArray[np.float64]) 
 
 def _called(label: int, classes: Sequence[str]) -> str:
     return str(classes[label]) if len(classes) else f"number {label}"
-
-
-def _too_few(label: int, groups: int, images: int, classes: Sequence[str]) -> str:
-    name = _called(label, classes)
-    return (
-        f"class {name}: must have 3 patient groups (lesions or patients), one each for train, "
-        f"val and test, and has {images} images of only {groups}; try merging it with another "
-        f"class, or data.params.exclude_classes=[{name}]"
-    )
-
-
-def _shared(name: str, part: str) -> str:
-    return (
-        f"class {name}: must have a patient group for {part}, and its own hold rarer classes too; "
-        f"try another seed, or data.params.exclude_classes=[{name}]"
-    )

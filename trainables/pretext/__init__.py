@@ -1,9 +1,11 @@
 """The pretext tasks. One file here and one YAML in `spaces/task/` make one task.
 
 A task subclasses `trainables.task.Task` as `Plugin`: an `nn.Module` around a backbone. It writes
-- `Params`: its parameters, a frozen dataclass of typed, bounded fields (the YAML has the defaults);
+- `Params`: its parameters, a frozen dataclass of typed, bounded fields (the YAML has the defaults),
+  with a `check` against the data where needed;
+- `forwards`: how often it calls the backbone in a step, and how many views that sees of each image;
 - `__init__` (heads, buffers), `forward` (views and loss) and `chance_level`;
-- where needed `check`, `start`, `before_step`, `after_step`, `warm_steps` and `score`.
+- where needed `start`, `before_step`, `after_step`, `warm_steps` and `score`.
 
 Rules that make a result the same on any number of ranks, and bit-equal after a resume:
 - Everything remembered between steps is a parameter or a persistent buffer: only `state_dict()` is

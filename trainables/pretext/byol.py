@@ -13,16 +13,17 @@ predictions among the target's projections of the step's images.
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.augment import Preset, View
+from trainables.augment import View
+from trainables.backbone import Backbone
 from trainables.errors import StageFailed
-from trainables.schema import Crop, Schema
-from trainables.task import Batch, Context, ImageSource, Task
+from trainables.schema import Crop
+from trainables.spec import Settings
+from trainables.task import Batch, Context, ImageSource, Task, follow, minus_mean
 from trainables.training import distributed
 
 DIMENSIONS = 256
@@ -32,23 +33,22 @@ COLLAPSED = 0.02  # spread of the projections over the batch; 1: random directio
 
 class Plugin(Task):
     @dataclass(frozen=True)
-    class Params(Schema):
+    class Params(Task.Params):
         crop: Crop
 
+    forwards = (2, 4)
+    params: Params
     spread: Tensor
 
-    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+    def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
-        width = int(backbone.width)  # type: ignore[arg-type]
+        width = backbone.width
         self.project = perceptron(width, 2 * width)
         self.predict = perceptron(DIMENSIONS, 2 * width)
         self.target_backbone = copy.deepcopy(backbone).requires_grad_(False)
         self.target_project = copy.deepcopy(self.project).requires_grad_(False)
         self.register_buffer("spread", torch.ones(()))
-        self.view = View(
-            Preset.of(context.augment), context.mean, context.std, context.image_size,
-            tuple(params["crop"]),
-        )  # fmt: skip
+        self.view = View.of(context, self.params.crop)
 
     def start(self, images: ImageSource) -> None:  # noqa: ARG002
         """Copy the online network to the target."""
@@ -88,12 +88,8 @@ class Plugin(Task):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         weight = 1 - momentum(step, self.context.steps, self.context.epoch_steps)
-        ours: list[Tensor] = [*self.backbone.parameters(), *self.project.parameters()]
-        theirs: list[Tensor] = [
-            *self.target_backbone.parameters(),
-            *self.target_project.parameters(),
-        ]
-        torch._foreach_lerp_(theirs, ours, weight)
+        follow(self.target_backbone, self.backbone, weight)
+        follow(self.target_project, self.project, weight)
         if (step + 1) % self.context.epoch_steps == 0 and self.spread.item() < COLLAPSED:
             raise StageFailed(
                 f"byol collapsed: at step {step + 1} the projections of different images spread "
@@ -101,9 +97,7 @@ class Plugin(Task):
             )
 
     def score(self, history: list[dict[str, float]]) -> float:
-        tail = history[len(history) // 2 :]
-        mean = sum(row["batch_loss"] for row in tail) / len(tail)
-        return -mean if math.isfinite(mean) else -math.inf
+        return minus_mean(history[len(history) // 2 :], "batch_loss")
 
 
 def perceptron(inputs: int, hidden: int) -> nn.Sequential:

@@ -14,17 +14,19 @@ encoder moves, the easier old keys in the queue are to tell apart, which flatter
 import copy
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import Preset, View
+from trainables.augment import View
+from trainables.backbone import Backbone
 from trainables.errors import UserError
-from trainables.schema import Crop, Schema, Temperature
-from trainables.task import Batch, Context, Draw, ImageSource, Task
+from trainables.schema import Crop, Temperature
+from trainables.spec import Settings
+from trainables.task import Batch, Context, Draw, ImageSource, Task, follow, minus_mean
 from trainables.training import distributed
 
 DIMENSIONS = 128
@@ -33,45 +35,43 @@ START = 1 << 31  # first step number of the draws in `start`
 
 class Plugin(Task):
     @dataclass(frozen=True)
-    class Params(Schema):
+    class Params(Task.Params):
         queue: Annotated[int, Field(ge=1, le=1 << 24)] | None
         crop: Crop
         temperature: Temperature
 
+        def check(self, context: Context) -> None:
+            batch, most, size = context.global_batch, context.images // 4, self.queue
+            if batch > most:
+                raise UserError(
+                    f"profile.batch={batch}: must be at most {most} for moco, whose queue holds "
+                    f"whole batches and a quarter of the {context.images} images; try {most} or "
+                    "less"
+                )
+            if size and (size % batch or size > most):
+                raise UserError(
+                    f"tasks.moco.params.queue={size}: must be whole batches of {batch} and at most "
+                    f"a quarter of the {context.images} images; try "
+                    f"{queue_size(context.images, batch)} or null"
+                )
+
+    forwards = (2, 2)
+    params: Params
     queue: Tensor
     queue_index: Tensor
     pointer: Tensor
 
-    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+    def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
-        width = int(backbone.width)  # type: ignore[arg-type]
+        width = backbone.width
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIMENSIONS))
         self.key_backbone = copy.deepcopy(backbone).requires_grad_(False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(False)
-        size = params["queue"] or queue_size(context.images, context.global_batch)
+        size = self.params.queue or queue_size(context.images, context.global_batch)
         self.register_buffer("queue", torch.zeros(size, DIMENSIONS))
         self.register_buffer("queue_index", torch.full((size,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
-        self.view = View(
-            Preset.of(context.augment), context.mean, context.std, context.image_size,
-            tuple(params["crop"]),
-        )  # fmt: skip
-
-    @staticmethod
-    def check(params: dict[str, Any], context: Context) -> None:
-        batch, most = context.global_batch, context.images // 4
-        if batch > most:
-            raise UserError(
-                f"profile.batch={batch}: must be at most {most} for moco, whose queue holds whole "
-                f"batches and a quarter of the {context.images} images; try {most} or less"
-            )
-        size = params["queue"]
-        if size and (size % batch or size > most):
-            raise UserError(
-                f"tasks.moco.params.queue={size}: must be whole batches of {batch} and at most a "
-                f"quarter of the {context.images} images; try {queue_size(context.images, batch)} "
-                "or null"
-            )
+        self.view = View.of(context, self.params.crop)
 
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
@@ -94,7 +94,7 @@ class Plugin(Task):
         keys = self.keys(key, batch.draw)
         index = distributed.all_gather(batch.index)
         mine = slice(batch.draw.first, batch.draw.first + batch.draw.local)
-        temperature = self.params["temperature"]
+        temperature = self.params.temperature
         own = batch.index[:, None] == self.queue_index
         logits = info_logits(queries, keys[mine], self.queue.clone(), own, temperature)
         loss = F.cross_entropy(logits, torch.zeros_like(batch.index))
@@ -107,9 +107,8 @@ class Plugin(Task):
     def update_key_encoder(self, step: int) -> None:
         """Move the parameters only: in training mode the key encoder's statistics are unused."""
         weight = 1 - momentum(step, self.context.steps, self.context.epoch_steps)
-        ours: list[Tensor] = [*self.backbone.parameters(), *self.head.parameters()]
-        theirs: list[Tensor] = [*self.key_backbone.parameters(), *self.key_head.parameters()]
-        torch._foreach_lerp_(theirs, ours, weight)
+        follow(self.key_backbone, self.backbone, weight)
+        follow(self.key_head, self.head, weight)
 
     @torch.no_grad()
     def keys(self, views: Tensor, draw: Draw) -> Tensor:
@@ -135,9 +134,7 @@ class Plugin(Task):
         return 1 / (1 + len(self.queue))
 
     def score(self, history: list[dict[str, float]]) -> float:
-        rows = history[min(self.warm_steps(), len(history) // 2) :]
-        mean = sum(row["batch_loss"] for row in rows) / len(rows)
-        return -mean if math.isfinite(mean) else -math.inf
+        return minus_mean(history[min(self.warm_steps(), len(history) // 2) :], "batch_loss")
 
 
 def queue_size(images: int, batch: int) -> int:

@@ -19,19 +19,28 @@ never waits; the memory is the same as if it were mended at once.
 
 import math
 import warnings
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import FullView, Preset, View
-from trainables.backbone import fit_statistics
+from trainables.augment import FullView, View
+from trainables.backbone import Backbone, fit_statistics
 from trainables.errors import UserError
-from trainables.schema import Crop, Dropout, Schema
-from trainables.task import Batch, Context, ImageSource, Task, dropout, own_parameter_group
+from trainables.schema import Crop, Dropout
+from trainables.spec import Settings
+from trainables.task import (
+    Batch,
+    Context,
+    ImageSource,
+    ParameterGroup,
+    Task,
+    dropout,
+    own_parameter_group,
+)  # fmt: skip
 from trainables.training import distributed
 
 ITERATIONS = 20  # of k-means at the start, of 2-means in a split
@@ -107,20 +116,39 @@ class AsyncBool:
 
 class Plugin(Task):
     @dataclass(frozen=True)
-    class Params(Schema):
+    class Params(Task.Params):
         clusters: Annotated[int, Field(ge=2, le=1 << 20)] | None
         min_cluster: Annotated[int, Field(ge=1, le=1 << 20)] | None
         momentum: Annotated[float, Field(ge=0, lt=1)]
         dropout: Dropout
         crop: Crop
 
-    version = "2"
+        def check(self, context: Context) -> None:
+            clusters, minimum = self.sizes(context)
+            if clusters < 2 or clusters * minimum > context.images / 2:
+                valid = replace(self, clusters=None, min_cluster=None).sizes(context)
+                raise UserError(
+                    f"tasks.odc.params.clusters={clusters}, min_cluster={minimum}: must be at "
+                    f"least 2 clusters, and their product at most half of the {context.images} "
+                    f"images; try clusters={valid[0]} min_cluster={valid[1]}"
+                )
 
-    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+        def sizes(self, context: Context) -> tuple[int, int]:
+            """Return the numbers of clusters and of images in one at least."""
+            n = context.images
+            clusters = self.clusters or max(2, min(max(8, n // 128), n // 4))
+            return clusters, self.min_cluster or max(1, min(20, n // (4 * clusters)))
+
+    version = "2"
+    forwards = (1, 1)
+    reads = 1  # whether a cluster was too small; on a GPU from the host's memory
+    params: Params
+
+    def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
-        width = int(backbone.width)  # type: ignore[arg-type]
+        width = backbone.width
         hidden = min(512, width)
-        self.clusters, self.minimum = sizes(params, context)
+        self.clusters, self.minimum = self.params.sizes(context)
         self.neck = nn.Sequential(nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
         self.project = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.ReLU())
         self.head = nn.Linear(hidden // 2, self.clusters)
@@ -128,25 +156,14 @@ class Plugin(Task):
         nn.init.zeros_(self.head.bias)
         self.memory = Memory(context.images, self.clusters, hidden // 2)
         self.short: AsyncBool | None = None  # is a cluster too small? None: unknown
-        normal = (context.mean, context.std, context.image_size)
-        self.view = View(Preset.of(context.augment), *normal, tuple(params["crop"]))
-        self.full = FullView(*normal)
+        self.view = View.of(context, self.params.crop)
+        self.full = FullView(context.mean, context.std, context.image_size)
 
-    @staticmethod
-    def check(params: dict[str, Any], context: Context) -> None:
-        clusters, minimum = sizes(params, context)
-        if clusters < 2 or clusters * minimum > context.images / 2:
-            fitting = {**params, "clusters": None, "min_cluster": None}
-            valid = sizes(fitting, context)
-            raise UserError(
-                f"tasks.odc.params.clusters={clusters}, min_cluster={minimum}: must be at least 2 "
-                f"clusters, and their product at most half of the {context.images} images; "
-                f"try clusters={valid[0]} min_cluster={valid[1]}"
-            )
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[ParameterGroup]:
         """Train the head without momentum, because its labels move."""
-        return own_parameter_group(super().parameter_groups(), self.head, momentum=0.0)
+        groups = own_parameter_group(super().parameter_groups(), self.head)
+        groups[-1]["momentum"] = 0.0
+        return groups
 
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
@@ -177,9 +194,8 @@ class Plugin(Task):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         sizes = self.mended()
         views = self.view(batch.images, batch.draw)
-        hidden = dropout(
-            self.neck(self.backbone(views)), self.params["dropout"], batch.draw, self.training
-        )
+        hidden = self.neck(self.backbone(views))
+        hidden = dropout(hidden, self.params.dropout, batch.draw, self.training)
         features = self.project(hidden)
         logits = self.head(features)
         with torch.autocast(logits.device.type, enabled=False):
@@ -189,9 +205,8 @@ class Plugin(Task):
             loss = weighted_mean(each, labels, weights)
             right = (logits.argmax(1) == labels).float()
             accuracy = weighted_mean(right, labels, weights)
-            entropy = torch.special.entr(
-                label_distribution(self.memory.labels, self.clusters)
-            ).sum()
+            expected = label_distribution(self.memory.labels, self.clusters)
+            entropy = torch.special.entr(expected).sum()
             changed = self.remember(batch, features.detach().float())
             known = {"accuracy": accuracy, "label_entropy": entropy, "change_ratio": changed}
             return loss, known | {"largest": sizes.max(), "smallest": sizes.min()}
@@ -208,7 +223,7 @@ class Plugin(Task):
         """Update the memory on every rank; return the fraction of labels that changed."""
         memory = self.memory
         index, features = (distributed.all_gather(x) for x in (batch.index, features))
-        changed = memory.update(index, features, self.params["momentum"])
+        changed = memory.update(index, features, self.params.momentum)
         if (batch.step + 1) % refresh_every(self.context.epoch_steps) == 0:
             memory.refresh()
         self.short = AsyncBool((counts(memory.labels, self.clusters) < self.minimum).any())
@@ -227,13 +242,6 @@ class Plugin(Task):
         known = (entropy - loss) / entropy
         score = known * (1 - changed) if known > 0 else known
         return score if math.isfinite(score) else -math.inf
-
-
-def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
-    """Return the numbers of clusters and of images in one at least; null follows the data."""
-    n = context.images
-    clusters = params["clusters"] or max(2, min(max(8, n // 128), n // 4))
-    return clusters, params["min_cluster"] or max(1, min(20, n // (4 * clusters)))
 
 
 def refresh_every(epoch_steps: int) -> int:

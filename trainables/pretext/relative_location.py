@@ -11,7 +11,7 @@ The LR policy's score is the loss: in a short run, accuracy near 1/8 is mostly n
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +19,36 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.augment import Colour, Preset, sample
+from trainables.backbone import Backbone
 from trainables.errors import UserError
-from trainables.schema import Dropout, Fraction, Schema
+from trainables.schema import Dropout, Fraction
+from trainables.spec import Settings
 from trainables.task import Batch, Context, Draw, Task, dropout
 
 CENTRE = 4  # index in the 3 x 3 cells, row by row
 
 
+class Patches(nn.Module):
+    """The nine patches of an image as views; px: the side of a patch as the backbone sees it."""
+
+    def __init__(self, params: "Plugin.Params", context: Context) -> None:
+        super().__init__()
+        self.params = params
+        self.px = params.patch_px or max(32, round(context.image_size * 0.28 / 32) * 32)
+        self.colour = Colour(Preset(grayscale=params.grayscale), context.mean, context.std)
+
+    def forward(self, images: Tensor, draw: Draw) -> Tensor:
+        """Sample normalised patches: uint8 [b, c, side, side] -> float32 [b, 9, c, px, px]."""
+        with torch.autocast(images.device.type, enabled=False):
+            p, px = self.params, self.px
+            grid = patch_grid(draw, p.border, p.crop, p.patch, px)
+            strips = sample(images.float(), grid.flatten(1, 2))
+            return self.colour(strips, draw).unflatten(2, (9, px)).transpose(1, 2)
+
+
 class Plugin(Task):
     @dataclass(frozen=True)
-    class Params(Schema):
+    class Params(Task.Params):
         border: Annotated[float, Field(ge=0, lt=0.5)]
         crop: Annotated[float, Field(ge=0.05, le=1)]
         patch: Annotated[float, Field(ge=0.05, le=1)]
@@ -43,12 +63,13 @@ class Plugin(Task):
                     f"the border={self.border:g} on either side; try {1 - 2 * self.border:g}"
                 )
 
-    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+    forwards = (1, 9)
+    params: Params
+
+    def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
-        hidden = 2 * int(backbone.width)  # type: ignore[arg-type]
-        self.px = patch_px(params, context)
-        preset = Preset(grayscale=params["grayscale"])
-        self.colour = Colour(preset, context.mean, context.std)
+        hidden = 2 * backbone.width
+        self.patches = Patches(self.params, context)
         self.neck = nn.Sequential(nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
         self.head = nn.Linear(hidden, 8)
 
@@ -64,9 +85,8 @@ class Plugin(Task):
         b = len(batch.index)
         patches = self.patches(batch.images, batch.draw)
         pairs = pair(self.backbone(patches.flatten(0, 1)).unflatten(0, (b, 9)))
-        hidden = dropout(
-            self.neck(pairs.flatten(0, 1)), self.params["dropout"], batch.draw, self.training
-        )
+        hidden = self.neck(pairs.flatten(0, 1))
+        hidden = dropout(hidden, self.params.dropout, batch.draw, self.training)
         return self.head(hidden), torch.arange(8, device=hidden.device).repeat(b)
 
     def chance_level(self) -> float:
@@ -76,19 +96,6 @@ class Plugin(Task):
         """Count the answers for the 8 positions, row by row."""
         logits, labels = self.predict(batch)
         return torch.bincount(8 * labels + logits.argmax(1), minlength=64).view(8, 8)
-
-    def patches(self, images: Tensor, draw: Draw) -> Tensor:
-        """Sample normalised patches: uint8 [b, c, side, side] -> float32 [b, 9, c, px, px]."""
-        with torch.autocast(images.device.type, enabled=False):
-            p, px = self.params, self.px
-            grid = patch_grid(draw, p["border"], p["crop"], p["patch"], px)
-            strips = sample(images.float(), grid.flatten(1, 2))
-            return self.colour(strips, draw).unflatten(2, (9, px)).transpose(1, 2)
-
-
-def patch_px(params: dict[str, Any], context: Context) -> int:
-    """Return the side of a patch, px, as the backbone sees it."""
-    return params["patch_px"] or max(32, round(context.image_size * 0.28 / 32) * 32)
 
 
 def pair(features: Tensor) -> Tensor:

@@ -6,29 +6,32 @@ one linear layer. The modality's rotation and vertical flip are off: they would 
 An accuracy near 1/4 means that the images have no "up" (dermoscopy), not that the code is broken.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.augment import Preset, View
-from trainables.schema import Crop, Schema
+from trainables.augment import View
+from trainables.backbone import Backbone
+from trainables.schema import Crop
+from trainables.spec import Settings
 from trainables.task import Batch, Context, Task
 
 
 class Plugin(Task):
     @dataclass(frozen=True)
-    class Params(Schema):
+    class Params(Task.Params):
         crop: Crop
 
-    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+    forwards = (1, 4)
+    params: Params
+
+    def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
-        preset = Preset.of(context.augment, vflip=False, rotate=0.0)
-        normal = (context.mean, context.std, context.image_size)
-        self.view = View(preset, *normal, tuple(params["crop"]))
-        self.head = nn.Linear(int(backbone.width), 4)  # type: ignore[arg-type]
+        upright = replace(context.augment, vflip=False, rotate=0.0)
+        self.view = View.of(replace(context, augment=upright), self.params.crop)
+        self.head = nn.Linear(backbone.width, 4)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         logits, labels = self.predict(batch)

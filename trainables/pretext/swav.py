@@ -12,18 +12,20 @@ ln(prototypes). The loss alone is not enough: a slow start passes ln(prototypes)
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import Preset, View
+from trainables.augment import View
+from trainables.backbone import Backbone
 from trainables.errors import StageFailed, UserError
-from trainables.schema import Crop, Fraction, Schema, Temperature
-from trainables.task import Batch, Context, Task, own_parameter_group
+from trainables.schema import Crop, Fraction, Temperature
+from trainables.spec import Settings
+from trainables.task import Batch, Context, ParameterGroup, Task, own_parameter_group
 from trainables.training import distributed
 
 DIMENSIONS = 128
@@ -33,7 +35,7 @@ COLLAPSED = 0.998  # loss and entropy of a code, both divided by ln(prototypes)
 
 class Plugin(Task):
     @dataclass(frozen=True)
-    class Params(Schema):
+    class Params(Task.Params):
         prototypes: Annotated[int, Field(ge=2, le=100_000)] | None
         queue: Annotated[int, Field(ge=1, le=1 << 24)] | None
         queue_start: Fraction
@@ -45,45 +47,52 @@ class Plugin(Task):
         epsilon: Annotated[float, Field(ge=0.01, le=1)]  # smaller values underflow in float32
         iterations: Annotated[int, Field(ge=1, le=100)]
 
+        def check(self, context: Context) -> None:
+            batch = context.global_batch
+            prototypes, queue = self.sizes(context)
+            if queue % batch or queue > context.images:
+                valid = replace(self, queue=None).sizes(context)[1]
+                raise UserError(
+                    f"tasks.swav.params.queue={queue}: must be whole batches of {batch} and at "
+                    f"most the {context.images} images; try {valid} or null"
+                )
+            if not 2 <= prototypes < (batch + queue) / 4:
+                valid = replace(self, prototypes=None).sizes(context)[0]
+                raise UserError(
+                    f"tasks.swav.params.prototypes={prototypes}: must be at least 2 and below a "
+                    f"quarter of batch and queue together ({batch} + {queue}); try {valid} or null"
+                )
+
+        def sizes(self, context: Context) -> tuple[int, int]:
+            """Return the numbers of prototypes and of queued features."""
+            batch = context.global_batch
+            power = 1 << max(context.images // 12, 1).bit_length() - 1
+            queue = self.queue or max(power // batch, 1) * batch
+            most = max(2, (batch + queue - 1) // 4)
+            return self.prototypes or min(300, max(context.images // 64, 16), most), queue
+
+    forwards = (2, 6)
+    params: Params
     queue: Tensor
     level: Tensor
 
-    def __init__(self, backbone: nn.Module, params: dict[str, Any], context: Context) -> None:
+    def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
-        width = int(backbone.width)  # type: ignore[arg-type]
+        width = backbone.width
         self.head = nn.Sequential(
             nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, DIMENSIONS)
         )
-        prototypes, queue = sizes(params, context)
+        prototypes, queue = self.params.sizes(context)
         self.prototypes = nn.Linear(DIMENSIONS, prototypes, bias=False)
         self.normalise_prototypes()
         self.register_buffer("queue", torch.zeros(LARGE, queue, DIMENSIONS))
         self.register_buffer("level", torch.zeros(2))  # loss and entropy, running means
-        self.freeze = round(params["freeze_epochs"] * context.epoch_steps)
+        self.freeze = round(self.params.freeze_epochs * context.epoch_steps)
         full = queue // context.global_batch
-        self.queue_start = max(full, round(params["queue_start"] * context.steps))
-        preset, size = Preset.of(context.augment), context.image_size
-        small = small_size(size)
-        scales = tuple(params["crop"]), tuple(params["small_crop"])
-        self.large_view = View(preset, context.mean, context.std, size, scales[0])
-        self.small_view = View(preset, context.mean, context.std, small, scales[1])
-
-    @staticmethod
-    def check(params: dict[str, Any], context: Context) -> None:
-        batch = context.global_batch
-        prototypes, queue = sizes(params, context)
-        if queue % batch or queue > context.images:
-            valid = sizes({**params, "queue": None}, context)[1]
-            raise UserError(
-                f"tasks.swav.params.queue={queue}: must be whole batches of {batch} and at most "
-                f"the {context.images} images; try {valid} or null"
-            )
-        if not 2 <= prototypes < (batch + queue) / 4:
-            valid = sizes({**params, "prototypes": None}, context)[0]
-            raise UserError(
-                f"tasks.swav.params.prototypes={prototypes}: must be at least 2 and below a "
-                f"quarter of batch and queue together ({batch} + {queue}); try {valid} or null"
-            )
+        self.queue_start = max(full, round(self.params.queue_start * context.steps))
+        small = replace(context, image_size=small_size(context.image_size))
+        self.large_view = View.of(context, self.params.crop)
+        self.small_view = View.of(small, self.params.small_crop)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         embedded = self.embed(batch)
@@ -91,7 +100,7 @@ class Plugin(Task):
             embedded = F.normalize(embedded.float(), dim=2)
             scores = embedded @ self.prototypes.weight.T
             codes = self.codes(embedded.detach(), scores.detach(), batch.step)
-            loss = swapped_loss(scores, codes, self.params["temperature"])
+            loss = swapped_loss(scores, codes, self.params.temperature)
         self.enqueue(embedded.detach()[:, :LARGE])
         flatness = entropy(codes).mean()
         shared = torch.stack([loss.detach() / math.log(codes.shape[2]), flatness])
@@ -105,10 +114,7 @@ class Plugin(Task):
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings [b, crops, dimensions], the large crops first."""
         features = []
-        for view, crops in (
-            (self.large_view, LARGE),
-            (self.small_view, self.params["small_crops"]),
-        ):
+        for view, crops in ((self.large_view, LARGE), (self.small_view, self.params.small_crops)):
             views = [view(batch.images, batch.draw) for _ in range(crops)]
             if views:
                 encoded = self.backbone(torch.stack(views, 1).flatten(0, 1))
@@ -130,7 +136,7 @@ class Plugin(Task):
             if step >= self.queue_start:
                 mine = self.queue[crop, first : first + part]
                 rows = torch.cat([mine @ self.prototypes.weight.T, rows])
-            solved = sinkhorn(rows, self.params["epsilon"], self.params["iterations"])
+            solved = sinkhorn(rows, self.params.epsilon, self.params.iterations)
             codes.append(solved[-len(embedded) :])
         return torch.stack(codes, 1)
 
@@ -140,7 +146,7 @@ class Plugin(Task):
         fresh = distributed.all_gather(embedded).transpose(0, 1)
         self.queue.copy_(torch.cat([fresh, self.queue[:, : -fresh.shape[1]]], 1))
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[ParameterGroup]:
         """Separate the prototypes: fused SGD needs momentum for all or none of its parameters."""
         return own_parameter_group(super().parameter_groups(), self.prototypes)
 
@@ -173,15 +179,6 @@ class Plugin(Task):
 def small_size(size: int) -> int:
     """Return the side of a small crop, px: 96 for a view of 224."""
     return max(32, round(size * 3 / 7 / 8) * 8)
-
-
-def sizes(params: dict[str, Any], context: Context) -> tuple[int, int]:
-    """Return the numbers of prototypes and queued features; null parameters follow the data."""
-    batch = context.global_batch
-    power = 1 << max(context.images // 12, 1).bit_length() - 1
-    queue = params["queue"] or max(power // batch, 1) * batch
-    most = max(2, (batch + queue - 1) // 4)
-    return params["prototypes"] or min(300, max(context.images // 64, 16), most), queue
 
 
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:

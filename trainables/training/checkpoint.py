@@ -8,7 +8,6 @@ import logging
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,7 +36,8 @@ class Run:
     failed: str = ""  # the reason, if it failed
     tensors: dict[str, Tensor] = field(default_factory=dict)  # to resume from
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
+        """Return everything but the tensors, as the checkpoint's JSON holds it."""
         return {key: value for key, value in vars(self).items() if key != "tensors"}
 
 
@@ -75,25 +75,25 @@ class Runs:
         if not path.exists():
             return cls()
         try:
-            plain, tensors = _read(path)
+            runs, tensors = _read(path)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             log.warning("%s: damaged (%s); the stage starts afresh", path, error)
             return cls()
-        runs = {name: Run(**values) for name, values in plain.items()}
         for key, value in tensors.items():
             name, _, own = key.partition("/")
             runs[name].tensors[own] = value
         return cls(runs)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[dict[str, Run], dict[str, Tensor]]:
     """Read and verify the file; raises ValueError or what safetensors and json raise."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
     if metadata["checksum"] != _checksum(metadata["progress"], tensors):
         raise ValueError("its checksum differs")
-    return json.loads(metadata["progress"]), tensors
+    progress = json.loads(metadata["progress"])
+    return {name: Run(**values) for name, values in progress.items()}, tensors
 
 
 def _checksum(plain: str, tensors: dict[str, Tensor]) -> str:

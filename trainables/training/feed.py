@@ -14,10 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.images.cache import Prepared
+from trainables.images.splits import Index
 from trainables.task import Batch, Draw
 from trainables.training import distributed
 
@@ -28,18 +28,13 @@ class Feed:
     """Shuffled batches of the images at `index` (cache positions), split between the ranks."""
 
     def __init__(
-        self,
-        data: Prepared,
-        index: NDArray[np.int64],
-        global_batch: int,
-        seed: int,
-        device: torch.device,
+        self, data: Prepared, index: Index, global_batch: int, seed: int, device: torch.device
     ) -> None:
         self.data, self.index, self.seed, self.device = data, index, seed, device
         self.global_batch, self.local = global_batch, global_batch // distributed.world_size()
         self.epoch_steps = len(index) // global_batch
         self.waited = 0.0  # seconds that `batch` has waited for pixels in total
-        self._orders: dict[int, NDArray[np.int64]] = {}  # for the epoch read last
+        self._orders: dict[int, Index] = {}  # for the epoch read last
         self._ahead: tuple[int, Future[Read]] | None = None
         self._stream = _stream(device) if device.type == "cuda" else None
         self._pool = ThreadPoolExecutor(1, "feed", _settle, (self._stream,))

@@ -12,20 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainables.augment import Preset
 from trainables.backbone import average_statistics
 from trainables.errors import StageFailed, Stopped, UserError
 from trainables.images.cache import Prepared
-from trainables.spec import Runtime, Training
-from trainables.task import Context, Task
+from trainables.images.splits import Index
+from trainables.modality import Preset
+from trainables.spec import DownstreamSpec, Runtime, Settings, StageSpec, Training
+from trainables.task import Context, PerChannel, Task
 from trainables.training import checkpoint, distributed, lr_range
 from trainables.training.checkpoint import FULL, Run, Runs
 from trainables.training.feed import Feed
@@ -38,13 +38,32 @@ CONFUSION_BATCHES = 8
 PATIENCE = 30  # the next checkpoint waits at least this many times the last one's duration
 
 
+class Trial(TypedDict):
+    """One learning rate of the range; loss: one per report, scores: by step."""
+
+    lr: float
+    steps: int
+    scores: dict[str, float | None]
+    loss: list[float]
+    diverged: bool
+    reason: str
+
+
+class History(TypedDict):
+    """The file history.json; train: the full run's rows, one per report or evaluated epoch."""
+
+    lr_range: list[Trial]
+    train: list[dict[str, float]]
+    confusion: list[list[int]] | None
+
+
 @dataclass
 class Outcome:
     """The trained task (at its best epoch if evaluated), its result and its history."""
 
     task: Task
-    result: dict[str, Any]
-    history: dict[str, Any]
+    result: dict[str, float]
+    history: History
 
 
 @dataclass
@@ -59,20 +78,18 @@ class Loop:
     """
 
     make: Callable[[Context], Task]
-    training: Training
+    spec: StageSpec | DownstreamSpec
     data: Prepared
-    index: NDArray[np.int64]
-    augment: dict[str, Any]
-    seed: int
+    index: Index
     runtime: Runtime
     out_dir: Path
     report: Report
     evaluate: Callable[[Task], dict[str, float]] | None = None
 
     def __post_init__(self) -> None:
-        self.context = context(
-            self.training, len(self.index), self.augment, self.seed, self.data.mean, self.data.std
-        )
+        spec, data = self.spec, self.data
+        self.training, self.seed, images = spec.training, spec.seed, len(self.index)
+        self.context = context(spec.training, images, spec.augment, spec.seed, data.mean, data.std)
         self.epoch_steps = self.context.epoch_steps
         self.device = torch.device(self.runtime.device)
         self.runs = Runs.load(self.out_dir)
@@ -80,7 +97,7 @@ class Loop:
         self.trial_steps = _steps(self.training.lr.epochs, self.epoch_steps)
         self.rates = self.training.lr.range
         self._started: dict[str, Tensor] = {}  # the task's state after `start`, before step 0
-        self.feed = Feed(self.data, self.index, self.training.global_batch, self.seed, self.device)
+        self.feed = Feed(data, self.index, self.training.global_batch, self.seed, self.device)
         self._unwanted = False  # known only to rank 0
         self._saved = self._trained()
         self._interval = self.runtime.checkpoint_seconds  # seconds between checkpoints
@@ -100,7 +117,11 @@ class Loop:
         if best := checkpoint.without_prefix("best", full.tensors):
             task.load_state_dict(best)
         average_statistics(task)
-        history = self._history() | {"confusion": self._confusion(task)}
+        history: History = {
+            "lr_range": [_trial(run) for run in self.runs.trials()],
+            "train": full.rows,
+            "confusion": self._confusion(task),
+        }
         return Outcome(task, self._result(full, task), history)
 
     def _advance(self, rate: float, until: int) -> float:
@@ -145,7 +166,7 @@ class Loop:
             last = step + 1 == until
             epoch_end = (step + 1) % self.epoch_steps == 0 or last
             if last or (step + 1) % self.runtime.log_every == 0 or (epoch_end and self.evaluate):
-                due, unwanted = self._flush(run, step + 1, steps, optimizer, epoch_end)
+                due, unwanted = self._flush(run, advance, step + 1, epoch_end)
                 if self.evaluate and (last or (epoch_end and not trial)):
                     self._evaluate(run, task)
                 if (due or unwanted) and not last:
@@ -179,9 +200,7 @@ class Loop:
         task.train()
         return task, optimizer
 
-    def _flush(
-        self, run: Run, done: int, steps: int, optimizer: torch.optim.Optimizer, epoch_end: bool
-    ) -> tuple[bool, bool]:
+    def _flush(self, run: Run, advance: Step, done: int, epoch_end: bool) -> tuple[bool, bool]:
         """Read all pending metrics in one transfer and report them.
 
         Returns rank 0's decisions: whether a checkpoint is due, whether the job is unwanted.
@@ -191,22 +210,18 @@ class Loop:
         means = distributed.all_mean(values).tolist()
         fresh = [dict(zip(names, row, strict=True)) for row in means]
         run.history += fresh
-        self._check_finite(fresh, done)
+        for step, one in enumerate(fresh, done - len(fresh) + 1):
+            if not math.isfinite(one["loss"]):
+                raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
         self._pending = []
         row = {name: sum(one[name] for one in fresh) / len(fresh) for name in names}
-        row["lr"] = optimizer.param_groups[0]["lr"]
-        self._tell(run, row, done, steps, len(fresh), epoch_end)
+        row["lr"] = advance.optimizer.param_groups[0]["lr"]
+        self._tell(run, row, done, advance.steps, len(fresh), epoch_end)
         waited = time.perf_counter() - self._checkpointed
         due = waited > self._interval and not distributed.rank()
         decisions = torch.tensor([due, self._unwanted], dtype=values.dtype, device=values.device)
         due, unwanted = distributed.all_mean(decisions).tolist()
         return due > 0, unwanted > 0
-
-    def _check_finite(self, fresh: list[dict[str, float]], done: int) -> None:
-        for offset, one in enumerate(fresh):
-            if not math.isfinite(one["loss"]):
-                step = done - len(fresh) + offset + 1
-                raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
 
     def _tell(
         self, run: Run, row: dict[str, float], done: int, steps: int, count: int, epoch_end: bool
@@ -283,12 +298,12 @@ class Loop:
             return None
         return distributed.all_gather(torch.stack(counted)).sum(0).tolist()
 
-    def _result(self, full: Run, task: Task) -> dict[str, Any]:
+    def _result(self, full: Run, task: Task) -> dict[str, float]:
         trials = self.runs.trials()
         return {
             "loss": full.rows[-1]["loss"],
             "accuracy": full.rows[-1]["accuracy"],
-            "chance": task.chance_level(),
+            "chance_level": task.chance_level(),
             "lr": full.lr,
             "lr_at_edge": lr_range.at_edge(full.lr, self.rates),
             "steps": self.steps,
@@ -298,29 +313,15 @@ class Loop:
             "lr_seconds": sum(run.seconds for run in trials),
         }
 
-    def _history(self) -> dict[str, Any]:
-        """Return every trial's scores by step and the full run's rows: history.json."""
-        trials = [
-            {
-                "lr": run.lr,
-                "steps": run.step,
-                "scores": run.scores,
-                "loss": [row["loss"] for row in run.rows],
-                "diverged": bool(run.failed),
-                "reason": run.failed,
-            }
-            for run in self.runs.trials()
-        ]
-        return {"lr_range": trials, "train": self.runs.by_name[FULL].rows}
+
+def _trial(run: Run) -> Trial:
+    losses, failed = [row["loss"] for row in run.rows], run.failed
+    return Trial(lr=run.lr, steps=run.step, scores=run.scores, loss=losses,
+                 diverged=bool(failed), reason=failed)  # fmt: skip
 
 
 def context(
-    training: Training,
-    images: int,
-    augment: dict[str, Any],
-    seed: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    training: Training, images: int, augment: Settings, seed: int, mean: PerChannel, std: PerChannel
 ) -> Context:
     """Build the context of a full run; UserError if the images do not fill one batch.
 
@@ -340,7 +341,7 @@ def context(
         images=images, global_batch=training.global_batch,
         steps=_steps(training.epochs, epoch_steps), epoch_steps=epoch_steps,
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
-        augment=augment, seed=seed,
+        augment=preset, seed=seed,
     )  # fmt: skip
 
 

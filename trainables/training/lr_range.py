@@ -16,13 +16,10 @@ until a step and returns its score (-inf if it failed), and `forget`, which free
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from trainables.errors import StageFailed
 from trainables.spec import LRPolicy
-
-if TYPE_CHECKING:
-    import optuna
 
 FACTOR = 1.5  # halving: one in FACTOR rates continues at a rung
 RUNGS = (1 / 4, 5 / 8, 1.0)  # halving: the last rungs, fractions of the steps; earlier ones halve
@@ -74,7 +71,7 @@ def by_optuna(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) ->
     )
     study.enqueue_trial({"lr": math.sqrt(low * high)})
 
-    def objective(trial: "optuna.Trial") -> float:
+    def objective(trial: Any) -> float:
         rate = float(f"{trial.suggest_float('lr', low, high, log=True):.3g}")
         scores[rate] = advance(rate, steps)
         forget(rate)

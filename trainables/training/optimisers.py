@@ -7,19 +7,18 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+TRUST = 0.001  # of LARS
+
 
 class LARS(Optimizer):
     """SGD with momentum 0.9, scaled layer by layer for large batches (You et al., 2017).
 
-    Every tensor's learning rate is lr * trust * |w| / (|g| + weight_decay |w|), as in the SwAV
+    Every tensor's learning rate is lr * TRUST * |w| / (|g| + weight_decay |w|), as in the SwAV
     authors' recipe (LARC without clipping), or lr where |w| or |g| is 0.
     """
 
-    def __init__(
-        self, groups: list[Any], lr: float, weight_decay: float, trust: float = 0.001
-    ) -> None:
+    def __init__(self, groups: list[Any], lr: float, weight_decay: float) -> None:
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.9})
-        self.trust = trust
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -30,7 +29,7 @@ class LARS(Optimizer):
                     continue
                 decay = group["weight_decay"]
                 weight, slope = p.norm(), p.grad.norm()
-                scale = self.trust * weight / (slope + decay * weight)
+                scale = TRUST * weight / (slope + decay * weight)
                 scale = torch.where((weight > 0) & (slope > 0), scale, torch.ones_like(scale))
                 move = p.grad.add(p, alpha=decay).mul_(scale)
                 if "momentum_buffer" not in self.state[p]:

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainables.backbone import Backbone, group_batch_norm
-from trainables.plugins import load
-from trainables.spec import StageSpec, Training
-from trainables.task import Batch, Context, Task
+from trainables.backbone import group_batch_norm
+from trainables.spec import Training
+from trainables.task import Batch, Task
 from trainables.training import distributed
 from trainables.training import optimisers as optim
-from trainables.training.feed import Feed
 
 
 def place(task: Task, training: Training, rate: float, device: torch.device) -> Optimizer:
@@ -56,14 +54,3 @@ class Step:
         self.optimizer.step()
         self.task.after_step(batch.step)
         return {"loss": loss.detach(), **metrics}
-
-
-def stepper(stage: StageSpec, context: Context, training: Training, feed: Feed) -> Step:
-    """Return the step of a started task at its lowest learning rate, to measure outside a stage."""
-    torch.manual_seed(stage.seed)
-    backbone = Backbone(training.backbone, context.channels)
-    task: Task = load("trainables.pretext", stage.pretext)(backbone, stage.params, context)
-    rate = training.lr.range[0]
-    optimizer = place(task, training, rate, feed.device)
-    task.start(feed.pixels)
-    return Step(task.train(), task, optimizer, training, rate, context.steps)

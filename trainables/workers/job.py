@@ -5,7 +5,7 @@ Heartbeat, Result, Fault  worker group -> broker   its progress; its end
 """
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from trainables.spec import DownstreamSpec, Runtime, StageSpec
 
@@ -62,7 +62,7 @@ class Heartbeat:
 class Result:
     """A finished job. failed: why its task can't be trained (`loss is NaN`)."""
 
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, float | str] = field(default_factory=dict)
     failed: str = ""
 
 

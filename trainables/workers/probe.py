@@ -16,9 +16,9 @@ import torch
 
 from trainables.images.cache import open_cache, prepare
 from trainables.spec import StageSpec
+from trainables.stage import started
 from trainables.training.feed import Feed
-from trainables.training.loop import context
-from trainables.training.step import Step, stepper
+from trainables.training.step import Step
 
 WARM = 3  # steps until memory and kernels are stable
 READ_EVERY = 10  # steps between readings of the losses, as in training
@@ -55,10 +55,8 @@ class Probe:
         return (self.done - before) * self.feed.global_batch / (time.perf_counter() - begun)
 
     def _build(self, stage: StageSpec) -> None:
-        data, index = self.data, self.data.split["train"]
-        known = context(stage.training, len(index), stage.augment, stage.seed, data.mean, data.std)
-        self.feed = Feed(data, index, stage.training.global_batch, stage.seed, self.device)
-        self.step, self.done = stepper(stage, known, stage.training, self.feed), 0
+        self.step, self.feed = started(stage, self.data, self.device)
+        self.done = 0
 
     def _run(self, steps: int) -> None:
         """Train some steps; the schedule restarts where the measurement outlasts it."""

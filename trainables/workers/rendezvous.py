@@ -8,7 +8,6 @@ on several nodes use Ray's default: their network must be private.
 """
 
 import os
-import socket
 import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
@@ -62,8 +61,5 @@ def _meet(rank: int, file: str, ranks: int, backend: str, timeout: int) -> None:
 
 def _loopback() -> str:
     """Return the loopback interface's name: `lo` on Linux, `lo0` on macOS."""
-    return next(
-        name
-        for name, addresses in psutil.net_if_addrs().items()
-        if any((a.family, a.address) == (socket.AF_INET, "127.0.0.1") for a in addresses)
-    )
+    found = psutil.net_if_addrs().items()
+    return next(name for name, own in found if any(a.address == "127.0.0.1" for a in own))

@@ -24,13 +24,17 @@ from trainables.spec import DataSpec, StageSpec
 from trainables.stage import train_stage
 from trainables.storage import store_id
 from trainables.training import distributed
+from trainables.training.loop import Report
 from trainables.workers.job import Answer, Fault, Heartbeat, Job, Lease, Result
 
 HEARTBEAT_SECONDS = 5.0
 
 
-def serve(config: dict[str, Any]) -> None:
-    """Lease a job, do it and answer, until the broker says stop."""
+def serve(config: dict[str, str]) -> None:
+    """Lease a job, do it and answer, until the broker says stop.
+
+    config: the broker's name and namespace, and the name of this worker group (`group`).
+    """
     broker = ray.get_actor(config["broker"], namespace=config["namespace"])
     nodes = distributed.all_gather_object(ray.get_runtime_context().get_node_id())
     while True:
@@ -84,9 +88,10 @@ def _unusable(broken: Exception) -> bool:
     return distributed.world_size() > 1 or cuda_broken
 
 
-def perform(job: Job, report: Any) -> dict[str, Any]:
+def perform(job: Job, report: Report) -> dict[str, float | str]:
     """Do the job in this process; return its result with the device and the number of workers."""
-    runtime = replace(job.runtime, device=_device())
+    gpu = torch.cuda.is_available()
+    runtime = replace(job.runtime, device=f"cuda:{torch.cuda.current_device()}" if gpu else "cpu")
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     parent, out = job.parent_dir and Path(job.parent_dir), Path(job.out_dir)
@@ -98,7 +103,8 @@ def perform(job: Job, report: Any) -> dict[str, Any]:
     else:
         weights = Path(job.weights) if job.weights else None
         result = finetune(job.spec, runtime, data, parent or None, out, report, weights)
-    return result | {"device": _device_name(), "workers": distributed.world_size()}
+    device = torch.cuda.get_device_name() if gpu else "cpu"
+    return {**result, "device": device, "workers": distributed.world_size()}
 
 
 def _agree(problem: str) -> None:
@@ -116,14 +122,6 @@ def _store_problem(job: Job) -> str:
         f"store={store}: must be the same folder on every node, and on {socket.gethostname()} it "
         "is not; mount it there at the same path"
     )
-
-
-def _device() -> str:
-    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-
-
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def _data(job: Job) -> Prepared:

@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from search.chains.chain import BASELINES, name
+from search.chains.chain import SCRATCH
 from search.report import stored
 from search.report.figures import style
-from search.report.figures.forest import TITLES, shown
-from search.report.stored import Predictions, Store
+from search.report.figures.forest import shown
+from search.report.stored import Predictions, Store, Trial
 from search.report.table import Row, Table
 from trainables.downstream.metrics import confusion
 
 FINE_TUNING = "fine-tuning"
+Epochs = list[dict[str, float]]
 
 
 def lr_ranges(table: Table, store: Store) -> Figure | None:
@@ -43,7 +43,7 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
 class Choice:
     """A stage's LR trials. mine: on the winner's path. edge: rate at the range's edge."""
 
-    trials: list[dict[str, Any]]
+    trials: list[Trial]
     rate: float
     edge: bool
     mine: bool
@@ -93,7 +93,7 @@ def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice]) -> None:
 
 
 def _lr_line(axes: Axes, choice: Choice) -> None:
-    """Draw the last score of every rate; hollow where a rate was dropped early."""
+    """Draw the last score of every rate; hollow where a rate was cancelled early."""
     colour = style.WINNER if choice.mine else style.BLUE
     front, alpha = (4, 1.0) if choice.mine else (2, 0.4)
     last = {trial["lr"]: [*trial["scores"].values()][-1] for trial in choice.trials}
@@ -137,35 +137,23 @@ def _lr_legend(figure: Figure) -> None:
 
 def confusions(said: Predictions) -> Figure:
     """Draw the confusions; a row is a true class, in % and with counts."""
-    counts = confusion(said.labels, said.predicted, len(said.classes))
-    totals = counts.sum(1, keepdims=True)
-    fractions = counts / np.maximum(totals, 1)
-    size = len(said.classes)
+    counts, size = confusion(said.labels, said.predicted, len(said.classes)), len(said.classes)
     figure = Figure(figsize=(style.WIDTH, min(max(0.52 * size + 1.2, 3.2), style.WIDTH)))
     axes = figure.subplots()
-    colours, norm = style.score_colours(), Normalize(0, 1)
-    axes.imshow(fractions, cmap=colours, norm=norm, aspect="auto")
-    for row, column in np.ndindex(size, size):
-        if counts[row, column] or row == column:
-            axes.text(
-                column, row, f"{100 * fractions[row, column]:.0f} %\n{counts[row, column]}",
-                ha="center", va="center", fontsize=8.5 if size <= 12 else 6,
-                color=style.ink_on(colours, norm, fractions[row, column]),
-                fontweight="bold" if row == column else "normal",
-            )  # fmt: skip
-    _confusion_axes(axes, said.classes, totals.ravel().tolist())
+    totals = counts.sum(1)
+    fractions = counts / np.maximum(totals[:, None], 1)
+    cells = {
+        (row, column): f"{100 * fractions[row, column]:.0f} %\n{count}"
+        for (row, column), count in np.ndenumerate(counts)
+        if count or row == column
+    }
+    style.matrix(axes, fractions, cells, 8.5 if size <= 12 else 6)
+    axes.set_aspect("auto")
+    axes.set_xticks(range(size), said.classes, parse_math=False)
+    names = [f"{one}  (n={n})" for one, n in zip(said.classes, totals, strict=True)]
+    axes.set_yticks(range(size), names, parse_math=False)
+    axes.set_xlabel("predicted")
     return figure
-
-
-def _confusion_axes(axes: Axes, classes: list[str], totals: list[int]) -> None:
-    places = range(len(classes))
-    axes.set_xticks(places, classes, parse_math=False)
-    names = [f"{one}  (n={n})" for one, n in zip(classes, totals, strict=True)]
-    axes.set_yticks(places, names, parse_math=False)
-    axes.tick_params(length=0, labelcolor=style.INK)
-    axes.set(xlabel="predicted", ylabel="truth")
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
 
 
 def finetuning(table: Table, store: Store) -> Figure | None:
@@ -190,16 +178,16 @@ def finetuning(table: Table, store: Store) -> Figure | None:
     return figure
 
 
-def _epochs(axes: Axes, row: Row, table: Table, epochs: list[dict[str, Any]], column: str) -> None:
+def _epochs(axes: Axes, row: Row, table: Table, epochs: Epochs, column: str) -> None:
     points = [(one["epoch"], one[column]) for one in epochs if column in one]
     if not points:
         return
     colour, width, line, label = style.FAINT, 1.0, "-", "other chains"
     if row == table.best:
-        colour, width, label = style.WINNER, 2.6, name(row.tasks)
-    elif row.chain in BASELINES:
-        line = "--" if row.chain == BASELINES[0] else ":"
-        colour, width, label = style.INK, 1.8, TITLES[row.chain]
+        colour, width, label = style.WINNER, 2.6, row.chain
+    elif row.is_baseline:
+        line = "--" if row.chain == SCRATCH else ":"
+        colour, width, label = style.INK, 1.8, row.title
     marker = "o" if len(points) == 1 else ""
     axes.plot(
         *zip(*points, strict=True), color=colour, linewidth=width, label=label, linestyle=line,

@@ -1,6 +1,6 @@
 """Every figure of the report, as PNG files.
 
-    draw(table, store, out / "report")   -> {"tree": out/report/tree.png, ...}
+    draw(found, store, out / "report")   -> {"tree": out/report/tree.png, ...}
 
 A figure is left out when there is nothing to draw. Importing this costs matplotlib's second.
 """
@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from search.report import stored
 from search.report.figures import curves, forest, pretext, regret, style, tree
-from search.report.statistics.course import course
 from search.report.stored import Store
+from search.report.summary import Summary
 from search.report.table import Table
 
 
-def draw(table: Table, store: Store, folder: Path) -> dict[str, Path]:
+def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
     """Draw the figures into `folder`; return name -> PNG file, in the page's order."""
-    steps = course(table, store)
+    table, steps = found.table, found.course
     with matplotlib.rc_context(style.RC):
         figures = {
             "tree": tree.draw(table),

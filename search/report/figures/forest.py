@@ -9,13 +9,12 @@ from search.report.table import Row, Table, number, p_text
 
 MAX_ROWS = 40  # chains in a figure with one line a chain
 P_COLUMN = 38  # points right of the score
-TITLES = {"scratch": "scratch", "imagenet": "ImageNet"}
 
 
 def shown(table: Table) -> list[Row]:
     """Return the best chains and every baseline, best first."""
-    chains = [row for row in table.scored if not row.is_baseline][:MAX_ROWS]
-    return [row for row in table.scored if row.is_baseline or row in chains]
+    best = table.chains[:MAX_ROWS]
+    return [row for row in table.scored if row.is_baseline or row in best]
 
 
 def draw(table: Table) -> Figure:
@@ -48,9 +47,7 @@ def draw(table: Table) -> Figure:
 
 
 def _named(row: Row) -> str:
-    if row.is_baseline:
-        return f"{TITLES[row.chain]}  (baseline)"
-    return f"{row.chain}  {row.label}".rstrip()
+    return f"{row.title}  {'(baseline)' if row.is_baseline else row.label}".rstrip()
 
 
 def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:

@@ -98,8 +98,8 @@ def _place(node: Box, top: float) -> float:
 
 def _colouring(table: Table) -> tuple[Colormap, Normalize]:
     """Return colours and scale; it spans the chains, as low baselines would stretch it."""
-    chains = [row for row in table.scored if not row.is_baseline] or list(table.scored)
-    scores = [row.balanced_accuracy for row in chains if row.balanced_accuracy is not None]
+    rows = table.chains or table.scored
+    scores = [row.balanced_accuracy for row in rows if row.balanced_accuracy is not None]
     low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
     return style.score_colours(), Normalize(low, max(high, low + 1), clip=True)
 

@@ -29,7 +29,7 @@ class Step:
 
 def course(table: Table, store: Store) -> tuple[Step, ...]:
     """Return a step for every scored chain in order; () if the order is unknown."""
-    rows = [row for row in table.scored if not row.is_baseline and row.order is not None]
+    rows = [row for row in table.chains if row.order is not None]
     steps: list[Step] = []
     stages: set[str] = set()
     alone = 0

@@ -10,7 +10,7 @@ Test images are used here only, for the winner and the baselines.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from search.report import stored
 from search.report.stored import Store
@@ -100,11 +100,11 @@ def compare(table: Table, store: Store) -> Table:
 
     winner = table.best.chain
     p_values = against(scored.accuracies, scored.resampled, scored.chains.index(winner))
-    compared = {
-        chain: _against(scored.difference(chain, winner), float(p_value)) | _widened(scored, chain)
-        for chain, p_value in zip(scored.chains, p_values, strict=True)
-    }
-    rows = (replace(row, **compared.get(row.chain, {})) for row in table.rows)
+    known = dict(zip(scored.chains, p_values.tolist(), strict=True))
+    rows = [
+        _compared(row, scored, winner, known[row.chain]) if row.chain in known else row
+        for row in table.rows
+    ]
     return Table(tuple(rows), scored.on, scored.training_noise)
 
 
@@ -114,24 +114,21 @@ def finalists(table: Table, store: Store) -> Scored | None:
     return on_split(rows, store, "test")
 
 
-def _against(difference: Estimate | None, p_value: float) -> dict[str, Any]:
-    """Return the columns of a comparison with the winner."""
+def _compared(row: Row, scored: Scored, winner: str, p_value: float) -> Row:
+    """Return the row compared with the winner; training noise widens its own interval too."""
+    difference, own = scored.difference(row.chain, winner), scored.estimate(row.chain)
     assert difference is not None
-    return {
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-        "p_value": p_value,
-        "tied": p_value >= SURE,
-    }
-
-
-def _widened(scored: Scored, chain: str) -> dict[str, Any]:
-    """Return the interval widened by training noise; {} without repeats."""
-    if scored.training_noise is None:
-        return {}
-    estimate = scored.estimate(chain)
-    return {"ci_low": estimate.low, "ci_high": estimate.high}
+    noisy = scored.training_noise is not None
+    return replace(
+        row,
+        ci_low=own.low if noisy else row.ci_low,
+        ci_high=own.high if noisy else row.ci_high,
+        difference=difference.value,
+        difference_low=difference.low,
+        difference_high=difference.high,
+        p_value=p_value,
+        tied=p_value >= SURE,
+    )
 
 
 def _estimate(value: float, resampled: "NDArray[np.float64]") -> Estimate:

@@ -29,7 +29,7 @@ def test_two_jobs_of_one_group() -> None:
     assert found.waiting == 4
     assert found.between_stages == pytest.approx(0.5)
     assert found.closing == 5
-    assert found.share == pytest.approx(1 - 12.5 / 30)
+    assert found.fraction == pytest.approx(1 - 12.5 / 30)
     assert sum(found.kinds().values()) + found.training == pytest.approx(30)
 
 

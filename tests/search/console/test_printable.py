@@ -11,7 +11,7 @@ from rich.console import Console
 from search.console.live import LiveView, picture
 from search.console.printable import code, line, printable
 from search.console.screen import Screen
-from search.report.page.markup import text
+from search.report.page.page import environment
 from search.results.status import ChainState, GroupState, Progress
 from trainables.workers.job import Heartbeat
 
@@ -76,7 +76,7 @@ def test_the_live_view(name: str, terminal: bool) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_page_shows_it_as_text(name: str) -> None:
-    made = text(name)
+    made = environment().from_string("{{ name }}").render(name=name)
     assert not set(made) & {"<", ">", '"', "'", "\n", "\x1b", "\u202e"}
     made.encode("utf-8")
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from search import report
+from search.report import stored, terminal
 from search.report import table as tables
-from search.report import terminal
 from search.report.table import Table
 
 LABELS = {
@@ -25,11 +25,14 @@ ABOVE_IMAGENET = {
     "odc>moco", "relative_location>odc>moco", "relative_location>moco>odc",
     "relative_location>moco",
 }  # fmt: skip
-LAST_COLUMNS = [
-    "difference", "difference_low", "difference_high", "p_value", "tied", "order", "stage_seconds",
-    "pretext_accuracy", "pretext_chance", "seed_scores", "repeat_keys",
+COLUMNS = [
+    "chain", "length", "label", "balanced_accuracy", "ci_low", "ci_high", "delta", "above_scratch",
+    "above_imagenet", "linear", "knn", "lrs", "downstream_lr", "status", "reason", "train_seconds",
+    "stage_key", "downstream_key", "difference", "difference_low", "difference_high", "p_value",
+    "tied", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
+    "repeat_keys",
 ]  # fmt: skip
-FIRST_COLUMNS = ["chain", "length", "label", "balanced_accuracy", "ci_low", "ci_high", "delta"]
+FIRST_COLUMNS, LAST_COLUMNS = COLUMNS[:7], COLUMNS[-11:]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,8 @@ def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
     assert tables._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
     assert tables._rate(narrow, [0.01, 0.03]) == "0.03*"
     assert tables._rate(narrow) == "0.03*"
-    assert dict(tables._ranges(search.results, search.store))["odc"] == [0.003, 0.01, 0.03, 0.1]
+    odc = next(result for result in search.results if result.chain == ("odc",))
+    assert stored.lr_range(search.store, odc.stage_key) == [0.003, 0.01, 0.03, 0.1]
 
 
 def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path) -> None:
@@ -115,8 +119,7 @@ def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path)
 
 def test_csv(table: Table, tmp_path: Path) -> None:
     rows = _read(table, tmp_path)
-    assert list(rows[0])[:7] == FIRST_COLUMNS
-    assert list(rows[0])[-11:] == LAST_COLUMNS
+    assert list(rows[0]) == COLUMNS
     first = [rows[0][column] for column in FIRST_COLUMNS]
     assert first == ["odc>moco", "2", "C", "75.44", "73.54", "77.24", "11.92"]
     assert (rows[0]["above_scratch"], rows[0]["above_imagenet"]) == ("yes", "yes")

@@ -11,6 +11,9 @@ import pytest
 from search import report
 from search.chains.chain import BASELINES
 from search.report import summary, words
+from search.report.statistics.course import Step, course
+from search.report.statistics.factors import Correlation, Factor, Level
+from search.report.statistics.inference import Effect
 from search.report.table import Row, Table, p_text
 
 
@@ -43,8 +46,8 @@ WINNER = _against("a>b", 75.0, 1.0)
 
 def test_conclusion_of_the_published_search(search: Any, compared: Table) -> None:
     made = summary.build(compared, search.info, search.store)
-    text = words.conclusion(compared, search.info, made)
-    moco, test = compared.row("moco"), made["test"]["odc>moco"]
+    text = words.conclusion(made)
+    moco, test = compared.row("moco"), made.test["odc>moco"]
     assert moco is not None
     less, worst = -(moco.difference or 0), -(moco.difference_low or 0)
     for said in (
@@ -54,7 +57,7 @@ def test_conclusion_of_the_published_search(search: Any, compared: Table) -> Non
         f"{len(compared.tied) - 1} of 14 other chains can't be told apart from it",
         "The cheapest of them is moco (1:40 of pretraining instead of 3:20)",
         f"{less:.2f} points less, at worst about {worst:.2f}",
-        f"it scores {test['value']:.2f} % ({test['low']:.2f} to {test['high']:.2f})",
+        f"it scores {test.value:.2f} % ({test.low:.2f} to {test.high:.2f})",
     ):
         assert said in text
 
@@ -92,8 +95,8 @@ def test_a_single_scored_chain_and_no_predictions() -> None:
 def test_a_baseline_that_wins_is_said(search: Any) -> None:
     imagenet = _against("imagenet", 80.0, 0.01)
     table = Table((imagenet, WINNER, _against("scratch", 74.5, 0.9)))
-    made = summary.build(table, search.info, search.store) | {"test": {}}
-    text = words.conclusion(table, search.info, made)
+    made = replace(summary.build(table, search.info, search.store), test={})
+    text = words.conclusion(made)
     assert "0.50 points above no pretraining (which chance can explain)" in text
     assert "5.00 points below ImageNet weights (a significant difference)" in text
     assert words.against(imagenet, table) == "significantly above"
@@ -102,7 +105,7 @@ def test_a_baseline_that_wins_is_said(search: Any) -> None:
 def test_baselines_without_a_comparison(search: Any) -> None:
     table = Table((_row("a", 75.0), _row("scratch", 50.0)))
     made = summary.build(table, search.info, search.store)
-    text = words.conclusion(table, search.info, made)
+    text = words.conclusion(made)
     assert "25.00 points above no pretraining (whether by chance can't be told)" in text
     assert "A comparison with ImageNet weights was not run." in text
 
@@ -110,16 +113,16 @@ def test_baselines_without_a_comparison(search: Any) -> None:
 @pytest.mark.parametrize(
     ("effect", "said"),
     [
-        ({"value": 0.86, "p_value": 0.0004}, "The last task alone explains 86 % of the variance"),
-        ({"value": 0.86, "p_value": 0.0004}, "of the score (p <0.001)."),
-        ({"value": 0.13, "p_value": 0.52}, "of the score (p 0.520), which chance can explain."),
+        (Effect(0.86, 0.0004), "The last task alone explains 86 % of the variance"),
+        (Effect(0.86, 0.0004), "of the score (p <0.001)."),
+        (Effect(0.13, 0.52), "of the score (p 0.520), which chance can explain."),
         (None, "can't be told (too few chains)"),
     ],
 )
-def test_factor(effect: Any, said: str) -> None:
-    levels = [{"name": "a"}, {"name": "b"}]
-    assert said in words.factor({"name": "last_task", "levels": levels, "effect": effect})
-    one = {"name": "label", "levels": levels[:1], "effect": None}
+def test_factor(effect: Effect | None, said: str) -> None:
+    levels = [Level("a", 3, 70.0), Level("b", 4, 60.0)]
+    assert said in words.factor(Factor("last_task", levels, effect))
+    one = Factor("label", levels[:1], None)
     assert "can't be told (all of them have the same)" in words.factor(one)
 
 
@@ -128,20 +131,20 @@ def test_factor(effect: Any, said: str) -> None:
     [(0.7, 0.01, "the higher the"), (-0.7, 0.01, "the lower the"), (0.7, 0.2, "not detectably")],
 )
 def test_correlation(value: float, p_value: float, said: str) -> None:
-    found = {"measure": "rise", "chains": 9, "effect": {"value": value, "p_value": p_value}}
+    found = Correlation("rise", 9, Effect(value, p_value))
     text = words.correlation(found)
     assert said in text
     assert f"Spearman {value:+.2f}, p {p_text(p_value)}" in text
-    assert "can't be told" in words.correlation(found | {"effect": None})
+    assert "can't be told" in words.correlation(replace(found, effect=None))
 
 
 def test_course_names_the_stage_at_which_the_winner_was_known(search: Any, compared: Table) -> None:
-    made = summary.build(compared, search.info, search.store)
-    assert "odc>moco, was known after 14 of 15 stages" in words.course(made)
-    assert "would have taken 30 until then" in words.course(made)
-    first = [{"chain": "moco", "stages": 1, "stages_alone": 1, "regret": 0.0}]
-    assert words.course({"course": first}) == "The best chain, moco, was known after 1 of 1 stages."
-    assert "not known" in words.course(made | {"course": []})
+    steps = course(compared, search.store)
+    assert "odc>moco, was known after 14 of 15 stages" in words.course(steps)
+    assert "would have taken 30 until then" in words.course(steps)
+    first = [Step("moco", 1, 1, None, 0.0, 0.0)]
+    assert words.course(first) == "The best chain, moco, was known after 1 of 1 stages."
+    assert "not known" in words.course([])
 
 
 def test_page_and_csv_have_the_same_numbers(written: Any) -> None:
@@ -152,7 +155,7 @@ def test_page_and_csv_have_the_same_numbers(written: Any) -> None:
     chains = html[html.index("Chains and baselines") : html.index("How sure is it?")]
     shown = {
         unescape(re.sub("<[^>]*>", "", name)): unescape(re.sub("<[^>]*>", " ", cells)).split()
-        for name, cells in re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', chains)
+        for name, cells in re.findall(r'(?s)<th scope="row">(.*?)</th>(.*?)</tr>', chains)
     }
     assert shown.keys() == rows.keys()
     for name, cells in shown.items():
@@ -166,8 +169,8 @@ def test_page_and_csv_have_the_same_numbers(written: Any) -> None:
 
 
 def test_interrupted_is_said(search: Any, compared: Table) -> None:
-    made = summary.build(compared, search.info, search.store)
-    text = words.conclusion(compared, replace(search.info, interrupted=True), made)
+    info = replace(search.info, interrupted=True)
+    text = words.conclusion(summary.build(compared, info, search.store))
     assert text.endswith("The search was interrupted: chains that were not tried may be better.")
 
 
@@ -180,8 +183,8 @@ def test_a_policy_that_would_take_another_chain_is_heard(search: Any) -> None:
     table = report.build(search.results, search.store)
     assert table.best is not None
     made = summary.build(table, search.info, search.store)
-    assert "recommends" not in words.conclusion(table, search.info, made)
+    assert "recommends" not in words.conclusion(made)
     agreed = replace(search.info, recommended=table.best.chain)
-    assert "recommends" not in words.conclusion(table, agreed, made)
+    assert "recommends" not in words.conclusion(replace(made, info=agreed))
     other = replace(search.info, recommended="moco>odc")
-    assert "recommends moco>odc: judged by all" in words.conclusion(table, other, made)
+    assert "recommends moco>odc: judged by all" in words.conclusion(replace(made, info=other))

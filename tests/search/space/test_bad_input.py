@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,7 @@ def test_every_policy_declares_the_parameters_of_its_yaml_file(name):
 @pytest.mark.parametrize("name", available("trainables.data"))
 def test_defaults_of_a_data_set_are_those_of_its_yaml_file(name):
     made = plugin("trainables.data", name)(None, {})
-    assert {**made.params, "exclude_classes": []} == params("data", name)
+    assert {**asdict(made.params), "exclude_classes": []} == params("data", name)
 
 
 @pytest.mark.parametrize(

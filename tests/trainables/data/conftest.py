@@ -12,6 +12,7 @@ from trainables.spec import DataSpec
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 IMAGES = "ISIC_2019_Training_Input"
 COLUMNS = "image,MEL,NV,BCC,UNK"
+Example = tuple[Path | None, dict[str, object]]  # root and parameters, several images a patient
 
 
 @pytest.fixture
@@ -79,6 +80,28 @@ def listed(tmp_path: Path) -> Path:
         )
     write_lines(root / "labels.csv", rows)
     return root
+
+
+@pytest.fixture
+def isic2019_example(isic: Path) -> Example:
+    return isic, {}
+
+
+@pytest.fixture
+def table_example(listed: Path) -> Example:
+    return listed, {}
+
+
+@pytest.fixture
+def demo_example() -> Example:
+    return None, {"n": 160, "size": 32}
+
+
+@pytest.fixture
+def folder_example(folders: Path) -> Example:
+    rows = ["image,group", *(f"{c}{i},{c}{i // 2}" for c in "ab" for i in range(5))]
+    (folders / "who.csv").write_text("\n".join(rows))
+    return folders, {"groups_csv": "who.csv"}
 
 
 def save(path: Path, seed: int, mode: str = "RGB") -> None:

@@ -11,33 +11,21 @@ from trainables.images.cache import open_cache, prepare
 from trainables.plugins import available, load
 
 SPACES = Path(__file__).parents[3] / "spaces"
-PARAMS = {
-    "demo": {"n": 160, "size": 32},
-    "folder": {"groups_csv": "who.csv"},
-    "isic2019": {},
-    "table": {},
-}
 EVERY = pytest.mark.parametrize("name", available("trainables.data"))
 
 
 @pytest.fixture
-def root(request, name):
-    """The images of a data set: its own fixture's, none for those that draw theirs."""
-    assert name in PARAMS, f"add data set {name} to this test, with images of several a group"
-    if name == "folder":
-        folders = request.getfixturevalue("folders")
-        rows = ["image,group", *(f"{c}{i},{c}{i // 2}" for c in "ab" for i in range(5))]
-        (folders / "who.csv").write_text("\n".join(rows))
-        return folders
-    fixtures = {"isic2019": "isic", "table": "listed"}
-    return request.getfixturevalue(fixtures[name]) if name in fixtures else None
+def example(request, name):
+    """Root and parameters of a small data set: the fixture `NAME_example` in conftest.py."""
+    return request.getfixturevalue(f"{name}_example")
 
 
 @EVERY
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_group_is_on_two_sides(name, root, spec, tmp_path, merge, seed):
-    made = spec(name, params=PARAMS[name], merge_duplicates=merge, seed=seed)
+def test_no_group_is_on_two_sides(name, example, spec, tmp_path, merge, seed):
+    root, params = example
+    made = spec(name, params=params, merge_duplicates=merge, seed=seed)
     data = open_cache(prepare(made, root, tmp_path / "cache"))
     assert len(set(data.groups)) < len(data.groups)  # else there is nothing to keep together
     sides = [{data.groups[i] for i in index} for index in data.split.values()]
@@ -49,8 +37,8 @@ def test_no_group_is_on_two_sides(name, root, spec, tmp_path, merge, seed):
 
 
 @EVERY
-def test_rows_are_sorted_and_read(name, root):
-    data = load("trainables.data", name)(root, PARAMS[name])
+def test_rows_are_sorted_and_read(name, example):
+    data = load("trainables.data", name)(*example)
     table = data.table()
     assert list(table.names) == sorted(set(table.names))
     assert data.read(0).dtype == np.uint8

@@ -92,7 +92,7 @@ def test_16_bit_grey_keeps_its_whole_range(spec, tmp_path, channels, ending):
 
 def test_second_start_reads_no_image(spec, isic, tmp_path, monkeypatch):
     first = prepare(spec("isic2019"), isic, tmp_path / "cache")
-    monkeypatch.setattr(cache, "_build", None)
+    monkeypatch.setattr(cache.Source, "_build", None)
     monkeypatch.setattr(fingerprint, "file_digest", None)
     assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
 
@@ -236,7 +236,7 @@ def test_a_damaged_cache_is_built_again(spec, tmp_path, kind, caplog, monkeypatc
     assert said.startswith(f"{path}: damaged (")
     assert {file.name: file.read_bytes() for file in path.iterdir()} == whole
     assert not list(tmp_path.glob("*tmp*"))
-    monkeypatch.setattr(cache, "_build", None)
+    monkeypatch.setattr(cache.Source, "_build", None)
     assert prepare(small, None, tmp_path) == path
 
 
@@ -313,7 +313,8 @@ def test_everything_is_readable_without_pickle(spec, tmp_path):
 
 
 def test_search_side_imports_no_torch():
-    code = "import sys, trainables.cache, trainables.data.isic2019; print('torch' in sys.modules)"
+    modules = "trainables.images.cache, trainables.data.isic2019"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 

@@ -15,19 +15,25 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.backbone import Backbone, group_batch_norm
+from trainables.modality import Preset
 from trainables.plugins import load
+from trainables.schema import read
 from trainables.task import Batch, Context, Draw, Task
 from trainables.training import distributed
 from trainables.training import optimisers as optim
 
 ROOT = Path(__file__).parents[3]
 N, BATCH, SIDE, LR = 32, 8, 48, 0.01
-PRESET = {"hflip": True, "vflip": True, "rotate": 180, "brightness": 0.4, "contrast": 0.4}
-PRESET |= {"saturation": 0.4, "hue": 0.1, "grayscale": 0.2, "blur": 0.5}
+PRESET = Preset(True, True, 180, 0.4, 0.4, 0.4, 0.1, 0.2, 0.5)
 
 
 def recipe(name: str) -> dict[str, Any]:
     return yaml.safe_load((ROOT / "spaces" / "task" / f"{name}.yaml").read_text())
+
+
+def params(name: str, **changes: Any) -> Any:
+    """The task's parameters by its recipe, with some changed."""
+    return read(load("trainables.pretext", name).Params, {**recipe(name)["params"], **changes})
 
 
 def pictures(n: int = N, channels: int = 3, side: int = SIDE) -> Tensor:
@@ -59,9 +65,10 @@ def build(name: str, params: dict[str, Any] | None = None, groups: int = 1, **ch
     """A fresh task as the loop makes it, of the smallest backbone."""
     torch.manual_seed(0)
     ctx = context(**changes)
-    kind, given = load("trainables.pretext", name), {**recipe(name)["params"], **(params or {})}
-    kind.check(given, ctx)
-    task = kind(Backbone("resnet10", ctx.channels), given, ctx)
+    task = load("trainables.pretext", name)(
+        Backbone("resnet10", ctx.channels), {**recipe(name)["params"], **(params or {})}, ctx
+    )
+    task.params.check(ctx)
     group_batch_norm(task, groups)
     return task
 

@@ -5,17 +5,16 @@ Three short runs a task: at the middle of its LR range, a hundredth and a hundre
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
 
 from search.chains.node import Node
 from tests.trainables import small
-from trainables import plugins
-from trainables.backbone import Backbone
 from trainables.errors import StageFailed
 from trainables.spec import LRPolicy, Runtime
+from trainables.stage import build
 from trainables.training.checkpoint import FULL
 from trainables.training.loop import Loop
 
@@ -40,15 +39,10 @@ def run(tmp_path_factory):
         spec = small.plan(data, *MORE).stages(Node((name,)))[0]
         rates = spec.training.lr.range
         rate = rates[len(rates) // 2] * factor
-        kind = plugins.load("trainables.pretext", name)
-
-        def make(context):
-            return kind(Backbone(spec.training.backbone, context.channels), spec.params, context)
-
+        spec = replace(spec, training=replace(spec.training, lr=LRPolicy((rate,), 0)))
         loop = Loop(
-            make, replace(spec.training, lr=LRPolicy((rate,), 0)), data, data.split["train"],
-            spec.augment, spec.seed, Runtime(threads=1, log_every=10),
-            tmp_path_factory.mktemp("out"), lambda progress: None,
+            partial(build, spec, None), spec, data, data.split["train"],
+            Runtime(threads=1, log_every=10), tmp_path_factory.mktemp("out"), lambda progress: None,
         )  # fmt: skip
         try:
             task = loop.train().task

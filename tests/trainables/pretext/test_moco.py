@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from pretext_harness import BATCH, N, batch_at, build, context, optimiser, started, train
+from pretext_harness import BATCH, N, batch_at, build, context, optimiser, params, started, train
 
 from trainables.errors import UserError
-from trainables.plugins import load
 from trainables.pretext.moco import among, info_logits, momentum, queue_size
 
 
@@ -125,13 +124,13 @@ def test_queue_survives_saving():
 
 def test_a_batch_above_a_quarter_of_the_images_is_refused():
     with pytest.raises(UserError, match=r"must be at most 8 for moco"):
-        load("trainables.pretext", "moco").check({"queue": None}, context(global_batch=16))
+        params("moco", queue=None).check(context(global_batch=16))
 
 
 @pytest.mark.parametrize("queue", [BATCH + 1, 2 * BATCH])
 def test_a_queue_that_does_not_fit_is_refused_with_one_that_does(queue):
     with pytest.raises(UserError, match=f"try {BATCH} or null"):
-        load("trainables.pretext", "moco").check({"queue": queue}, context())
+        params("moco", queue=queue).check(context())
 
 
 def test_score_does_not_depend_on_the_queue():

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pretext_harness import N, context, optimiser, pictures, started, train
+from pretext_harness import N, context, optimiser, params, pictures, started, train
 
 from trainables.backbone import Backbone, group_batch_norm
 from trainables.errors import UserError
-from trainables.plugins import load
 from trainables.pretext import odc
 from trainables.pretext.odc import (
     Memory,
@@ -20,11 +19,8 @@ from trainables.pretext.odc import (
     means,
     mend,
     refresh_every,
-    sizes,
     weighted_mean,
 )
-
-NULL = {"clusters": None, "min_cluster": None}
 
 
 def features(n, width=5, seed=0):
@@ -36,15 +32,15 @@ def features(n, width=5, seed=0):
     [(20_264, 158, 20), (6_334, 49, 20), (1_024, 8, 20), (300, 8, 9), (32, 8, 1), (8, 2, 1)],
 )
 def test_clusters_follow_the_data_and_always_fit(images, clusters, minimum):
-    assert sizes(NULL, context(images=images)) == (clusters, minimum)
-    load("trainables.pretext", "odc").check(NULL, context(images=images))
+    null = params("odc", clusters=None, min_cluster=None)
+    assert null.sizes(context(images=images)) == (clusters, minimum)
+    null.check(context(images=images))
 
 
 def test_too_many_clusters_are_refused_with_numbers_that_fit():
-    check = load("trainables.pretext", "odc").check
     with pytest.raises(UserError, match="try clusters=8 min_cluster=9"):
-        check({"clusters": 40, "min_cluster": 20}, context(images=300))
-    check({"clusters": 8, "min_cluster": 9}, context(images=300))
+        params("odc", clusters=40, min_cluster=20).check(context(images=300))
+    params("odc", clusters=8, min_cluster=9).check(context(images=300))
 
 
 def test_centroids_refresh_at_least_five_times_an_epoch():

@@ -6,12 +6,11 @@ from threading import Barrier, local
 import numpy as np
 import pytest
 import torch
-from pretext_harness import BATCH, batch_at, build, context, optimiser, started, train
+from pretext_harness import BATCH, batch_at, build, context, optimiser, params, started, train
 
 from trainables.errors import StageFailed, UserError
-from trainables.plugins import load
 from trainables.pretext import swav
-from trainables.pretext.swav import entropy, sinkhorn, sizes, swapped_loss
+from trainables.pretext.swav import entropy, sinkhorn, swapped_loss
 from trainables.training import distributed
 
 NULL = {"prototypes": None, "queue": None}
@@ -27,14 +26,14 @@ def cosines(n, k, seed=0):
 )
 def test_prototypes_and_queue_follow_the_data(images, batch, prototypes, queue):
     ctx = context(images=images, global_batch=batch)
-    assert sizes(NULL, ctx) == (prototypes, queue)
-    load("trainables.pretext", "swav").check(NULL, ctx)
+    assert params("swav", **NULL).sizes(ctx) == (prototypes, queue)
+    params("swav", **NULL).check(ctx)
 
 
 @pytest.mark.parametrize("given", [{"prototypes": 4}, {"queue": 12}, {"queue": 800}])
 def test_sizes_that_do_not_fit_are_refused_with_some_that_do(given):
     with pytest.raises(UserError, match=r"try (3|8) or null"):
-        load("trainables.pretext", "swav").check({**NULL, **given}, context())
+        params("swav", **{**NULL, **given}).check(context())
 
 
 def test_sinkhorn_equals_a_slow_oracle():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from search.report import stored
+from search.report import stored, summary
 from search.report import table as tables
 from search.report.figures import curves, forest, regret, tree
 from search.report.figures import draw as figures
@@ -140,16 +140,17 @@ def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any
     assert all(line.get_ydata()[0] < 0.7 for line in chosen), "not the score of the first rung"
 
 
-def test_nothing_scored_still_draws_the_tree(tmp_path: Path) -> None:
-    drawn = figures.draw(Table((_row("moco", None),)), _NoStore(), tmp_path)
+def test_nothing_scored_still_draws_the_tree(search: Any, tmp_path: Path) -> None:
+    found = summary.build(Table((_row("moco", None),)), search.info, _NoStore())
+    drawn = figures.draw(found, _NoStore(), tmp_path)
     assert list(drawn) == ["tree"]
     assert drawn["tree"].read_bytes()[:4] == b"\x89PNG"
 
 
 def test_same_picture_from_same_numbers(search: Any, tmp_path: Path) -> None:
-    table = tables.build(search.only("odc", "scratch").results, search.store)
-    first = figures.draw(table, search.store, tmp_path)["tree"].read_bytes()
-    assert figures.draw(table, search.store, tmp_path)["tree"].read_bytes() == first
+    found = search.only("odc", "scratch").summary
+    first = figures.draw(found, search.store, tmp_path)["tree"].read_bytes()
+    assert figures.draw(found, search.store, tmp_path)["tree"].read_bytes() == first
 
 
 class _NoStore:

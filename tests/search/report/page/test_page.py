@@ -9,12 +9,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
+from jinja2 import UndefinedError, meta
+
 from search import report
+from search.console.printable import printable
 from search.report import summary
 from search.report import table as tables
 from search.report.page import page
 
-HOSTILE = '<script>alert("x")</script>&\'$title'
+TAG = '<img src="x" onerror="y"'  # the arrow of a chain would close it
+HOSTILE = '<script>alert("x")</script>&\'{{ 7 * 7 }}\u202e'
 
 
 class Page(HTMLParser):
@@ -44,9 +49,7 @@ class Page(HTMLParser):
 
 
 def _render(search: Any, figures: dict[str, Path] | None = None) -> Page:
-    table = report.build(search.results, search.store)
-    made = summary.build(table, search.info, search.store)
-    return Page(page.render(table, search.plan, search.info, made, figures or {}))
+    return Page(page.render(search.summary, search.plan, figures or {}))
 
 
 def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
@@ -97,7 +100,8 @@ def test_no_gain_is_said(search: Any) -> None:
     shown = _render(replace(search, results=worse))
     assert "4.56 points below no pretraining" in shown.text
     assert "pretraining did not pay off here" in shown.text
-    made = summary.build(tables.build(worse, search.store), search.info, search.store)
+    table = tables.build(worse, search.store)
+    made = summary.build(table, search.info, search.store).as_json()
     assert (made["best_chain"], made["best_above_scratch"]) == ("odc>moco", False)
 
 
@@ -130,8 +134,22 @@ def test_everything_from_outside_is_escaped(
     html = (tmp_path / "report" / "index.html").read_text()
     shown = Page(html)
     assert "script" not in {tag for tag, _ in shown.tags}
-    assert shown.text.count("<script>") >= 4
-    assert not any(name.startswith("on") for _, attributes in shown.tags for name in attributes)
+    assert shown.text.count(printable(HOSTILE)) >= 9
+    assert any(printable(HOSTILE) in (attributes.get("alt") or "") for _, attributes in shown.tags)
+    assert not html.count("\u202e")
+
+
+def test_a_task_that_is_named_like_a_tag_is_none(search: Any) -> None:
+    renamed = [
+        replace(r, chain=tuple(TAG if task == "odc" else task for task in r.chain))
+        for r in search.results
+    ]
+    search = replace(search, results=renamed)
+    failed = search.without("failed", "why", f"moco>{TAG}")
+    for shown in (_render(search), _render(failed)):
+        assert not {"img", "onerror"} & {word for tag, more in shown.tags for word in (tag, *more)}
+        assert f"{TAG}>moco scored best" in shown.text
+        assert shown.text.count(TAG) > 20
 
 
 def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> None:
@@ -161,12 +179,30 @@ def test_a_thousand_pruned_chains_are_one_line(search: Any) -> None:
     pruned = next(row for row in table.rows if row.status == "pruned")
     many = tables.Table((*table.rows, *(replace(pruned, chain=f"a>b{i}") for i in range(1000))))
     made = summary.build(many, search.info, search.store)
-    text = Page(page.render(many, search.plan, search.info, made, {})).text
+    text = Page(page.render(made, search.plan, {})).text
     assert "a>b28 and 971 more" in text
     assert "1001 chains of the space have no score" in text
 
 
-def test_template_takes_exactly_what_is_given() -> None:
-    template = page.TEMPLATE.read_text()
-    places = re.findall(r"\$[a-z_]+", template)
-    assert len(places) == len(set(places))
+def _templates() -> dict[str, str]:
+    return {path.name: path.read_text() for path in Path(page.__file__).parent.glob("*.html")}
+
+
+def test_templates_use_exactly_what_is_given(search: Any) -> None:
+    asked = {
+        name
+        for source in _templates().values()
+        for name in meta.find_undeclared_variables(page.environment().parse(source))
+    }
+    assert asked == page.values(search.summary, search.plan, {}).keys()
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        page.environment().from_string("{{ missing }}").render()
+
+
+def test_no_template_marks_text_as_safe() -> None:
+    assert "page.html" in _templates()
+    for name, source in _templates().items():
+        assert not re.search(r"\bsafe\b|autoescape", source), name

@@ -94,20 +94,22 @@ def test_gain_is_paired(search: Any, compared: Table) -> None:
     assert found is not None
     assert found.difference("odc>moco", "odc>moco") == evidence.Estimate(0.0, 0.0, 0.0)
     assert found.difference("odc>moco", "never tried") is None
-    gain = summary.build(compared, search.info, search.store)["gain_over_scratch"]
+    gain = summary.build(compared, search.info, search.store).gains["scratch"]
     scratch = compared.row("scratch")
     assert scratch is not None
-    assert gain["val"]["value"] == -(scratch.difference or 0)
-    assert 0 < gain["val"]["low"] < gain["val"]["value"] < gain["val"]["high"]
-    assert 0 < gain["test"]["low"] < gain["test"]["value"] < gain["test"]["high"]
+    assert gain.val is not None
+    assert gain.test is not None
+    assert gain.val.value == -(scratch.difference or 0)
+    assert 0 < gain.val.low < gain.val.value < gain.val.high
+    assert 0 < gain.test.low < gain.test.value < gain.test.high
 
 
 def test_no_gain_over_what_was_not_run(search: Any) -> None:
     small = search.without("not run", "no weights", "imagenet")
     table = evidence.compare(tables.build(small.results, small.store), small.store)
     made = summary.build(table, small.info, small.store)
-    assert made["gain_over_imagenet"] == {"val": None, "test": None}
-    assert "imagenet" not in made["test"]
+    assert made.gains["imagenet"] == summary.Gain(None, None)
+    assert "imagenet" not in made.test
 
 
 def test_predictions_take_the_highest_probability(search: Any, compared: Table) -> None:

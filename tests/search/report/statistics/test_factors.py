@@ -39,7 +39,7 @@ def test_last_task_explains_more_than_the_label(search: Any) -> None:
 def test_too_few_chains_explain_nothing(search: Any) -> None:
     table = _table(search.only("odc", "moco", "odc>moco", "moco>odc"))
     assert [one.effect for one in (*factors(table), *correlations(table))] == [None] * 5
-    assert summary.build(table, search.info, search.store)["explained"] is None
+    assert summary.build(table, search.info, search.store).as_json()["explained"] is None
 
 
 def test_a_curriculum_alone_can_not_prove_itself(search: Any) -> None:

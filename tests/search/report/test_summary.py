@@ -1,0 +1,72 @@
+"""`summary.json`: its keys and their order are an interface."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from search.cluster.time_ledger import Overhead
+from search.results.records import StoppedChain
+
+KEYS = [
+    "best_chain", "best_score", "best_ci", "best_above_scratch", "best_above_imagenet", "scratch",
+    "imagenet", "gain_over_scratch", "gain_over_imagenet", "test", "test_on", "explained", "space",
+    "data", "demo", "policy", "profile", "device", "stages_trained", "stages_reused",
+    "stages_pruned", "stages_naive", "wall_seconds", "interrupted", "started", "stages_repeats",
+    "near_duplicates", "recommended", "stopped", "budget", "overhead", "budget_spent", "incomplete",
+    "overhead_seconds", "failed", "pruned", "tied", "cheapest_tied", "compared_on",
+    "training_noise", "factors", "correlations", "course", "recall", "chains",
+]  # fmt: skip
+NESTED = {
+    "gain_over_scratch": ["val", "test"],
+    "test_on": ["images", "groups", "rarest"],
+    "explained": ["last_task", "label"],
+    "near_duplicates": ["pairs", "across_splits", "merged"],
+    "compared_on": ["images", "groups", "rarest"],
+}
+RECORDS = {
+    "factors": ["name", "levels", "effect"],
+    "correlations": ["measure", "chains", "effect"],
+    "course": ["chain", "stages", "stages_alone", "seconds", "missing", "regret"],
+    "recall": ["class", "images", "recall"],
+    "stopped": ["chain", "reason", "epoch", "epochs", "best"],
+    "failed": ["chain", "reason"],
+}
+
+
+def _read(search: Any, out: Path) -> dict[str, Any]:
+    search.write(out)
+    return json.loads((out / "report" / "summary.json").read_text())
+
+
+def test_keys_and_their_order(make_search: Any, tmp_path: Path) -> None:
+    stopped = StoppedChain("odc", "out of reach", 3, 12, 55.0)
+    search = make_search(stopped=(stopped,)).without("failed", "loss is NaN", "moco>odc")
+    made = _read(search, tmp_path)
+    assert list(made) == KEYS
+    assert {key: list(made[key]) for key in NESTED} == NESTED
+    assert {key: list(made[key][0]) for key in RECORDS} == RECORDS
+    assert list(made["test"]) == ["odc>moco", "imagenet", "scratch"]
+    assert list(made["test"]["scratch"]) == ["value", "low", "high"]
+    assert list(made["factors"][0]["levels"][0]) == ["name", "chains", "mean"]
+    assert list(made["factors"][0]["effect"]) == ["value", "p_value"]
+
+
+def test_rows_are_those_of_the_table(written: Any) -> None:
+    with (written[0] / "report" / "chains.csv").open() as file:
+        columns = file.readline().strip().split(",")
+    assert [list(row) for row in written[1]["chains"]] == [columns] * 17
+
+
+def test_without_a_number_the_keys_stay(search: Any) -> None:
+    baselines = search.only("scratch").summary.as_json()
+    assert list(baselines) == KEYS
+    assert baselines["best_ci"] is None
+    assert (baselines["course"], baselines["recall"]) == ([], [])
+    assert baselines["gain_over_imagenet"] == {"val": None, "test": None}
+
+
+def test_seconds_by_kind(make_search: Any) -> None:
+    overhead = Overhead(*range(1, 1 + len(Overhead.__dataclass_fields__)))
+    made = make_search(overhead=overhead).summary.as_json()
+    assert made["overhead_seconds"] == overhead.kinds()
+    assert list(made["overhead"]) == list(Overhead.__dataclass_fields__)
