@@ -1,11 +1,14 @@
 """Plug-ins: a file in a package's folder, whose class `Plugin` is the implementation.
 
 load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
+version("trainables.pretext", "moco")  -> "1", of the class, which is not imported
 available("search.policies")           -> ("curriculum", "exhaustive", ...)
 """
 
+import ast
 import difflib
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +19,7 @@ from trainables.errors import UserError
 
 def available(package: str) -> tuple[str, ...]:
     """List the plug-ins of a package by file name, without importing any of them."""
-    spec = find_spec(package)
-    assert spec, package
-    assert spec.submodule_search_locations, package
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    stems = (p.stem for p in folder.glob("*.py") if p.stem.isidentifier())
+    stems = (p.stem for p in _folder(package).glob("*.py") if p.stem.isidentifier())
     return tuple(sorted(stem for stem in stems if not stem.startswith("_")))
 
 
@@ -29,6 +28,30 @@ def load(package: str, name: str) -> Any:
     if name not in available(package):
         raise UserError(unknown(package.rpartition(".")[2], name, available(package)))
     return import_module(f"{package}.{name}").Plugin
+
+
+@cache
+def version(package: str, name: str) -> str:
+    """Return `version` of the class `Plugin`, read from its source: an import may load torch."""
+    classes = [node for node in parsed(package, name).body if isinstance(node, ast.ClassDef)]
+    for line in (line for one in classes if one.name == "Plugin" for line in one.body):
+        match line:
+            case ast.Assign([ast.Name("version")], ast.Constant(str(found))):
+                return found
+    raise UserError(
+        f'{package}.{name}: must have a version in its class Plugin; try `version = "1"` there'
+    )
+
+
+def parsed(package: str, name: str) -> ast.Module:
+    return ast.parse((_folder(package) / f"{name}.py").read_bytes())
+
+
+def _folder(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec, package
+    assert spec.submodule_search_locations, package
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def name_of(plugin: type) -> str:

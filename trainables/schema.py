@@ -14,7 +14,7 @@ made from the dataclass's JSON schema, so bounds stand in one place. No torch he
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -24,6 +24,7 @@ from trainables.plugins import one_of
 Kind = TypeVar("Kind")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 Node = Mapping[str, Any]  # of a JSON schema
+Section: TypeAlias = dict[str, Any]  # a user's keys and values, for a dataclass to check
 BOUNDS = {
     "exclusiveMinimum": "above", "minimum": "at least",
     "exclusiveMaximum": "below", "maximum": "at most",
@@ -61,7 +62,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
 Crop = Annotated[  # smallest and largest fraction of the image's area
-    list[Annotated[float, Field(ge=0.001, le=1)]],
+    tuple[Annotated[float, Field(ge=0.001, le=1)], ...],
     Field(min_length=2, max_length=2),
     AfterValidator(_rising),
 ]
@@ -77,11 +78,17 @@ def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any]
         found: Kind = adapter.validate_json(json.dumps(given, default=str), strict=True)
         return found
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda one: one["type"] not in EXTRA)
         if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
             raise cause from None
         line = _line(adapter.json_schema(), dict(first), where, given, usual())
         raise UserError(line) from None
+
+
+def keys(kind: type, path: Sequence[str], given: Any) -> set[str]:
+    """Return the keys that the dataclass `kind` or the values given have at `path`."""
+    node, present = _walk(_adapter(kind).json_schema(), path, given)[1], value_at(given, path)
+    return {*node.get("properties", ()), *(present if isinstance(present, Mapping) else ())}
 
 
 def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual: Any) -> str:
@@ -91,11 +98,11 @@ def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual:
     if first["type"] in EXTRA:
         known = tuple(_walk(schema, path[:-1], given)[1].get("properties", {}))
         return f"{place}: {one_of(str(path[-1]), known)}"
-    attempt = _attempt(place, _at(usual, path), node)
+    attempt = _attempt(place, value_at(usual, path), node)
     if first["type"] in MISSING:
         return f"{place}: must be given; try {attempt if '=' in attempt else f'{place}={attempt}'}"
     rule = str(first.get("ctx", {}).get("error") or f"must be {_allowed(node)}")
-    return f"{place}={shown(_at(given, path))}: {rule}; try {attempt}"
+    return f"{place}={shown(value_at(given, path))}: {rule}; try {attempt}"
 
 
 def _attempt(place: str, usual: Any, node: Node) -> str:
@@ -116,7 +123,7 @@ def shown(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), default=str)[:80]
 
 
-def _at(value: Any, path: Sequence[Any]) -> Any:
+def value_at(value: Any, path: Sequence[Any]) -> Any:
     for part in path:
         if not isinstance(value, Mapping):
             return None
@@ -128,7 +135,7 @@ def _walk(schema: Node, path: Sequence[Any], given: Any) -> tuple[list[str], Nod
     """Follow the path down to a list or union; return the keys walked and the schema there."""
     node, walked = schema, list[str]()
     for key in path:
-        if key == "[key]" or not isinstance(_at(given, walked), Mapping):
+        if key == "[key]" or not isinstance(value_at(given, walked), Mapping):
             break
         below = [node.get("properties", {}).get(key), node.get("additionalProperties")]
         below += node.get("patternProperties", {}).values()

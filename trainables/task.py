@@ -117,7 +117,7 @@ class Task(nn.Module):
         def check(self, context: Context) -> None:
             """Raise UserError, naming a valid value, if the parameters don't fit the data."""
 
-    version = "1"  # raise it when an unchanged specification gives different numbers
+    version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     forwards: ClassVar[tuple[int, int]]  # backbone calls in a step, images in them for each image
     reads = 0  # values that a step reads back from the device, at most
     backbone: Backbone

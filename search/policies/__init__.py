@@ -19,7 +19,7 @@ A new policy is a file with a class `Plugin(Policy)` that chooses among the open
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random  # not the module: policies/random.py takes its name here
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ class Policy:
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """No parameters; a policy declares its own here, with defaults in its YAML file."""
+        """No parameters; a policy declares its own here, with the defaults of its YAML file."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Policy:
         in each task's LR range. only: the chains that can be tried; None for all.
         """
         self.tasks, self.max_length, self.budget = tuple(tasks), max_length, budget
-        self.seed, self.params, self.rates = seed, dict(params), dict(rates or {})
+        self.seed, self.rates = seed, dict(rates or {})
         self.only = None if only is None else frozenset(only)
-        read(self.Params, self.params, "policy.params")
+        self.params = asdict(read(self.Params, dict(params), "policy.params"))
         self.prepare()
         self._asked: dict[Node, None] = {}
         self._told: dict[Node, float | None] = {}

@@ -63,8 +63,8 @@ class Plugin(Policy):
 
     @dataclass(frozen=True)
     class Params(Schema):
-        margin: Annotated[float, Field(ge=0, le=100)]
-        threshold: Fraction
+        margin: Annotated[float, Field(ge=0, le=100)] = 0.5
+        threshold: Fraction = 0.05
 
     def prepare(self) -> None:
         self._tree = Tree.of(len(self.tasks), self.max_length)

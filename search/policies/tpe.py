@@ -33,9 +33,9 @@ class Plugin(Policy):
 
     @dataclass(frozen=True)
     class Params(Schema):
-        startup: Annotated[int, Field(ge=0, le=10_000)]
-        tries: Annotated[int, Field(ge=1, le=10_000)]
-        windows: list[Literal["full", "low", "high"]]
+        startup: Annotated[int, Field(ge=0, le=10_000)] = 6
+        tries: Annotated[int, Field(ge=1, le=10_000)] = 16
+        windows: tuple[Literal["full", "low", "high"], ...] = ("full", "low", "high")
 
     def prepare(self) -> None:
         if self.budget is None:

@@ -38,11 +38,13 @@ EVALUATION_BATCH = 256
 HEAD, META = "classifier.safetensors", "meta.json"
 
 
-class Classifier(Task):
+class Plugin(Task):
     """A linear layer on pooled features, trained by cross-entropy.
 
     labels: int64 [n], the classes of the images trained on.
     """
+
+    version = "2"
 
     def __init__(self, backbone: Backbone, context: Context, labels: Tensor, classes: int) -> None:
         super().__init__(backbone, {}, context)
@@ -99,13 +101,13 @@ def finetune(
     index = subset(data.labels, data.groups, train, spec.label_fraction, spec.seed)
     labels = torch.from_numpy(data.labels[index])
 
-    def make(context: Context) -> Classifier:
+    def make(context: Context) -> Plugin:
         backbone = Backbone(spec.training.backbone, context.channels)
         if weights is not None:
             backbone.load_state_dict(fitting_weights(backbone, weights))
         else:
             load_backbone(backbone, parent_dir)
-        classifier = Classifier(backbone, context, labels, len(data.classes))
+        classifier = Plugin(backbone, context, labels, len(data.classes))
         if spec.class_balanced:
             classifier.balance()
         return classifier
@@ -219,7 +221,7 @@ def _write_predictions(
     pq.write_table(pa.table(columns), path)
 
 
-def _probe(fresh: Classifier, data: Prepared, index: Index, runtime: Runtime) -> dict[str, float]:
+def _probe(fresh: Plugin, data: Prepared, index: Index, runtime: Runtime) -> dict[str, float]:
     """Return balanced accuracies, %, of kNN and a linear classifier before fine-tuning.
 
     BatchNorm statistics are refitted first; fine-tuning would adapt them anyway.

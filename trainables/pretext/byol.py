@@ -34,8 +34,9 @@ COLLAPSED = 0.02  # spread of the projections over the batch; 1: random directio
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        crop: Crop
+        crop: Crop = (0.2, 1.0)
 
+    version = "1"
     forwards = (2, 4)
     params: Params
     spread: Tensor

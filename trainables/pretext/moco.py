@@ -36,9 +36,9 @@ START = 1 << 31  # first step number of the draws in `start`
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        queue: Annotated[int, Field(ge=1, le=1 << 24)] | None
-        crop: Crop
-        temperature: Temperature
+        queue: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
+        crop: Crop = (0.2, 1.0)
+        temperature: Temperature = 0.2
 
         def check(self, context: Context) -> None:
             batch, most, size = context.global_batch, context.images // 4, self.queue
@@ -55,6 +55,7 @@ class Plugin(Task):
                     f"{queue_size(context.images, batch)} or null"
                 )
 
+    version = "1"
     forwards = (2, 2)
     params: Params
     queue: Tensor

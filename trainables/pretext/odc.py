@@ -117,11 +117,11 @@ class AsyncBool:
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        clusters: Annotated[int, Field(ge=2, le=1 << 20)] | None
-        min_cluster: Annotated[int, Field(ge=1, le=1 << 20)] | None
-        momentum: Annotated[float, Field(ge=0, lt=1)]
-        dropout: Dropout
-        crop: Crop
+        clusters: Annotated[int, Field(ge=2, le=1 << 20)] | None = None
+        min_cluster: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+        momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+        dropout: Dropout = 0.5
+        crop: Crop = (0.2, 1.0)
 
         def check(self, context: Context) -> None:
             clusters, minimum = self.sizes(context)

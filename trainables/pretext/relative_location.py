@@ -49,12 +49,12 @@ class Patches(nn.Module):
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        border: Annotated[float, Field(ge=0, lt=0.5)]
-        crop: Annotated[float, Field(ge=0.05, le=1)]
-        patch: Annotated[float, Field(ge=0.05, le=1)]
-        patch_px: Annotated[int, Field(ge=8, le=512)] | None
-        dropout: Dropout
-        grayscale: Fraction
+        border: Annotated[float, Field(ge=0, lt=0.5)] = 0.15
+        crop: Annotated[float, Field(ge=0.05, le=1)] = 0.7
+        patch: Annotated[float, Field(ge=0.05, le=1)] = 0.75
+        patch_px: Annotated[int, Field(ge=8, le=512)] | None = None
+        dropout: Dropout = 0.5
+        grayscale: Fraction = 0.66
 
         def __post_init__(self) -> None:
             if 2 * self.border + self.crop > 1 + 1e-9:
@@ -63,6 +63,7 @@ class Plugin(Task):
                     f"the border={self.border:g} on either side; try {1 - 2 * self.border:g}"
                 )
 
+    version = "1"
     forwards = (1, 9)
     params: Params
 

@@ -22,8 +22,9 @@ from trainables.task import Batch, Context, Task
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        crop: Crop
+        crop: Crop = (0.2, 1.0)
 
+    version = "1"
     forwards = (1, 4)
     params: Params
 

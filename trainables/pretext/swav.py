@@ -36,16 +36,16 @@ COLLAPSED = 0.998  # loss and entropy of a code, both divided by ln(prototypes)
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        prototypes: Annotated[int, Field(ge=2, le=100_000)] | None
-        queue: Annotated[int, Field(ge=1, le=1 << 24)] | None
-        queue_start: Fraction
-        freeze_epochs: Annotated[float, Field(ge=0, le=100_000)]
-        crop: Crop
-        small_crop: Crop
-        small_crops: Annotated[int, Field(ge=0, le=32)]
-        temperature: Temperature
-        epsilon: Annotated[float, Field(ge=0.01, le=1)]  # smaller values underflow in float32
-        iterations: Annotated[int, Field(ge=1, le=100)]
+        prototypes: Annotated[int, Field(ge=2, le=100_000)] | None = None
+        queue: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
+        queue_start: Fraction = 0.08
+        freeze_epochs: Annotated[float, Field(ge=0, le=100_000)] = 1.0
+        crop: Crop = (0.14, 1.0)
+        small_crop: Crop = (0.05, 0.14)
+        small_crops: Annotated[int, Field(ge=0, le=32)] = 4
+        temperature: Temperature = 0.1
+        epsilon: Annotated[float, Field(ge=0.01, le=1)] = 0.05  # smaller ones underflow in float32
+        iterations: Annotated[int, Field(ge=1, le=100)] = 3
 
         def check(self, context: Context) -> None:
             batch = context.global_batch
@@ -71,6 +71,7 @@ class Plugin(Task):
             most = max(2, (batch + queue - 1) // 4)
             return self.prototypes or min(300, max(context.images // 64, 16), most), queue
 
+    version = "1"
     forwards = (2, 6)
     params: Params
     queue: Tensor
