@@ -13,8 +13,8 @@ import yaml
 from search.space import compose
 from search.store.stage_store import PART, STAMP, StageStore
 from trainables.errors import UserError
+from trainables.plugins import available, parsed
 
-ROOT = Path(__file__).resolve().parents[2]
 KINDS = {  # title -> folder in spaces/, package of its plug-ins
     "spaces": ("", ""),
     "tasks": ("task", "trainables.pretext"),
@@ -32,8 +32,9 @@ def lines(stores: Sequence[str] = ()) -> Iterator[str]:
     """
     for title, (folder, package) in KINDS.items():
         yield title
-        for path in sorted((compose.SPACES / folder).glob("*.yaml")):
-            yield f"  {path.stem:20}{_comment(path) or _docstring(package, path.stem)}".rstrip()
+        for name in compose.choices(folder):
+            about = _comment(compose.SPACES / folder / f"{name}.yaml") or _docstring(package, name)
+            yield f"  {name:20}{about}".rstrip()
     yield "stores"
     usual = dict.fromkeys(filter(is_store, map(_store, sorted(compose.SPACES.glob("*.yaml")))))
     for root in dict.fromkeys([*usual, *stores]):
@@ -80,9 +81,9 @@ def _comment(path: Path) -> str:
 
 def _docstring(package: str, name: str) -> str:
     """Return the first line of the plug-in's docstring, without importing it."""
-    path = ROOT / package.replace(".", "/") / f"{name}.py"
-    found = ast.get_docstring(ast.parse(path.read_bytes())) if path.is_file() else None
-    return (found or "").partition("\n")[0]
+    if not package or name not in available(package):
+        return ""
+    return (ast.get_docstring(parsed(package, name)) or "").partition("\n")[0]
 
 
 def _store(path: Path) -> str:

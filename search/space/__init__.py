@@ -5,13 +5,13 @@
     check_tasks(space)                                        # the tasks' parameters; imports torch
 
 Hydra rejects a misspelt override but silently merges a misspelt key of a YAML file, so the
-dataclasses of `schema.py` refuse unknown keys and check every value.
+dataclasses of `schema.py` refuse unknown keys and check every value; what a file leaves out has
+the value of `spaces/base.yaml` or the dataclass's default.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
-from search.space.compose import SPACES, available_spaces, composed, defaults, params
+from search.space.compose import SPACES, available_spaces, composed, defaults
 from search.space.schema import Downstream, ReportChoice, Space, TaskChoice
 from trainables.errors import UserError
 from trainables.plugins import load as plugin
@@ -34,5 +34,4 @@ def load(name: str, overrides: Sequence[str] = ()) -> Space:
 def check_tasks(space: Space) -> None:
     """Raise UserError for invalid task parameters; imports the tasks, and so torch."""
     for name, task in space.tasks.items():
-        kind = plugin("trainables.pretext", name)
-        read(kind.Params, task.params, f"tasks.{name}.params", partial(params, "task", name))
+        read(plugin("trainables.pretext", name).Params, task.params, f"tasks.{name}.params")

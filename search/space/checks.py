@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING
 
 from trainables.errors import UserError
-from trainables.modality import Preset
 from trainables.plugins import available, unknown
-from trainables.schema import read, shown
+from trainables.schema import shown
 
 if TYPE_CHECKING:
     from search.space.schema import Space
@@ -67,9 +66,8 @@ def _parts(space: "Space") -> None:
 
 
 def _pixels(space: "Space") -> None:
-    preset = read(Preset, space.data.augment, "data.augment")
     for key in ("mean", "std"):
-        given, channels = getattr(preset, key), space.data.channels
+        given, channels = space.data.augment.get(key), space.data.channels
         if given is not None and len(given) != channels:
             raise UserError(
                 f"data.augment.{key}={shown(given)}: must be {channels} numbers, one a channel of "

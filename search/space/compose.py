@@ -4,40 +4,42 @@ Hydra's errors take several lines; `_explain` replaces them by one.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from search.space.schema import Space
 from trainables.errors import UserError
-from trainables.plugins import one_of, unknown
-from trainables.schema import shown
+from trainables.plugins import load, one_of, unknown
+from trainables.schema import Section, keys, shown, value_at
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
+BASE = "base.yaml"  # what spaces share; no space itself
 MODALITY = "modality@data.augment"  # Hydra's name for the choice and its place
-Section: TypeAlias = dict[str, Any]  # of YAML: keys and values that a dataclass checks later
+PACKAGES = {"tasks": "trainables.pretext", "data": "trainables.data", "policy": "search.policies"}
 KEY = re.compile(r"(\+\+|\+|~)?(?!hydra\b)[A-Za-z_][\w./]*(@[\w.]+)?")  # of an override
 
 
 def available_spaces() -> tuple[str, ...]:
-    return _names(SPACES)
+    return choices("")
 
 
 def composed(name: str, overrides: Sequence[str]) -> Section:
     """Compose plain values; UserError if the YAML files and overrides can't be composed."""
     for override in overrides:
         _check(override)
-    try:
+    with suppress(*_broken()):
         return _by_hydra(name, overrides)
+    _check_files(name)
+    known = _known(name, overrides)
+    for override in overrides if known else ():
+        _explain(override, known)
+    try:  # the files may leave out keys that the dataclasses know
+        return _by_hydra(name, [o if _group(o) or o[0] in "+~" else f"++{o}" for o in overrides])
     except _broken() as error:
-        _check_files(name)
-        known = _known(name, overrides)
-        for override in overrides if known else ():
-            _explain(override, known)
-        reason = " ".join(str(error).split())[:200]
-        where, whole = " ".join(overrides), f"spaces/{name}.yaml"
-        if not where:
-            where, whole = whole, "the files it names"
+        reason, file = " ".join(str(error).split())[:200], f"spaces/{name}.yaml"
+        where, whole = (" ".join(overrides), file) if overrides else (file, "the files it names")
         raise UserError(f"{where}: must fit {whole} ({reason}); try without it") from None
 
 
@@ -87,14 +89,6 @@ def sources(name: str, overrides: Sequence[str]) -> list[tuple[str, str, Any]]:
     return files + [(one.input_line or "", one.key_or_group, one.value()) for one in given]
 
 
-def params(group: str, name: str) -> Section:
-    """Return a plug-in's default parameters, from its YAML file."""
-    import yaml
-
-    path = SPACES / group / f"{name}.yaml"
-    return dict(yaml.safe_load(path.read_text())["params"]) if path.is_file() else {}
-
-
 def _by_hydra(name: str, overrides: Sequence[str]) -> Section:
     import hydra
     from omegaconf import OmegaConf
@@ -110,8 +104,10 @@ def _placed(override: str) -> str:
     return re.sub(r"^modality=", f"{MODALITY}=", override)
 
 
-def _names(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml") if path.is_file()))
+def choices(group: str) -> tuple[str, ...]:
+    """Return the names of the files in a folder of `spaces/`; the spaces themselves for ""."""
+    files = {path for path in (SPACES / group).glob("*.yaml") if path.is_file()}
+    return tuple(sorted(path.stem for path in files - {SPACES / BASE}))
 
 
 def _group(override: str) -> str:
@@ -128,22 +124,26 @@ def _check(override: str) -> None:
     group = _group(override)
     if group == "task" and "@" not in key:
         raise UserError(f"{override}: must say its place; try +task@tasks.{value}={value}")
-    if group and equals and value not in (known := _names(SPACES / group)):
+    if group and equals and value not in (known := choices(group)):
         raise UserError(unknown(key, shown(value), known))
 
 
-def _explain(override: str, config: Section) -> None:
-    """Raise UserError, one line, if this override names an unknown key."""
-    key = override.partition("=")[0]
-    path = key.lstrip("+~").partition("@")[2] if _group(override) else key.lstrip("+~")
-    node: Any = {**config, "modality": None}
-    parts = path.split(".") if path else []
-    for depth, part in enumerate(parts, 1):
-        if not isinstance(node, Mapping) or part not in node:
-            known = tuple(map(str, node)) if isinstance(node, Mapping) else ()
-            line = f"{'.'.join(parts[:depth])}: {one_of(part, known)}"
+def _explain(override: str, files: Section) -> None:
+    """Raise UserError, one line, if neither a dataclass nor a plug-in knows the override's key."""
+    key = override.partition("=")[0].lstrip("+~")
+    place = key.partition("@")[2] if _group(override) else key
+    parts = place.split(".") if place else []
+    for depth, part in enumerate(parts):
+        if part not in (known := _keys(parts[:depth], {**files, "modality": None})):
+            line = f"{'.'.join(parts[: depth + 1])}: {one_of(part, tuple(known))}"
             raise UserError(line)
-        node = node[part]
+
+
+def _keys(path: Sequence[str], files: Section) -> Collection[str]:
+    """Return the keys that the section at `path` may have."""
+    if path[-1:] == ["params"] and (name := value_at(files, [*path[:-1], "name"])):
+        return keys(load(PACKAGES[path[0]], name).Params, (), {})
+    return keys(Space, path, files)
 
 
 def _check_files(name: str) -> None:

@@ -1,9 +1,11 @@
-"""A composed space as YAML, each value with the file or override that it comes from.
+"""A space as YAML, each value with the file or override that it comes from, or `default`.
 
 print("\n".join(explained("isic3", ["seed=1"])))     # seed: 1  # seed=1
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from search.space import load
@@ -14,11 +16,12 @@ COLUMN = 44  # where the origins stand, unless a value is longer
 
 def explained(name: str, overrides: Sequence[str] = ()) -> Iterator[str]:
     """Yield lines of valid YAML; UserError as for a search."""
-    load(name, overrides)
-    found = {"": f"spaces/{name}.yaml"}
+    checked, given = asdict(load(name, overrides)), composed(name, overrides)
+    whole = json.loads(json.dumps({**checked, "budget": given["budget"]}))
+    found = {"": "default"}
     for origin, at, value in sources(name, overrides):
         found |= dict.fromkeys(_leaves(value, at), origin)
-    return _lines(composed(name, overrides), found)
+    return _lines(whole, found)
 
 
 def _leaves(value: Any, at: str) -> Iterator[str]:

@@ -1,15 +1,15 @@
 """The schema of a space: frozen dataclasses whose fields state the allowed values."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from search.chains.chain import Chain, enumerate_chains
 from search.space.budget import Budget
 from search.space.checks import check
-from search.space.compose import Section
-from trainables.schema import Name, Place, Schema, Text
+from trainables.modality import Preset
+from trainables.schema import Name, Place, Schema, Section, Text
 
 
 def _rising(rates: tuple[float, ...]) -> tuple[float, ...]:
@@ -18,6 +18,14 @@ def _rising(rates: tuple[float, ...]) -> tuple[float, ...]:
     return rates
 
 
+def _whole(augment: Section) -> Section:
+    """Return the augmentations with those that a modality leaves out: it does without them."""
+    return asdict(Preset.of(augment))
+
+
+Augment = Annotated[
+    Section, AfterValidator(_whole), WithJsonSchema(TypeAdapter(Preset).json_schema())
+]
 Rates = Annotated[
     tuple[Annotated[float, Field(ge=1e-8, le=100)], ...],
     Field(min_length=1, max_length=32),
@@ -36,10 +44,10 @@ class TaskChoice(Schema):
 
     name: Name
     version: Text
-    params: Section
-    lr_range: Rates
-    optimizer: Literal["sgd", "adamw", "lars"]
-    weight_decay: WeightDecay
+    params: Section = field(default_factory=dict)
+    lr_range: Rates = (0.003, 0.01, 0.03, 0.1)
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    weight_decay: WeightDecay = 1e-4
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,12 @@ class Data(Schema):
 
     name: Name
     root: Place | None
-    params: Section
     channels: Literal[1, 3]
     val: SplitFraction
     test: SplitFraction
-    augment: Section
-    merge_duplicates: bool = False
+    merge_duplicates: bool
+    params: Section = field(default_factory=dict)
+    augment: Augment = field(default_factory=lambda: _whole({}))
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ class Policy(Schema):
     """The policy, which chooses the chains to try and their order."""
 
     name: Name
-    params: Section
+    params: Section = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

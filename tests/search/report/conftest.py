@@ -205,7 +205,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         early_stop=2.0,
         store="runs/store",
         cache="runs/cache",
-        data=Data("isic2019", "/data/isic", {}, 3, 0.15, 0.15, {}),
+        data=Data("isic2019", "/data/isic", 3, 0.15, 0.15, False),
         downstream=Downstream("1", (0.003, 0.01, 0.03), "sgd", 1e-4, True, True),
         profile=Profile(
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",

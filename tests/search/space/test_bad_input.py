@@ -15,7 +15,7 @@ from search import run, space
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.space import check_tasks, load
-from search.space.compose import composed, params
+from search.space.compose import composed
 from trainables.errors import UserError
 from trainables.plugins import available
 from trainables.plugins import load as plugin
@@ -73,7 +73,7 @@ def refused(name, *overrides):
         ("data.name=nothing", "data.name=nothing: must be one of demo, folder, isic2019, table"),
         ("tasks=moco", "tasks=moco: must be a section of tasks, as +task@tasks.moco=moco adds one"),
         ("task=moco", "task=moco: must say its place; try +task@tasks.moco=moco"),
-        ("downstream=3", "downstream=3: must be a section with the keys version, lr_range"),
+        ("downstream=3", "downstream=3: must be a section with the keys lr_range, optimizer"),
         ("data=null", "data=null: must be one of cxr_covid, demo, folder, isic2019, table"),
         ("data=../task/moco", "data=../task/moco: must be one of cxr_covid, demo"),
         ("policy=../x", "policy=../x: must be one of adaptive"),
@@ -90,9 +90,14 @@ def refused(name, *overrides):
         ("store=${store}", "store=${store}: must fit spaces/isic3.yaml"),
         ("store=???", "store=???: must fit spaces/isic3.yaml"),
         (
-            "tasks.moko.version=1",
+            "tasks.moko.optimizer=sgd",
             "tasks.moko: must be one of moco, odc, relative_location; try moc",
         ),
+        (
+            "tasks.odc.version='9'",
+            "tasks.odc.version: must be one of lr_range, name, optimiz",
+        ),
+        ("downstream.version='9'", "downstream.version: must be one of class_balanced, lr_range, "),
         ("profil.epochs=1", "profil: must be one of "),
         ("profile.epochz=1", "profile.epochz: must be one of "),
         ("profile=cpux", "profile=cpux: must be one of cpu, demo, gpu, smoke; try cpu"),
@@ -160,27 +165,25 @@ def refusal(whole, given):
     return ""
 
 
-@pytest.mark.parametrize("name", available("trainables.pretext"))
-def test_every_task_declares_the_parameters_of_its_yaml_file(name):
-    kind, usual = plugin("trainables.pretext", name), params("task", name)
-    assert set(usual) == set(kind.Params.__dataclass_fields__)
-    assert read(kind.Params, usual, "here")
-    for key in usual:
+PLUGINS = [
+    (package, folder, name)
+    for folder, package in (
+        ("task", "trainables.pretext"), ("policy", "search.policies"), ("data", "trainables.data"),
+    )
+    for name in available(package)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("package", "folder", "name"), PLUGINS)
+def test_parameters_are_declared_with_the_defaults_of_the_yaml_file(package, folder, name):
+    kind = plugin(package, name)
+    usual = yaml.safe_load((space.SPACES / folder / f"{name}.yaml").read_text())["params"]
+    none = {"exclude_classes": []} if folder == "data" else {}
+    assert json.loads(json.dumps({**asdict(kind.Params()), **none})) == usual
+    assert read(kind.Params, usual, "here") is not None
+    for key in usual if folder == "task" else ():
         with pytest.raises(UserError, match=rf"^here\.{key}=abc: must .*; try "):
             read(kind.Params, {**usual, key: "abc"}, "here", lambda: usual)
-
-
-@pytest.mark.parametrize("name", available("search.policies"))
-def test_every_policy_declares_the_parameters_of_its_yaml_file(name):
-    kind, usual = plugin("search.policies", name), params("policy", name)
-    assert set(usual) == set(kind.Params.__dataclass_fields__)
-    assert read(kind.Params, usual, "here")
-
-
-@pytest.mark.parametrize("name", available("trainables.data"))
-def test_defaults_of_a_data_set_are_those_of_its_yaml_file(name):
-    made = plugin("trainables.data", name)(None, {})
-    assert {**asdict(made.params), "exclude_classes": []} == params("data", name)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ def origins(*overrides, name="isic3"):
     ("overrides", "value", "origin"),
     [
         ([], "max_length: 3", "spaces/isic3.yaml"),
+        ([], "seed: 0", "spaces/base.yaml"),
+        ([], "optimizer: sgd", "spaces/task/moco.yaml"),
+        ([], "val: 0.15", "spaces/base.yaml"),
+        (["data=demo"], "val: 0.25", "spaces/data/demo.yaml"),
         ([], "backbone: resnet10", "spaces/profile/cpu.yaml"),
         (["profile=gpu"], "backbone: resnet50", "spaces/profile/gpu.yaml"),
         (["seed=4"], "seed: 4", "seed=4"),
@@ -49,12 +53,12 @@ def test_a_space_over_another_one(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(compose, "SPACES", tmp_path)
     found = origins(name="own")
-    own = ["name: own", "repeats: 2", "early_stop: 2"]
+    own = ["name: own", "repeats: 2", "early_stop: 2.0"]
     assert {(value, "spaces/own.yaml") for value in own} <= found
-    assert ("seed: 0", "spaces/isic3.yaml") in found
+    assert ("max_length: 3", "spaces/isic3.yaml") in found
+    assert ("seed: 0", "spaces/base.yaml") in found
 
 
-def test_what_a_deletion_leaves_empty_has_an_origin_too(monkeypatch):
-    monkeypatch.setattr("search.space.origins.load", lambda *_: None)  # which would refuse it
+def test_what_nothing_sets_is_the_dataclasss_default():
     overrides = ["+task@tasks.rotation=rotation", "~tasks.rotation.params.crop"]
-    assert ("params: {}", "spaces/isic3.yaml") in origins(*overrides)
+    assert ("params: {}", "default") in origins(*overrides)
