@@ -9,8 +9,11 @@ from search.chains.node import Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
+from trainables.plugins import version
 from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
 from trainables.training.lr_range import planned
+
+PRETEXT, DOWNSTREAM = "trainables.pretext", ("trainables.downstream", "finetune")
 
 
 def data_spec(space: Space) -> DataSpec:
@@ -42,11 +45,23 @@ class Plan:
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
         """Return the specifications of the node's stages in order; none for a baseline."""
         specs: list[StageSpec] = []
-        seed = self.space.seed + node.repeat
-        if node.chain[0] not in BASELINES:
-            for task in node.chain:
-                rates = rates_in(self.space.tasks[task].lr_range, node.window(task))
-                specs.append(self._stage(task, rates, specs[-1].key() if specs else None, seed))
+        space, profile = self.space, self.space.profile
+        for name in () if node.chain[0] in BASELINES else node.chain:
+            task = space.tasks[name]
+            rates = rates_in(task.lr_range, node.window(name))
+            lr = LRPolicy(rates, profile.lr_epochs, space.lr_policy)
+            spec = StageSpec(
+                pretext=name,
+                params=task.params,
+                augment=space.data.augment,
+                training=self._training(task, profile.epochs, profile.batch, lr),
+                data=data_spec(space),
+                data_digest=self.data_digest,
+                seed=space.seed + node.repeat,
+                version=version(PRETEXT, name),
+                parent=specs[-1].key() if specs else None,
+            )
+            specs.append(spec)
         return tuple(specs)
 
     def downstream(self, node: Node) -> DownstreamSpec:
@@ -63,7 +78,7 @@ class Plan:
             data=data_spec(space),
             data_digest=self.data_digest,
             seed=space.seed + node.repeat,
-            version=task.version,
+            version=version(*DOWNSTREAM),
             parent=stages[-1].key() if stages else None,
             weights=self.imagenet_digest if node.chain == (IMAGENET,) else None,
         )
@@ -79,24 +94,10 @@ class Plan:
         for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):
             space.pop(elsewhere)
         space["data"].pop("root")
+        for name, task in space["tasks"].items():
+            task["version"] = version(PRETEXT, name)
+        space["downstream"]["version"] = version(*DOWNSTREAM)
         return {"space": space, "data": self.data_digest, "imagenet": self.imagenet_digest}
-
-    def _stage(
-        self, name: str, rates: tuple[float, ...], parent: str | None, seed: int
-    ) -> StageSpec:
-        space, task = self.space, self.space.tasks[name]
-        lr = LRPolicy(rates, space.profile.lr_epochs, space.lr_policy)
-        return StageSpec(
-            pretext=name,
-            params=task.params,
-            augment=space.data.augment,
-            training=self._training(task, space.profile.epochs, space.profile.batch, lr),
-            data=data_spec(space),
-            data_digest=self.data_digest,
-            seed=seed,
-            version=task.version,
-            parent=parent,
-        )
 
     def _training(
         self, task: TaskChoice | Downstream, epochs: float, batch: int, lr: LRPolicy

@@ -9,7 +9,7 @@ from search.chains.chain import Chain, enumerate_chains
 from search.space.budget import Budget
 from search.space.checks import check
 from trainables.modality import Preset
-from trainables.schema import Name, Place, Schema, Section, Text
+from trainables.schema import Name, Place, Schema, Section
 
 
 def _rising(rates: tuple[float, ...]) -> tuple[float, ...]:
@@ -43,7 +43,6 @@ class TaskChoice(Schema):
     """One pretext task. params: the task's own parameters; lr_range: learning rates to try."""
 
     name: Name
-    version: Text
     params: Section = field(default_factory=dict)
     lr_range: Rates = (0.003, 0.01, 0.03, 0.1)
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
@@ -68,7 +67,6 @@ class Data(Schema):
 class Downstream(Schema):
     """The downstream task. class_balanced: weight the loss; probes: evaluate cheap probes."""
 
-    version: Text
     lr_range: Rates
     optimizer: Literal["sgd", "adamw"]
     weight_decay: WeightDecay

@@ -5,8 +5,8 @@
 Each file beside this one holds the losses of ten steps on the built-in images, and the version of
 the code that gave them. At usual rates two processors' rounding errors grow tenfold with every step
 on so small a network; at RATES they stay below the tolerance, and what training changes in the
-losses stays well above it. Who changes the numbers raises `Task.version` (and `version` in the YAML
-file), records them anew and says so in the commit.
+losses stays well above it. Who changes the numbers raises `Plugin.version`, records them anew and
+says so in the commit.
 """
 
 import json

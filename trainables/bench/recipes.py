@@ -10,7 +10,7 @@ import yaml
 
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
-from trainables.plugins import unknown
+from trainables.plugins import unknown, version
 from trainables.processor import has_bfloat16
 from trainables.spec import DataSpec, LRPolicy, StageSpec, Training
 
@@ -51,7 +51,7 @@ class Recipes:
         return StageSpec(
             pretext=task, params=given["params"], augment=read("modality", "dermoscopy"),
             training=training, data=data, data_digest=prepared.digest, seed=0,
-            version=given["version"], parent=None,
+            version=version("trainables.pretext", task), parent=None,
         )  # fmt: skip
 
 

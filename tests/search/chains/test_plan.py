@@ -1,12 +1,18 @@
 """Keys of isic3's stages: the recorded ones, and what enters them from a plug-in's code."""
 
+import subprocess
+import sys
+
 import pytest
 
+from search.chains import plan as plan_module
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.space import load
+from trainables.plugins import version
 from trainables.spec import digest
 
+IDENTITY = "324e4f49a1b0383b"
 PRECISION = "profile.precision=float32"  # else the processor decides
 GOLDEN = {
     "odc>moco": ["odc-cc8bde554c888166", "moco-cb42a4dc81948b55", "downstream-ca11a6048d937966"],
@@ -35,4 +41,29 @@ def test_keys_are_the_recorded_ones(node: str) -> None:
 
 
 def test_the_journals_identity_is_the_recorded_one() -> None:
-    assert digest(planned().identity()) == "324e4f49a1b0383b"
+    assert digest(planned().identity()) == IDENTITY
+
+
+@pytest.mark.parametrize(
+    ("package", "changed"), [("trainables.pretext", 3), ("trainables.downstream", 1)]
+)
+def test_a_new_version_of_the_code_is_another_key(monkeypatch, package: str, changed: int) -> None:
+    before = keys(planned(), "odc>moco")
+    monkeypatch.setattr(
+        plan_module, "version", lambda *which: "9" if which[0] == package else version(*which)
+    )
+    after = keys(planned(), "odc>moco")
+    assert [a != b for a, b in zip(before, after, strict=True)].count(True) == changed
+    assert digest(planned().identity()) != IDENTITY
+
+
+def test_planning_loads_no_torch() -> None:
+    code = (
+        "import sys; from search.chains.node import Node; from search.chains.plan import Plan\n"
+        "from search.space import load\n"
+        f"plan = Plan(load('isic3', ['profile=cpu', '{PRECISION}']), 'd')\n"
+        "plan.stages(Node(('odc', 'moco'))), plan.downstream(Node(('odc', 'moco'))).key()\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stdout + done.stderr

@@ -196,7 +196,7 @@ def _info() -> RunInfo:
 def _space(tasks: tuple[str, ...]) -> Space:
     return Space(
         name="isic3",
-        tasks={name: TaskChoice(name, "1", {}, RATES, "sgd", 1e-4) for name in tasks},
+        tasks={name: TaskChoice(name, {}, RATES, "sgd", 1e-4) for name in tasks},
         max_length=len(tasks),
         lr_policy="halving",
         seed=0,
@@ -206,7 +206,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         store="runs/store",
         cache="runs/cache",
         data=Data("isic2019", "/data/isic", 3, 0.15, 0.15, False),
-        downstream=Downstream("1", (0.003, 0.01, 0.03), "sgd", 1e-4, True, True),
+        downstream=Downstream((0.003, 0.01, 0.03), "sgd", 1e-4, True, True),
         profile=Profile(
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
             bn_groups=4, batch=64, epochs=6, lr_epochs=1, warmup=0.05, downstream_batch=64,

@@ -16,7 +16,7 @@ from trainables.plugins import load as plugin
 README = Path(__file__).parents[3] / "README.md"
 CT = "hflip: true\nrotate: 5.0\n"
 ONE = {  # group -> a file of one key, the override that chooses it
-    "task": ("name: swav\nversion: 1", "+task@tasks.swav=own"),
+    "task": ("name: swav", "+task@tasks.swav=own"),
     "data": ("name: folder", "data=own"),
     "modality": ("hflip: true", "modality=own"),
     "policy": ("name: tpe", "policy=own"),
@@ -102,6 +102,7 @@ def test_what_a_task_leaves_out_is_default_and_can_be_set(spaces: Path) -> None:
         ("profile/cpu.yaml", "epoch: 5", "profile.epoch: must be one of .*; try epochs"),
         ("runtime/local.yaml", "worker: 1", "runtime.worker: must be one of .*; try workers"),
         ("task/moco.yaml", "lr_rang: [1]", "tasks.moco.lr_rang: must .*; try lr_range"),
+        ("task/odc.yaml", "version: '2'", "tasks.odc.version: must be one of lr_range, name, .*"),
     ],
 )
 def test_an_unknown_key_is_named_in_whichever_file(
