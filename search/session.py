@@ -172,7 +172,7 @@ class Session:
         from search import report
 
         outcome = Collector(self.scheduler)
-        table = report.build(outcome.results(), self.store)
+        table = report.build(outcome.results(), self.store, self.plan.objective)
         info = self._info(outcome.stages() - set(before), interrupted, incomplete)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:
