@@ -33,8 +33,9 @@ if __name__ == "__main__":
 from search.chains.chain import Chain, enumerate_chains, label, name
 from search.console.printable import printable
 from trainables.errors import UserError
-from trainables.spec import Score
+from trainables.spec import MeasureType, Score
 
+SCORE = MeasureType("score", "score")
 CENTRE = 70.0
 SIDE = {"C": 1.0, "AC": -1.0}
 Z95 = 1.96  # half the width of a 95 % interval, in sd
@@ -85,7 +86,7 @@ def draw(
         true[chain] = float(value)
     half = Z95 * size.noise
     seen = {c: true[c] + size.noise * float(e) for c, e in zip(chains, error, strict=True)}
-    return Landscape(true, {c: Score(v, v - half, v + half) for c, v in seen.items()})
+    return Landscape(true, {c: SCORE.score(v, v - half, v + half) for c, v in seen.items()})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,9 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     landscape = draw(args.tasks, args.seed, effects)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["chain", "balanced_accuracy", "ci_low", "ci_high", "true"])
+    writer.writerow(["chain", SCORE.name, "ci_low", "ci_high", "true"])
     for chain, score in landscape.observed.items():
-        seen = (score.balanced_accuracy, score.ci_low, score.ci_high, landscape.true[chain])
+        seen = (score.value, score.low, score.high, landscape.true[chain])
         writer.writerow([name(chain), *(f"{value:.3f}" for value in seen)])
     return 0
 

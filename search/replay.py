@@ -23,19 +23,19 @@ from search.chains.chain import BASELINES, Chain, name, parse, prefixes, stages_
 from search.console.printable import printable
 from search.policies import policy_of
 from search.space import Space, load
+from trainables.downstream.measures import MEASURES
 from trainables.errors import UserError
 from trainables.plugins import near, one_of, unknown
 from trainables.schema import shown
-from trainables.spec import Score
+from trainables.spec import MeasureType, Score
 
 DONE, BAD_INPUT = 0, 2
-USUAL = "balanced_accuracy"
 Cells = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The result of a replay. regret: the table's best score minus the one found."""
+    """The result of a replay. regret: points from the score found to the table's best."""
 
     policy: str
     best_chain: str
@@ -57,7 +57,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--space", required=True, metavar="NAME", help="the tasks to use: a file in spaces/")
     add("--table", required=True, metavar="FILE", help="CSV: chain, a score, ci_low and ci_high")
     add("--policy", metavar="NAME", help="a file in search/policies/ (default: the space's)")
-    add("--column", metavar="NAME", help=f"the score (default {USUAL}, else the first numbers)")
+    add("--column", metavar="NAME", help="the score (default: the objective, or first numbers)")
     add("--seed", type=int, metavar="N", help="seed of the policy (default: the space's)")
     add("--budget", type=int, metavar="N", help="most stages to spend")
     add("--json", action="store_true", help="print the result as one line of JSON")
@@ -68,7 +68,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     try:
-        found = replay(_space(args), read(Path(args.table), args.column))
+        space = _space(args)
+        scores = read(Path(args.table), space.downstream.objective, args.column)
+        found = replay(space, scores)
     except UserError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         return BAD_INPUT
@@ -86,7 +88,6 @@ def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
         order.append(str(node))
     best = policy.best()
     assert best, "a policy tries a single first"
-    accuracy = {chain: score.balanced_accuracy for chain, score in scores.items()}
     possible = [
         chain
         for chain in scores
@@ -95,8 +96,8 @@ def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
     return Replay(
         policy=space.policy.name,
         best_chain=name(best.chain),
-        best_score=accuracy[best.chain],
-        regret=round(max(accuracy.values()) - accuracy[best.chain], 9),
+        best_score=scores[best.chain].value,
+        regret=round(max(s.merit for s in scores.values()) - scores[best.chain].merit, 9),
         stages_trained=len(order),
         stages_exhaustive=stages_shared(possible),
         stages_naive=sum(map(len, possible)),
@@ -104,10 +105,15 @@ def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
     )
 
 
-def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
-    """Read the table's scores without baselines and empty rows; UserError names a bad row."""
+def read(path: Path, usual: str, column: str | None = None) -> dict[Chain, Score]:
+    """Read the table's scores without baselines and empty rows; UserError names a bad row.
+
+    column: by default `usual`, if the table has it, else the first numeric one. Higher is better,
+    unless a downstream task declares it otherwise.
+    """
     rows, header = _rows(path)
-    column = _column(path, rows, header, column)
+    column = _column(path, rows, header, column, usual)
+    objective = MEASURES.get(column, MeasureType(column, column))
     scores: dict[Chain, Score] = {}
     for line, row in rows:
         where = f"{path}, row {line}"
@@ -126,7 +132,7 @@ def read(path: Path, column: str | None = None) -> dict[Chain, Score]:
             )
         ends = [_number(where, row, end) for end in ("ci_low", "ci_high")]
         low, high = (value if end is None else end for end in ends)
-        scores[chain] = Score(value, low, high)
+        scores[chain] = objective.score(value, low, high)
     if not scores:
         raise UserError(
             f"{path}: must have a number in the column {column} for at least one chain; "
@@ -166,15 +172,19 @@ def _rows(path: Path) -> tuple[list[tuple[int, Cells]], Sequence[str]]:
 
 
 def _column(
-    path: Path, rows: Sequence[tuple[int, Cells]], header: Sequence[str], given: str | None
+    path: Path,
+    rows: Sequence[tuple[int, Cells]],
+    header: Sequence[str],
+    given: str | None,
+    usual: str,
 ) -> str:
     """Return the given column, else the usual one, else the first numeric one."""
     if given is not None:
         if given not in header:
             raise UserError(unknown("--column", given, list(header)))
         return given
-    if USUAL in header:
-        return USUAL
+    if usual in header:
+        return usual
     for column in header:
         cells = [row[column].strip() for _, row in rows]
         if any(cells) and all(map(_is_number, filter(None, cells))):
@@ -219,7 +229,7 @@ def _lines(found: Replay) -> str:
     order = "\n".join(f"  {stage:4} {chain}" for stage, chain in enumerate(found.order, 1))
     return (
         f"{found.policy}: {found.best_chain} {found.best_score:.2f}, "
-        f"{found.regret:.2f} below the table's best\n"
+        f"{found.regret:.2f} behind the table's best\n"
         f"stages: {found.stages_trained} trained, {found.stages_exhaustive} for all chains, "
         f"{found.stages_naive} without shared prefixes\n{order}"
     )

@@ -98,7 +98,7 @@ class Session:
         self.screen.begins(self.space)
         self.check()
         self.store = StageStore(self.space.store)
-        self.plan = Plan(self.space, self.images.digest(), self.weights, self.store.rate)
+        self.plan = Plan(self.space, self.images.digest(), self.weights)
         self._check_room()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
@@ -172,7 +172,7 @@ class Session:
         from search import report
 
         outcome = Collector(self.scheduler)
-        table = report.build(outcome.results(), self.store)
+        table = report.build(outcome.results(), self.store, self.plan.objective)
         info = self._info(outcome.stages() - set(before), interrupted, incomplete)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:

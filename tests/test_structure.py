@@ -67,6 +67,16 @@ def test_reading_loads_nothing_heavy(argument, unwanted):
     assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr
 
 
+def test_few_files_name_the_default_measure():
+    """Whatever shows a score takes title and unit from its declaration."""
+    folders = ("search", "trainables", "spaces")
+    files = [p for folder in folders for p in (ROOT / folder).rglob("*.*")]
+    product = [p for p in files if p.suffix in (".py", ".html", ".txt", ".yaml")]
+    named = [p for p in product if re.search("balanced.accuracy", p.read_text(), re.IGNORECASE)]
+    assert named
+    assert len(named) <= 6, named
+
+
 def test_the_mlflow_folder_cannot_shadow_the_library():
     assert list((ROOT / "mlflow").rglob("*.py")) == []
 

@@ -8,7 +8,7 @@ Standard library only.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 FORMAT = 1  # version of keys and of files under a key; a store of another format is refused
@@ -83,6 +83,7 @@ class DownstreamSpec:
 
     training: Training
     augment: Settings
+    objective: str  # the measure that decides the best epoch
     label_fraction: float
     class_balanced: bool
     probes: bool
@@ -109,13 +110,78 @@ class Runtime:
 
 
 @dataclass(frozen=True)
-class Score:
-    """A chain's downstream result in percent, with its bootstrap interval over patient groups."""
+class Measure:
+    """One number of a downstream task, with its 95 % interval over patient groups, in `unit`."""
 
-    balanced_accuracy: float
-    ci_low: float
-    ci_high: float
-    extras: dict[str, float] = field(default_factory=dict)
+    value: float
+    low: float
+    high: float
+    unit: str  # may be ""
+    higher_is_better: bool
+
+    @property
+    def merit(self) -> float:
+        """Return the value, signed so that higher is better; policies maximise it."""
+        return self.value if self.higher_is_better else -self.value
+
+
+@dataclass(frozen=True)
+class Score:
+    """A chain's measures by name; it is judged by the one named `objective`."""
+
+    objective: str
+    measures: Mapping[str, Measure]
+
+    @classmethod
+    def parse(cls, plain: Mapping[str, Any]) -> "Score":
+        """Read a score, or a result that has one; KeyError or TypeError if there is none."""
+        measures = {name: Measure(**known) for name, known in plain["measures"].items()}
+        return cls(plain["objective"], measures)
+
+    @property
+    def judged(self) -> Measure:
+        return self.measures[self.objective]
+
+    @property
+    def value(self) -> float:
+        return self.judged.value
+
+    @property
+    def low(self) -> float:
+        return self.judged.low
+
+    @property
+    def high(self) -> float:
+        return self.judged.high
+
+    @property
+    def merit(self) -> float:
+        return self.judged.merit
+
+
+@dataclass(frozen=True)
+class MeasureType:
+    """A measure as its downstream task declares it; title: for people."""
+
+    name: str
+    title: str
+    unit: str = "%"
+    higher_is_better: bool = True
+
+    @property
+    def with_unit(self) -> str:
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    def measure(self, value: float, low: float, high: float) -> Measure:
+        return Measure(value, low, high, self.unit, self.higher_is_better)
+
+    def score(self, value: float, low: float, high: float) -> Score:
+        """Return a score of this measure alone."""
+        return Score(self.name, {self.name: self.measure(value, low, high)})
+
+    def merit(self, value: float) -> float:
+        """Return the value, signed so that higher is better; twice gives the value back."""
+        return self.measure(value, value, value).merit
 
 
 def canonical_json(value: Any) -> str:

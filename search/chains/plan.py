@@ -8,9 +8,10 @@ from search.chains.chain import BASELINES, IMAGENET, SCRATCH
 from search.chains.node import Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import ARCHITECTURES
+from trainables.downstream.measures import MEASURES
 from trainables.errors import UserError
 from trainables.plugins import version
-from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, StageSpec, Training
+from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, MeasureType, StageSpec, Training
 from trainables.training.lr_range import planned
 
 PRETEXT, DOWNSTREAM = "trainables.pretext", ("trainables.downstream", "finetune")
@@ -72,6 +73,7 @@ class Plan:
         return DownstreamSpec(
             training=self._training(task, profile.downstream_epochs, profile.downstream_batch, lr),
             augment=space.data.augment,
+            objective=task.objective,
             label_fraction=profile.label_fraction,
             class_balanced=task.class_balanced,
             probes=task.probes,
@@ -82,6 +84,10 @@ class Plan:
             parent=stages[-1].key() if stages else None,
             weights=self.imagenet_digest if node.chain == (IMAGENET,) else None,
         )
+
+    @property
+    def objective(self) -> MeasureType:
+        return MEASURES[self.space.downstream.objective]
 
     def baselines(self) -> tuple[Node, ...]:
         """Return the baselines that can be run: `imagenet` needs a weight file."""

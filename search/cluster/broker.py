@@ -124,7 +124,7 @@ class Broker:
             return Scored(nan, self.fault, "ended")
         if label not in self.cancelled:
             self.states[label] = ChainState("done", "", score)
-        return Scored(score.balanced_accuracy)
+        return Scored(score.merit)
 
     async def _scored(self, node: Node, label: str) -> Manifest:
         """Return the score's manifest, after training all stages before it."""
@@ -180,7 +180,7 @@ class Broker:
         )
         self.answers[key] = asyncio.get_running_loop().create_future()
         await self._enqueue(job)
-        result = (await self.answers[key]).values
+        done = await self.answers[key]
         if isinstance(spec, StageSpec):
             self.trained.add(key)
         return self.store.commit(
@@ -188,9 +188,10 @@ class Broker:
             {
                 "key": key,
                 "spec": asdict(spec),
-                "result": result,
-                "seconds": float(result["seconds"]),
-                "device": str(result["device"]),
+                "result": done.values,
+                "score": asdict(done.score) if done.score else None,
+                "seconds": float(done.values["seconds"]),
+                "device": str(done.values["device"]),
                 "host": socket.gethostname(),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "attempts": self.attempts[key].total,

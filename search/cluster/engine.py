@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 class ChainTrial(tune.Trainable):
     """Gets one chain's score from the broker; the actor is reused for the next trial.
 
-    Results: the best accuracy so far after `epoch` of `epochs`, and finally the score.
+    Results: the best merit so far after `epoch` of `epochs`, and finally the score's.
     """
 
     def setup(self, config: dict[str, str]) -> None:

@@ -125,7 +125,7 @@ def tree(progress: Progress, chains: list[str]) -> Tree:
 def state_text(entry: ChainState) -> str:
     """Return e.g. `42.10 (38.9-45.2)`, or the state with its reason."""
     if (score := entry.score) is not None:
-        return f"{score.balanced_accuracy:.2f} ({score.ci_low:.1f}-{score.ci_high:.1f})"
+        return f"{score.value:.2f} ({score.low:.1f}-{score.high:.1f})"
     return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
 
 
@@ -165,7 +165,7 @@ def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> 
 
 def _best(entries: Mapping[str, ChainState]) -> str | None:
     scored = {
-        chain: entry.score.balanced_accuracy
+        chain: entry.score.merit
         for chain, entry in entries.items()
         if chain.partition("#")[0] not in BASELINES and entry.score is not None
     }

@@ -127,10 +127,10 @@ class Policy:
         """Record the score of a node that was asked; None, NaN or infinite means failed."""
         assert node in self._asked, f"{node} was never asked"
         assert node not in self._told, f"{node} was told before"
-        value = score.balanced_accuracy if score else math.nan
+        value = score.merit if score else math.nan
         self._told[node] = value if math.isfinite(value) else None
         if score and self._told[node] is not None:
-            width = score.ci_high - score.ci_low
+            width = score.high - score.low
             self._noise[node] = width / (2 * Z95) if 0 <= width < math.inf else 0.0
             children = (p for p in self._children(node) if p not in self._asked)
             self._open |= dict.fromkeys(children)
@@ -177,7 +177,7 @@ class Policy:
     # Helpers for policies.
 
     def value(self, node: Node) -> float | None:
-        """Return the score told in percent; None if the node failed or has none yet."""
+        """Return the merit told; None if the node failed or has none yet."""
         return self._told.get(node)
 
     def noise(self, node: Node) -> float:

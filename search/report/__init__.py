@@ -1,6 +1,6 @@
 """The report of a search: table, figures, page, best backbone. Only reads the store.
 
-    table = build(results, store)
+    table = build(results, store, plan.objective)
     summary = write(table, plan, info, store, out)
     illustrate(summary, plan, store, out)
     console.print(terminal.render(table))
@@ -20,13 +20,14 @@ from search.report.stored import Store
 from search.report.summary import Summary
 from search.report.table import Table
 from search.results.records import ChainResult, RunInfo
+from trainables.spec import MeasureType
 
 __all__ = ["best", "build", "evidence", "illustrate", "rows", "summary", "terminal", "write"]
 
 
-def build(results: Sequence[ChainResult], store: Store) -> Table:
+def build(results: Sequence[ChainResult], store: Store, objective: MeasureType) -> Table:
     """Build the table with its comparisons, from which all parts of the report are made."""
-    return evidence.compare(rows.build(results, store), store)
+    return evidence.compare(rows.build(results, store, objective), store)
 
 
 def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> Summary:

@@ -70,6 +70,7 @@ def card(winner: Row, found: Summary, plan: Plan, meta: Meta) -> str:
         precision=profile.precision,
         rates=code(winner.lrs),
         downstream_rate=winner.downstream_lr,
+        measure=found.table.objective.with_unit,
         scores=_scores(winner, found),
         labels=f"{profile.label_fraction:.0%}",
         mean=_numbers(meta["mean"]) if "mean" in meta else "not recorded",
@@ -90,8 +91,8 @@ def _scores(winner: Row, found: Summary) -> str:
     rows = {f"**{code(winner.chain)}**": winner}
     for title, row in (rows | {name: found.table.row(name) for name in BASELINES}).items():
         value, test = "not run", found.test.get(row.chain if row else "")
-        if row and row.balanced_accuracy is not None:
-            value = _score(row.balanced_accuracy, row.ci_low, row.ci_high)
+        if row and row.score is not None:
+            value = _score(row.score, row.ci_low, row.ci_high)
         on_test = _score(test.value, test.low, test.high) if test else "–"
         lines.append(f"| {title} | {value} | {on_test} |")
     if winner.repeat_keys:

@@ -3,6 +3,7 @@
 A point is (name, value, step). Plain values, independent of the tracker.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -14,7 +15,9 @@ from search.results.records import RunInfo
 
 Point: TypeAlias = tuple[str, float, int]
 Params: TypeAlias = dict[str, str | float | tuple[float, ...]]
-METRICS = ("balanced_accuracy", "ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")
+METRICS = ("ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")
+FORBIDDEN = re.compile(r"[^\w\-. :]")  # in a metric's name, for MLflow
+NAME = 250  # characters in it
 SUMMARY_METRICS = (
     "best_score", "scratch", "imagenet", "stages_trained", "stages_reused", "stages_pruned",
     "stages_naive", "wall_seconds",
@@ -56,9 +59,16 @@ def chain_params(row: Row) -> Params:
 
 def chain_metrics(row: Row) -> Iterator[Point]:
     """Yield the chain's metrics; the step counts repeats, so the last value is the mean."""
-    for name in METRICS:
-        if (value := getattr(row, name)) is not None:
+    measured = {_named(name): one.value for name, one in row.measures.items()}
+    for name, value in (measured | {name: getattr(row, name) for name in METRICS}).items():
+        if value is not None:
             yield name, float(value), len(row.repeat_keys)
+
+
+def _named(measure: str) -> str:
+    """Return the metric's name; that of a class may hold any character."""
+    kind, slash, label = measure.partition("/")
+    return f"{kind}{slash}{FORBIDDEN.sub('_', label)}"[:NAME]
 
 
 def summary_metrics(summary: Mapping[str, float | None]) -> Iterator[Point]:
@@ -68,13 +78,13 @@ def summary_metrics(summary: Mapping[str, float | None]) -> Iterator[Point]:
             yield name, float(value), 0
 
 
-def curves(row: Row, store: Store) -> Iterator[Point]:
-    """Yield the loss of each stage by step, and fine-tuning's loss and accuracy by epoch."""
+def curves(row: Row, store: Store, objective: str) -> Iterator[Point]:
+    """Yield the loss of each stage by step, and fine-tuning's loss and objective by epoch."""
     keys = stored.lineage(store, row.stage_key)
     for place, (task, key) in enumerate(zip(row.tasks, keys, strict=False), 1):
         for point in stored.history(store, key)["train"]:
             yield f"stage_{place}_{task}_loss", point["loss"], round(point["step"])
     for point in stored.history(store, row.downstream_key)["train"]:
-        for name in ("loss", "balanced_accuracy"):
-            if name in point:
-                yield f"finetune_{name}", point[name], round(point["epoch"])
+        for name, column in (("loss", "loss"), (objective, "objective")):
+            if column in point:
+                yield f"finetune_{name}", point[column], round(point["epoch"])

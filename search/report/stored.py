@@ -23,13 +23,18 @@ class Store(Protocol):
 
 
 class Result(TypedDict, total=False):
-    """What the report reads of a manifest's `result`; accuracy, chance_level: of pretext tasks."""
+    """What the report reads of a manifest's `result`.
+
+    accuracy, chance_level: of pretext tasks; linear, knn: probes of a downstream task, in percent.
+    """
 
     lr: float
     lr_at_edge: bool
     seconds: float
     accuracy: float
     chance_level: float
+    linear: float
+    knn: float
 
 
 class Trial(TypedDict):
@@ -62,12 +67,16 @@ class Meta(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Predictions:
-    """One split's predictions: [n] true class, [n] predicted class, [n] patient group."""
+    """One split's predictions: [n] true class, [n, classes] probabilities, [n] patient group."""
 
     classes: list[str]
     labels: "NDArray[np.int64]"
-    predicted: "NDArray[np.int64]"
+    probabilities: "NDArray[np.floating]"
     groups: "NDArray[np.str_]"
+
+    @property
+    def predicted(self) -> "NDArray[np.int64]":
+        return self.probabilities.argmax(1)
 
 
 def result(store: Store, key: str | None) -> Result:
@@ -116,7 +125,7 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
     columns = pq.read_table(path, columns=["label", "group", *columns_p], use_threads=False)
     scores = np.stack([columns[p].to_numpy() for p in columns_p], axis=1)
     labels, groups = columns["label"].to_numpy(), columns["group"].to_numpy().astype(str)
-    return Predictions(classes, labels, scores.argmax(1), groups)
+    return Predictions(classes, labels, scores, groups)
 
 
 def _json(store: Store, key: str | None, name: str) -> Any:

@@ -4,7 +4,7 @@ found = build(table, info, store)
 found.as_json()["best_chain"]     # for programs: unrounded, null for no value
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ from search.report.statistics.factors import Correlation, Factor, correlations, 
 from search.report.stored import Store
 from search.report.table import Images, Table
 from search.results.records import RunInfo
+from trainables.spec import Measure
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The winner's paired difference to a baseline on each split; None if unknown."""
+    """The points by which the winner is better than a baseline, paired; None if unknown."""
 
     val: Estimate | None
     test: Estimate | None
@@ -59,12 +60,12 @@ class Summary:
         plain: Any = asdict(self, dict_factory=_object)
         return {
             "best_chain": best.chain if best else None,
-            "best_score": best.balanced_accuracy if best else None,
+            "best_score": best.score if best else None,
             "best_ci": [best.ci_low, best.ci_high] if best else None,
             "best_above_scratch": best.above_scratch if best else None,
             "best_above_imagenet": best.above_imagenet if best else None,
-            "scratch": table.accuracy(SCRATCH),
-            "imagenet": table.accuracy(IMAGENET),
+            "scratch": table.score(SCRATCH),
+            "imagenet": table.score(IMAGENET),
             "gain_over_scratch": plain["gains"][SCRATCH],
             "gain_over_imagenet": plain["gains"][IMAGENET],
             "test": plain["test"],
@@ -82,7 +83,9 @@ class Summary:
             "correlations": plain["correlations"],
             "course": plain["course"],
             "recall": [{"class": n, "images": k, "recall": r} for n, k, r in self.recall],
-            "chains": plain["table"]["rows"],
+            "objective": table.objective.name,
+            "measures": {row.chain: _plain(row.measures) for row in table.finalists},
+            "chains": [_object([*table.values(row).items()]) for row in table.rows],
         }
 
 
@@ -104,11 +107,16 @@ def build(table: Table, info: RunInfo, store: Store) -> Summary:
 
 def _gain(table: Table, test: Scored | None, baseline: str) -> Gain:
     row, best, val = table.row(baseline), table.best, None
+    merit = table.objective.merit
     if row and row.difference is not None:
         assert row.difference_low is not None
         assert row.difference_high is not None
-        val = Estimate(-row.difference, -row.difference_high, -row.difference_low)
-    return Gain(val, test.difference(best.chain, baseline) if best and test else None)
+        low, high = sorted((-merit(row.difference_low), -merit(row.difference_high)))
+        val = Estimate(-merit(row.difference), low, high)
+    if best is None or test is None:
+        return Gain(val, None)
+    better = (best.chain, baseline) if merit(1.0) > 0 else (baseline, best.chain)
+    return Gain(val, test.difference(*better))
 
 
 def _explained(decides: tuple[Factor, ...]) -> dict[str, float] | None:
@@ -129,6 +137,10 @@ def _recall(table: Table, store: Store) -> Iterator[Recall]:
 
 def _reasons(table: Table, status: str) -> list[dict[str, str]]:
     return [{"chain": r.chain, "reason": r.reason} for r in table.rows if r.status == status]
+
+
+def _plain(measures: Mapping[str, Measure]) -> dict[str, dict[str, float | str]]:
+    return {name: asdict(measure) for name, measure in measures.items()}
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

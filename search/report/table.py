@@ -8,7 +8,7 @@ Best first, baselines included; then rows without a score, pruned chains last.
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
 from search.report import stored
 from search.report.stored import Result, Store
 from search.results.records import ChainResult
-from trainables.spec import Score
+from trainables.spec import Measure, MeasureType, Score
 
 WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
 BASELINE = "baseline"  # in the label's column
@@ -28,21 +28,21 @@ SURE = 0.05  # significance level of corrected p-values; from it on, chains are 
 
 @dataclass(frozen=True)
 class Row:
-    """One chain or baseline; accuracies in percent, None where there is no number.
+    """One chain or baseline, in the unit of the objective; None where there is no number.
 
     lrs, downstream_lr: a * marks a rate at the edge of its task's range. train_seconds: all stages
     and the score, as if nothing were shared; stage_seconds: without the score, whose cost differs
     between chains only by noise. difference: to the winner, on the same resampled patient groups;
     p_value: corrected; tied: not significantly different. order: position among the scores, from 0.
     pretext_accuracy, pretext_chance: the last stage's accuracy on its own task, 0 to 1, and that of
-    guessing. seed_scores: one a seed, in order; balanced_accuracy, linear and knn are means
-    over seeds; rates, cost and keys are the first seed's. repeat_keys: scores of the other seeds.
+    guessing. seed_scores: one a seed, in order; score, measures, linear and knn are means over
+    seeds; rates, cost and keys are the first seed's. repeat_keys: scores of the other seeds.
     """
 
     chain: str
     length: int
     label: str
-    balanced_accuracy: float | None
+    score: float | None
     ci_low: float | None
     ci_high: float | None
     delta: float | None
@@ -68,6 +68,7 @@ class Row:
     pretext_chance: float | None = None
     seed_scores: tuple[float, ...] = ()
     repeat_keys: tuple[str, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
     def is_baseline(self) -> bool:
@@ -102,16 +103,17 @@ class Table:
     """All rows of one search.
 
     compared_on: the images of the comparisons; None before them. training_noise: the
-    standard deviation of the accuracy over seeds, in points; None without repeats.
+    standard deviation of the objective over seeds, in points; None without repeats.
     """
 
     rows: tuple[Row, ...]
+    objective: MeasureType
     compared_on: Images | None = None
     training_noise: float | None = None
 
     @cached_property
     def scored(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.balanced_accuracy is not None)
+        return tuple(row for row in self.rows if row.score is not None)
 
     @cached_property
     def chains(self) -> tuple[Row, ...]:
@@ -128,6 +130,11 @@ class Table:
         return tuple(row for row in self.chains if row.tied)
 
     @property
+    def finalists(self) -> tuple[Row, ...]:
+        """The best chain and the baselines."""
+        return tuple(row for row in self.scored if row.is_baseline or row == self.best)
+
+    @property
     def cheapest(self) -> Row | None:
         """The tied chain that trains fastest; the best one unless another is clearly faster.
 
@@ -141,32 +148,44 @@ class Table:
     def row(self, chain: str) -> Row | None:
         return next((row for row in self.rows if row.chain == chain), None)
 
-    def accuracy(self, chain: str) -> float | None:
+    def score(self, chain: str) -> float | None:
         row = self.row(chain)
-        return row.balanced_accuracy if row else None
+        return row.score if row else None
+
+    def merit(self, row: Row | None) -> float | None:
+        """Return a row's score, signed so that higher is better."""
+        return None if row is None or row.score is None else self.objective.merit(row.score)
+
+    def amount(self, value: float | None) -> str:
+        """Format a value of the objective with its unit."""
+        return f"{number(value)} {self.objective.unit}".rstrip()
+
+    def values(self, row: Row) -> dict[str, object]:
+        """Return the row's public columns; the objective's has its measure's name."""
+        public = {one.name: getattr(row, one.name) for one in fields(row) if one.name != "measures"}
+        return {self.objective.name if k == "score" else k: value for k, value in public.items()}
 
     def write_csv(self, path: Path) -> None:
         """Write one row a chain: two decimals, yes or no, empty cells for no value."""
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(field.name for field in fields(Row))
-            for row in self.rows:
-                writer.writerow(_cell(name, value) for name, value in asdict(row).items())
+            values = [self.values(row) for row in self.rows]
+            writer.writerows(values[:1])  # the header
+            for row in values:
+                writer.writerow(_cell(name, value) for name, value in row.items())
 
 
-def build(results: Sequence[ChainResult], store: Store) -> Table:
-    """Build a row for every result, with labels and deltas from the single accuracies."""
-    accuracies = {
-        r.chain: fmean(one.balanced_accuracy for one in _scores(r)) for r in results if r.score
-    }
-    singles = {c[0]: a for c, a in accuracies.items() if len(c) == 1 and c[0] not in BASELINES}
+def build(results: Sequence[ChainResult], store: Store, objective: MeasureType) -> Table:
+    """Build a row for every result, with labels and deltas from the singles' scores."""
+    merits = {r.chain: fmean(one.merit for one in _scores(r)) for r in results if r.score}
+    singles = {c[0]: m for c, m in merits.items() if len(c) == 1 and c[0] not in BASELINES}
     ranges = {
         result.chain[0]: full
         for result in results
         if len(result.chain) == 1 and (full := stored.lr_range(store, result.stage_key))
     }
-    rows = [_row(result, store, accuracies, singles, ranges) for result in results]
-    return Table(tuple(sorted(rows, key=_order)))
+    rows = [_row(result, store, merits, singles, ranges, objective) for result in results]
+    return Table(tuple(sorted(rows, key=lambda row: _order(row, objective))), objective)
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -198,14 +217,20 @@ def yes_no(value: bool | None) -> str:
 def _row(
     result: ChainResult,
     store: Store,
-    accuracies: Mapping[Chain, float],
+    merits: Mapping[Chain, float],
     singles: Mapping[str, float],
     ranges: Mapping[str, Sequence[float]],
+    objective: MeasureType,
 ) -> Row:
     tasks = () if result.chain[0] in BASELINES else result.chain
     scores = _scores(result)
-    own = accuracies.get(result.chain)
+    own = merits.get(result.chain)
+    better = None if own is None or not tasks else chains.delta(tasks, own, singles)
+    measures = _means(scores)
+    judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
+    repeats = [stored.result(store, repeat.downstream_key) for repeat in result.repeats]
+    seeds = [measured, *repeats] if scores else []
     keys = stored.lineage(store, result.stage_key)
     stages = {task: stored.result(store, key) for task, key in zip(tasks, keys, strict=False)}
     last = stored.result(store, result.stage_key)
@@ -213,14 +238,14 @@ def _row(
         chain=chains.name(result.chain),
         length=len(tasks),
         label=chains.label(tasks, singles) if tasks else BASELINE,
-        balanced_accuracy=own,
-        ci_low=_mean(one.ci_low for one in scores),
-        ci_high=_mean(one.ci_high for one in scores),
-        delta=None if own is None or not tasks else chains.delta(tasks, own, singles),
-        above_scratch=_above(own, accuracies.get((SCRATCH,)), result.chain == (SCRATCH,)),
-        above_imagenet=_above(own, accuracies.get((IMAGENET,)), result.chain == (IMAGENET,)),
-        linear=_mean(one.extras["linear"] for one in scores if "linear" in one.extras),
-        knn=_mean(one.extras["knn"] for one in scores if "knn" in one.extras),
+        score=judged.value if judged else None,
+        ci_low=judged.low if judged else None,
+        ci_high=judged.high if judged else None,
+        delta=None if better is None else objective.merit(better),
+        above_scratch=_above(own, merits.get((SCRATCH,)), result.chain == (SCRATCH,)),
+        above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
+        linear=_mean(one["linear"] for one in seeds if "linear" in one),
+        knn=_mean(one["knn"] for one in seeds if "knn" in one),
         lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
         downstream_lr=_rate(measured) if scores else "",
         status=result.status,
@@ -232,14 +257,25 @@ def _row(
         stage_seconds=_seconds([*stages.values()]) if scores else None,
         pretext_accuracy=last.get("accuracy"),
         pretext_chance=last.get("chance_level"),
-        seed_scores=tuple(score.balanced_accuracy for score in scores),
+        seed_scores=tuple(score.value for score in scores),
         repeat_keys=tuple(repeat.downstream_key for repeat in result.repeats),
+        measures=measures,
     )
 
 
 def _scores(result: ChainResult) -> list[Score]:
     """Return the scores of all seeds."""
     return [result.score, *(repeat.score for repeat in result.repeats)] if result.score else []
+
+
+def _means(scores: Sequence[Score]) -> dict[str, Measure]:
+    """Return the mean of every measure that all seeds have, and of its interval's ends."""
+    found = {}
+    for name, first in scores[0].measures.items() if scores else ():
+        some = [score.measures[name] for score in scores if name in score.measures]
+        ends = [fmean(getattr(one, end) for one in some) for end in ("value", "low", "high")]
+        found[name] = replace(first, value=ends[0], low=ends[1], high=ends[2])
+    return found
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -265,9 +301,9 @@ def _seconds(measured: Sequence[Result]) -> float | None:
     return sum(known) if known else None
 
 
-def _order(row: Row) -> tuple[int, float, int]:
-    if row.balanced_accuracy is not None:
-        return 0, -row.balanced_accuracy, row.length
+def _order(row: Row, objective: MeasureType) -> tuple[int, float, int]:
+    if row.score is not None:
+        return 0, -objective.merit(row.score), row.length
     place = WITHOUT_SCORE.index(row.status) if row.status in WITHOUT_SCORE else 0
     return 1 + place, 0.0, row.length
 

@@ -18,7 +18,8 @@ def render(table: Table) -> RichTable:
     shown.caption, shown.caption_justify, shown.caption_style = _caption(table), "left", "dim"
     shown.add_column("chain", overflow="fold")
     shown.add_column("label")
-    for column in ("score (interval)", "delta", "above\nscratch", "above\nImageNet"):
+    score = f"{table.objective.with_unit}\n(interval)".replace(" ", "\n", 1)
+    for column in (score, "delta", "above\nscratch", "above\nImageNet"):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
         if row.status != "pruned":
@@ -30,17 +31,17 @@ def render(table: Table) -> RichTable:
 def _style(row: Row, table: Table) -> str:
     if row == table.best:
         return "bold green"
-    return "italic" if row.is_baseline else "" if row.balanced_accuracy is not None else "dim"
+    return "italic" if row.is_baseline else "" if row.score is not None else "dim"
 
 
 def _terminal_cells(row: Row) -> list[str]:
     label = "" if row.is_baseline else row.label
-    if row.balanced_accuracy is None:
+    if row.score is None:
         return [row.chain, label, row.status, *[""] * 3]
     return [
         row.chain,
         label,
-        f"{number(row.balanced_accuracy)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})",
+        f"{number(row.score)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})",
         number(row.delta, signed=True),
         yes_no(row.above_scratch),
         yes_no(row.above_imagenet),

@@ -16,23 +16,24 @@ from search.results.records import RunInfo
 BASELINE_WORDS = {SCRATCH: "no pretraining", IMAGENET: "ImageNet weights"}
 FACTOR_WORDS = {"last_task": "the last task", "label": "the label (C, AC, MC)"}
 MEASURE_WORDS = {
-    RISE: "the rise of the single accuracies along the chain",
-    LEVEL: "the mean single accuracy of its tasks",
-    LAST: "the single accuracy of its last task",
+    RISE: "the rise of the singles' scores along the chain",
+    LEVEL: "the mean score of its tasks' singles",
+    LAST: "the score of its last task's single",
 }
 
 
 def conclusion(found: Summary) -> str:
     """Return the result in one paragraph, unfavourable parts included."""
-    best, info = found.table.best, found.info
+    table, best, info = found.table, found.table.best, found.info
     if best is None:
         return incomplete(info) or "Reasons are listed below; the finished stages are kept."
     seeds = f", the mean of {len(best.seed_scores)} seeds" if best.repeat_keys else ""
     said = [
-        f"It scores {number(best.balanced_accuracy)} % balanced accuracy on validation"
-        f"{seeds} (95 % interval {span(best.ci_low, best.ci_high)}).",
-        _baselines(found.table),
-        ties(found.table),
+        f"Its {table.objective.title} on validation is {table.amount(best.score)}{seeds} "
+        f"(95 % interval {span(best.ci_low, best.ci_high)}"
+        f"{'' if table.objective.higher_is_better else '; lower is better'}).",
+        _baselines(table),
+        ties(table),
         _tested(best, found),
         f"The policy {info.policy} recommends {info.recommended}: judged by all scores, it "
         "is expected to be best; the winner may have been lucky."
@@ -99,10 +100,12 @@ def ties(table: Table) -> str:
         return f"{said} None of them trains clearly faster."
     assert cheapest.difference is not None
     assert cheapest.difference_low is not None
+    assert cheapest.difference_high is not None
+    worst = min(map(table.objective.merit, (cheapest.difference_low, cheapest.difference_high)))
     return (
         f"{said} The cheapest of them is {cheapest.chain} ({cost(cheapest)} of pretraining "
-        f"instead of {cost(best)}); it scores {number(abs(cheapest.difference))} points less, at "
-        f"worst about {number(abs(cheapest.difference_low))}."
+        f"instead of {cost(best)}); it is {number(abs(cheapest.difference))} points worse, at "
+        f"worst about {number(abs(worst))}."
     )
 
 
@@ -119,12 +122,13 @@ def against(row: Row, table: Table) -> str:
         return "can't be told"
     if row.tied:
         return "tied"
-    return "significantly below" if row.difference < 0 else "significantly above"
+    worse = table.objective.merit(row.difference) < 0
+    return f"significantly {'worse' if worse else 'better'}"
 
 
 def gain(table: Table, baseline: str) -> float | None:
-    """Return the points from a baseline to the winner on validation; None if one has no score."""
-    own, other = table.accuracy(table.best.chain) if table.best else None, table.accuracy(baseline)
+    """Return the points by which the winner is better on validation; None if one has no score."""
+    own, other = table.merit(table.best), table.merit(table.row(baseline))
     return None if own is None or other is None else own - other
 
 
@@ -201,7 +205,7 @@ def clock(seconds: float) -> str:
 def _baselines(table: Table) -> str:
     gains = {name: points for name in BASELINES if (points := gain(table, name)) is not None}
     said = [
-        f"{_above(points)} {BASELINE_WORDS[name]} ({_doubt(table.row(name))})"
+        f"{_better(points)} {BASELINE_WORDS[name]} ({_doubt(table.row(name))})"
         for name, points in gains.items()
     ]
     text = f"That is {' and '.join(said)}." if said else ""
@@ -222,21 +226,21 @@ def _tested(best: Row, found: Summary) -> str:
     if own is None:
         return ""
     said = " and ".join(
-        f"{_above(one.test.value)} {BASELINE_WORDS[name]} "
+        f"{_better(one.test.value)} {BASELINE_WORDS[name]} "
         f"({span(one.test.low, one.test.high, signed=True)})"
         for name, one in found.gains.items()
         if one.test
     )
     return (
         "On test images that no choice was based on it scores "
-        f"{number(own.value)} % ({span(own.low, own.high)}){', ' if said else ''}{said}."
+        f"{found.table.amount(own.value)} ({span(own.low, own.high)}){', ' if said else ''}{said}."
     )
 
 
-def _above(points: float) -> str:
+def _better(points: float) -> str:
     if points == 0:
         return "level with"
-    return f"{number(abs(points))} points {'above' if points > 0 else 'below'}"
+    return f"{number(abs(points))} points {'better' if points > 0 else 'worse'} than"
 
 
 def _count(number_of: int, noun: str) -> str:

@@ -66,7 +66,7 @@ class Collector:
     def _first(self) -> list[tuple[Node, Score]]:
         """Return the nodes of the first seed with their scores, the best last."""
         first = [(p, score) for p, score in self.scores.items() if p.repeat == 0]
-        return sorted(first, key=lambda item: item[1].balanced_accuracy)
+        return sorted(first, key=lambda item: item[1].merit)
 
     def _asked_for(self, chain: Chain) -> bool:
         return self.only is None or chain in self.only

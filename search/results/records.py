@@ -47,7 +47,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class StoppedChain:
-    """A chain whose fine-tuning was ended early; best: its highest accuracy until then."""
+    """A chain whose fine-tuning was ended early; best: its objective until then."""
 
     chain: str
     reason: str

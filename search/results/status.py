@@ -86,7 +86,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Curve:
-    """Validation accuracies in percent, one for each finished epoch of `epochs`."""
+    """Merits of the objective on validation, one for each finished epoch of `epochs`."""
 
     values: tuple[float, ...]
     epochs: int
@@ -94,7 +94,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scored:
-    """The end of a chain's scoring. value: percent if done, else NaN with a reason.
+    """The end of a chain's scoring. value: its merit if done, else NaN with a reason.
 
     failed: the task can't be trained. ended: stopped early or by the end of the search, which says
     nothing about the chain.

@@ -42,7 +42,7 @@ class Event:
         score, stop = found.get("score"), found.get("stop")
         return cls(
             Node.parse(found["proposal"]),
-            Score(**score) if score else None,
+            Score.parse(score) if score else None,
             Stop(**stop) if stop else None,
         )
 

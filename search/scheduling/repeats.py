@@ -26,7 +26,7 @@ def schedule(chains: int, repeats: int) -> tuple[int, ...]:
 def missing(scores: Mapping[Node, float], failed: Collection[Node], repeats: int) -> list[Node]:
     """Return what the current round still has to train; nothing when all rounds are over.
 
-    scores: in percent. failed: not tried again. repeats: seeds in total. The result depends on the
+    scores: merits. failed: not tried again. repeats: seeds in total. The result depends on the
     scores alone, not on their order: a round is decided by the scores of the rounds before it.
     """
     first = [p for p in _best_of_each(scores) if p.chain[0] not in BASELINES]

@@ -19,13 +19,11 @@ from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
 from trainables.spec import Score
 
-METRIC = "balanced_accuracy"
+METRIC = "merit"  # what Tune maximises, see `Measure`
 
 
 def score_of(manifest: Manifest) -> Score:
-    found = manifest["result"]
-    accuracy, low, high = (float(found[key]) for key in (METRIC, "ci_low", "ci_high"))
-    return Score(accuracy, low, high, {k: float(found[k]) for k in ("knn", "linear") if k in found})
+    return Score.parse(manifest["score"] or {})
 
 
 class Scheduler:
@@ -51,7 +49,7 @@ class Scheduler:
         stops = {} if plan.space.early_stop is None else stops
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
-        policy.resume(asked, told | {p: stop.score() for p, stop in self.stops.items()})
+        policy.resume(asked, told | {p: self._until(stop) for p, stop in self.stops.items()})
         self.first: deque[Node] = deque((*plan.baselines(), *policy.in_flight()))
         self.scores = told
         self.reasons: dict[Node, str] = {}
@@ -76,7 +74,7 @@ class Scheduler:
         elif stop is not None:
             self.stops[node] = stop
             self.journal.stopped(node, stop)
-            self.policy.tell(node, stop.score())
+            self.policy.tell(node, self._until(stop))
             return
         else:
             assert reason, f"{node} has no score, no stop and no reason"
@@ -89,18 +87,20 @@ class Scheduler:
     def judge(self, node: Node, best: float, epoch: int, epochs: int) -> Stop | None:
         """Return a Stop if the chain can't become the best; never for singles, baselines, repeats.
 
-        best: its highest accuracy so far in percent, at `epoch` of `epochs`.
+        best: its highest merit so far, at `epoch` of `epochs`.
         """
         margin = self.plan.space.early_stop
         scores = {
-            str(p): score.balanced_accuracy
-            for p, score in self.scores.items()
-            if p.chain[0] not in BASELINES
+            str(p): score.merit for p, score in self.scores.items() if p.chain[0] not in BASELINES
         }
         if margin is None or len(node.chain) == 1 or node.repeat or not scores:
             return None
         incumbent = max(scores.items(), key=lambda item: item[1])
-        return judge(best, epoch, epochs, self._curves(), incumbent, margin)
+        curves, objective = self._curves(), self.plan.objective
+        return judge(best, epoch, epochs, curves, incumbent, margin, objective)
+
+    def _until(self, stop: Stop) -> Score:
+        return stop.score(self.plan.objective)
 
     def pruned(self) -> dict[Chain, str]:
         """Return the untried chains with the reason: the policy's, or a spent budget."""
@@ -137,7 +137,8 @@ class Scheduler:
             if node not in self.curves:
                 key = self.plan.downstream(node).key()
                 epochs = stored.history(self.store, key)["train"]
-                self.curves[node] = tuple(row[METRIC] for row in epochs)
+                merit = self.plan.objective.merit
+                self.curves[node] = tuple(merit(row["objective"]) for row in epochs)
         return [curve for curve in self.curves.values() if curve]
 
     def known(self, node: Node) -> Manifest | None:
@@ -164,5 +165,5 @@ class Scheduler:
 
     def _round(self) -> list[Node]:
         """Return the nodes that the current round of repeats trains or waits for."""
-        scores = {p: score.balanced_accuracy for p, score in self.scores.items()}
+        scores = {p: score.merit for p, score in self.scores.items()}
         return repeats.missing(scores, self.reasons, self.plan.space.repeats)

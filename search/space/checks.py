@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from trainables.downstream.measures import MEASURES
 from trainables.errors import UserError
 from trainables.plugins import available, unknown
 from trainables.schema import shown
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def check(space: "Space") -> None:
     """Raise UserError, one line, unless the values are consistent."""
-    for one in (_tasks, _plugins, _sizes, _parts, _pixels, _workers, _places):
+    for one in (_tasks, _plugins, _objective, _sizes, _parts, _pixels, _workers, _places):
         one(space)
 
 
@@ -37,6 +38,11 @@ def _plugins(space: "Space") -> None:
     for where, name, package in chosen:
         if name not in (known := available(package)):
             raise UserError(unknown(where, name, known))
+
+
+def _objective(space: "Space") -> None:
+    if (name := space.downstream.objective) not in MEASURES:
+        raise UserError(unknown("downstream.objective", name, list(MEASURES)))
 
 
 def _sizes(space: "Space") -> None:

@@ -65,8 +65,12 @@ class Data(Schema):
 
 @dataclass(frozen=True)
 class Downstream(Schema):
-    """The downstream task. class_balanced: weight the loss; probes: evaluate cheap probes."""
+    """The downstream task. class_balanced: weight the loss; probes: evaluate cheap probes.
 
+    objective: the measure that chains are judged by.
+    """
+
+    objective: Name
     lr_range: Rates
     optimizer: Literal["sgd", "adamw"]
     weight_decay: WeightDecay

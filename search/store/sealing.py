@@ -9,7 +9,7 @@
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict, cast
 
@@ -28,11 +28,12 @@ class File(TypedDict):
 
 
 class Manifest(TypedDict, total=False):
-    """What is known of a finished stage. result: measures, whose names depend on the kind."""
+    """What is known of a finished stage. result: numbers, whose names depend on the kind."""
 
     key: str
     spec: dict[str, Any]  # the fields of a StageSpec or DownstreamSpec, as they are hashed
-    result: dict[str, float | str]
+    result: Mapping[str, float | str]
+    score: Mapping[str, object] | None  # the fields of a Score; None for a pretext task
     seconds: float
     device: str
     host: str

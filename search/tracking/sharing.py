@@ -46,7 +46,8 @@ def copy(
     for path in sent:
         shutil.copyfile(path, folder / path.name)
     if level == "aggregates":
-        Table(tuple(replace(row, reason="") for row in table.rows)).write_csv(folder / TABLE)
+        silent = tuple(replace(row, reason="") for row in table.rows)
+        replace(table, rows=silent).write_csv(folder / TABLE)
         (folder / SUMMARY).write_text(json.dumps(_without_text(summary), indent=2) + "\n")
 
 

@@ -13,7 +13,7 @@ damaged stage there would change what the search does next.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,9 @@ class Tracker:
     ) -> None:
         """Send the fresh chains, those with a new score. results: theirs and all singles'."""
         assert self._begun is not None, "start() comes first"
-        built = rows.build(results, store).scored
-        sent = _with_curves([row for row in built if (row.tasks or (row.chain,)) in fresh], store)
+        built = rows.build(results, store, self._begun.plan.objective)
+        shown = [row for row in built.scored if (row.tasks or (row.chain,)) in fresh]
+        sent = _with_curves(replace(built, rows=tuple(shown)), store)
         self._outbox.put(replace(self._begun, chains=sent))
 
     def mirror(
@@ -106,7 +107,7 @@ class Tracker:
         out: Path,
     ) -> None:
         """Send everything at the end of the search; wait while the server answers."""
-        update = Update(plan, info, _with_curves(table.rows, store), Ending(table, summary, out))
+        update = Update(plan, info, _with_curves(table, store), Ending(table, summary, out))
         sizes = (p.stat().st_size for part in ("best", "report") for p in (out / part).glob("*"))
         patience = HURRIED if info.interrupted else PATIENCE + sum(sizes) / SLOWEST
         if not self._outbox.last(update, patience):
@@ -136,5 +137,6 @@ def _merge(older: Update, newer: Update) -> Update:
     return replace(newer, chains={**older.chains, **newer.chains})
 
 
-def _with_curves(shown: Iterable[Row], store: Store) -> Chains:
-    return {row.chain: (row, tuple(points.curves(row, store))) for row in shown}
+def _with_curves(table: Table, store: Store) -> Chains:
+    name = table.objective.name
+    return {row.chain: (row, tuple(points.curves(row, store, name))) for row in table.rows}

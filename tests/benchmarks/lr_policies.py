@@ -93,7 +93,7 @@ class Bench:
         result = finetune(
             spec, self.runtime, self.data, self.folder(start), self.folder(out), lambda _: None
         )
-        return float(result["balanced_accuracy"])
+        return result.score.value
 
 
 @cache

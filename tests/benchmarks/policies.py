@@ -31,6 +31,7 @@ from search import landscape  # noqa: E402
 from search.chains.chain import Chain, name, parse  # noqa: E402
 from search.landscape import Effects  # noqa: E402
 from search.policies import Policy  # noqa: E402
+from tests.measures import scored  # noqa: E402
 from tests.search.policies.test_contract import make  # noqa: E402
 from tests.search.published import SCORES, SINGLES  # noqa: E402
 from trainables.spec import Score  # noqa: E402
@@ -106,7 +107,7 @@ def luckiest(tasks: int, effects: Effects, count: int) -> float:
     found = []
     for seed in range(count):
         drawn = landscape.draw(tuple("abcdef"[:tasks]), seed, effects)
-        taken = max(drawn.observed, key=lambda c: drawn.observed[c].balanced_accuracy)
+        taken = max(drawn.observed, key=lambda c: drawn.observed[c].value)
         found.append(max(drawn.true.values()) - drawn.true[taken])
     return float(np.mean(found))
 
@@ -129,8 +130,8 @@ def print_size(tasks: int, curves: Mapping[str, Curve], full: float) -> None:
 def print_published(seeds: int = 10) -> None:
     print("published table (15 chains): stages until the best chain was tried, mean and worst of")
     print(f"{seeds} seeds; stages at the end")
-    observed = {parse(text): Score(value, value, value) for text, value in SCORES.items()}
-    top = max(observed, key=lambda chain: observed[chain].balanced_accuracy)
+    observed = {parse(text): scored(value, value, value) for text, value in SCORES.items()}
+    top = max(observed, key=lambda chain: observed[chain].value)
     for kind in POLICIES:
         when, ends = [], []
         for seed in range(seeds):

@@ -26,6 +26,7 @@ from search.chains.chain import enumerate_chains, name  # noqa: E402
 from search.store.stage_store import StageStore  # noqa: E402
 from search.tracking.mirror import Mirror  # noqa: E402
 from search.tracking.uri import Address  # noqa: E402
+from tests.measures import BALANCED  # noqa: E402
 from tests.search.report.conftest import CLASSES, finished  # noqa: E402
 
 T = TypeVar("T")
@@ -54,7 +55,8 @@ def main() -> None:
         keys = timed("listing the store", StageStore(store).keys)
         print(f"  {len(keys)} keys")
         table = timed(
-            "report: the table, compared", lambda: report.build(search.results, search.store)
+            "report: the table, compared",
+            lambda: report.build(search.results, search.store, BALANCED),
         )
         found = timed(
             "report: summary and table as files",

@@ -17,7 +17,7 @@ from trainables.images.cache import open_cache, prepare
 from trainables.plugins import available
 from trainables.spec import DownstreamSpec, LRPolicy, Runtime, StageSpec, Training
 from trainables.stage import train_stage
-from trainables.workers.job import Heartbeat
+from trainables.workers.job import Heartbeat, Result
 
 RATES = 2  # of a task's LR range
 DOWNSTREAM_RATES = (0.003, 0.01)
@@ -54,6 +54,7 @@ def downstream(stage: StageSpec, small: bool) -> DownstreamSpec:
     return DownstreamSpec(
         training=shortened(stage.training, DOWNSTREAM_RATES, small),
         augment=stage.augment,
+        objective="balanced_accuracy",
         label_fraction=1.0,
         class_balanced=True,
         probes=True,
@@ -65,18 +66,19 @@ def downstream(stage: StageSpec, small: bool) -> DownstreamSpec:
     )
 
 
-def told(table: Table, name: str, run: Callable[[], dict[str, float]]) -> bool:
+def told(table: Table, name: str, run: Callable[[], dict[str, float] | Result]) -> bool:
     """Train, add rows to the table, and return whether it finished with a finite loss."""
     try:
-        result = run()
+        done = run()
     except (StageFailed, torch.OutOfMemoryError) as error:
         table.put(name, f"failed: {error}")
         return False
+    result = done.values if isinstance(done, Result) else done
     table.put(name, result["loss"], "loss")
     table.put(f"{name}: whole", result["seconds"], "s")
     table.put(f"{name}: training", result["images_per_second"], "images/s")
-    if "balanced_accuracy" in result:
-        table.put(f"{name}: validation", result["balanced_accuracy"], "% balanced accuracy")
+    if isinstance(done, Result):
+        table.put(f"{name}: validation", done.score.value, f"% {done.score.objective}")
     return math.isfinite(result["loss"])
 
 

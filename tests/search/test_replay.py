@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from search.replay import main, read
+from tests.measures import BALANCED, scored
 from tests.search.published import CHAINS, SCORES
 from trainables.plugins import available
-from trainables.spec import Score
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = {"imagenet": 73.76, "scratch": 49.27}
@@ -133,27 +133,32 @@ def test_our_own_report_is_a_table(tmp_path: Path) -> None:
     from search.results.records import ChainResult
 
     results = [
-        ChainResult(("odc",), "done", Score(63.52, 61.0, 66.0)),
-        ChainResult(("odc", "moco"), "done", Score(75.44, 73.0, 77.5)),
+        ChainResult(("odc",), "done", scored(63.52, 61.0, 66.0)),
+        ChainResult(("odc", "moco"), "done", scored(75.44, 73.0, 77.5)),
         ChainResult(("moco",), "pruned", reason="who knows"),
-        ChainResult(("scratch",), "done", Score(49.27, 48.0, 50.0)),
+        ChainResult(("scratch",), "done", scored(49.27, 48.0, 50.0)),
         ChainResult(("imagenet",), "not run", reason="no weights"),
     ]
 
     class Nothing:
         def manifest(self, key: str) -> None: ...
 
-    build(results, Nothing()).write_csv(tmp_path / "chains.csv")  # type: ignore[arg-type]
-    assert read(tmp_path / "chains.csv") == {
-        ("odc",): Score(63.52, 61.0, 66.0),
-        ("odc", "moco"): Score(75.44, 73.0, 77.5),
+    build(results, Nothing(), BALANCED).write_csv(tmp_path / "chains.csv")  # type: ignore[arg-type]
+    assert read(tmp_path / "chains.csv", BALANCED.name) == {
+        ("odc",): scored(63.52, 61.0, 66.0),
+        ("odc", "moco"): scored(75.44, 73.0, 77.5),
     }
 
 
 def test_the_score_is_the_first_column_of_numbers_or_the_one_named(tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "note,chain,f1,auc", ("x", "odc", 1, 2), ("", "moco", "", 3))
-    assert read(table) == {("odc",): Score(1, 1, 1)}
-    assert read(table, "auc") == {("odc",): Score(2, 2, 2), ("moco",): Score(3, 3, 3)}
+    first, named = read(table, "none"), read(table, "none", "auc")
+    assert {chain: (score.objective, score.value) for chain, score in first.items()} == {
+        ("odc",): ("f1", 1)
+    }
+    assert {chain: (score.objective, score.value) for chain, score in named.items()} == {
+        ("odc",): ("auc", 2), ("moco",): ("auc", 3),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

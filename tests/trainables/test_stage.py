@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from search.chains.node import Node
 from tests.trainables import small
 from trainables.downstream.finetune import finetune
+from trainables.downstream.measures import MEASURES
 from trainables.errors import MachineFault, StageFailed, UserError
-from trainables.spec import Runtime
+from trainables.spec import Runtime, canonical_json
 from trainables.stage import BACKBONE, train_stage
 from trainables.storage import CHECKPOINT
 from trainables.training import distributed, loop
@@ -159,16 +160,33 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
         finetune(spec, often, data, None, cut, dying(len(reports) - 2))
     assert (cut / CHECKPOINT).exists()
     result = finetune(spec, often, data, None, cut, quiet)
-    for key in ("balanced_accuracy", "ci_low", "ci_high", "best_epoch", "lr", "loss"):
-        assert result[key] == expected[key], key
+    assert result.score == expected.score
+    for key in ("best_epoch", "lr", "loss"):
+        assert result.values[key] == expected.values[key], key
     table = pq.read_table(whole / "val.parquet").to_pydict()
     assert table["label"] == data.labels[data.split["val"]].tolist()
     predicted = np.stack([table[f"p{k}"] for k in range(len(data.classes))]).argmax(0)
     hits = [
         np.mean(predicted[np.array(table["label"]) == k] == k) for k in sorted(set(table["label"]))
     ]
-    assert math.isclose(100 * np.mean(hits), expected["balanced_accuracy"])
-    assert expected["ci_low"] <= expected["balanced_accuracy"] <= expected["ci_high"]
+    score = expected.score
+    assert math.isclose(100 * np.mean(hits), score.value)
+    assert score.low <= score.value <= score.high
+    assert {*MEASURES, f"specificity/{data.classes[0]}"} <= score.measures.keys()
+    canonical_json(asdict(score))  # no NaN
+
+
+def test_the_epoch_with_the_lowest_error_is_kept(data, tmp_path):
+    spec = small.plan(data, "downstream.objective=brier").downstream(Node(("scratch",)))
+    reports = []
+    done = finetune(spec, RUNTIME, data, None, tmp_path, reports.append)
+    rows = json.loads((tmp_path / "history.json").read_text())["train"]
+    best = min(rows, key=lambda row: row["objective"])
+    assert len({row["objective"] for row in rows}) > 1
+    assert done.values["best_epoch"] == best["epoch"]
+    assert done.score.value == pytest.approx(best["objective"])
+    curves = [report.curve for report in reports if report.curve]
+    assert curves[-1] == tuple(-row["objective"] for row in rows)
 
 
 def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch):

@@ -1,12 +1,13 @@
-"""Fine-tune a backbone on labels and score it by balanced accuracy on the validation split.
+"""Fine-tune a backbone on labels and measure it on the validation split.
 
     result = finetune(spec, Runtime(), open_cache(folder), parent_dir, Path("out"), report=print)
 
-The best epoch on validation is kept. Predictions on validation and test are written; only
-the report reads those on test, and once.
+The epoch with the best objective on validation is kept. Predictions on validation and test are
+written; only the report reads those on test, and once.
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +23,19 @@ from torch import Tensor, nn
 
 from trainables.augment import FullView, View
 from trainables.backbone import Backbone, fit_statistics
-from trainables.downstream import metrics, probes
-from trainables.errors import UserError
+from trainables.downstream import probes
+from trainables.downstream.measures import MEASURES, Judged
+from trainables.downstream.metrics import GroupBootstrap
+from trainables.errors import StageFailed, UserError
 from trainables.images.cache import Prepared
 from trainables.images.splits import Index, subset
-from trainables.spec import DownstreamSpec, Runtime
+from trainables.spec import DownstreamSpec, Runtime, Score
 from trainables.stage import BACKBONE, HISTORY, load_backbone, save
 from trainables.task import Batch, Context, Task
 from trainables.training import distributed
 from trainables.training.checkpoint import FULL
-from trainables.training.loop import SCORE, Loop, Report, evaluating
-from trainables.workers.job import SAVING, Heartbeat
+from trainables.training.loop import Loop, Report, evaluating
+from trainables.workers.job import SAVING, Heartbeat, Result
 
 EVALUATION_BATCH = 256
 HEAD, META = "classifier.safetensors", "meta.json"
@@ -90,12 +93,12 @@ def finetune(
     out_dir: Path,
     report: Report,
     weights: Path | None = None,
-) -> dict[str, float]:
-    """Fine-tune a backbone and return its measures: of `weights`, else of `parent_dir`, else fresh.
+) -> Result:
+    """Fine-tune a backbone and score it: that of `weights`, else of `parent_dir`, else a fresh one.
 
     Writes backbone, classifier, history.json, meta.json and {val,test}.parquet to `out_dir`, and
-    resumes from a checkpoint there. Balanced accuracy is in percent. Raises UserError for weights
-    that don't fit, StageFailed for a non-finite loss, Stopped if `report` answers True.
+    resumes from a checkpoint there. Raises UserError for weights that don't fit, StageFailed for a
+    loss or an objective that is not finite, Stopped if `report` answers True.
     """
     train, val = data.split["train"], data.split["val"]
     index = subset(data.labels, data.groups, train, spec.label_fraction, spec.seed)
@@ -112,28 +115,35 @@ def finetune(
             classifier.balance()
         return classifier
 
-    def evaluate(task: Task) -> dict[str, float]:
-        predicted = predict(task, data, val, runtime).argmax(1)
-        return {SCORE: metrics.balanced_accuracy(data.labels[val], predicted, len(data.classes))}
+    def evaluate(task: Task) -> float:
+        value = _value(spec.objective, data, predict(task, data, val, runtime))
+        if not math.isfinite(value):
+            raise StageFailed(f"{spec.objective} is undefined on the validation images")
+        return value
 
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate)
+    merit = MEASURES[spec.objective].merit
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit)
     outcome = loop.train()
     best = loop.runs.by_name[FULL].best
     assert best is not None
-    result = outcome.result | {"best_epoch": best["epoch"]}
-    result |= _score(outcome.task, data, runtime, out_dir)
+    said = {k: predict(outcome.task, data, data.split[k], runtime) for k in ("val", "test")}
+    probed = {}
     if spec.probes:
         report(Heartbeat("probes"))
-        result |= _probe(make(outcome.task.context), data, index, runtime)
+        probed = _probe(make(outcome.task.context), data, index, runtime)
     if distributed.rank() == 0:
         report(Heartbeat(SAVING))
         save(outcome.task.backbone, out_dir / BACKBONE)
         save(outcome.task.get_submodule("head"), out_dir / HEAD)
+        for name, probabilities in said.items():
+            _write_predictions(out_dir / f"{name}.parquet", data, data.split[name], probabilities)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
         known = outcome.task.context
         meta = {"classes": data.classes, "mean": known.mean, "std": known.std}
         (out_dir / META).write_text(json.dumps(meta))
-    return result
+    values = outcome.result | probed | {"best_epoch": best["epoch"]}
+    measures = Judged(_split(data), said["val"]).measures(data.classes)
+    return Result(values, Score(spec.objective, measures))
 
 
 def fitting_weights(backbone: Backbone, path: Path) -> dict[str, Tensor]:
@@ -192,21 +202,15 @@ def _pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:
     return torch.from_numpy(data.images[index]).permute(0, 3, 1, 2).to(runtime.device)
 
 
-def _score(task: Task, data: Prepared, runtime: Runtime, out_dir: Path) -> dict[str, float]:
-    """Score validation with its interval; write the predictions on validation and test."""
-    for name in ("val", "test"):
-        index = data.split[name]
-        probabilities = predict(task, data, index, runtime)
-        if distributed.rank() == 0:
-            _write_predictions(out_dir / f"{name}.parquet", data, index, probabilities)
-        if name == "val":
-            predicted, labels = probabilities.argmax(1), data.labels[index]
-            groups = np.asarray(data.groups)[index]
-            classes = len(data.classes)
-            resamples = metrics.GroupBootstrap(labels, groups, classes)
-            low, high = metrics.interval(resamples.scores(predicted))
-            accuracy = metrics.balanced_accuracy(labels, predicted, classes)
-    return {SCORE: accuracy, "ci_low": low, "ci_high": high}
+def _split(data: Prepared, resamples: int = 2000) -> GroupBootstrap:
+    val = data.split["val"]
+    groups = np.asarray(data.groups)[val]
+    return GroupBootstrap(data.labels[val], groups, len(data.classes), resamples)
+
+
+def _value(name: str, data: Prepared, probabilities: NDArray[np.floating]) -> float:
+    """Return a measure on validation."""
+    return float(Judged(_split(data, resamples=0), probabilities).values(name)[0])
 
 
 def _write_predictions(
@@ -238,5 +242,5 @@ def _probe(fresh: Plugin, data: Prepared, index: Index, runtime: Runtime) -> dic
         "knn": probes.knn(train_features, labels, val_features, classes),
         "linear": probes.linear(train_features, labels, val_features),
     }
-    truth = data.labels[val]
-    return {name: metrics.balanced_accuracy(truth, v, classes) for name, v in votes.items()}
+    certain = np.eye(classes)
+    return {name: _value("balanced_accuracy", data, certain[v]) for name, v in votes.items()}

@@ -1,17 +1,20 @@
-"""Balanced accuracy and its interval. numpy only, so that the search side may import it.
+"""Resamples of patient groups, the same for every classifier. numpy only, as search imports it.
 
-    resamples = GroupBootstrap(labels, groups, classes)
-    low, high = interval(resamples.scores(predicted))
+    split = GroupBootstrap(labels, groups, classes)
+    value, *resampled = Judged(split, probabilities).values("accuracy")     # see measures.py
+    low, high = interval(resampled)
 
-Balanced accuracy is the mean recall over the classes that are present (ISIC-2019's metric), in
-percent. Its interval resamples patient groups, since the images of one are not independent.
+The interval resamples patient groups, since the images of one are not independent.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+AT_ONCE = 256  # resamples whose weights of all images are held in memory
 
 
 def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
@@ -20,43 +23,35 @@ def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
     return flat.reshape(classes, classes)
 
 
-def balanced_accuracy(labels: Ints, predicted: Ints, classes: int) -> float:
-    """Return the mean recall over the classes in `labels`, in percent; int64 [n] inputs."""
-    counts = confusion(labels, predicted, classes)
-    present = counts.sum(1) > 0
-    return float(100 * (counts.diagonal()[present] / counts.sum(1)[present]).mean())
-
-
 class GroupBootstrap:
-    """Resampled patient groups of one split, the same for every classifier scored on it.
+    """One split, and its resampled patient groups, the same for every classifier scored on it.
 
     Scores of two classifiers are therefore paired. labels: int64 [n]; groups: the patient group of
-    each image, [n].
+    each image, [n]. Every result has 1 + resamples rows, of which the first is the split itself.
     """
 
     def __init__(
         self, labels: Ints, groups: NDArray[np.str_], classes: int, resamples: int = 2000
     ) -> None:
-        _, group = np.unique(groups, return_inverse=True)
-        self.labels, self.groups, self.classes = labels, int(group.max()) + 1, classes
-        self._cells = group * classes + labels
-        rng = np.random.default_rng(0)
+        _, self._group = np.unique(groups, return_inverse=True)
+        self.labels, self.groups, self.classes = labels, int(self._group.max()) + 1, classes
         even = np.full(self.groups, 1 / self.groups)
-        # Counts and their sums are small whole numbers, which float32 holds exactly.
-        self._draws = rng.multinomial(self.groups, even, resamples).astype(np.float32)
-        self._totals = self._draws @ self._counts(np.ones(len(labels), dtype=bool))
+        draws = np.random.default_rng(0).multinomial(self.groups, even, resamples)
+        # float32 holds counts and their sums exactly, as they are small whole numbers.
+        self._times = np.vstack([np.ones_like(even), draws]).astype(np.float32)
+        self.rows = len(self._times)
 
-    def scores(self, predicted: Ints) -> Floats:
-        """Return the balanced accuracy, %, of every resample; predicted: int64 [n]."""
-        hits = self._draws @ self._counts(self.labels == predicted)
-        with np.errstate(invalid="ignore"):
-            recall = hits.astype(np.float64) / self._totals
-        return 100 * np.nanmean(recall, axis=1)
+    def sums(self, columns: NDArray[np.generic]) -> Floats:
+        """Sum over the images of every resample: [n, columns] -> [1 + resamples, columns]."""
+        grouped = np.zeros((self.groups, columns.shape[1]))
+        np.add.at(grouped, self._group, columns)
+        return self._times @ grouped
 
-    def _counts(self, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Count the chosen images: [patient groups, classes]."""
-        counts = np.bincount(self._cells[chosen], minlength=self.groups * self.classes)
-        return counts.reshape(self.groups, self.classes).astype(np.float32)
+    def weights(self, order: Ints) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield rows and how often each of them has each image: [rows, images in `order`]."""
+        for first in range(0, self.rows, AT_ONCE):
+            rows = slice(first, first + AT_ONCE)
+            yield rows, self._times[rows][:, self._group[order]]
 
 
 def interval(scores: Floats) -> tuple[float, float]:

@@ -33,7 +33,7 @@ from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
 
 Report = Callable[[Heartbeat], object]
-SCORE = "balanced_accuracy"  # the measure of `evaluate` that decides
+SCORE = "objective"  # what `evaluate` returned, in the rows of a history
 CONFUSION_BATCHES = 8
 PATIENCE = 30  # the next checkpoint waits at least this many times the last one's duration
 
@@ -71,10 +71,11 @@ class Loop:
     """One stage's training, resumed from the checkpoint in `out_dir` if there is one.
 
     make: builds a fresh task with its start weights. index: cache positions to train on.
-    evaluate: judges the task after every epoch of the full run; the epoch with the highest
-    `balanced_accuracy` is kept. report: called on rank 0 before a run's first step, every
-    `log_every` steps, and after every evaluated epoch with the `curve` so far. If it answers True,
-    all ranks write a checkpoint and raise Stopped at the next reported step.
+    evaluate: judges the task after every epoch of the full run; the epoch with the highest merit
+    is kept. merit: signs what `evaluate` returns, so that higher is better. report: called on
+    rank 0 before a run's first step, every `log_every` steps, and after every evaluated epoch with
+    the `curve` so far. If it answers True, all ranks write a checkpoint and raise Stopped at the
+    next reported step.
     """
 
     make: Callable[[Context], Task]
@@ -84,7 +85,8 @@ class Loop:
     runtime: Runtime
     out_dir: Path
     report: Report
-    evaluate: Callable[[Task], dict[str, float]] | None = None
+    evaluate: Callable[[Task], float] | None = None
+    merit: Callable[[float], float] = float
 
     def __post_init__(self) -> None:
         spec, data = self.spec, self.data
@@ -143,7 +145,7 @@ class Loop:
         except StageFailed as failed:
             run.failed = str(failed)
             return -math.inf
-        return run.best[SCORE] if run.best else task.score(run.history)
+        return self.merit(run.best[SCORE]) if run.best else task.score(run.history)
 
     def _forget(self, rate: float) -> None:
         self.runs.by_name[f"{rate:g}"].tensors = {}
@@ -257,17 +259,18 @@ class Loop:
         """Evaluate this epoch; keep its weights if it is the best of the full run so far."""
         assert self.evaluate is not None
         average_statistics(task)
-        measured = self.evaluate(task)
+        value = self.evaluate(task)
         task.train()
-        run.rows[-1] |= measured
-        if run.best is None or measured[SCORE] > run.best[SCORE]:
-            run.best = {"epoch": run.rows[-1]["epoch"], **measured}
+        run.rows[-1][SCORE] = value
+        if run.best is None or self.merit(value) > self.merit(run.best[SCORE]):
+            run.best = {"epoch": run.rows[-1]["epoch"], SCORE: value}
             if self._phase == "training":
                 state = {key: value.clone() for key, value in task.state_dict().items()}
                 run.tensors |= checkpoint.prefixed("best", state)
         if self._phase == "training" and distributed.rank() == 0:
             epochs = math.ceil(self.steps / self.epoch_steps)
-            self._beat(Heartbeat(curve=tuple(row[SCORE] for row in run.rows), epochs=epochs))
+            merits = tuple(self.merit(row[SCORE]) for row in run.rows)
+            self._beat(Heartbeat(curve=merits, epochs=epochs))
         self._spend(run)
 
     def _tensors(self, run: Run, task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

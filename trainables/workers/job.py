@@ -4,10 +4,11 @@ Lease                     broker -> worker group   a job to do
 Heartbeat, Result, Fault  worker group -> broker   its progress; its end
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from trainables.spec import DownstreamSpec, Runtime, StageSpec
+from trainables.spec import DownstreamSpec, Runtime, Score, StageSpec
 
 SAVING = "saving"  # trained and evaluated; the result is being written
 
@@ -43,8 +44,8 @@ class Lease:
 class Heartbeat:
     """Progress of a job; None or empty: unchanged.
 
-    saved: steps in the stage's checkpoint, trials of the LR range included. curve: a fine-tuning's
-    validation balanced accuracy, %, after each of its `epochs` so far.
+    saved: steps in the stage's checkpoint, trials of the LR range included. curve: the merit of a
+    fine-tuning's objective (see `Measure`) on validation after each of its `epochs` so far.
     """
 
     phase: str = ""
@@ -62,7 +63,8 @@ class Heartbeat:
 class Result:
     """A finished job. failed: why its task can't be trained (`loss is NaN`)."""
 
-    values: dict[str, float | str] = field(default_factory=dict)
+    values: Mapping[str, float | str] = field(default_factory=dict)
+    score: Score | None = None  # of a downstream task
     failed: str = ""
 
 

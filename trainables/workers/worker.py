@@ -57,7 +57,7 @@ def _serve_one(broker: Any, worker_group: str, lease: Lease) -> None:
     """Do the job and send its answer; raises if this process is unusable afterwards."""
     reporter = _Reporter(broker, worker_group, lease.number)
     try:
-        reporter.finish(Result(perform(lease.job, reporter.report)))
+        reporter.finish(perform(lease.job, reporter.report))
     except Stopped:
         reporter.end()
     except StageFailed as failed:
@@ -88,7 +88,7 @@ def _unusable(broken: Exception) -> bool:
     return distributed.world_size() > 1 or cuda_broken
 
 
-def perform(job: Job, report: Report) -> dict[str, float | str]:
+def perform(job: Job, report: Report) -> Result:
     """Do the job in this process; return its result with the device and the number of workers."""
     gpu = torch.cuda.is_available()
     runtime = replace(job.runtime, device=f"cuda:{torch.cuda.current_device()}" if gpu else "cpu")
@@ -99,12 +99,13 @@ def perform(job: Job, report: Report) -> dict[str, float | str]:
     _agree(_store_problem(job))
     data = _data(job)
     if isinstance(job.spec, StageSpec):
-        result = train_stage(job.spec, runtime, data, parent or None, out, report)
+        result = Result(train_stage(job.spec, runtime, data, parent or None, out, report))
     else:
         weights = Path(job.weights) if job.weights else None
         result = finetune(job.spec, runtime, data, parent or None, out, report, weights)
     device = torch.cuda.get_device_name() if gpu else "cpu"
-    return {**result, "device": device, "workers": distributed.world_size()}
+    done_by: dict[str, float | str] = {"device": device, "workers": distributed.world_size()}
+    return replace(result, values={**result.values, **done_by})
 
 
 def _agree(problem: str) -> None:

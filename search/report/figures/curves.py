@@ -1,6 +1,6 @@
 """Figures of the learning-rate ranges, the winner's confusions and the fine-tuning."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from search.report.figures.forest import shown
 from search.report.stored import Predictions, Store, Trial
 from search.report.table import Row, Table
 from trainables.downstream.metrics import confusion
+from trainables.spec import MeasureType
 
 FINE_TUNING = "fine-tuning"
 Epochs = list[dict[str, float]]
@@ -32,7 +33,7 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
     figure = Figure(figsize=(style.WIDTH, 2.7 * lines + 0.5))
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
     for axes, (title, choices) in zip(grid, panels.items(), strict=False):
-        _lr_panel(axes, title, choices.values())
+        _lr_panel(axes, title, choices.values(), table.objective)
     for axes in grid[len(panels) :]:
         axes.axis("off")
     _lr_legend(figure)
@@ -77,27 +78,31 @@ def _add(
         panel[key] = Choice(trials, stored.result(store, key)["lr"], rate.endswith("*"), mine)
 
 
-def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice]) -> None:
+def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice], objective: MeasureType) -> None:
+    tuned = title == FINE_TUNING
     rates: set[float] = set()
     for choice in choices:
         rates |= {trial["lr"] for trial in choice.trials}
-        _lr_line(axes, choice)
+        _lr_line(axes, choice, objective.merit if tuned else float)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(rates)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-    unit = "balanced accuracy, %" if title == FINE_TUNING else "the task's score"
+    unit = objective.with_unit if tuned else "the task's score"
     axes.set(xlabel="learning rate", ylabel=unit)
     axes.set_title(title, parse_math=False)
     axes.margins(x=0.08, y=0.15)
 
 
-def _lr_line(axes: Axes, choice: Choice) -> None:
-    """Draw the last score of every rate; hollow where a rate was cancelled early."""
+def _lr_line(axes: Axes, choice: Choice, value: Callable[[float], float]) -> None:
+    """Draw the last score of every rate; hollow where a rate was cancelled early.
+
+    value: turns a trial's score into what is shown.
+    """
     colour = style.WINNER if choice.mine else style.BLUE
     front, alpha = (4, 1.0) if choice.mine else (2, 0.4)
     last = {trial["lr"]: [*trial["scores"].values()][-1] for trial in choice.trials}
-    good = {rate: score for rate, score in last.items() if score is not None}
+    good = {rate: value(score) for rate, score in last.items() if score is not None}
     axes.plot([*good], [*good.values()], color=colour, alpha=alpha, linewidth=1.5, zorder=front)
     longest = max(trial["steps"] for trial in choice.trials)
     for trial in choice.trials:
@@ -157,22 +162,22 @@ def confusions(said: Predictions) -> Figure:
 
 
 def finetuning(table: Table, store: Store) -> Figure | None:
-    """Draw loss and validation accuracy by epoch, winner and baselines in front."""
+    """Draw loss and objective by epoch, winner and baselines in front."""
     drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in shown(table)]
     drawn = [(row, epochs) for row, epochs in drawn if epochs]
     if not drawn:
         return None
     figure = Figure(figsize=(style.WIDTH, 3.6))
-    loss, accuracy = figure.subplots(1, 2)
+    loss, judged = figure.subplots(1, 2)
     for row, epochs in reversed(drawn):
         _epochs(loss, row, table, epochs, "loss")
-        _epochs(accuracy, row, table, epochs, "balanced_accuracy")
+        _epochs(judged, row, table, epochs, "objective")
     loss.set_title("training loss")
-    accuracy.set_title("validation balanced accuracy, %")
-    for axes in (loss, accuracy):
+    judged.set_title(f"validation: {table.objective.with_unit}")
+    for axes in (loss, judged):
         axes.set_xlabel("epoch of fine-tuning")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles, labels = accuracy.get_legend_handles_labels()
+    handles, labels = judged.get_legend_handles_labels()
     unique = dict(zip(reversed(labels), reversed(handles), strict=True))
     figure.legend(unique.values(), unique, loc="outside lower center", ncols=4, fontsize=9)
     return figure

@@ -28,11 +28,11 @@ def draw(table: Table) -> Figure:
         _beside(axes, y, row, row == table.best)
     for row in rows:
         if row.is_baseline:
-            place = row.balanced_accuracy or 0
+            place = row.score or 0
             axes.axvline(place, color=style.MUTED, linewidth=1, dashes=(4, 3), zorder=1)
     axes.set(
         yticks=range(len(rows)), yticklabels=[_named(row) for row in rows],
-        ylim=(len(rows) - 0.4, -0.6), xlabel="balanced accuracy on validation, %, 95 % interval",
+        ylim=(len(rows) - 0.4, -0.6), xlabel=f"{table.objective.with_unit}, 95 % interval",
     )  # fmt: skip
     axes.tick_params("y", length=0, labelsize=9.5, labelcolor=style.INK)
     axes.grid(axis="y", visible=False)
@@ -53,14 +53,14 @@ def _named(row: Row) -> str:
 def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
     """Draw an interval; hollow dots are significantly different from the winner."""
     colour = style.WINNER if best else style.MUTED if row.is_baseline else style.BLUE
-    assert row.balanced_accuracy is not None
+    assert row.score is not None
     if row.ci_low is not None and row.ci_high is not None:
         axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, alpha=0.75)
     if row.repeat_keys:
         seeds = row.seed_scores
         axes.plot(seeds, [y] * len(seeds), "|", color=colour, markersize=9, markeredgewidth=1.3)
     axes.plot(
-        [row.balanced_accuracy], [y], "D" if row.is_baseline else "o", color=colour,
+        [row.score], [y], "D" if row.is_baseline else "o", color=colour,
         markersize=8 if best else 6.5, markerfacecolor="white" if row.tied is False else colour,
         markeredgewidth=1.6, zorder=4,
     )  # fmt: skip
@@ -69,7 +69,7 @@ def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
 def _beside(axes: Axes, y: int, row: Row, best: bool) -> None:
     """Write the score and the p-value of its difference to the winner beside the axes."""
     p_value = "winner" if best else p_text(row.p_value)
-    for column, text in ((0, number(row.balanced_accuracy)), (P_COLUMN, p_value)):
+    for column, text in ((0, number(row.score)), (P_COLUMN, p_value)):
         axes.annotate(
             text, (1.0, y), (6 + column, 0), va="center", fontsize=9, annotation_clip=False,
             xycoords=axes.get_yaxis_transform(), textcoords="offset points",
@@ -97,7 +97,7 @@ def _keys(rows: list[Row]) -> list[Line2D]:
     if any(row.tied for row in chains[1:]):
         keys.append(mark("o", style.BLUE, "tied with the winner"))
     if any(row.tied is False for row in chains):
-        keys.append(mark("o", style.BLUE, "significantly below the winner", full=False))
+        keys.append(mark("o", style.BLUE, "significantly worse than the winner", full=False))
     if any(row.repeat_keys for row in rows):
         seed = Line2D([], [], marker="|", color=style.BLUE, linewidth=0, label="one seed")
         keys.append(seed)

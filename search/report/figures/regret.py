@@ -1,4 +1,4 @@
-"""The regret figure: points below the best chain against the cost so far."""
+"""The regret figure: points behind the best chain against the cost so far."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def draw(steps: Sequence[Step]) -> Figure:
     if _found(steps).stages_alone != _found(steps).stages:
         _alone(panels[0], steps)
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0].set_ylabel("points below the best chain")
+    panels[0].set_ylabel("points behind the best chain")
     if len(timed) == len(steps):
         unit, name = (HOUR, "hours") if timed[-1] > 2 * HOUR else (MINUTE, "minutes")
         title = f"worker {name} of training and scoring"

@@ -3,6 +3,7 @@
 A box is a chain, labelled with its last task and its score. The best branch is on top.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -29,15 +30,15 @@ class Box:
 
     chain: Chain
     row: Row | None
+    merit: float | None  # of its score
     children: list["Box"] = field(default_factory=list)
     y: float = 0.0
 
     @property
     def best(self) -> float:
-        """The highest score of this branch."""
-        own = self.row.balanced_accuracy if self.row else None
-        scores = [-1.0 if own is None else own, *(child.best for child in self.children)]
-        return max(scores)
+        """The highest merit of this branch; -inf without a score."""
+        own = -math.inf if self.merit is None else self.merit
+        return max(own, *(child.best for child in self.children), -math.inf)
 
     @property
     def leaves(self) -> int:
@@ -68,7 +69,7 @@ def draw(table: Table) -> Figure:
         ScalarMappable(norm, colours), ax=axes, orientation="horizontal", shrink=0.4, aspect=40,
         pad=0.02,
     )  # fmt: skip
-    bar.set_label("balanced accuracy on validation, %")
+    bar.set_label(f"{table.objective.with_unit}, on validation")
     bar.outline.set_visible(False)  # type: ignore[operator]
     return figure
 
@@ -76,12 +77,14 @@ def draw(table: Table) -> Figure:
 def build(shown: Iterable[Row], table: Table) -> Box:
     """Build the prefix tree of the rows' chains: scratch at the root, best branch first."""
     known = {row.chain: row for row in table.rows}
-    nodes: dict[Chain, Box] = {(): Box((), known.get(SCRATCH))}
+    scratch = known.get(SCRATCH)
+    nodes: dict[Chain, Box] = {(): Box((), scratch, table.merit(scratch))}
     rows = [row for row in shown if not row.is_baseline]
-    for row in sorted(rows, key=lambda row: row.length):
-        for prefix in prefixes(row.tasks):
+    for tasks in sorted((row.tasks for row in rows), key=len):
+        for prefix in prefixes(tasks):
             if prefix not in nodes:
-                nodes[prefix] = Box(prefix, known.get(name(prefix)))
+                row = known.get(name(prefix))
+                nodes[prefix] = Box(prefix, row, table.merit(row))
                 nodes[prefix[:-1]].children.append(nodes[prefix])
     for node in nodes.values():
         node.children.sort(key=lambda child: -child.best)
@@ -99,9 +102,11 @@ def _place(node: Box, top: float) -> float:
 def _colouring(table: Table) -> tuple[Colormap, Normalize]:
     """Return colours and scale; it spans the chains, as low baselines would stretch it."""
     rows = table.chains or table.scored
-    scores = [row.balanced_accuracy for row in rows if row.balanced_accuracy is not None]
+    scores = [row.score for row in rows if row.score is not None]
     low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
-    return style.score_colours(), Normalize(low, max(high, low + 1), clip=True)
+    colours = style.score_colours()
+    darker = colours if table.objective.higher_is_better else colours.reversed()
+    return darker, Normalize(low, max(high, low + 1), clip=True)
 
 
 def _draw_edges(axes: Axes, node: Box, winner: Chain) -> None:
@@ -121,7 +126,7 @@ def _draw_edges(axes: Axes, node: Box, winner: Chain) -> None:
 
 
 def _untried(node: Box) -> bool:
-    return node.row is None or (node.row.balanced_accuracy is None and node.best < 0)
+    return node.best == -math.inf
 
 
 def _draw_nodes(axes: Axes, node: Box, winner: Chain, colours: Colormap, norm: Normalize) -> None:
@@ -151,7 +156,7 @@ def _box(
 ) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    score = row.balanced_accuracy if row else None
+    score = row.score if row else None
     fill = "white" if score is None else colours(norm(score))
     ink = style.MUTED if score is None else style.ink_on(colours, norm, score)
     edge = style.WINNER if bold else style.FAINT

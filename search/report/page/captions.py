@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from search.chains.chain import name, prefixes
 from search.report.summary import Summary
-from search.report.table import Row, number, span
+from search.report.table import Row, Table, number, span
 from search.report.words import against
 
 SPOKEN = 6  # rows or steps listed in an alternative text
@@ -28,17 +28,17 @@ def _tree(found: Summary) -> str:
     if table.best is None:
         return "A tree of chains without a score."
     path = [name(prefix) for prefix in prefixes(table.best.tasks)]
-    steps = ", ".join(f"{chain} {number(table.accuracy(chain))}" for chain in path)
+    steps = ", ".join(f"{chain} {number(table.score(chain))}" for chain in path)
     return (
-        f"{len(chains)} scored chains from {number(chains[-1].balanced_accuracy)} to "
-        f"{number(chains[0].balanced_accuracy)} %. The best path: {steps}."
+        f"{len(chains)} scored chains from {number(chains[-1].score)} to "
+        f"{table.amount(chains[0].score)}. The best path: {steps}."
     )
 
 
 def _intervals(found: Summary) -> str:
     table = found.table
     listed = "; ".join(
-        f"{_scored(row)} ({span(row.ci_low, row.ci_high)}), {against(row, table)}"
+        f"{_scored(row, table)} ({span(row.ci_low, row.ci_high)}), {against(row, table)}"
         for row in table.scored[:SPOKEN]
     )
     rest = len(table.scored) - SPOKEN
@@ -49,7 +49,7 @@ def _regret(found: Summary) -> str:
     steps = found.course
     better = [*steps[:1], *(now for last, now in pairwise(steps) if now.regret < last.regret)]
     listed = ", ".join(f"{number(s.regret)} after {s.stages}" for s in better[-SPOKEN:])
-    return f"Points below the best chain, by stages trained: {listed}; {steps[-1].stages} in all."
+    return f"Points behind the best chain, by stages trained: {listed}; {steps[-1].stages} in all."
 
 
 def _confusion(found: Summary) -> str:
@@ -59,8 +59,8 @@ def _confusion(found: Summary) -> str:
 
 def _finetuning(found: Summary) -> str:
     table = found.table
-    listed = ", ".join(_scored(row) for row in table.scored if row == table.best or row.is_baseline)
-    return f"Training loss and validation accuracy by epoch. The best epochs: {listed}."
+    listed = ", ".join(_scored(row, table) for row in table.finalists)
+    return f"Training loss and {table.objective.title} by epoch. The best epochs: {listed}."
 
 
 def _lr_ranges(found: Summary) -> str:
@@ -81,5 +81,5 @@ def _pretext(found: Summary) -> str:
     return f"Confusions of pretext tasks. In their last training steps: {listed}."
 
 
-def _scored(row: Row) -> str:
-    return f"{row.title} {number(row.balanced_accuracy)} %"
+def _scored(row: Row, table: Table) -> str:
+    return f"{row.title} {table.amount(row.score)}"

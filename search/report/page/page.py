@@ -17,6 +17,7 @@ from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions, sections
 from search.report.summary import Summary
 from search.report.table import number, p_text, span, yes_no
+from trainables.downstream.measures import title
 
 
 def render(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> str:
@@ -47,6 +48,7 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
     return {
         "found": found,
         "table": found.table,
+        "objective": found.table.objective,
         "info": found.info,
         "plan": plan,
         "space": plan.space,
@@ -55,10 +57,13 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "figures": {name: base64.b64encode(p.read_bytes()).decode() for name, p in figures.items()},
         "alts": {name: captions.alt(name, found) for name in figures},
         "bars": sections.bars(found.table),
+        "measured": sections.measured(found.table),
+        "finalists": [row.chain for row in found.table.finalists],
         "unscored": sections.unscored(found.table),
         "most_drawn": MAX_ROWS,
         "span": span,
         "words": words,
+        "title": title,
     }
 
 

@@ -34,9 +34,10 @@ def course(table: Table, store: Store) -> tuple[Step, ...]:
     stages: set[str] = set()
     alone = 0
     seconds: float | None = 0.0
-    known = table.best.balanced_accuracy if table.best else None
+    known = table.merit(table.best)
     for row in sorted(rows, key=lambda row: row.order or 0):
-        assert row.balanced_accuracy is not None
+        own = table.merit(row)
+        assert own is not None
         assert known is not None
         fresh = [key for key in stored.lineage(store, row.stage_key) if key not in stages]
         stages.update(fresh)
@@ -44,7 +45,7 @@ def course(table: Table, store: Store) -> tuple[Step, ...]:
         measured = [one for one in cost if one is not None]
         seconds = seconds + sum(measured) if seconds is not None and measured == cost else None
         alone += row.length
-        missing = known - row.balanced_accuracy
+        missing = known - own
         regret = min(missing, steps[-1].regret) if steps else missing
         steps.append(Step(row.chain, len(stages), alone, seconds, missing, regret))
     return tuple(steps)

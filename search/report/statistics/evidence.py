@@ -34,84 +34,82 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Scored:
-    """Chains scored on one split: accuracies [chains]; resampled [chains, resamples], paired.
+    """Chains scored on one split: scores [chains]; resampled [chains, resamples], paired.
 
     training_noise: see `Table`.
     """
 
     chains: tuple[str, ...]
-    accuracies: "NDArray[np.float64]"
+    scores: "NDArray[np.float64]"
     resampled: "NDArray[np.float64]"
     on: Images
     training_noise: float | None
 
     def estimate(self, chain: str) -> Estimate:
         place = self.chains.index(chain)
-        return _estimate(self.accuracies[place], self.resampled[place])
+        return _estimate(self.scores[place], self.resampled[place])
 
     def difference(self, chain: str, other: str) -> Estimate | None:
-        """Return the chain's accuracy minus the other's; None if one has no predictions."""
+        """Return the chain's score minus the other's; None if one has no predictions."""
         if not {chain, other} <= set(self.chains):
             return None
         a, b = self.chains.index(chain), self.chains.index(other)
-        return _estimate(
-            self.accuracies[a] - self.accuracies[b], self.resampled[a] - self.resampled[b]
-        )
+        return _estimate(self.scores[a] - self.scores[b], self.resampled[a] - self.resampled[b])
 
 
-def on_split(rows: Iterable[Row], store: Store, split: Split) -> Scored | None:
-    """Score the rows that have predictions on the split, in percent; None if none has."""
+def on_split(rows: Iterable[Row], store: Store, split: Split, measure: str) -> Scored | None:
+    """Score the rows that have predictions on the split by a measure; None if none has."""
     import numpy as np
 
     from search.report.statistics.inference import training_noise
-    from trainables.downstream.metrics import GroupBootstrap, balanced_accuracy
+    from trainables.downstream.measures import Judged
+    from trainables.downstream.metrics import GroupBootstrap
 
     resamples: GroupBootstrap | None = None
-    accuracies: dict[str, list[float]] = {}
+    scores: dict[str, list[float]] = {}
     resampled = []
     for row in rows:
         keys = (row.downstream_key, *row.repeat_keys)
         shown = [s for key in keys if (s := stored.predictions(store, key, split)) is not None]
+        seeds = []
         for one in shown:
-            classes = len(one.classes)
-            resamples = resamples or GroupBootstrap(one.labels, one.groups, classes)
+            resamples = resamples or GroupBootstrap(one.labels, one.groups, len(one.classes))
             assert np.array_equal(one.labels, resamples.labels), row.chain  # one data set
-            accuracy = balanced_accuracy(one.labels, one.predicted, classes)
-            accuracies.setdefault(row.chain, []).append(accuracy)
-        if shown:
-            assert resamples is not None
-            resampled.append(np.mean([resamples.scores(one.predicted) for one in shown], axis=0))
+            seeds.append(Judged(resamples, one.probabilities).values(measure))
+        if seeds:
+            scores[row.chain] = [float(values[0]) for values in seeds]
+            resampled.append(np.mean(seeds, axis=0)[1:])
     if resamples is None:
         return None
     counts = np.bincount(resamples.labels)
     on = Images(len(resamples.labels), resamples.groups, int(counts[counts > 0].min()))
-    seeds = list(accuracies.values())
-    std, noise = training_noise(seeds, len(resampled[0]))
-    means = np.array([np.mean(some) for some in seeds])
-    return Scored(tuple(accuracies), means, np.stack(resampled) + noise, on, std)
+    std, noise = training_noise([*scores.values()], len(resampled[0]))
+    means = np.array([np.mean(some) for some in scores.values()])
+    return Scored(tuple(scores), means, np.stack(resampled) + noise, on, std)
 
 
 def compare(table: Table, store: Store) -> Table:
     """Return the table with every scored row compared with the winner on validation."""
-    scored = on_split(table.scored, store, "val")
+    scored = on_split(table.scored, store, "val", table.objective.name)
     if table.best is None or scored is None or table.best.chain not in scored.chains:
         return table
     from search.report.statistics.inference import against
 
     winner = table.best.chain
-    p_values = against(scored.accuracies, scored.resampled, scored.chains.index(winner))
+    p_values = against(scored.scores, scored.resampled, scored.chains.index(winner))
     known = dict(zip(scored.chains, p_values.tolist(), strict=True))
     rows = [
         _compared(row, scored, winner, known[row.chain]) if row.chain in known else row
         for row in table.rows
     ]
-    return Table(tuple(rows), scored.on, scored.training_noise)
+    return replace(
+        table, rows=tuple(rows), compared_on=scored.on, training_noise=scored.training_noise
+    )
 
 
 def finalists(table: Table, store: Store) -> Scored | None:
     """Score the winner and the baselines on the test images."""
-    rows = [row for row in table.scored if row.is_baseline or row == table.best]
-    return on_split(rows, store, "test")
+    return on_split(table.finalists, store, "test", table.objective.name)
 
 
 def _compared(row: Row, scored: Scored, winner: str, p_value: float) -> Row:

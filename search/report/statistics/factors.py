@@ -1,4 +1,4 @@
-"""Factors of a good chain: its last task, its label, the order of its single accuracies.
+"""Factors of a good chain: its last task, its label, the order of its singles' scores.
 
     factors(table), correlations(table)
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from search.chains.chain import Chain
 from search.report.table import Row, Table
+from trainables.spec import MeasureType
 
 if TYPE_CHECKING:
     from search.report.statistics.inference import Effect
@@ -54,8 +55,8 @@ def factors(table: Table) -> tuple[Factor, ...]:
     """Return the factors last task and label, each with its best level first."""
     rows = [row for row in _longer(table) if row.label]
     return (
-        _factor("last_task", rows, [row.tasks[-1] for row in rows]),
-        _factor("label", rows, [row.label for row in rows]),
+        _factor("last_task", rows, [row.tasks[-1] for row in rows], table.objective),
+        _factor("label", rows, [row.label for row in rows], table.objective),
     )
 
 
@@ -64,8 +65,8 @@ def correlations(table: Table) -> tuple[Correlation, ...]:
 
     The rise does not depend on the set of tasks: its mean over all their orders is 0.
     """
-    singles = {row.tasks[0]: row.balanced_accuracy for row in table.scored if row.length == 1}
-    known = {task: accuracy for task, accuracy in singles.items() if accuracy is not None}
+    singles = {row.tasks[0]: row.score for row in table.scored if row.length == 1}
+    known = {task: score for task, score in singles.items() if score is not None}
     rows = [row for row in _longer(table) if known.keys() >= set(row.tasks)]
     values = {
         RISE: [rise(row.tasks, known) for row in rows],
@@ -86,10 +87,10 @@ def _longer(table: Table) -> list[Row]:
 
 
 def _scores(rows: list[Row]) -> list[float]:
-    return [row.balanced_accuracy for row in rows if row.balanced_accuracy is not None]
+    return [row.score for row in rows if row.score is not None]
 
 
-def _factor(name: str, rows: list[Row], of: list[str]) -> Factor:
+def _factor(name: str, rows: list[Row], of: list[str], objective: MeasureType) -> Factor:
     from search.report.statistics.inference import eta_squared
 
     scores = _scores(rows)
@@ -97,7 +98,8 @@ def _factor(name: str, rows: list[Row], of: list[str]) -> Factor:
     levels = [Level(one, len(some), fmean(some)) for one, some in members.items()]
     enough = len(rows) >= max(FEW, 2 * len(levels))
     effect = eta_squared(scores, of) if enough else None
-    return Factor(name, sorted(levels, key=lambda level: (-level.mean, level.name)), effect)
+    levels.sort(key=lambda level: (-objective.merit(level.mean), level.name))
+    return Factor(name, levels, effect)
 
 
 def _correlation(measure: str, rows: list[Row], values: list[float]) -> Correlation:

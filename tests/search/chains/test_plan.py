@@ -12,16 +12,16 @@ from search.space import load
 from trainables.plugins import version
 from trainables.spec import digest
 
-IDENTITY = "324e4f49a1b0383b"
+IDENTITY = "50d18b07032c00cc"
 PRECISION = "profile.precision=float32"  # else the processor decides
 GOLDEN = {
-    "odc>moco": ["odc-cc8bde554c888166", "moco-cb42a4dc81948b55", "downstream-ca11a6048d937966"],
+    "odc>moco": ["odc-cc8bde554c888166", "moco-cb42a4dc81948b55", "downstream-f3e146b707d4e04f"],
     "relative_location>odc[low]#1": [
         "relative_location-7d8c45a05366e401",
         "odc-d6b4c6e65ba453c0",
-        "downstream-3a715777ed7083de",
+        "downstream-7528a9c989012046",
     ],
-    "imagenet": ["downstream-5f0e9371c6b943d2"],
+    "imagenet": ["downstream-b959893037a9886e"],
 }
 
 

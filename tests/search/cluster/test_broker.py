@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -13,17 +13,11 @@ from search.cluster.broker import Broker
 from search.results.status import ChainState, Curve, Scored
 from search.space import load
 from search.store.stage_store import StageStore
+from tests.measures import scored
 from trainables.spec import Runtime, StageSpec
 from trainables.workers.job import Fault, Heartbeat, Lease, Result
 
-RESULT = {
-    "lr": 0.1,
-    "seconds": 1.0,
-    "device": "cpu",
-    "balanced_accuracy": 50.0,
-    "ci_low": 45.0,
-    "ci_high": 55.0,
-}
+DONE = Result({"lr": 0.1, "seconds": 1.0, "device": "cpu"}, scored(50.0, 45.0, 55.0))
 
 
 @pytest.fixture
@@ -42,7 +36,7 @@ async def serve(broker, group, jobs, spoil=lambda job: None):
         if lease is None:
             continue
         jobs.append(lease.job.key)
-        await broker.finish(group, lease.number, spoil(lease.job) or Result(RESULT))
+        await broker.finish(group, lease.number, spoil(lease.job) or DONE)
 
 
 def run(plan, texts, spoil=lambda job: None, groups=2):
@@ -111,7 +105,7 @@ def test_a_group_that_comes_back_goes_on_with_its_job_and_is_not_tried_for_ever(
         second = await broker.lease("g")  # the group died and was started again
         assert first.job.key == second.job.key
         assert first.number != second.number
-        await broker.finish("g", first.number, Result(RESULT))  # late: from before it died
+        await broker.finish("g", first.number, DONE)  # late: from before it died
         assert not asked.done()
         assert await broker.lease("g") == "stop"  # two attempts are the limit
         return await asked, broker.status()
@@ -150,7 +144,7 @@ def test_a_fault_is_tried_in_another_group_and_is_no_result(plan):
         await broker.finish("other", first.number, Fault("no CUDA device"))
         second = await asyncio.wait_for(bad, 5)
         assert second.job.key == first.job.key
-        await broker.finish("bad", second.number, Result(RESULT))
+        await broker.finish("bad", second.number, DONE)
         return await asked, broker.status()
 
     scored, status = asyncio.run(main())
@@ -205,7 +199,7 @@ def test_a_dead_node_costs_no_lease(plan):
         await broker.nodes_died({"n2"})
         again = await broker.lease("other", ["n1"])
         assert again.job.key == lost.job.key
-        await broker.finish("other", again.number, Result(RESULT))
+        await broker.finish("other", again.number, DONE)
         return await asked
 
     assert asyncio.run(main()) == Scored(50.0)
@@ -222,7 +216,7 @@ def test_a_silent_group_loses_its_lease_to_another(plan, monkeypatch):
         other = await broker.lease("other")
         assert isinstance(other, Lease)
         assert other.job.key == silent.job.key
-        await broker.finish("other", other.number, Result(RESULT))
+        await broker.finish("other", other.number, DONE)
         await broker.stop()
         await watch
         return await asked
@@ -278,7 +272,7 @@ async def lease_score(broker, group="g"):
         lease = await broker.lease(group)
         if not isinstance(lease.job.spec, StageSpec):
             return lease
-        await broker.finish(group, lease.number, Result(RESULT))
+        await broker.finish(group, lease.number, DONE)
 
 
 async def epochs(broker, lease, *values, group="g"):
@@ -302,7 +296,7 @@ def test_every_epoch_is_news_and_the_score_comes_last(plan):
         assert not asked.done()
         assert not await epochs(broker, lease, 30.0, 41.0)
         lost = await broker.follow(ODC, 0)  # a trial that was lost asks again
-        await broker.finish("g", lease.number, Result(RESULT))
+        await broker.finish("g", lease.number, DONE)
         return [first, await asked, lost, await broker.follow(ODC, 2), await broker.follow(ODC, 2)]
 
     first, second = Curve((30.0,), 5), Curve((30.0, 41.0), 5)
@@ -367,11 +361,11 @@ def test_a_score_that_was_finished_meanwhile_is_kept(plan):
         asked = asyncio.create_task(broker.score(ODC))
         lease = await lease_score(broker)
         await broker.cancel(ODC, "hopeless")
-        await broker.finish("g", lease.number, Result(RESULT))
+        await broker.finish("g", lease.number, DONE)
         await asked
         return lease.job.key
 
-    assert StageStore(plan.space.store).manifest(asyncio.run(main()))["result"] == RESULT
+    assert StageStore(plan.space.store).manifest(asyncio.run(main()))["score"] == asdict(DONE.score)
 
 
 def test_what_one_chain_cancels_another_that_waits_for_it_gets(plan, monkeypatch):
@@ -392,7 +386,7 @@ def test_what_one_chain_cancels_another_that_waits_for_it_gets(plan, monkeypatch
         broker.end("g", lease.number)
         again = await lease_score(broker)
         assert again.job.key == lease.job.key
-        await broker.finish("g", again.number, Result(RESULT))
+        await broker.finish("g", again.number, DONE)
         return await asked, await waits
 
     cancelled, kept = asyncio.run(main())

@@ -9,7 +9,7 @@ from rich.console import Console
 from search.console import live
 from search.console.live import LiveView, clock_text, picture
 from search.results.status import ChainState, GroupState, Progress
-from trainables.spec import Score
+from tests.measures import scored
 from trainables.workers.job import Heartbeat
 
 CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
@@ -52,7 +52,7 @@ def lines() -> Lines:
 
 def test_progress_then_result(lines: Lines) -> None:
     assert lines.after(0, START) == ["[ 1:23] moco: training 40% 812 img/s, 0:42 left"]
-    done = {"moco": ChainState("done", "", Score(42.1, 38.94, 45.2))}
+    done = {"moco": ChainState("done", "", scored(42.1, 38.94, 45.2))}
     assert lines.after(1, Progress(125, chains=done)) == ["[ 2:05] moco: 42.10 (38.9-45.2)"]
     assert lines.after(1, Progress(126, chains=done)) == []
 
@@ -103,8 +103,8 @@ def test_markup_in_a_reason_is_text(lines: Lines) -> None:
 def test_tree_shows_every_chain_below_its_prefix() -> None:
     out = io.StringIO()
     chains = {
-        "scratch": ChainState("done", "", Score(30, 28, 32)),
-        "odc": ChainState("done", "", Score(41, 38, 44)),
+        "scratch": ChainState("done", "", scored(30, 28, 32)),
+        "odc": ChainState("done", "", scored(41, 38, 44)),
         "odc>moco": ChainState("running"),
         "moco": ChainState("failed", "[bad] loss"),
     }
@@ -116,7 +116,7 @@ def test_tree_shows_every_chain_below_its_prefix() -> None:
 def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> None:
     many = [f"task{i}" for i in range(live.MAX_CHAINS)]
     states = {
-        "task0": ChainState("done", "", Score(40, 39, 41)),
+        "task0": ChainState("done", "", scored(40, 39, 41)),
         "task1": ChainState("pruned", "not rising"),
     }
 

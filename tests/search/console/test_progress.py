@@ -19,7 +19,7 @@ from search.scheduling.scheduler import Scheduler
 from search.session import Session
 from search.space.budget import Budget, Meter
 from search.store.stage_store import StageStore
-from trainables.spec import Score
+from tests.measures import scored
 
 
 def shown(snapshot=None, status=None, budget=None, known=0):
@@ -48,7 +48,7 @@ def test_what_is_left_goes_by_the_pace_so_far(done, total, known, budget, eta):
 def test_what_runs_now_is_shown_over_what_was_known():
     old = {
         "odc": ChainState("stopped", "hopeless"),
-        "moco": ChainState("done", "", Score(40, 39, 41)),
+        "moco": ChainState("done", "", scored(40, 39, 41)),
     }
     group = GroupState("g", "odc")
     status = Status(

@@ -10,6 +10,7 @@ from search.chains.chain import Chain, name, parse
 from search.chains.node import Node
 from search.landscape import draw
 from search.policies import Policy
+from tests.measures import scored
 from tests.search.policies.test_contract import make, run
 from tests.search.published import SCORES, SINGLES
 from trainables.errors import UserError
@@ -20,7 +21,7 @@ LETTERS = ("a", "b", "c", "d")
 
 def published(node: Node) -> Score:
     accuracy = SCORES[name(node.chain)]
-    return Score(accuracy, accuracy, accuracy)
+    return scored(accuracy, accuracy, accuracy)
 
 
 def adaptive(tasks: tuple[str, ...], budget: int | None = None, seed: int = 0, **params) -> Policy:
@@ -74,7 +75,7 @@ def published_like(node: Node) -> Score:
 
 
 def exactly(value: float) -> Score:
-    return Score(value, value, value)
+    return scored(value, value, value)
 
 
 def test_a_wide_margin_stops_sooner() -> None:
@@ -92,9 +93,9 @@ def test_it_recommends_no_lucky_number() -> None:
 
     def outcome(node: Node) -> Score:
         if name(node.chain) == "b>a":
-            return Score(71.0, 51.0, 91.0)
+            return scored(71.0, 51.0, 91.0)
         value = {"a": 60.0, "b": 65.0, "c": 70.0}[node.chain[-1]]
-        return Score(value, value - 0.4, value + 0.4)
+        return scored(value, value - 0.4, value + 0.4)
 
     asked = run(policy, outcome)
     assert len(asked) == 15

@@ -15,6 +15,7 @@ import yaml
 from search.chains.chain import enumerate_chains
 from search.chains.node import Node
 from search.policies import Policy
+from tests.measures import scored
 from trainables.plugins import available, load
 from trainables.spec import Score
 
@@ -35,7 +36,7 @@ def make(name: str, budget: int | None = None, seed: int = 0, **options: Any) ->
 def accuracy(node: Node) -> Score:
     """Some number for every node, the same in every process; singles differ."""
     value = random.Random(str(node)).uniform(40, 60)
-    return Score(value, value - 1, value + 1)
+    return scored(value, value - 1, value + 1)
 
 
 def no_odc_then_moco(node: Node) -> Score | None:
@@ -44,7 +45,7 @@ def no_odc_then_moco(node: Node) -> Score | None:
         return None
     rising = {"rotation": 40.0, "odc": 45.0, "moco": 50.0, "swav": 55.0}
     value = rising[node.chain[-1]] + len(node.chain)
-    return Score(value, value - 1, value + 1)
+    return scored(value, value - 1, value + 1)
 
 
 def run(policy: Policy, outcome: Outcome = accuracy, in_flight: int = 1, seed: int = 0) -> Any:
@@ -132,7 +133,7 @@ def test_descendants_of_a_failed_chain_are_never_asked(name: str, in_flight: int
 
 
 @every_policy
-@pytest.mark.parametrize("bad", [None, Score(math.nan, 0, 0), Score(math.inf, 0, 0)])
+@pytest.mark.parametrize("bad", [None, scored(math.nan, 0, 0), scored(math.inf, 0, 0)])
 def test_a_score_that_is_no_number_has_failed(name: str, bad: Score | None) -> None:
     policy = make(name)
     asked = run(policy, lambda p: bad if p.chain[0] == "odc" else accuracy(p))
@@ -160,7 +161,7 @@ def test_only_what_can_be_tried_is_tried(name: str) -> None:
 @every_policy
 def test_equal_accuracies_are_no_trouble(name: str) -> None:
     policy = make(name)
-    assert len(run(policy, lambda _: Score(50.0, 50.0, 50.0))) >= policy.planned().minimum
+    assert len(run(policy, lambda _: scored(50.0, 50.0, 50.0))) >= policy.planned().minimum
 
 
 ASK = """
@@ -230,7 +231,7 @@ def test_it_recommends_something_that_was_tried(name: str) -> None:
     best = policy.best()
     assert best in asked
     scores = [score for p in asked if (score := no_odc_then_moco(p))]
-    highest = max(score.balanced_accuracy for score in scores)
+    highest = max(score.value for score in scores)
     assert policy.value(best) == highest or name == "adaptive"  # that one discounts luck
 
 
@@ -241,7 +242,7 @@ def test_the_interval_says_how_noisy_a_score_is(low: float, high: float, sd: flo
     policy = make("exhaustive")
     node = policy.ask()
     assert node is not None
-    policy.tell(node, Score(50.0, low, high))
+    policy.tell(node, scored(50.0, low, high))
     assert policy.noise(node) == pytest.approx(sd)
 
 

@@ -7,6 +7,7 @@ import pytest
 from search.chains.chain import name, parse
 from search.chains.node import Node
 from search.policies import Planned, Policy
+from tests.measures import scored
 from tests.search.policies.test_contract import make, run
 from tests.search.published import SCORES, SINGLES
 from trainables.errors import UserError
@@ -18,7 +19,7 @@ RATES = {"relative_location": 3, "moco": 3, "odc": 1}
 
 def published(node: Node) -> Score:
     accuracy = SCORES[name(node.chain)]
-    return Score(accuracy, accuracy, accuracy)
+    return scored(accuracy, accuracy, accuracy)
 
 
 def order(policy: Policy, in_flight: int = 1) -> list[str]:
@@ -70,7 +71,7 @@ def test_curriculum_starts_a_pair_before_the_last_single_is_known() -> None:
 def test_curriculum_takes_a_tie_for_no_rise() -> None:
     policy = make("curriculum", tasks=("a", "b", "c"))
     values = {"a": 50.0, "b": 50.0, "c": 60.0}
-    asked = run(policy, lambda p: Score(values.get(p.chain[-1], 0), 0, 0))
+    asked = run(policy, lambda p: scored(values.get(p.chain[-1], 0), 0, 0))
     assert {str(p) for p in asked} == {"a", "b", "c", "a>c", "b>c"}
     assert policy.pruned()["a", "b"] == "not rising: a 50.0 = b 50.0"
 
@@ -86,7 +87,7 @@ def test_curriculum_goes_for_the_best_of_equally_long_ones() -> None:
     """Singles a < b < c < d, at most two long: the pair of the best two first."""
     policy = make("curriculum", tasks=("a", "b", "c", "d"), max_length=2)
     value = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0}
-    asked = run(policy, lambda p: Score(value[p.chain[-1]], 0, 0))
+    asked = run(policy, lambda p: scored(value[p.chain[-1]], 0, 0))
     assert [str(p) for p in asked[4:]] == ["c>d", "b>d", "a>d", "b>c", "a>c", "a>b"]
 
 
@@ -133,7 +134,7 @@ def test_tpe_finds_the_window_that_matters() -> None:
     """Only odc's upper rates are any good: most of what is asked should come to use them."""
 
     def outcome(p: Node) -> Score:
-        return Score(published(p).balanced_accuracy - 20 * (p.window("odc") != "high"), 0, 0)
+        return scored(published(p).value - 20 * (p.window("odc") != "high"), 0, 0)
 
     asked = run(make("tpe", 40, tasks=TASKS, rates={**RATES, "odc": 3}), outcome)
     late = [p for p in asked[10:] if "odc" in p.chain]

@@ -34,7 +34,8 @@ from search.space.schema import (
     Space,
     TaskChoice,
 )
-from trainables.spec import DownstreamSpec, Score, StageSpec
+from tests.measures import BALANCED, scored
+from trainables.spec import DownstreamSpec, StageSpec
 
 PUBLISHED = {
     "relative_location": 69.52,
@@ -86,7 +87,7 @@ class Search:
     @property
     def table(self) -> Table:
         """Every chain compared with the winner."""
-        return report.build(self.results, self.store)
+        return report.build(self.results, self.store, self.plan.objective)
 
     def write(self, out: Path) -> dict[str, Any]:
         """The whole report; its summary."""
@@ -107,7 +108,7 @@ class Search:
         for number, score in enumerate(scores.get(">".join(result.chain), ()), 1):
             spec = self.plan.downstream(Node(result.chain).again(number))
             _write_score(self.store, spec, score, np.random.default_rng(number), CLASSES)
-            measured = Score(score, score - 1.9, score + 1.8, {"knn": score - 10})
+            measured = scored(score, score - 1.9, score + 1.8)
             repeats.append(Repeat(measured, spec.key()))
         return replace(result, repeats=tuple(repeats))
 
@@ -206,7 +207,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         store="runs/store",
         cache="runs/cache",
         data=Data("isic2019", "/data/isic", 3, 0.15, 0.15, False),
-        downstream=Downstream((0.003, 0.01, 0.03), "sgd", 1e-4, True, True),
+        downstream=Downstream(BALANCED.name, (0.003, 0.01, 0.03), "sgd", 1e-4, True, True),
         profile=Profile(
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
             bn_groups=4, batch=64, epochs=6, lr_epochs=1, warmup=0.05, downstream_batch=64,
@@ -227,9 +228,8 @@ def _finished(
     if stages:
         _write_stage(store, stages[-1], rng)
     _write_score(store, downstream, score, rng, classes)
-    extras = {"linear": score - 9, "knn": score - 12}
     return ChainResult(
-        chain, "done", Score(score, score - 1.9, score + 1.8, extras),
+        chain, "done", scored(score, score - 1.9, score + 1.8),
         stage_key=stages[-1].key() if stages else None, downstream_key=downstream.key(),
     )  # fmt: skip
 
@@ -285,7 +285,7 @@ def _write_score(
     rows = [
         {
             "epoch": epoch, "loss": 0.4 + 1.6 * math.exp(-epoch / 4), "lr": 0.01,
-            "balanced_accuracy": score - 30 * math.exp(-epoch / 3) + rng.normal(0, 0.4),
+            "objective": score - 30 * math.exp(-epoch / 3) + rng.normal(0, 0.4),
         }
         for epoch in range(1, EPOCHS + 1)
     ]  # fmt: skip
@@ -294,7 +294,6 @@ def _write_score(
         for r, s in ((0.003, score - 6), (0.01, score - 3), (0.03, score - 4))
     ]
     result = {
-        "balanced_accuracy": score, "ci_low": score - 1.9, "ci_high": score + 1.8,
         "linear": score - 9, "knn": score - 12, "best_epoch": EPOCHS, "lr": 0.01,
         "lr_at_edge": False, "seconds": 50.0,
     }  # fmt: skip

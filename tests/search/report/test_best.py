@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from search.report import best, summary
 from search.report import table as tables
+from tests.measures import BALANCED
 from trainables.backbone import Backbone
 
 
@@ -43,7 +44,7 @@ def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) 
 
 
 def _write(search: Any, out: Path) -> None:
-    table = tables.build(search.results, search.store)
+    table = tables.build(search.results, search.store, BALANCED)
     assert table.best is not None
     made = summary.build(table, search.info, search.store)
     best.write(table.best, made, search.plan, search.store, out / "best")

@@ -1,18 +1,30 @@
 """The tracker's points of a chain: names, values and steps."""
 
+from dataclasses import replace
+
 from search.report import points
+from tests.measures import BALANCED
+from trainables.downstream.measures import MEASURES
 
 
 def test_a_chains_metrics_are_at_the_number_of_its_repeats(search):
     once = search.table.best
     told = {name: (value, step) for name, value, step in points.chain_metrics(once)}
-    assert told["balanced_accuracy"] == (once.balanced_accuracy, 0)
+    assert told["balanced_accuracy"] == (once.score, 0)
     assert told["ci_low"] == (once.ci_low, 0)
-    score = once.balanced_accuracy
+    score = once.score
     thrice = search.repeated({once.chain: [score + 1, score + 2]}).table.row(once.chain)
     again = {name: (value, step) for name, value, step in points.chain_metrics(thrice)}
     assert again["balanced_accuracy"] == (score + 1, 2)
     assert {step for _, step in again.values()} == {2}
+
+
+def test_every_measure_is_told_under_a_name_that_the_tracker_takes(search):
+    measures = MEASURES["ece"].score(9.0, 8.0, 10.0).measures
+    odd = {"sensitivity/naïve: 50 % <b>/..": measures["ece"]}
+    row = replace(search.table.best, measures=measures | odd)
+    told = {name for name, _, _ in points.chain_metrics(row)}
+    assert {"ece", "sensitivity/naïve: 50 _ _b__.."} <= told
 
 
 def test_what_has_no_number_is_not_told(search):
@@ -23,7 +35,7 @@ def test_what_has_no_number_is_not_told(search):
 
 def test_curves_are_told_by_step_and_by_epoch(search):
     best = search.table.best
-    told = list(points.curves(best, search.store))
+    told = list(points.curves(best, search.store, BALANCED.name))
     names = {name for name, _, _ in told}
     last = best.tasks[-1]
     assert {f"stage_{best.length}_{last}_loss", "finetune_loss"} <= names

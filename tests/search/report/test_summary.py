@@ -14,7 +14,8 @@ KEYS = [
     "stages_pruned", "stages_naive", "wall_seconds", "interrupted", "started", "stages_repeats",
     "near_duplicates", "recommended", "stopped", "budget", "overhead", "budget_spent", "incomplete",
     "overhead_seconds", "failed", "pruned", "tied", "cheapest_tied", "compared_on",
-    "training_noise", "factors", "correlations", "course", "recall", "chains",
+    "training_noise", "factors", "correlations", "course", "recall", "objective", "measures",
+    "chains",
 ]  # fmt: skip
 NESTED = {
     "gain_over_scratch": ["val", "test"],

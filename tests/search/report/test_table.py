@@ -12,6 +12,7 @@ from search import report
 from search.report import stored, terminal
 from search.report import table as tables
 from search.report.table import Table
+from tests.measures import BALANCED
 
 LABELS = {
     "relative_location>odc": "AC", "relative_location>odc>moco": "MC",
@@ -37,7 +38,7 @@ FIRST_COLUMNS, LAST_COLUMNS = COLUMNS[:7], COLUMNS[-11:]
 
 @pytest.fixture(scope="module")
 def table(search: Any) -> Table:
-    return tables.build(search.results, search.store)
+    return tables.build(search.results, search.store, BALANCED)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def partial(search: Any) -> Table:
     search = search.without("pruned", "its accuracies fall", "moco>odc", "moco>relative_location")
     search = search.without("failed", "loss is NaN", "odc>moco>relative_location")
     search = search.without("not run", "no weights", "imagenet")
-    return report.build(search.results, search.store)
+    return report.build(search.results, search.store, BALANCED)
 
 
 def _read(table: Table, folder: Path) -> list[dict[str, str]]:
@@ -78,7 +79,7 @@ def test_delta_is_to_the_first_task_alone(table: Table) -> None:
 
 
 def test_best_first_with_baselines_in_place(table: Table) -> None:
-    scores = [row.balanced_accuracy or 0 for row in table.rows]
+    scores = [row.score or 0 for row in table.rows]
     assert scores == sorted(scores, reverse=True)
     assert table.best is not None
     assert table.best.chain == "odc>moco"
@@ -149,7 +150,7 @@ def test_a_p_value_is_never_rounded_across_the_line(p_value: float | None, text:
 
 def test_no_label_before_the_singles_are_known(search: Any) -> None:
     small = search.only("odc>moco", "odc")
-    row = tables.build(small.results, small.store).row("odc>moco")
+    row = tables.build(small.results, small.store, BALANCED).row("odc>moco")
     assert row is not None
     assert row.label == ""
     assert row.delta == pytest.approx(11.92)
@@ -157,11 +158,11 @@ def test_no_label_before_the_singles_are_known(search: Any) -> None:
 
 def test_a_baseline_never_wins(search: Any) -> None:
     small = search.only("imagenet", "odc")
-    best = tables.build(small.results, small.store).best
+    best = tables.build(small.results, small.store, BALANCED).best
     assert best is not None
     assert best.chain == "odc"
     nothing = search.only("imagenet", "scratch")
-    assert tables.build(nothing.results, nothing.store).best is None
+    assert tables.build(nothing.results, nothing.store, BALANCED).best is None
 
 
 def test_terminal_fits_80_columns(partial: Table) -> None:

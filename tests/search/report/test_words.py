@@ -15,6 +15,7 @@ from search.report.statistics.course import Step, course
 from search.report.statistics.factors import Correlation, Factor, Level
 from search.report.statistics.inference import Effect
 from search.report.table import Row, Table, p_text
+from tests.measures import BALANCED
 
 
 def _row(chain: str, score: float, **columns: Any) -> Row:
@@ -27,7 +28,7 @@ def _row(chain: str, score: float, **columns: Any) -> Row:
         "train_seconds": 50.0, "stage_seconds": 100.0 * (chain.count(">") + 1),
     }  # fmt: skip
     return Row(
-        chain=chain, balanced_accuracy=score, ci_low=score - 2, ci_high=score + 2,
+        chain=chain, score=score, ci_low=score - 2, ci_high=score + 2,
         **known | columns,
     )  # fmt: skip
 
@@ -51,12 +52,12 @@ def test_conclusion_of_the_published_search(search: Any, compared: Table) -> Non
     assert moco is not None
     less, worst = -(moco.difference or 0), -(moco.difference_low or 0)
     for said in (
-        "It scores 75.44 % balanced accuracy on validation (95 % interval 73.54 to 77.24).",
-        "26.17 points above no pretraining (a significant difference)",
-        "1.68 points above ImageNet weights (which chance can explain)",
+        "Its balanced accuracy on validation is 75.44 % (95 % interval 73.54 to 77.24).",
+        "26.17 points better than no pretraining (a significant difference)",
+        "1.68 points better than ImageNet weights (which chance can explain)",
         f"{len(compared.tied) - 1} of 14 other chains can't be told apart from it",
         "The cheapest of them is moco (1:40 of pretraining instead of 3:20)",
-        f"{less:.2f} points less, at worst about {worst:.2f}",
+        f"{less:.2f} points worse, at worst about {worst:.2f}",
         f"it scores {test.value:.2f} % ({test.low:.2f} to {test.high:.2f})",
     ):
         assert said in text
@@ -65,48 +66,48 @@ def test_conclusion_of_the_published_search(search: Any, compared: Table) -> Non
 def test_significant_and_tied_only_by_the_corrected_p(compared: Table) -> None:
     for row in compared.scored[1:]:
         assert row.p_value is not None
-        expected = "tied" if row.p_value >= 0.05 else "significantly below"
+        expected = "tied" if row.p_value >= 0.05 else "significantly worse"
         assert words.against(row, compared) == expected
     assert words.against(compared.scored[0], compared) == "winner"
 
 
 def test_no_tie() -> None:
-    table = Table((WINNER, _against("a", 60.0, 0.001), _against("b", 59.0, 0.0001)))
+    table = Table((WINNER, _against("a", 60.0, 0.001), _against("b", 59.0, 0.0001)), BALANCED)
     assert words.ties(table) == "It is significantly better than each of the 2 other chains."
-    table = Table((WINNER, _against("a", 60.0, 0.001)))
+    table = Table((WINNER, _against("a", 60.0, 0.001)), BALANCED)
     assert words.ties(table) == "It is significantly better than the one other chain."
 
 
 def test_nothing_cheaper_among_the_tied() -> None:
-    table = Table((WINNER, _against("a>b>c", 74.0, 0.4)))
+    table = Table((WINNER, _against("a>b>c", 74.0, 0.4)), BALANCED)
     assert words.ties(table).endswith("None of them trains clearly faster.")
 
 
 def test_a_single_scored_chain_and_no_predictions() -> None:
-    assert words.ties(Table((WINNER, _against("scratch", 50.0, 0.001)))) == (
+    assert words.ties(Table((WINNER, _against("scratch", 50.0, 0.001)), BALANCED)) == (
         "No other chain has a score to compare it with."
     )
-    unknown = Table((_row("a>b", 75.0), _row("a", 60.0)))
+    unknown = Table((_row("a>b", 75.0), _row("a", 60.0)), BALANCED)
     assert "can't be told" in words.ties(unknown)
     assert words.against(unknown.rows[1], unknown) == "can't be told"
-    assert words.ties(Table(())) == ""
+    assert words.ties(Table((), BALANCED)) == ""
 
 
 def test_a_baseline_that_wins_is_said(search: Any) -> None:
     imagenet = _against("imagenet", 80.0, 0.01)
-    table = Table((imagenet, WINNER, _against("scratch", 74.5, 0.9)))
+    table = Table((imagenet, WINNER, _against("scratch", 74.5, 0.9)), BALANCED)
     made = replace(summary.build(table, search.info, search.store), test={})
     text = words.conclusion(made)
-    assert "0.50 points above no pretraining (which chance can explain)" in text
-    assert "5.00 points below ImageNet weights (a significant difference)" in text
-    assert words.against(imagenet, table) == "significantly above"
+    assert "0.50 points better than no pretraining (which chance can explain)" in text
+    assert "5.00 points worse than ImageNet weights (a significant difference)" in text
+    assert words.against(imagenet, table) == "significantly better"
 
 
 def test_baselines_without_a_comparison(search: Any) -> None:
-    table = Table((_row("a", 75.0), _row("scratch", 50.0)))
+    table = Table((_row("a", 75.0), _row("scratch", 50.0)), BALANCED)
     made = summary.build(table, search.info, search.store)
     text = words.conclusion(made)
-    assert "25.00 points above no pretraining (whether by chance can't be told)" in text
+    assert "25.00 points better than no pretraining (whether by chance can't be told)" in text
     assert "A comparison with ImageNet weights was not run." in text
 
 
@@ -180,7 +181,7 @@ def test_clock(seconds: float, text: str) -> None:
 
 
 def test_a_policy_that_would_take_another_chain_is_heard(search: Any) -> None:
-    table = report.build(search.results, search.store)
+    table = report.build(search.results, search.store, BALANCED)
     assert table.best is not None
     made = summary.build(table, search.info, search.store)
     assert "recommends" not in words.conclusion(made)

@@ -8,7 +8,7 @@ from search.chains.node import Node
 from search.results.collect import Collector, snapshot
 from search.results.status import ChainState
 from search.scheduling.early_stopping import Stop
-from trainables.spec import Score
+from tests.measures import scored
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def collector():
     )  # fmt: skip
     scheduler = SimpleNamespace(
         plan=plan,
-        scores={p: Score(one, one - 1, one + 1) for p, one in known.items()},
+        scores={p: scored(one, one - 1, one + 1) for p, one in known.items()},
         reasons={},
         stops={},
         pruned=lambda: {("b", "a"): "falls"},
@@ -50,7 +50,7 @@ def test_order_is_that_of_the_scores(collector):
 
 def test_the_best_node_of_a_chain_counts(collector):
     found = {result.chain: result for result in collector.results()}
-    assert found[("a",)].score.balanced_accuracy == 61.0
+    assert found[("a",)].score.value == 61.0
     assert found[("a",)].reason == "a[low]"
 
 
@@ -70,7 +70,7 @@ def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked.reasons = {Node(("a", "b")).again(1): "loss is NaN"}
     made = snapshot(asked)
     assert (made.done, made.total) == (5 + 1 + 1, 4 + 2 + 2 * 1)  # chains, second seeds, baselines
-    assert made.chains["a[low]>b"] == ChainState("done", "", Score(65.0, 64.0, 66.0))
+    assert made.chains["a[low]>b"] == ChainState("done", "", scored(65.0, 64.0, 66.0))
     assert made.chains["b>a"] == ChainState("stopped", "hopeless")
     asked.scores.clear()
     assert len(made.chains) == 6

@@ -3,6 +3,8 @@
 import pytest
 
 from search.scheduling.early_stopping import ceiling, judge
+from tests.measures import BALANCED
+from trainables.downstream.measures import MEASURES
 
 CURVES = [
     (20.0, 30.0, 40.0, 45.0, 44.0, 46.0, 47.0, 50.5, 50.0, 49.0),  # gains 5.5 after the fourth
@@ -12,8 +14,10 @@ CURVES = [
 BEST = ("moco", 52.3)
 
 
-def stop(best=41.0, epoch=4, epochs=10, curves=CURVES, incumbent=BEST, margin=2.0):
-    return judge(best, epoch, epochs, curves, incumbent, margin)
+def stop(
+    best=41.0, epoch=4, epochs=10, curves=CURVES, incumbent=BEST, margin=2.0, objective=BALANCED
+):
+    return judge(best, epoch, epochs, curves, incumbent, margin, objective)
 
 
 def test_the_ceiling_is_the_best_so_far_and_the_largest_gain_of_any_curve():
@@ -25,14 +29,24 @@ def test_what_cannot_reach_the_best_is_stopped_and_says_why():
     found = stop()
     assert (found.epoch, found.epochs, found.best, found.ceiling) == (4, 10, 41.0, 46.5)
     assert found.reason == (
-        "after epoch 4 of 10 at 41.00: at most 46.50 by the gains of the other curves, "
+        "after epoch 4 of 10 at 41.00: at best 46.50 by the gains of the other curves, "
         "moco has 52.30 (margin 2)"
     )
 
 
 def test_a_stopped_score_lies_between_what_was_seen_and_the_ceiling():
-    score = stop().score()
-    assert (score.balanced_accuracy, score.ci_low, score.ci_high) == (41.0, 41.0, 46.5)
+    score = stop().score(BALANCED)
+    assert (score.value, score.low, score.high) == (41.0, 41.0, 46.5)
+
+
+def test_a_lower_objective_is_judged_by_its_merit_and_told_as_it_is():
+    curves = [tuple(-value for value in (60, 50, 40, 35, 30, 29, 28, 27, 26, 25))] * 3
+    found = stop(best=-45.0, curves=curves, incumbent=("moco", -20.0), objective=MEASURES["ece"])
+    assert (found.best, found.ceiling) == (45.0, 35.0)
+    assert "at 45.00: at best 35.00 by the gains" in found.reason
+    assert "moco has 20.00 (margin 2)" in found.reason
+    score = found.score(MEASURES["ece"])
+    assert (score.value, score.merit, score.low, score.high) == (45.0, -45.0, 35.0, 45.0)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
 from search.scheduling.journal import Journal
-from trainables.spec import Score
+from tests.measures import scored
 
 MOCO, ODC, BOTH = (Node.parse(text) for text in ("moco", "odc", "odc>moco#1"))
-SCORE = Score(70.5, 68.0, 73.0, {"knn": 60.0})
+SCORE = scored(70.5, 68.0, 73.0)
 
 
 @pytest.fixture

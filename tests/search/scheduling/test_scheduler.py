@@ -41,10 +41,10 @@ def commit(asked: Scheduler, node: Node, value: float) -> None:
     spec = asked.plan.downstream(node)
     with asked.store.lock(spec.key()):
         part = asked.store.part(spec.key())
-        epochs = [{"balanced_accuracy": value * share} for share in (0.5, 0.8, 1.0)]
+        epochs = [{"objective": value * share} for share in (0.5, 0.8, 1.0)]
         (part / "history.json").write_text(json.dumps({"lr_range": [], "train": epochs}))
-        result = {"balanced_accuracy": value, "ci_low": value - 1, "ci_high": value + 1}
-        asked.store.commit(spec.key(), {"spec": asdict(spec), "result": result})
+        score = asdict(asked.plan.objective.score(value, value - 1, value + 1))
+        asked.store.commit(spec.key(), {"spec": asdict(spec), "result": {}, "score": score})
 
 
 def finish(asked: Scheduler) -> list[str]:
@@ -168,7 +168,7 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     low, single = 20.0, Node(("odc",))  # the best is moco at 73.74, others gain 15 at most
     stop = asked.judge(pair, low, 2, 3)
     assert stop.reason == (
-        "after epoch 2 of 3 at 20.00: at most 34.75 by the gains of the other curves, "
+        "after epoch 2 of 3 at 20.00: at best 34.75 by the gains of the other curves, "
         "moco has 73.74 (margin 2)"
     )
     assert asked.judge(pair, 65.0, 2, 3) is None
@@ -216,7 +216,7 @@ def test_a_score_that_came_after_all_counts(tmp_path):
     commit(asked, pair, 99.0)
     again = scheduler(tmp_path, "exhaustive")
     assert str(pair) not in finish(again)
-    assert again.scores[pair].balanced_accuracy == 99.0
+    assert again.scores[pair].value == 99.0
     assert again.stops == {}
 
 

@@ -73,7 +73,7 @@ def refused(name, *overrides):
         ("data.name=nothing", "data.name=nothing: must be one of demo, folder, isic2019, table"),
         ("tasks=moco", "tasks=moco: must be a section of tasks, as +task@tasks.moco=moco adds one"),
         ("task=moco", "task=moco: must say its place; try +task@tasks.moco=moco"),
-        ("downstream=3", "downstream=3: must be a section with the keys lr_range, optimizer"),
+        ("downstream=3", "downstream=3: must be a section with the keys objective, lr_range"),
         ("data=null", "data=null: must be one of cxr_covid, demo, folder, isic2019, table"),
         ("data=../task/moco", "data=../task/moco: must be one of cxr_covid, demo"),
         ("policy=../x", "policy=../x: must be one of adaptive"),
@@ -105,6 +105,11 @@ def refused(name, *overrides):
         ("seed=abc", "seed=abc: must be a whole number"),
         ("profile.warmup=2", "profile.warmup=2: must be a number at least 0 and below 1; try 0.1"),
         ("runtime.threads=-1", "threads=-1: must be a whole number from 1 to 4096 or null; try nu"),
+        (
+            "downstream.objective=macro_auc",
+            "downstream.objective=macro_auc: must be one of accuracy, balanced_accuracy, brier, "
+            "ece, macro_auroc, macro_average_precision; try macro_auroc",
+        ),
         ("downstream.lr_range=[]", "downstream.lr_range=[]: must be a list of 1 to 32 values"),
         ("budget=[]", "budget=[]: must be whole stages"),
         ("runtime.workers=3", "runtime.workers=3: must divide profile.bn_groups=2"),

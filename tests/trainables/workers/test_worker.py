@@ -65,7 +65,7 @@ def served(monkeypatch, job):
         def perform(*_):
             if error is not None:
                 raise error
-            return {"loss": 1.0}
+            return Result({"loss": 1.0})
 
         monkeypatch.setattr(worker, "perform", perform)
         broker = Broker()

@@ -15,6 +15,7 @@ from search.report.figures import curves, forest, regret, tree
 from search.report.figures import draw as figures
 from search.report.statistics.course import course
 from search.report.table import Row, Table
+from tests.measures import BALANCED
 
 
 def _texts(figure: Any) -> list[str]:
@@ -22,7 +23,7 @@ def _texts(figure: Any) -> list[str]:
 
 
 def test_confusion_counts_are_sklearns(search: Any) -> None:
-    best = tables.build(search.results, search.store).best
+    best = tables.build(search.results, search.store, BALANCED).best
     assert best is not None
     shown = stored.predictions(search.store, best.downstream_key, "val")
     assert shown is not None
@@ -40,7 +41,7 @@ def test_confusion_counts_are_sklearns(search: Any) -> None:
 
 
 def test_tree_has_every_chain_once_and_its_score(search: Any) -> None:
-    texts = _texts(tree.draw(tables.build(search.results, search.store)))
+    texts = _texts(tree.draw(tables.build(search.results, search.store, BALANCED)))
     boxes = [text for text in texts if "\n" in text]
     assert len(boxes) == 15 + 2
     assert "moco\n75.44" in boxes
@@ -49,13 +50,13 @@ def test_tree_has_every_chain_once_and_its_score(search: Any) -> None:
 
 def test_tree_says_pruned_and_not_run(search: Any) -> None:
     partial = search.without("pruned", "falls", "moco>odc").without("not run", "", "imagenet")
-    texts = _texts(tree.draw(tables.build(partial.results, partial.store)))
+    texts = _texts(tree.draw(tables.build(partial.results, partial.store, BALANCED)))
     assert "odc\npruned" in texts
     assert "ImageNet\nnot run" in texts
 
 
 def test_best_branch_is_on_top(search: Any) -> None:
-    table = tables.build(search.results, search.store)
+    table = tables.build(search.results, search.store, BALANCED)
     root = tree.build(table.rows, table)
     assert [child.chain[0] for child in root.children] == ["odc", "relative_location", "moco"]
     assert root.leaves == 6
@@ -64,14 +65,14 @@ def test_best_branch_is_on_top(search: Any) -> None:
 def test_large_trees_leave_out_the_pruned() -> None:
     names = [f"t{i}>t{j}" for i in range(9) for j in range(9) if i != j]
     singles = [_row(f"t{i}", 40.0 + i) for i in range(9)]
-    table = Table((*singles, *(_row(name, None) for name in names)))
+    table = Table((*singles, *(_row(name, None) for name in names)), BALANCED)
     texts = _texts(tree.draw(table))
     assert sum("\n" in text for text in texts) == 9 + 1
 
 
 def test_the_largest_trees_show_the_best_chains() -> None:
     names = [f"t{i}>t{j}" for i in range(12) for j in range(12) if i != j]
-    table = Table(tuple(_row(name, 90.0 - place / 9) for place, name in enumerate(names)))
+    table = Table(tuple(_row(name, 90.0 - place / 9) for place, name in enumerate(names)), BALANCED)
     drawn = tree.draw(table)
     assert "only the best 30 chains" in drawn.axes[0].get_title()
     leaves = [text for text in _texts(drawn) if re.search(r"\n\d", text)]
@@ -89,13 +90,13 @@ def test_forest_marks_what_can_be_told_from_the_winner(compared: Table) -> None:
 
 def test_forest_shows_the_best_and_every_baseline() -> None:
     rows = (*(_row(f"t{i}", 90.0 - i / 9) for i in range(60)), _row("scratch", 10.0))
-    axes = forest.draw(Table(rows)).axes[0]
+    axes = forest.draw(Table(rows, BALANCED)).axes[0]
     assert len(axes.get_yticklabels()) == 41
     assert axes.get_title() == "20 lower chains left out"
 
 
 def test_regret_falls_to_the_winner(search: Any) -> None:
-    steps = course(tables.build(search.results, search.store), search.store)
+    steps = course(tables.build(search.results, search.store, BALANCED), search.store)
     stages, time = regret.draw(steps).axes
     line = next(line for line in stages.lines if line.get_label() == "the best chain so far")
     assert np.allclose(line.get_ydata(), [step.regret for step in steps])
@@ -110,7 +111,7 @@ def test_regret_falls_to_the_winner(search: Any) -> None:
 
 def _row(chain: str, score: float | None) -> Row:
     return Row(
-        chain=chain, length=chain.count(">") + 1, label="", balanced_accuracy=score, ci_low=score,
+        chain=chain, length=chain.count(">") + 1, label="", score=score, ci_low=score,
         ci_high=score, delta=None, above_scratch=None, above_imagenet=None, linear=None,
         knn=None, lrs="", downstream_lr="", status="pruned" if score is None else "done", reason="",
         train_seconds=None, stage_key=None, downstream_key=None,
@@ -118,7 +119,7 @@ def _row(chain: str, score: float | None) -> Row:
 
 
 def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
-    figure = curves.lr_ranges(tables.build(search.results, search.store), search.store)
+    figure = curves.lr_ranges(tables.build(search.results, search.store, BALANCED), search.store)
     assert figure is not None
     titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
     assert sorted(titles) == ["fine-tuning", "moco", "odc", "relative_location"]
@@ -129,7 +130,7 @@ def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
 
 
 def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any) -> None:
-    figure = curves.lr_ranges(tables.build(search.results, search.store), search.store)
+    figure = curves.lr_ranges(tables.build(search.results, search.store, BALANCED), search.store)
     assert figure is not None
     titled = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes}
     moco = titled["moco"]
@@ -141,7 +142,7 @@ def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any
 
 
 def test_nothing_scored_still_draws_the_tree(search: Any, tmp_path: Path) -> None:
-    found = summary.build(Table((_row("moco", None),)), search.info, _NoStore())
+    found = summary.build(Table((_row("moco", None),), BALANCED), search.info, _NoStore())
     drawn = figures.draw(found, _NoStore(), tmp_path)
     assert list(drawn) == ["tree"]
     assert drawn["tree"].read_bytes()[:4] == b"\x89PNG"

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError, meta
 
-from search import report
 from search.console.printable import printable
 from search.report import summary
 from search.report import table as tables
 from search.report.page import page
+from tests.measures import BALANCED, scored
 
 TAG = '<img src="x" onerror="y"'  # the arrow of a chain would close it
 HOSTILE = '<script>alert("x")</script>&\'{{ 7 * 7 }}\u202e'
@@ -74,8 +74,8 @@ def test_page_is_self_contained_and_well_formed(written: tuple[Path, dict[str, A
     assert all(source.startswith("data:image/png;base64,") for source in images)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
     assert "odc>moco scored best" in shown.text
-    assert "26.17 points above no pretraining" in shown.text
-    assert "1.68 points above ImageNet" in shown.text
+    assert "26.17 points better than no pretraining" in shown.text
+    assert "1.68 points better than ImageNet" in shown.text
     assert "explains 86 %" in shown.text
     assert "demonstration" not in shown.text
 
@@ -94,13 +94,13 @@ def test_imagenet_not_run_is_no_number(search: Any) -> None:
 
 def test_no_gain_is_said(search: Any) -> None:
     worse = [
-        replace(r, score=replace(r.score, balanced_accuracy=80.0)) if r.chain == ("scratch",) else r
+        replace(r, score=scored(80.0, 78.0, 82.0)) if r.chain == ("scratch",) else r
         for r in search.results
     ]
     shown = _render(replace(search, results=worse))
-    assert "4.56 points below no pretraining" in shown.text
+    assert "4.56 points worse than no pretraining" in shown.text
     assert "pretraining did not pay off here" in shown.text
-    table = tables.build(worse, search.store)
+    table = tables.build(worse, search.store, BALANCED)
     made = summary.build(table, search.info, search.store).as_json()
     assert (made["best_chain"], made["best_above_scratch"]) == ("odc>moco", False)
 
@@ -170,14 +170,15 @@ def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> No
 def test_tables_have_heads_and_captions(written: tuple[Path, dict[str, Any]]) -> None:
     tags = Page((written[0] / "report" / "index.html").read_text()).tags
     count = [tag for tag, _ in tags].count
-    assert count("table") == count("caption") == count("thead") == 6
+    assert count("table") == count("caption") == count("thead") == 7
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
 
 
 def test_a_thousand_pruned_chains_are_one_line(search: Any) -> None:
-    table = report.build(search.without("pruned", "falls", "moco>odc").results, search.store)
+    table = search.without("pruned", "falls", "moco>odc").table
     pruned = next(row for row in table.rows if row.status == "pruned")
-    many = tables.Table((*table.rows, *(replace(pruned, chain=f"a>b{i}") for i in range(1000))))
+    more = (replace(pruned, chain=f"a>b{i}") for i in range(1000))
+    many = replace(table, rows=(*table.rows, *more))
     made = summary.build(many, search.info, search.store)
     text = Page(page.render(made, search.plan, {})).text
     assert "a>b28 and 971 more" in text

@@ -11,7 +11,7 @@ from search.report import stored, summary
 from search.report import table as tables
 from search.report.statistics import evidence
 from search.report.table import Row, Table
-from trainables.downstream.metrics import balanced_accuracy
+from tests.measures import BALANCED
 
 
 def _predictions(store: Any, row: Row | None, split: Any = "val") -> stored.Predictions:
@@ -27,7 +27,7 @@ def test_every_scored_row_is_compared_with_the_winner(compared: Table) -> None:
         assert row.difference_low is not None
         assert row.difference_high is not None
         assert row.difference_low <= row.difference <= row.difference_high
-        assert row.difference == pytest.approx((row.balanced_accuracy or 0) - 75.44, abs=0.1)
+        assert row.difference == pytest.approx((row.score or 0) - 75.44, abs=0.1)
         assert row.tied == (row.p_value is not None and row.p_value >= 0.05)
     best = compared.best
     assert best is not None
@@ -43,8 +43,8 @@ def test_difference_is_the_brute_force_paired_bootstrap(search: Any, compared: T
     for _ in range(400):
         some = np.concatenate([members[k] for k in rng.integers(0, len(members), len(members))])
         drawn.append(
-            balanced_accuracy(theirs.labels[some], theirs.predicted[some], 8)
-            - balanced_accuracy(ours.labels[some], ours.predicted[some], 8)
+            100 * balanced_accuracy_score(theirs.labels[some], theirs.predicted[some])
+            - 100 * balanced_accuracy_score(ours.labels[some], ours.predicted[some])
         )
     low, high = np.percentile(drawn, [2.5, 97.5])
     assert (other.difference_low, other.difference_high) == pytest.approx((low, high), abs=0.4)
@@ -61,19 +61,19 @@ def test_tied_chains_and_the_cheapest_of_them(compared: Table) -> None:
     close = [
         replace(row, stage_seconds=95.0 if row.chain == "moco" else 100.0) for row in tied_rows
     ]
-    assert Table(tuple(close)).cheapest == close[0], "a few seconds are no saving"
-    untimed = Table(tuple(replace(row, stage_seconds=None) for row in compared.rows))
+    assert Table(tuple(close), BALANCED).cheapest == close[0], "a few seconds are no saving"
+    untimed = Table(tuple(replace(row, stage_seconds=None) for row in compared.rows), BALANCED)
     assert untimed.cheapest is not None
     assert untimed.cheapest.chain == "moco", "the fewest stages"
 
 
 def test_nothing_to_compare_is_no_verdict(search: Any) -> None:
-    table = tables.build(search.results, search.store)
-    bare = Table(tuple(replace(row, downstream_key=None) for row in table.rows))
+    table = tables.build(search.results, search.store, BALANCED)
+    bare = Table(tuple(replace(row, downstream_key=None) for row in table.rows), BALANCED)
     assert evidence.compare(bare, search.store) == bare
     assert bare.tied == ()
     assert bare.cheapest is None
-    assert evidence.compare(Table(()), search.store) == Table(())
+    assert evidence.compare(Table((), BALANCED), search.store) == Table((), BALANCED)
 
 
 def test_held_out_is_for_winner_and_baselines_only(search: Any, compared: Table) -> None:
@@ -106,7 +106,7 @@ def test_gain_is_paired(search: Any, compared: Table) -> None:
 
 def test_no_gain_over_what_was_not_run(search: Any) -> None:
     small = search.without("not run", "no weights", "imagenet")
-    table = evidence.compare(tables.build(small.results, small.store), small.store)
+    table = evidence.compare(tables.build(small.results, small.store, BALANCED), small.store)
     made = summary.build(table, small.info, small.store)
     assert made.gains["imagenet"] == summary.Gain(None, None)
     assert "imagenet" not in made.test
@@ -121,9 +121,9 @@ def test_predictions_take_the_highest_probability(search: Any, compared: Table) 
 def test_repeated_chains_stand_at_the_mean_of_their_seeds(repeated: Any) -> None:
     table = repeated.table
     assert table.best.chain == "relative_location>odc>moco"
-    assert table.best.balanced_accuracy == pytest.approx((75.0 + 74.6 + 75.6) / 3)
-    assert table.accuracy("odc>moco") == pytest.approx((75.44 + 73.0 + 73.6) / 3)
-    assert table.row("odc>moco").knn == pytest.approx((63.44 + 63.0 + 63.6) / 3)
+    assert table.best.score == pytest.approx((75.0 + 74.6 + 75.6) / 3)
+    assert table.score("odc>moco") == pytest.approx((75.44 + 73.0 + 73.6) / 3)
+    assert table.row("odc>moco").knn == pytest.approx((63.44 + 61.0 + 61.6) / 3)
     assert [len(row.seed_scores) for row in table.scored].count(3) == 5
 
 
@@ -145,7 +145,7 @@ def test_test_images_are_scored_by_every_seed(repeated: Any) -> None:
         stored.predictions(repeated.store, key, "test")
         for key in (table.best.downstream_key, *table.best.repeat_keys)
     ]
-    means = [balanced_accuracy(one.labels, one.predicted, 8) for one in shown]
+    means = [100 * balanced_accuracy_score(one.labels, one.predicted) for one in shown]
     assert found.estimate(table.best.chain).value == pytest.approx(np.mean(means))
 
 

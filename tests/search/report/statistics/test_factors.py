@@ -8,6 +8,7 @@ from search.report import summary
 from search.report import table as tables
 from search.report.statistics.factors import correlations, factors, rise
 from search.report.table import Table
+from tests.measures import BALANCED
 
 SINGLES = {"a": 60.0, "b": 65.0, "c": 70.0}
 CURRICULUM = (
@@ -17,7 +18,7 @@ CURRICULUM = (
 
 
 def _table(search: Any) -> Table:
-    return tables.build(search.results, search.store)
+    return tables.build(search.results, search.store, BALANCED)
 
 
 def test_last_task_explains_more_than_the_label(search: Any) -> None:

@@ -9,7 +9,8 @@ from scipy import stats
 
 from search.report.statistics import inference
 from search.report.statistics.inference import ROWS, against, eta_squared, holm, spearman
-from trainables.downstream.metrics import GroupBootstrap, balanced_accuracy
+from trainables.downstream.measures import Judged
+from trainables.downstream.metrics import GroupBootstrap
 
 SCORES = [70.1, 68.4, 73.9, 75.2, 66.0, 71.3]
 LEVELS = ["a", "a", "b", "b", "a", "b"]
@@ -88,8 +89,9 @@ def _search(rng: np.random.Generator, chains: int, better: float) -> tuple[Any, 
         own = rng.normal(size=500) + np.repeat(rng.normal(size=250), 2)
         right = hard + own < 1 + better * (chain == chains - 1)
         predicted = np.where(right, labels, (labels + 1) % 4)
-        accuracies.append(balanced_accuracy(labels, predicted, 4))
-        resampled.append(resamples.scores(predicted))
+        values = Judged(resamples, np.eye(4)[predicted]).values("balanced_accuracy")
+        accuracies.append(values[0])
+        resampled.append(values[1:])
     return np.array(accuracies), np.stack(resampled)
 
 
