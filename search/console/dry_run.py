@@ -5,7 +5,7 @@ for line in lines(space, forecast): print(line)
 
 from collections.abc import Iterator
 
-from search.console.live import clock_text
+from search.console.live_tree import clock_text
 from search.console.screen import data_line, headline
 from search.scheduling.forecast import Forecast
 from search.space import Space
