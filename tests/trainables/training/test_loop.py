@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.trainables import small
-from tests.trainables.small import RUNTIME, at, quiet, stage
+from tests.trainables.small import RUNTIME, at, losses, quiet, stage
 from trainables.errors import StageFailed, Stopped
 from trainables.spec import Runtime
 from trainables.stage import train_stage
@@ -59,13 +59,17 @@ def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch)
     assert min(after - before for before, after in pairwise(saved)) >= loop.PATIENCE * 5
 
 
-def test_an_unwanted_stage_leaves_at_that_very_report_with_its_steps_kept(data, tmp_path):
-    """It is told at the report after six steps, so no seventh is trained."""
+@pytest.mark.parametrize("told", [6, -1], ids=["on the way", "at the last step"])
+def test_an_unwanted_stage_leaves_at_that_very_report_and_loses_nothing(data, tmp_path, told):
     spec = stage(data, "rotation", "tasks.rotation.lr_range=[0.01]")
-
-    def report(progress):
-        return progress.step == 6
-
-    with pytest.raises(Stopped, match=r"^at step 6 \(training\)$"):
-        train_stage(spec, RUNTIME, data, None, tmp_path, report)
-    assert Runs.load(tmp_path).by_name[FULL].step == 6
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    steps = []
+    expected = train_stage(spec, RUNTIME, data, None, whole, lambda beat: steps.append(beat.step))
+    last = max(step for step in steps if step) if told < 0 else told
+    with pytest.raises(Stopped, match=rf"^at step {last} \(training\)$"):
+        train_stage(spec, RUNTIME, data, None, cut, lambda beat: beat.step == last)
+    assert Runs.load(cut).by_name[FULL].step == last
+    assert train_stage(spec, RUNTIME, data, None, cut, quiet)["loss"] == expected["loss"]
+    assert losses(cut) == losses(whole)
