@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 RUN = [
     sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3", "--policy", "exhaustive",
-    "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
+    "~tasks.relative_location", "max_length=2", "early_stop=null", "profile=smoke",
+    "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
     "profile.label_fraction=0.5", "profile.epochs=8", "downstream.lr_range=[0.01]",
     "runtime.threads=1",
 ]  # fmt: skip
@@ -55,18 +56,14 @@ def test_a_search_goes_on_without_a_node_that_died(cluster, tmp_path):
         [*RUN, "--out", "two", "--address", address], cwd=tmp_path, env=env, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    groups = set()
-    for line in search.stdout:
-        groups |= {word for word in ("group-0", "group-1") if word in line}
-        if line.count("img/s") > 1:  # both nodes train
-            break
+    assert any(line.count("img/s") > 1 for line in search.stdout), "both nodes train at a time"
     process.stdin.write("\n")
     process.stdin.flush()
     assert process.stdout.readline() == "killed\n"
     _, err = search.communicate(timeout=400)
     assert search.returncode == 0, err
     summary = json.loads((tmp_path / "two" / "report" / "summary.json").read_text())
-    assert (summary["failed"], summary["stages_trained"]) == ([], 15)
+    assert (summary["failed"], summary["stages_trained"]) == ([], 4)
     alone = [*RUN, "--out", "one", f"store={tmp_path}/other"]
     subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True, timeout=400)
     assert scores(tmp_path / "two") == scores(tmp_path / "one")
