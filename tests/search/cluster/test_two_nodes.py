@@ -30,6 +30,7 @@ sys.stdin.readline()
 cluster.remove_node(nodes[1], allow_graceful=False)
 print("killed", flush=True)
 sys.stdin.readline()
+cluster.shutdown()  # else later ray.init() calls of this machine find its address
 """
 
 
