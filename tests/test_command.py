@@ -219,7 +219,7 @@ def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp
     assert "INCOMPLETE" in (tmp_path / "one" / "report" / "index.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_give_the_stage_that_one_gives(tmp_path):
     def trained(workers):
         (where := tmp_path / f"{workers}").mkdir()
