@@ -6,8 +6,9 @@ A search over four chains is run undisturbed. Then, for every fault, some of its
 taken away, the search is started again, and the fault is done to it at a random moment of its
 training: a process is killed, a signal is sent, the store's disk is full, the tracker goes away,
 the power is cut (files keep what was flushed to the disk), a stage, a checkpoint or the cache is
-damaged. Unless the disturbed run itself ended with the table and the weights of the undisturbed one,
-bit for bit, the same command must then end with them. Prints a table; exit status 1 if anything differs.
+damaged. Unless the disturbed run itself ended with the table and the weights of the undisturbed
+one, bit for bit, the same command must then end with them. Prints a table; exit status 1 if
+anything differs.
 
 The store lies on a tmpfs of its own where the user may mount one; else the disk is not filled.
 """
