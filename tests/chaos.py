@@ -371,7 +371,9 @@ def main() -> int:
             print(
                 f"{number:3} {fault.name}: {verdict} ({time.monotonic() - began:.0f} s)", flush=True
             )
-    print("\n| fault | times | the run itself ended right | wrong |\n| --- | --- | --- | --- |")
+    print(
+        "\n| fault | times | ended right by itself | wrong in the end |\n| --- | --- | --- | --- |"
+    )
     for name, tally in sorted(tallies.items()):
         print(f"| {name} | {tally.done} | {tally.alone} | {len(tally.wrong)} |")
     return int(any(tally.wrong for tally in tallies.values()))
