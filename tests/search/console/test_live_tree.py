@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from search.console import live_tree
-from search.console.live_tree import LiveView, clock_text, picture
+from search.console.live_tree import LiveView, picture
+from search.console.printable import clock
 from search.results.status import ChainState, GroupState, Progress
 from trainables.spec import Score
 from trainables.workers.job import Heartbeat
@@ -139,4 +140,4 @@ def test_terminal_uses_rich_live() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (83.4, "1:23"), (3725, "1:02:05")])
 def test_clock(seconds: float, text: str) -> None:
-    assert clock_text(seconds) == text
+    assert clock(seconds) == text
