@@ -160,7 +160,7 @@ class Session:
         show.snapshot = snapshot(self.scheduler)
         if fresh := set(self.scheduler.scores) - self.told:
             self.told |= fresh
-            chains = {proposal.chain for proposal in fresh}
+            chains = {node.chain for node in fresh}
             judged_by = {(task,) for task in self.space.tasks} | {(one,) for one in BASELINES}
             results = Collector(self.scheduler, {*chains, *judged_by}).results()
             self.tracker.update(tuple(results), frozenset(chains), self.store)

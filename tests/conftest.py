@@ -14,7 +14,13 @@ for ignored in (signal.SIGINT, signal.SIGHUP):  # as in a background job; search
         signal.signal(ignored, signal.SIG_DFL)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, here and in children
 
-LONGEST = ("test_command.py", "test_stage.py", "test_learning.py", "test_sockets.py")
+LONGEST = (
+    "test_chaos.py",
+    "test_command.py",
+    "test_stage.py",
+    "test_learning.py",
+    "test_sockets.py",
+)
 NO_IMAGES = "no real images"  # how a test says that ../shared is missing
 
 

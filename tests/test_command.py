@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -173,12 +174,12 @@ def test_the_best_backbone_loads(exhaustive):
 
 @pytest.mark.parametrize(
     ("until", "number", "status"),
-    [("worker groups of", signal.SIGINT, 130), ("img/s", signal.SIGTERM, 143)],
+    [("worker groups of", signal.SIGINT, 130), (r": training .*img/s", signal.SIGTERM, 143)],
 )
 def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number, status):
     rarely = ["profile.epochs=200", "runtime.checkpoint_seconds=1000", "--out", "with space"]
     process = start(tmp_path, *rarely)
-    assert any(until in line for line in process.stdout)
+    assert any(re.search(until, line) for line in process.stdout)
     asked = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -188,10 +189,10 @@ def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number,
     assert "search/run.py --space isic3 profile=smoke" in err
     assert err.rstrip().endswith("--out 'with space'")
     left = list((tmp_path / "runs" / "store").glob("*.part/checkpoint.safetensors"))
-    assert left or until != "img/s", "what was in work is lost"
+    assert left or "training" not in until, "what was in work is lost"
     assert "Traceback" not in err
     assert "*** SIGTERM" not in err, "the trace of a library's handler"
-    if until == "img/s":
+    if "training" in until:
         client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
         runs = client.search_runs([client.get_experiment_by_name("isic3").experiment_id])
         status = {"mlflow.parentRunId" in run.data.tags: run.info.status for run in runs}
@@ -218,7 +219,7 @@ def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp
     assert "INCOMPLETE" in (tmp_path / "one" / "report" / "index.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_give_the_stage_that_one_gives(tmp_path):
     def trained(workers):
         (where := tmp_path / f"{workers}").mkdir()

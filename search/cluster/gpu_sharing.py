@@ -59,7 +59,7 @@ def groups_per_gpu(
 
 def _grow(place: Any, given: tuple[Any, ...], most: int, rounds: list[float]) -> SharedGPU:
     """Double the probes until it stops paying off; append each round's images/s to `rounds`."""
-    from trainables.workers.probe import Probe
+    from trainables.workers.gpu_probe import Probe
 
     strategy = PlacementGroupSchedulingStrategy(place)
     actor: Any = ray.remote(Probe).options(

@@ -5,7 +5,7 @@ for line in lines(space, forecast): print(line)
 
 from collections.abc import Iterator
 
-from search.console.live import clock_text
+from search.console.printable import clock
 from search.console.screen import data_line, headline
 from search.scheduling.forecast import Forecast
 from search.space import Space
@@ -28,8 +28,8 @@ def lines(space: Space, found: Forecast) -> Iterator[str]:
         yield f"repeats   {rounds}; the baselines {space.repeats} times"
     stage, score, total = found.stage_seconds, found.score_seconds, found.total_seconds
     yield (
-        f"cost      about {clock_text(stage)} a stage, {clock_text(score)} a score "
-        f"on one worker; {clock_text(total)} of one worker in all, at most (an estimate)"
+        f"cost      about {clock(stage)} a stage, {clock(score)} a score "
+        f"on one worker; {clock(total)} of one worker in all, at most (an estimate)"
     )
     if (seconds := space.budget.worker_seconds) is not None:
         enough = min(int(seconds / (stage + score)), found.stages_maximum)

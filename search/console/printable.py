@@ -41,3 +41,10 @@ def code(value: object) -> str:
     fence = "`" * (max(map(len, re.findall("`+", plain)), default=0) + 1)
     space = " " if not plain.strip() or "`" in (plain[0], plain[-1]) else ""
     return f"{fence}{space}{plain}{space}{fence}"
+
+
+def clock(seconds: float) -> str:
+    """Format seconds as `1:23` or `1:02:05`; less than none is none."""
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,6 +1,6 @@
 """The live view's input: the broker's status and the driver's snapshot, put together."""
 
-from search.console.live import LiveView
+from search.console.live_tree import LiveView
 from search.results.status import Progress, Snapshot, Status
 from search.space.budget import Meter
 

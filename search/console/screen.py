@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 
 from search.cluster.start import Sized
-from search.console.live import LiveView
+from search.console.live_tree import LiveView
 from search.console.printable import line
-from search.report import terminal
+from search.report import printed_table
 from search.report.table import Table
 from search.space import Space
 
@@ -48,7 +48,7 @@ class Screen:
 
         compare: the command that opens the tracker. incomplete: the fault that ended the search.
         """
-        self.console.print(terminal.render(table))
+        self.console.print(printed_table.render(table))
         if incomplete:
             self.say(f"INCOMPLETE: {incomplete}")
         if space.data.name == "demo":

@@ -3,7 +3,7 @@
     table = build(results, store, plan.objective)
     summary = write(table, plan, info, store, out)
     illustrate(summary, plan, store, out)
-    console.print(terminal.render(table))
+    console.print(printed_table.render(table))
 
 Writes `out/report/` (chains.csv, summary.json, index.html, figures) and `out/best/`.
 """
@@ -13,21 +13,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.chains.plan import Plan
-from search.report import best, summary, terminal
+from search.report import best, printed_table, summary
 from search.report import table as rows
-from search.report.statistics import evidence
+from search.report.statistics import verdicts
 from search.report.stored import Store
 from search.report.summary import Summary
 from search.report.table import Table
 from search.results.records import ChainResult, RunInfo
 from trainables.spec import MeasureType
 
-__all__ = ["best", "build", "evidence", "illustrate", "rows", "summary", "terminal", "write"]
+__all__ = [
+    "best", "build", "illustrate", "printed_table", "rows", "summary", "verdicts", "write",
+]  # fmt: skip
 
 
 def build(results: Sequence[ChainResult], store: Store, objective: MeasureType) -> Table:
     """Build the table with its comparisons, from which all parts of the report are made."""
-    return evidence.compare(rows.build(results, store, objective), store)
+    return verdicts.compare(rows.build(results, store, objective), store)
 
 
 def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> Summary:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
 from search.report import stored
-from search.report.statistics import evidence
+from search.report.statistics import verdicts
 from search.report.statistics.course import Step, course
-from search.report.statistics.evidence import Estimate, Scored
 from search.report.statistics.factors import Correlation, Factor, correlations, factors
+from search.report.statistics.verdicts import Estimate, Scored
 from search.report.stored import Store
 from search.report.table import Images, Table
 from search.results.records import RunInfo
@@ -91,7 +91,7 @@ class Summary:
 
 def build(table: Table, info: RunInfo, store: Store) -> Summary:
     """Build the summary; the winner is the best chain, compared with the baselines."""
-    test = evidence.finalists(table, store)
+    test = verdicts.finalists(table, store)
     return Summary(
         table=table,
         info=info,

@@ -7,6 +7,7 @@ the sentence says so instead.
 from collections.abc import Sequence
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
+from search.console.printable import clock
 from search.report.statistics.course import Step
 from search.report.statistics.factors import LAST, LEVEL, RISE, Correlation, Factor
 from search.report.summary import Summary
@@ -193,13 +194,6 @@ def stopped(info: RunInfo) -> str:
         "same epoch, the best score was out of reach. One that improves unusually late would be "
         "missed; early_stop=null trains all to the end."
     )
-
-
-def clock(seconds: float) -> str:
-    """Format seconds as `1:02:05` or `2:05`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _baselines(table: Table) -> str:

@@ -1,13 +1,18 @@
 """A drawn data set and specifications small enough to train in a test."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from search.chains.node import Node
 from search.chains.plan import Plan, data_spec
 from search.space import Space, load
 from trainables.images.cache import Prepared, open_cache, prepare
 from trainables.plugins import available
+from trainables.spec import Runtime, StageSpec
+from trainables.workers.job import Heartbeat
 
 OVERRIDES = (
     "data=demo", "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.epochs=0.8",
@@ -16,6 +21,7 @@ OVERRIDES = (
     "runtime.log_every=2",
 )  # fmt: skip
 TASKS = available("trainables.pretext")
+RUNTIME = Runtime(threads=1, log_every=2)
 
 
 @cache
@@ -49,3 +55,38 @@ def unlabelled(data: Prepared) -> Prepared:
 
 def plan(data: Prepared, *more: str) -> Plan:
     return Plan(replace(space(*more)), data.digest)
+
+
+def stage(data: Prepared, node: str, *more: str) -> StageSpec:
+    """Return the specification of the node's last stage."""
+    return plan(data, *more).stages(Node.parse(node))[-1]
+
+
+def at(spec: StageSpec, *rates: float) -> StageSpec:
+    """Return the stage at rates that no space may have."""
+    training = spec.training
+    return replace(spec, training=replace(training, lr=replace(training.lr, range=rates)))
+
+
+class Killed(Exception):
+    """Stands for a process that dies at a report."""
+
+
+def dying(after: int) -> Callable[[Heartbeat], None]:
+    """Return a report function that raises Killed when it is called for the `after`th time."""
+    seen = []
+
+    def report(progress: Heartbeat) -> None:
+        seen.append(progress)
+        if len(seen) == after:
+            raise Killed
+
+    return report
+
+
+def quiet(progress: Heartbeat) -> None:
+    assert progress
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in json.loads((folder / "history.json").read_text())["train"]]

@@ -41,12 +41,6 @@ class Counting(np.ndarray):
         raise AssertionError("images are read in one way only")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    torch.set_num_threads(1)
-    return small.prepared(tmp_path_factory.mktemp("cache"))
-
-
 def ready(data, task):
     stage = small.plan(data).stages(Node.parse(task))[0]
     return started(stage, data, torch.device("cpu"))

@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, replace
-from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,50 +13,16 @@ from safetensors.torch import load_file
 
 from search.chains.node import Node
 from tests.trainables import small
+from tests.trainables.small import RUNTIME, Killed, at, dying, losses, quiet, stage
 from trainables.downstream.finetune import finetune
 from trainables.downstream.measures import MEASURES
-from trainables.errors import MachineFault, StageFailed, UserError
+from trainables.errors import MachineFault, UserError
 from trainables.spec import Runtime, canonical_json
 from trainables.stage import BACKBONE, train_stage
 from trainables.storage import CHECKPOINT
 from trainables.training import distributed, loop
 from trainables.training.checkpoint import Runs
 from trainables.workers.job import Job
-
-RUNTIME = Runtime(threads=1, log_every=2)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    torch.set_num_threads(1)
-    return small.prepared(tmp_path_factory.mktemp("cache"))
-
-
-class Killed(Exception):
-    """Stands for a process that dies at a report."""
-
-
-def dying(after):
-    seen = []
-
-    def report(progress):
-        seen.append(progress)
-        if len(seen) == after:
-            raise Killed
-
-    return report
-
-
-def quiet(progress):
-    assert progress
-
-
-def losses(folder):
-    return [row["loss"] for row in json.loads((folder / "history.json").read_text())["train"]]
-
-
-def stage(data, task, *more):
-    return small.plan(data, *more).stages(Node.parse(task))[-1]
 
 
 @pytest.mark.parametrize("task", small.TASKS)
@@ -90,8 +56,6 @@ def test_the_next_stage_starts_from_the_parent_bit_for_bit(data, tmp_path):
     train_stage(single, RUNTIME, data, None, parent, quiet)
     kept = {}
 
-    from trainables.training import loop
-
     original = loop.Loop._prepare
 
     def spy(self, rate, steps):
@@ -108,36 +72,6 @@ def test_the_next_stage_starts_from_the_parent_bit_for_bit(data, tmp_path):
     given = load_file(parent / BACKBONE)
     assert kept.keys() == given.keys()
     assert all(torch.equal(kept[key], given[key]) for key in given)
-
-
-def at(spec, *rates):
-    """The stage at rates that no space may have."""
-    training = spec.training
-    return replace(spec, training=replace(training, lr=replace(training.lr, range=rates)))
-
-
-def test_a_diverged_rate_loses_and_an_edge_is_flagged(data, tmp_path):
-    spec = at(stage(data, "relative_location"), 0.01, 1e30)
-    result = train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
-    assert result["lr"] == 0.01
-    assert result["lr_at_edge"]
-    trials = json.loads((tmp_path / "history.json").read_text())["lr_range"]
-    assert [trial["diverged"] for trial in trials] == [False, True]
-    assert [*trials[1]["scores"].values()][-1] is None
-    assert "loss is" in trials[1]["reason"]
-
-
-@pytest.mark.parametrize("task", small.TASKS)
-def test_a_loss_that_is_no_number_stops_the_stage_with_the_step(data, tmp_path, task):
-    spec = at(stage(data, task), 1e30)
-    with pytest.raises(StageFailed, match=r"^loss is (nan|inf) at step \d+ \(training\)$"):
-        train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
-
-
-def test_when_every_rate_diverges_the_stage_fails_with_the_reason(data, tmp_path):
-    spec = at(stage(data, "relative_location"), 1e30, 1e31)
-    with pytest.raises(StageFailed, match=r"every rate of the range failed \(1e\+30, 1e\+31\)"):
-        train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
 
 
 def test_a_batch_larger_than_the_data_names_both(data, tmp_path):
@@ -189,27 +123,6 @@ def test_the_epoch_with_the_lowest_error_is_kept(data, tmp_path):
     assert curves[-1] == tuple(-row["objective"] for row in rows)
 
 
-def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch):
-    """A step takes a second of this clock, writing the checkpoint five: 150 until the next."""
-    now, saved = [0.0], []
-
-    def clock():
-        now[0] += 1.0
-        return now[0]
-
-    def save(*_):
-        saved.append(now[0])
-        now[0] += 5.0
-
-    monkeypatch.setattr(loop.time, "perf_counter", clock)
-    monkeypatch.setattr(Runs, "save", save)
-    spec = stage(data, "rotation", "tasks.rotation.lr_range=[0.01]", "profile.epochs=8")
-    runtime = Runtime(threads=1, log_every=1, checkpoint_seconds=0)
-    train_stage(spec, runtime, data, None, tmp_path, quiet)
-    assert len(saved) > 1
-    assert min(after - before for before, after in pairwise(saved)) >= loop.PATIENCE * 5
-
-
 def _other_images(rank, folder, data_dir):
     """Rank 1 has other images than the driver; both say so and live on."""
     import torch.distributed as dist
@@ -231,9 +144,8 @@ def _other_images(rank, folder, data_dir):
     dist.destroy_process_group()
 
 
-@pytest.mark.usefixtures("data")
-def test_images_that_differ_on_one_rank_fail_the_stage_on_all(tmp_path):
-    data_dir = next(p.parent for p in tmp_path.parent.glob("cache*/*/manifest.json"))
+def test_images_that_differ_on_one_rank_fail_the_stage_on_all(data, tmp_path):
+    data_dir = Path(data.images.filename).parent
     torch.multiprocessing.spawn(_other_images, (tmp_path, data_dir), nprocs=2)
 
 
@@ -261,7 +173,7 @@ def ranks(data, tmp_path_factory):
     At a low rate: BatchNorm over eight images amplifies rounding from step to step.
     """
     root = tmp_path_factory.mktemp("ranks")
-    data_dir = next(p.parent for p in root.parent.glob("cache*/*/manifest.json"))
+    data_dir = Path(data.images.filename).parent
     for name, rate, world in (("start", 1e-12, 1), ("one", 1e-4, 1), ("two", 1e-4, 2)):
         specs = {}
         for task in small.TASKS:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.data import Dataset
-from trainables.images.room import Room
+from trainables.images.memory import Room
 from trainables.processor import cores, free_memory
 from trainables.spec import DataSpec
 

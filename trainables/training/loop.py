@@ -171,10 +171,10 @@ class Loop:
                 due, unwanted = self._flush(run, advance, step + 1, epoch_end)
                 if self.evaluate and (last or (epoch_end and not trial)):
                     self._evaluate(run, task)
-                if (due or unwanted) and not last:
+                if unwanted or (due and not last):
                     run.tensors = self._tensors(run, task, optimizer)
                     self._checkpoint()
-                if unwanted and not last:
+                if unwanted:  # at the last step too: the evaluation to come may take long
                     raise Stopped(f"at step {step + 1} ({phase})")
         if trial:
             parked = self._tensors(run, task, optimizer)

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from search.chains.plan import Plan
-from search.console.printable import printable
+from search.console.printable import clock, printable
 from search.report import duplicates, words
 from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions, sections
@@ -38,7 +38,7 @@ def environment() -> Environment:
         "yes_no": yes_no,
         "general": lambda value: f"{value:g}",
         "percent": lambda value: f"{value:.0%}",
-        "clock": words.clock,
+        "clock": clock,
     }
     return made
 

@@ -23,7 +23,7 @@ from tests.trainables import small
 with tempfile.TemporaryDirectory() as cache:
     data = small.prepared(Path(cache))
     stages = [small.plan(data).stages(Node((task,)))[0] for task in ("moco", "rotation")]
-    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     gpu_sharing.ROUND_SECONDS = 1.0
     found = [gpu_sharing.groups_per_gpu(stages, None, cache, 2)]
     gpu_sharing.MEMORY_FRACTION = 0.0

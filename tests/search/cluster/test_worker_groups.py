@@ -71,7 +71,7 @@ from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console.exit import leave
 from search.space import load
 
-ray.init(num_cpus=5, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=5, include_dashboard=False, log_to_driver=False)
 plan = Plan(load("isic3", ["data=demo", "profile=smoke", f"store={sys.argv[1]}"]), "digest")
 broker = ray.remote(Broker).options(max_concurrency=100, num_cpus=0).remote(plan)
 begun = []

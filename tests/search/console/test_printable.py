@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from search.console.live import LiveView, picture
+from search.console.live_tree import LiveView, picture
 from search.console.printable import code, line, printable
 from search.console.screen import Screen
 from search.report.page.page import environment

@@ -7,7 +7,7 @@ import pytest
 
 from search.chains.plan import Plan
 from search.console.commands import parse
-from search.console.live import LiveView
+from search.console.live_tree import LiveView
 from search.console.progress import Show, together
 from search.console.request import request
 from search.console.screen import Screen

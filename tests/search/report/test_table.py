@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search import report
-from search.report import stored, terminal
+from search.report import printed_table, stored
 from search.report import table as tables
 from search.report.table import Table
 from tests.measures import BALANCED
@@ -167,7 +167,7 @@ def test_a_baseline_never_wins(search: Any) -> None:
 
 def test_terminal_fits_80_columns(partial: Table) -> None:
     out = io.StringIO()
-    Console(file=out, width=80).print(terminal.render(partial))
+    Console(file=out, width=80).print(printed_table.render(partial))
     text = out.getvalue()
     best = next(line for line in text.splitlines() if line.startswith("odc>moco "))
     assert best.split() == ["odc>moco", "C", "75.44", "(73.5–77.2)", "+11.92", "yes", "–"]

@@ -10,6 +10,7 @@ import pytest
 
 from search import report
 from search.chains.chain import BASELINES
+from search.console.printable import clock
 from search.report import summary, words
 from search.report.statistics.course import Step, course
 from search.report.statistics.factors import Correlation, Factor, Level
@@ -177,7 +178,7 @@ def test_interrupted_is_said(search: Any, compared: Table) -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (250, "4:10"), (3725, "1:02:05")])
 def test_clock(seconds: float, text: str) -> None:
-    assert words.clock(seconds) == text
+    assert clock(seconds) == text
 
 
 def test_a_policy_that_would_take_another_chain_is_heard(search: Any) -> None:

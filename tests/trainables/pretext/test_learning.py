@@ -61,7 +61,7 @@ def test_it_learns(run, name):
     assert found.accuracy > 1.25 * found.chance, found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @each_task
 @pytest.mark.parametrize("factor", [0.01, 100])
 def test_its_score_ranks_a_sensible_rate_above_one_far_off(run, name, factor):

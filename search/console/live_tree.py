@@ -18,7 +18,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from search.chains.chain import BASELINES
-from search.console.printable import line
+from search.console.printable import clock, line
 from search.results.status import ChainState, GroupState, Progress, State
 
 EVERY = 15.0  # seconds between two plain lines of one worker group
@@ -63,7 +63,7 @@ class LiveView:
         if self._live is not None:
             self._live.update(picture(progress, self.chains))
             return
-        elapsed = clock_text(progress.elapsed)
+        elapsed = clock(progress.elapsed)
         for said in (*self._changed(progress), *self._moved(progress)):
             self.console.print(line(f"[{elapsed:>5}] {said}"))
 
@@ -104,8 +104,8 @@ def header(progress: Progress) -> str:
     if progress.stages_reused:
         said.append(f"{progress.stages_reused} reused")
     if progress.eta is not None:
-        said.append(f"about {clock_text(progress.eta)} left")
-    return f"[{clock_text(progress.elapsed):>5}] {', '.join(said)}"
+        said.append(f"about {clock(progress.eta)} left")
+    return f"[{clock(progress.elapsed):>5}] {', '.join(said)}"
 
 
 def tree(progress: Progress, chains: list[str]) -> Tree:
@@ -141,15 +141,8 @@ def job_line(group: GroupState) -> str:
     if progress.images_per_second:
         said += f" {progress.images_per_second:.0f} img/s"
     if progress.eta is not None:
-        said += f", {clock_text(progress.eta)} left"
+        said += f", {clock(progress.eta)} left"
     return said
-
-
-def clock_text(seconds: float) -> str:
-    """Format seconds as `1:23` or `1:02:05`."""
-    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> Text:

@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from search.report import stored, summary
 from search.report import table as tables
-from search.report.statistics import evidence
+from search.report.statistics import verdicts
 from search.report.table import Row, Table
 from tests.measures import BALANCED
 
@@ -70,14 +70,14 @@ def test_tied_chains_and_the_cheapest_of_them(compared: Table) -> None:
 def test_nothing_to_compare_is_no_verdict(search: Any) -> None:
     table = tables.build(search.results, search.store, BALANCED)
     bare = Table(tuple(replace(row, downstream_key=None) for row in table.rows), BALANCED)
-    assert evidence.compare(bare, search.store) == bare
+    assert verdicts.compare(bare, search.store) == bare
     assert bare.tied == ()
     assert bare.cheapest is None
-    assert evidence.compare(Table((), BALANCED), search.store) == Table((), BALANCED)
+    assert verdicts.compare(Table((), BALANCED), search.store) == Table((), BALANCED)
 
 
 def test_held_out_is_for_winner_and_baselines_only(search: Any, compared: Table) -> None:
-    found = evidence.finalists(compared, search.store)
+    found = verdicts.finalists(compared, search.store)
     assert found is not None
     assert set(found.chains) == {"odc>moco", "imagenet", "scratch"}
     shown = _predictions(search.store, compared.best, "test")
@@ -90,9 +90,9 @@ def test_held_out_is_for_winner_and_baselines_only(search: Any, compared: Table)
 
 
 def test_gain_is_paired(search: Any, compared: Table) -> None:
-    found = evidence.finalists(compared, search.store)
+    found = verdicts.finalists(compared, search.store)
     assert found is not None
-    assert found.difference("odc>moco", "odc>moco") == evidence.Estimate(0.0, 0.0, 0.0)
+    assert found.difference("odc>moco", "odc>moco") == verdicts.Estimate(0.0, 0.0, 0.0)
     assert found.difference("odc>moco", "never tried") is None
     gain = summary.build(compared, search.info, search.store).gains["scratch"]
     scratch = compared.row("scratch")
@@ -106,7 +106,7 @@ def test_gain_is_paired(search: Any, compared: Table) -> None:
 
 def test_no_gain_over_what_was_not_run(search: Any) -> None:
     small = search.without("not run", "no weights", "imagenet")
-    table = evidence.compare(tables.build(small.results, small.store, BALANCED), small.store)
+    table = verdicts.compare(tables.build(small.results, small.store, BALANCED), small.store)
     made = summary.build(table, small.info, small.store)
     assert made.gains["imagenet"] == summary.Gain(None, None)
     assert "imagenet" not in made.test
@@ -139,7 +139,7 @@ def test_training_again_widens_intervals_and_comparisons(search: Any, repeated: 
 
 def test_test_images_are_scored_by_every_seed(repeated: Any) -> None:
     table = repeated.table
-    found = evidence.finalists(table, repeated.store)
+    found = verdicts.finalists(table, repeated.store)
     assert found is not None
     shown = [
         stored.predictions(repeated.store, key, "test")

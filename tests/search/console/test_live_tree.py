@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from search.console import live
-from search.console.live import LiveView, clock_text, picture
+from search.console import live_tree
+from search.console.live_tree import LiveView, picture
+from search.console.printable import clock
 from search.results.status import ChainState, GroupState, Progress
 from tests.measures import scored
 from trainables.workers.job import Heartbeat
@@ -114,7 +115,7 @@ def test_tree_shows_every_chain_below_its_prefix() -> None:
 
 
 def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> None:
-    many = [f"task{i}" for i in range(live.MAX_CHAINS)]
+    many = [f"task{i}" for i in range(live_tree.MAX_CHAINS)]
     states = {
         "task0": ChainState("done", "", scored(40, 39, 41)),
         "task1": ChainState("pruned", "not rising"),
@@ -125,7 +126,7 @@ def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> Non
         Console(file=out, width=100).print(picture(Progress(chains=states), chains))
         return out.getvalue().splitlines()[2:]  # below the header and scratch
 
-    assert len(shown(many)) == live.MAX_CHAINS
+    assert len(shown(many)) == live_tree.MAX_CHAINS
     assert shown([*many, "one_more"]) == ["└── ✓ task0  40.00 (39.0-41.0)  ★"]
 
 
@@ -139,4 +140,4 @@ def test_terminal_uses_rich_live() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (83.4, "1:23"), (3725, "1:02:05")])
 def test_clock(seconds: float, text: str) -> None:
-    assert clock_text(seconds) == text
+    assert clock(seconds) == text
