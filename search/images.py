@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search.chains.chain import SCRATCH
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec
 from search.console.printable import line
@@ -39,11 +38,8 @@ class Images:
         """Return the number of training images; UserError if a task or its settings don't fit."""
         from trainables.preflight import check
 
-        plan = Plan(self.space, data_digest="")
-        stages = plan.stages(Node(tuple(self.space.tasks)))
-        split = self.source.split
-        check([*stages, plan.downstream(Node((SCRATCH,)))], self.source.table, split)
-        return len(split["train"])
+        check(Plan(self.space, "").graph(Node(tuple(self.space.tasks))), self.source)
+        return len(self.source.split["train"])
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""

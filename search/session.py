@@ -27,7 +27,7 @@ from search.results.collect import Collector, snapshot
 from search.results.records import RunInfo
 from search.scheduling.forecast import Forecast, forecast
 from search.scheduling.scheduler import Scheduler
-from search.space import check_tasks, hardware
+from search.space import check_plugins, hardware
 from search.space.budget import Meter
 from trainables.errors import MachineFault
 from trainables.processor import cores
@@ -71,13 +71,13 @@ class Session:
         from trainables.preflight import check_backbone, check_gpus
 
         space, request = self.space, self.request
-        check_tasks(space)
+        check_plugins(space)
         for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
             check_writable(where, Path(folder))
         stamped(Path(space.store))
-        weights = space.baselines.imagenet
-        self.weights = file_digest(weights) if weights else None  # what the plan hashes
-        check_backbone(space.profile.backbone, space.data.channels, weights)
+        files = {name: path for name, path in space.starts.items() if path}
+        self.weights = {name: file_digest(name, path) for name, path in files.items()}
+        check_backbone(space.profile.backbone, space.data.channels, files)
         if request.address is None:
             check_gpus(request.gpus, space.profile.precision)
         images = space.report.share_images

@@ -104,7 +104,9 @@ class Bench:
             p.parent.name: json.loads(p.read_text()) for p in self.store.glob("*/manifest.json")
         }
         gone = set(chance.sample(sorted(stages), k=max(1, len(stages) // 2)))
-        while more := {k for k, m in stages.items() if m["spec"]["parent"] in gone} - gone:
+        while (
+            more := {k for k, m in stages.items() if gone & {*m["spec"]["inputs"].values()}} - gone
+        ):
             gone |= more
         for key in gone:
             shutil.rmtree(self.store / key)

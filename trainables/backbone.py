@@ -6,10 +6,12 @@ one rank with four BatchNorm groups and four ranks with one each compute the sam
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import resnet
 
@@ -17,6 +19,8 @@ from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 from trainables.plugins import unknown
 from trainables.training import distributed
+
+WEIGHTS = "backbone.safetensors"  # in the folder of every stage that has a backbone
 
 
 class Backbone(resnet.ResNet):
@@ -44,6 +48,22 @@ class Backbone(resnet.ResNet):
     def forward(self, x: Tensor) -> Tensor:
         """Return pooled features: [n, channels, h, w] -> [n, width]."""
         return self.maps(x).mean((2, 3))
+
+
+def load_backbone(backbone: Backbone, folder: Path | None) -> Backbone:
+    """Load weights and BatchNorm statistics of the stage in `folder`; None changes nothing."""
+    if folder is not None:
+        backbone.load_state_dict(load_file(folder / WEIGHTS))
+    return backbone
+
+
+def save_backbone(backbone: nn.Module, folder: Path) -> None:
+    save(backbone, folder / WEIGHTS)
+
+
+def save(module: nn.Module, path: Path) -> None:
+    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    save_file(state, path)
 
 
 class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -5,43 +5,26 @@ from pathlib import Path
 
 import torch
 
-from trainables import plugins
 from trainables.backbone import Backbone
-from trainables.data import Table
 from trainables.errors import UserError
-from trainables.images.splits import Index, subset
-from trainables.schema import read
-from trainables.spec import DownstreamSpec, StageSpec
-from trainables.task import Task
-from trainables.training.loop import context
+from trainables.images.cache import Source
+from trainables.kinds import KINDS
+from trainables.kinds import start as start_kind
+from trainables.plugins import load
+from trainables.spec import StageSpec
 
 
-def check(
-    specs: Sequence[StageSpec | DownstreamSpec], table: Table, split: Mapping[str, Index]
-) -> None:
-    """Raise UserError with a valid value if a batch or a task's parameters don't fit the data.
-
-    split: positions in the table of each part.
-    """
-    train = split["train"]
+def check(specs: Sequence[StageSpec], source: Source) -> None:
+    """Raise UserError with a valid value if a stage can't be done on these images."""
     for spec in specs:
-        unknown = (0.5,) * spec.data.channels  # mean and std, which no check uses
-        if isinstance(spec, DownstreamSpec):
-            train = subset(table.labels, table.groups, train, spec.label_fraction, spec.seed)
-        known = context(spec.training, len(train), spec.augment, spec.seed, unknown, unknown)
-        if isinstance(spec, StageSpec):
-            kind: type[Task] = plugins.load("trainables.pretext", spec.pretext)
-            read(kind.Params, spec.params, f"tasks.{spec.pretext}.params").check(known)
+        load(KINDS, spec.kind)().check(spec, dict.fromkeys(spec.data, source))
 
 
-def check_backbone(name: str, channels: int, weights: str | None) -> None:
-    """Raise UserError if there is no such backbone, or the weight file doesn't fit it."""
-    with torch.device("meta"):  # shapes, no memory
-        backbone = Backbone(name, channels)
-    if weights:
-        from trainables.downstream.finetune import fitting_weights  # imports pyarrow
-
-        fitting_weights(backbone, Path(weights))
+def check_backbone(name: str, channels: int, starts: Mapping[str, str]) -> None:
+    """Raise UserError if there is no such backbone, or a start's weight file doesn't fit it."""
+    Backbone(name, channels)
+    for start, path in starts.items():
+        start_kind.load(Backbone(name, channels), Path(path), start)
 
 
 def check_gpus(count: int, precision: str) -> None:

@@ -1,7 +1,7 @@
 """Specification of a stage: everything that decides its result, hashed into its key.
 
-Identity (`StageSpec`, `DownstreamSpec`) and runtime (`Runtime`) are different types, so no field
-has to be left out of the hash. A parent is named by its key, so a key covers the whole chain.
+Identity (`StageSpec`) and runtime (`Runtime`) are different types, so no field has to be left out
+of the hash. Inputs are named by their keys, so a key covers everything above it.
 Standard library only.
 """
 
@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-FORMAT = 1  # version of keys and of files under a key; a store of another format is refused
+FORMAT = 2  # version of keys and of files under a key; a store of another format is refused
+PRETEXT = "pretext"  # the kind of the stages of a chain
+BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
 Value: TypeAlias = "bool | int | float | str | list[Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 
@@ -44,7 +46,10 @@ class LRPolicy:
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of every kind of training. An epoch is one pass over the images trained on."""
+    """Settings of every kind of training. An epoch is one pass over the images trained on.
+
+    fraction: of the images with labels, to train on. augment: the modality's preset.
+    """
 
     backbone: str
     image_size: int  # side of a full view, px
@@ -55,48 +60,46 @@ class Training:
     optimizer: str
     weight_decay: float
     warmup: float  # fraction of the steps
+    augment: Settings
+    fraction: float
     lr: LRPolicy
 
 
 @dataclass(frozen=True)
-class StageSpec:
-    """One training run of one pretext task, from the parent's backbone or from scratch."""
+class KnownData:
+    """A data set with the digest of its files and labels."""
 
-    pretext: str
-    params: Settings
-    augment: Settings
-    training: Training
-    data: DataSpec
-    data_digest: str
-    seed: int
-    version: str  # of the task's code
-    parent: str | None  # key of the parent stage
-    format: int = FORMAT
-
-    def key(self) -> str:
-        return f"{self.pretext}-{digest(asdict(self))}"
+    spec: DataSpec
+    digest: str
 
 
 @dataclass(frozen=True)
-class DownstreamSpec:
-    """The downstream task: fine-tune the parent's backbone and score it on validation."""
+class StageSpec:
+    """One node of the graph: whatever is trained, measured or made, by a kind of stage.
 
-    training: Training
-    augment: Settings
-    objective: str  # the measure that decides the best epoch
-    label_fraction: float
-    class_balanced: bool
-    probes: bool
-    data: DataSpec
-    data_digest: str
-    seed: int
+    kind: a file in trainables/kinds/. name: the pretext task, downstream task or start; the key
+    begins with it. version: of the plug-in's code. training: None if nothing is trained. inputs:
+    keys of stages by role, as `backbone`, `pool`; data: images by role, as `images`, `pool`.
+    """
+
+    kind: str
+    name: str
+    params: Settings
     version: str
-    parent: str | None  # key of a stage; None: from scratch
-    weights: str | None = None  # digest of a weight file to start from (ImageNet)
+    training: Training | None
+    inputs: Mapping[str, str]
+    data: Mapping[str, KnownData]
+    seed: int
     format: int = FORMAT
 
     def key(self) -> str:
-        return f"downstream-{digest(asdict(self))}"
+        return f"{self.name}-{digest(asdict(self))}"
+
+    @property
+    def trained(self) -> Training:
+        """The settings of a kind of stage that trains."""
+        assert self.training, self.kind
+        return self.training
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,33 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
-from search.chains.chain import BASELINES, IMAGENET, SCRATCH
+from search.chains.chain import SCRATCH
 from search.chains.node import Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import ARCHITECTURES
-from trainables.downstream.measures import MEASURES
 from trainables.errors import UserError
-from trainables.plugins import version
-from trainables.spec import DataSpec, DownstreamSpec, LRPolicy, MeasureType, StageSpec, Training
+from trainables.plugins import load, version
+from trainables.spec import (
+    BACKBONE,
+    FORMAT,
+    IMAGES,
+    POOL,
+    PRETEXT,
+    WEIGHTS,
+    DataSpec,
+    KnownData,
+    LRPolicy,
+    MeasureType,
+    Settings,
+    StageSpec,
+    Training,
+)
 from trainables.training.lr_range import planned
 
-PRETEXT, DOWNSTREAM = "trainables.pretext", ("trainables.downstream", "finetune")
+TASKS, KINDS, PROBE = "trainables.pretext", "trainables.kinds", "probe"
+NOTHING: Mapping[str, KnownData] = {}
 
 
 def data_spec(space: Space) -> DataSpec:
@@ -33,65 +47,128 @@ def data_spec(space: Space) -> DataSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """The specification of every stage and every score of one space on one data set.
+    """The specification of every stage of one space on one data set.
 
-    Every stage tries its task's whole range, or the node's window of it. A repeat changes the seed
-    of every stage and of the score, but not the split.
+    Every stage of a chain tries its task's whole range, or the node's window of it. A repeat
+    changes the seed of a chain's stages, probe and score, but not the split. weights: digests of
+    the starts' files by name.
     """
 
     space: Space
     data_digest: str
-    imagenet_digest: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    def graph(self, node: Node) -> tuple[StageSpec, ...]:
+        """Return all that the node's score needs: inputs before what they are for, score last."""
+        roots = [spec for spec in (self._start(node), self._pool()) if spec]
+        return (*roots, *self.stages(node), self.score(node))
 
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
-        """Return the specifications of the node's stages in order; none for a baseline."""
-        specs: list[StageSpec] = []
-        space, profile = self.space, self.space.profile
-        for name in () if node.chain[0] in BASELINES else node.chain:
-            task = space.tasks[name]
-            rates = rates_in(task.lr_range, node.window(name))
-            lr = LRPolicy(rates, profile.lr_epochs, space.lr_policy)
-            spec = StageSpec(
-                pretext=name,
-                params=task.params,
-                augment=space.data.augment,
-                training=self._training(task, profile.epochs, profile.batch, lr),
-                data=data_spec(space),
-                data_digest=self.data_digest,
-                seed=space.seed + node.repeat,
-                version=version(PRETEXT, name),
-                parent=specs[-1].key() if specs else None,
-            )
-            specs.append(spec)
+        """Return the pretext stages of the node in order; none for a baseline."""
+        last, specs = self._start(node), list[StageSpec]()
+        for name in () if node.chain[0] in self.space.starts else node.chain:
+            last = self._stage(name, node, last)
+            specs.append(last)
         return tuple(specs)
 
-    def downstream(self, node: Node) -> DownstreamSpec:
-        """Return the specification of the node's score; a baseline is the chain of its name."""
-        space, profile, stages = self.space, self.space.profile, self.stages(node)
-        task = space.downstream
-        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy)
-        return DownstreamSpec(
-            training=self._training(task, profile.downstream_epochs, profile.downstream_batch, lr),
-            augment=space.data.augment,
-            objective=task.objective,
-            label_fraction=profile.label_fraction,
-            class_balanced=task.class_balanced,
-            probes=task.probes,
-            data=data_spec(space),
-            data_digest=self.data_digest,
+    def _stage(self, name: str, node: Node, parent: StageSpec | None) -> StageSpec:
+        space, profile, task = self.space, self.space.profile, self.space.tasks[name]
+        rates = rates_in(task.lr_range, node.window(name))
+        lr = LRPolicy(rates, profile.lr_epochs, space.lr_policy)
+        made = self._pool()
+        return StageSpec(
+            kind=PRETEXT,
+            name=name,
+            params=task.params,
+            version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
+            training=self._training(task, profile.epochs, profile.batch, lr),
+            inputs=_keys({BACKBONE: parent, POOL: made}),
+            data={} if made else {POOL: self._images},
             seed=space.seed + node.repeat,
-            version=version(*DOWNSTREAM),
-            parent=stages[-1].key() if stages else None,
-            weights=self.imagenet_digest if node.chain == (IMAGENET,) else None,
         )
+
+    def score(self, node: Node) -> StageSpec:
+        """Return the downstream task on the node's backbone."""
+        space, profile, task = self.space, self.space.profile, self.space.downstream
+        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy)
+        training = self._training(task, profile.downstream_epochs, profile.downstream_batch, lr)
+        return StageSpec(
+            kind=task.kind,
+            name=task.kind,
+            params={**task.params, "objective": task.objective},
+            version=version(KINDS, task.kind),
+            training=replace(training, fraction=profile.label_fraction),
+            inputs=_keys({BACKBONE: self._last(node)}),
+            data={IMAGES: self._images},
+            seed=space.seed + node.repeat,
+        )
+
+    def probe(self, node: Node) -> StageSpec | None:
+        """Return the probes of the node's frozen backbone; None where the space has none."""
+        space, profile = self.space, self.space.profile
+        if not space.probe:
+            return None
+        return StageSpec(
+            kind=PROBE,
+            name=PROBE,
+            params={
+                "backbone": profile.backbone,
+                "image_size": profile.image_size,
+                "fraction": profile.label_fraction,
+                "mean": space.data.augment["mean"],
+                "std": space.data.augment["std"],
+            },
+            version=version(KINDS, PROBE),
+            training=None,
+            inputs=_keys({BACKBONE: self._last(node)}),
+            data={IMAGES: self._images},
+            seed=space.seed + node.repeat,
+        )
+
+    def _last(self, node: Node) -> StageSpec | None:
+        """Return what made the node's backbone; None for a fresh one."""
+        stages = self.stages(node)
+        return stages[-1] if stages else self._start(node)
+
+    def _start(self, node: Node) -> StageSpec | None:
+        """Return the weights that the node begins with; None from scratch."""
+        name, profile = node.chain[0], self.space.profile
+        if name not in self.weights:
+            return None
+        known = {"sha256": self.weights[name], "backbone": profile.backbone}
+        return self._root("start", name, {**known, "channels": self.space.data.channels})
+
+    def _pool(self) -> StageSpec | None:
+        """Return the stage that makes the images of the pretext tasks, if one does."""
+        made = self.space.data.pool
+        if made is None:
+            return None
+        return self._root(made.kind, made.kind, made.params, {IMAGES: self._images})
+
+    def _root(
+        self, kind: str, name: str, params: Settings, data: Mapping[str, KnownData] = NOTHING
+    ) -> StageSpec:
+        return StageSpec(kind, name, params, version(KINDS, kind), None, {}, data, self.space.seed)
+
+    def places(self, spec: StageSpec) -> Mapping[str, str]:
+        """Return where the images and the weight file of a stage lie, by role."""
+        root, file = self.space.data.root, self.space.starts.get(spec.name)
+        images = dict.fromkeys(spec.data, root) if root else {}
+        return images | ({WEIGHTS: file} if spec.kind == "start" and file else {})
+
+    @property
+    def _images(self) -> KnownData:
+        return KnownData(data_spec(self.space), self.data_digest)
 
     @property
     def objective(self) -> MeasureType:
-        return MEASURES[self.space.downstream.objective]
+        """The measure that chains are judged by; imports the downstream task, and so torch."""
+        measures: Mapping[str, MeasureType] = load(KINDS, self.space.downstream.kind).measures
+        return measures[self.space.downstream.objective]
 
     def baselines(self) -> tuple[Node, ...]:
-        """Return the baselines that can be run: `imagenet` needs a weight file."""
-        names = BASELINES if self.imagenet_digest else (SCRATCH,)
+        """Return the baselines that can be run: those from scratch or with a weight file."""
+        names = [name for name in self.space.starts if name == SCRATCH or name in self.weights]
         return tuple(Node((name,)) for name in names)
 
     def identity(self) -> Mapping[str, object]:
@@ -100,10 +177,13 @@ class Plan:
         for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):
             space.pop(elsewhere)
         space["data"].pop("root")
-        for name, task in space["tasks"].items():
-            task["version"] = version(PRETEXT, name)
-        space["downstream"]["version"] = version(*DOWNSTREAM)
-        return {"space": space, "data": self.data_digest, "imagenet": self.imagenet_digest}
+        starts = space.pop("starts")
+        nodes = [Node((name,)) for name in (*starts, *self.space.tasks)]
+        versions = {str(node): [spec.version for spec in self.graph(node)] for node in nodes}
+        return {
+            "space": space, "versions": versions, "data": self.data_digest,
+            "weights": dict(self.weights), "format": FORMAT,
+        }  # fmt: skip
 
     def _training(
         self, task: TaskChoice | Downstream, epochs: float, batch: int, lr: LRPolicy
@@ -120,18 +200,24 @@ class Plan:
             optimizer=task.optimizer,
             weight_decay=task.weight_decay,
             warmup=profile.warmup,
+            augment=self.space.data.augment,
+            fraction=1.0,
             lr=lr,
         )
 
 
-def file_digest(path: str) -> str:
-    """Return the sha256 of a weight file (16 digits); UserError if it can't be read."""
+def _keys(inputs: Mapping[str, StageSpec | None]) -> dict[str, str]:
+    return {role: spec.key() for role, spec in inputs.items() if spec}
+
+
+def file_digest(start: str, path: str) -> str:
+    """Return the sha256 of a start's file (16 digits); UserError if it can't be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise UserError(
-            f"baselines.imagenet={path}: must be a file to read ({error.strerror}); try a "
+            f"starts.{start}={path}: must be a file to read ({error.strerror}); try a "
             "torchvision or timm ResNet as .safetensors or .pth, or null to leave the row out"
         ) from None
 

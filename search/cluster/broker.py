@@ -17,7 +17,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 from search.chains.node import Node
 from search.chains.plan import Plan
@@ -29,18 +28,17 @@ from search.scheduling.scheduler import score_of
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
 from trainables.errors import MachineFault, StageFailed, Stopped
-from trainables.spec import DownstreamSpec, Runtime, StageSpec
+from trainables.spec import PRETEXT, Runtime, StageSpec
 from trainables.workers.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
 
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
 IDLE_SECONDS = 30.0  # an idle worker group asks again
 LOCK_SECONDS = 1.0  # between polls of a stage that another search is training
-Spec: TypeAlias = StageSpec | DownstreamSpec
 log = logging.getLogger(__name__)
 
 
-class ParentDamaged(Exception):
-    """The parent stage was damaged and has been set aside."""
+class InputDamaged(Exception):
+    """A stage that another one needs was damaged and has been set aside."""
 
 
 class Broker:
@@ -127,27 +125,31 @@ class Broker:
         return Scored(score.merit)
 
     async def _scored(self, node: Node, label: str) -> Manifest:
-        """Return the score's manifest, after training all stages before it."""
+        """Return the score's manifest, after all that it needs and the probes."""
         while True:
             try:
-                for stage in self.plan.stages(node):
-                    await self._ensure(stage, label)
-                return await self._ensure(self.plan.downstream(node), label)
-            except ParentDamaged:
+                *needed, score = self.plan.graph(node)
+                for spec in needed:
+                    await self._ensure(spec, label)
+                if probe := self.plan.probe(node):
+                    with suppress(StageFailed):  # says nothing about the chain
+                        await self._ensure(probe, label)
+                return await self._ensure(score, label)
+            except InputDamaged:
                 continue  # it is trained again
             except Stopped:
                 # If only a twin with this key was cancelled, resume its checkpoint.
                 if label in self.cancelled or self.stopping:
                     raise
 
-    async def _ensure(self, spec: Spec, label: str) -> Manifest:
+    async def _ensure(self, spec: StageSpec, label: str) -> Manifest:
         """Return a finished job's manifest; start the job if it has not been started."""
         key = spec.key()
         if key not in self.futures:
             self.futures[key] = asyncio.ensure_future(self._obtain(key, spec, label))
         return await asyncio.shield(self.futures[key])
 
-    async def _obtain(self, key: str, spec: Spec, label: str) -> Manifest:
+    async def _obtain(self, key: str, spec: StageSpec, label: str) -> Manifest:
         while (manifest := self.store.manifest(key)) is None:
             if self.stopping:
                 raise Stopped(label)
@@ -159,29 +161,26 @@ class Broker:
             with lock:
                 if (manifest := self.store.manifest(key)) is None:
                     return await self._train(key, spec, label)
-        if isinstance(spec, StageSpec):
+        if spec.kind == PRETEXT:
             self.reused.add(key)
         return manifest
 
-    async def _train(self, key: str, spec: Spec, label: str) -> Manifest:
-        space = self.plan.space
-        weights = space.baselines.imagenet
+    async def _train(self, key: str, spec: StageSpec, label: str) -> Manifest:
         job = Job(
             key=key,
             name=label,
             spec=spec,
-            parent_dir=str(self.store.path(spec.parent)) if spec.parent else None,
+            inputs={role: str(self.store.path(known)) for role, known in spec.inputs.items()},
+            places=self.plan.places(spec),
             out_dir=str(self.store.part(key)),
-            data_root=space.data.root,
-            cache_dir=space.cache,
+            cache_dir=self.plan.space.cache,
             runtime=self.runtime,
-            weights=weights if isinstance(spec, DownstreamSpec) and spec.weights else None,
             store_id=self.store.token(),
         )
         self.answers[key] = asyncio.get_running_loop().create_future()
         await self._enqueue(job)
         done = await self.answers[key]
-        if isinstance(spec, StageSpec):
+        if spec.kind == PRETEXT:
             self.trained.add(key)
         return self.store.commit(
             key,
@@ -294,7 +293,7 @@ class Broker:
 
     def _unwanted(self, job: Job) -> bool:
         """Return whether the job is cancelled; all are once the search stops."""
-        scored = isinstance(job.spec, DownstreamSpec)
+        scored = job.spec.kind == self.plan.space.downstream.kind
         return self.stopping or (scored and job.name in self.cancelled)
 
     def _cancel(self, job: Job) -> None:
@@ -311,13 +310,13 @@ class Broker:
 
     async def _retry(self, job: Job, reason: str) -> None:
         """Queue a job again after a fault, unless its attempts without progress are exhausted."""
-        attempts, parent = self.attempts[job.key], job.spec.parent
+        attempts, inputs = self.attempts[job.key], job.spec.inputs.values()
         if self._unwanted(job):
             self._cancel(job)
-        elif parent and not self.store.recheck(parent):
-            for key in (parent, job.key):
+        elif damaged := [key for key in inputs if not self.store.recheck(key)]:
+            for key in (*damaged, job.key):
                 self.futures.pop(key, None)
-            self.answers[job.key].set_exception(ParentDamaged(parent))
+            self.answers[job.key].set_exception(InputDamaged(damaged[0]))
         elif attempts.fruitless < self.plan.space.runtime.attempts:
             self.notices.append(f"{job.name}: {reason}; attempt {attempts.total + 1} follows")
             await self._enqueue(job)

@@ -1,6 +1,6 @@
 """GPU sharing: measure how many worker groups one GPU serves best.
 
-    shared = groups_per_gpu(stages, root, cache, most=4)    # shared.groups, shared.reason
+    shared = groups_per_gpu(stages, data, root, cache, most=4)    # shared.groups, shared.reason
 
 A small profile leaves most of a GPU idle. Probes that train like workers run on one GPU, twice as
 many in every round, as long as memory allows and the total throughput clearly rises.
@@ -14,7 +14,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from trainables.spec import StageSpec
+from trainables.spec import DataSpec, StageSpec
 
 MAX_GROUPS = 8  # on one GPU
 MEMORY_FRACTION = 0.9  # of the GPU's memory that may be used
@@ -37,11 +37,11 @@ class SharedGPU:
 
 
 def groups_per_gpu(
-    stages: Sequence[StageSpec], root: str | None, cache: str, most: int
+    stages: Sequence[StageSpec], data: DataSpec, root: str | None, cache: str, most: int
 ) -> SharedGPU:
     """Measure on one GPU of the cluster, with the stage that needs most memory.
 
-    root, cache: folders of the images, as workers get them. most: worker groups with work.
+    data, root, cache: the images, as workers get them. most: worker groups with work.
     """
     place = placement_group([{"GPU": 1}])
     if not place.wait(WAIT_SECONDS):
@@ -49,7 +49,7 @@ def groups_per_gpu(
         return SharedGPU(1, "no GPU was free to measure on", ())
     rounds: list[float] = []
     try:
-        return _grow(place, (stages, root, cache), min(most, MAX_GROUPS), rounds)
+        return _grow(place, (stages, data, root, cache), min(most, MAX_GROUPS), rounds)
     except ray.exceptions.RayError as error:
         reason = f"measuring more failed ({str(error).strip().splitlines()[-1]})"
         return SharedGPU(max(1, 2 ** len(rounds) // 2), reason, (*rounds,))

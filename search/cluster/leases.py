@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 
 from search.results.status import GroupState
-from trainables.spec import StageSpec
 from trainables.workers.job import Heartbeat, Lease
 
 
@@ -27,8 +26,7 @@ class Leased:
 
     def state(self) -> GroupState:
         job = self.lease.job
-        stage = isinstance(job.spec, StageSpec)
-        return GroupState(self.group, job.name, "stage" if stage else "downstream", self.progress)
+        return GroupState(self.group, job.name, job.spec.kind, self.progress)
 
 
 @dataclass

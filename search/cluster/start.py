@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.chains.node import Node
-from search.chains.plan import Plan
+from search.chains.plan import Plan, data_spec
 from search.cluster import environment
 from search.console import exit
 from search.space import hardware
@@ -80,5 +80,6 @@ def _per_gpu(
 
     decode()
     stages = [plan.stages(Node((task,)))[0] for task in space.tasks]
-    found = gpu_sharing.groups_per_gpu(stages, space.data.root, space.cache, most)
+    images = (data_spec(space), space.data.root, space.cache)
+    found = gpu_sharing.groups_per_gpu(stages, *images, most)
     return found.groups, str(found)

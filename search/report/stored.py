@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
+from trainables.spec import BACKBONE, PRETEXT, Measure, Score
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -25,7 +27,7 @@ class Store(Protocol):
 class Result(TypedDict, total=False):
     """What the report reads of a manifest's `result`.
 
-    accuracy, chance_level: of pretext tasks; linear, knn: probes of a downstream task, in percent.
+    accuracy, chance_level: of pretext tasks.
     """
 
     lr: float
@@ -33,8 +35,6 @@ class Result(TypedDict, total=False):
     seconds: float
     accuracy: float
     chance_level: float
-    linear: float
-    knn: float
 
 
 class Trial(TypedDict):
@@ -85,6 +85,12 @@ def result(store: Store, key: str | None) -> Result:
     return known["result"] if known else {}
 
 
+def measures(store: Store, key: str | None) -> Mapping[str, Measure]:
+    """Return the measures under a key; {} if there are none."""
+    known = store.manifest(key) if key else None
+    return Score.parse(known["score"]).measures if known and known.get("score") else {}
+
+
 def lr_range(store: Store, key: str | None) -> list[float] | None:
     """Return the learning rates that a finished stage was to try."""
     known = store.manifest(key) if key else None
@@ -92,11 +98,11 @@ def lr_range(store: Store, key: str | None) -> list[float] | None:
 
 
 def lineage(store: Store, key: str | None) -> tuple[str, ...]:
-    """Return the finished stages that lead to a stage, first to last, with itself."""
+    """Return the finished pretext stages that lead to a stage, first to last, with itself."""
     keys: list[str] = []
-    while key and (known := store.manifest(key)):
+    while key and (known := store.manifest(key)) and known["spec"]["kind"] == PRETEXT:
         keys.append(key)
-        key = known["spec"]["parent"]
+        key = known["spec"]["inputs"].get(BACKBONE)
     return tuple(reversed(keys))
 
 

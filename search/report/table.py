@@ -229,10 +229,10 @@ def _row(
     measures = _means(scores)
     judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
-    repeats = [stored.result(store, repeat.downstream_key) for repeat in result.repeats]
-    seeds = [measured, *repeats] if scores else []
-    keys = stored.lineage(store, result.stage_key)
-    stages = {task: stored.result(store, key) for task, key in zip(tasks, keys, strict=False)}
+    keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
+    probed = [stored.measures(store, key) for key in keys]
+    trained = stored.lineage(store, result.stage_key)
+    stages = {task: stored.result(store, key) for task, key in zip(tasks, trained, strict=False)}
     last = stored.result(store, result.stage_key)
     return Row(
         chain=chains.name(result.chain),
@@ -244,8 +244,8 @@ def _row(
         delta=None if better is None else objective.merit(better),
         above_scratch=_above(own, merits.get((SCRATCH,)), result.chain == (SCRATCH,)),
         above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
-        linear=_mean(one["linear"] for one in seeds if "linear" in one),
-        knn=_mean(one["knn"] for one in seeds if "knn" in one),
+        linear=_mean(one["linear"].value for one in probed if "linear" in one),
+        knn=_mean(one["knn"].value for one in probed if "knn" in one),
         lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
         downstream_lr=_rate(measured) if scores else "",
         status=result.status,

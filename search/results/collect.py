@@ -33,8 +33,8 @@ class Collector:
             stages = self.plan.stages(node)
             found[node.chain] = ChainResult(
                 node.chain, "done", score, self._remark(node),
-                stages[-1].key() if stages else None, self.plan.downstream(node).key(),
-                self.order[node], tuple(repeated.get(node, ())),
+                stages[-1].key() if stages else None, self.plan.score(node).key(),
+                self._probe(node), self.order[node], tuple(repeated.get(node, ())),
             )  # fmt: skip
         for node, stop in self.stops.items():
             key = self.plan.stages(node)[-1].key()
@@ -44,7 +44,7 @@ class Collector:
             found.setdefault(node.chain, ChainResult(node.chain, "failed", reason=reason))
         for chain, reason in self.scheduler.pruned().items():
             found.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
-        if self.plan.imagenet_digest is None:
+        if IMAGENET not in self.plan.weights:
             found[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
         every = [*self.plan.space.chains(), *((baseline,) for baseline in BASELINES)]
         return [
@@ -74,9 +74,13 @@ class Collector:
     def _repeated(self) -> dict[Node, list[Repeat]]:
         found: dict[Node, list[Repeat]] = {}
         for node in sorted((p for p in self.scores if p.repeat), key=lambda p: p.repeat):
-            again = Repeat(self.scores[node], self.plan.downstream(node).key())
+            again = Repeat(self.scores[node], self.plan.score(node).key(), self._probe(node))
             found.setdefault(node.again(0), []).append(again)
         return found
+
+    def _probe(self, node: Node) -> str | None:
+        spec = self.plan.probe(node)
+        return spec.key() if spec else None
 
     def _remark(self, node: Node) -> str:
         reasons = self.scheduler.reasons.items()

@@ -16,6 +16,7 @@ class Repeat:
 
     score: Score
     downstream_key: str
+    probe_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ChainResult:
     reason: str = ""  # why it failed, was stopped, was pruned or was not run
     stage_key: str | None = None  # of its last stage; None for a baseline
     downstream_key: str | None = None
+    probe_key: str | None = None  # None where the space has no probes
     order: int | None = None
     repeats: tuple[Repeat, ...] = ()
 

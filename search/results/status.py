@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from search.cluster.time_ledger import GroupTimes
-from trainables.spec import Score
+from trainables.spec import PRETEXT, Score
 from trainables.workers.job import Heartbeat
 
 State = Literal["planned", "waiting", "running", "done", "stopped", "failed", "pruned"]
@@ -32,7 +32,7 @@ class GroupState:
 
     group: str
     chain: str
-    kind: Literal["stage", "downstream"] = "stage"
+    kind: str = PRETEXT
     progress: Heartbeat = field(default_factory=Heartbeat)
 
 

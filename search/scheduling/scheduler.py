@@ -135,17 +135,18 @@ class Scheduler:
     def _curves(self) -> list[tuple[float, ...]]:
         for node in self.scores:
             if node not in self.curves:
-                key = self.plan.downstream(node).key()
+                key = self.plan.score(node).key()
                 epochs = stored.history(self.store, key)["train"]
                 merit = self.plan.objective.merit
                 self.curves[node] = tuple(merit(row["objective"]) for row in epochs)
         return [curve for curve in self.curves.values() if curve]
 
     def known(self, node: Node) -> Manifest | None:
-        """Return the score's manifest if it and all its stages are in the store, undamaged."""
-        if any(self.store.manifest(spec.key()) is None for spec in self.plan.stages(node)):
+        """Return the score's manifest if it and all that it needs are in the store, undamaged."""
+        *needed, score = self.plan.graph(node)
+        if any(self.store.manifest(spec.key()) is None for spec in needed):
             return None
-        return self.store.manifest(self.plan.downstream(node).key())
+        return self.store.manifest(score.key())
 
     def _candidate(self) -> Node | None:
         if not self._all_asked() and (spent := self.spent()):

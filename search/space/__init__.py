@@ -2,7 +2,7 @@
 
     space = load("isic3", ["profile=smoke", "tasks.moco.lr_range=[0.01,0.03]"])
     space = load("isic3", ["data=folder", "modality=xray"])   # a preset at data.augment
-    check_tasks(space)                                        # the tasks' parameters; imports torch
+    check_plugins(space)              # what only plug-ins know; imports torch
 
 Hydra rejects a misspelt override but silently merges a misspelt key of a YAML file, so the
 dataclasses of `schema.py` refuse unknown keys and check every value; what a file leaves out has
@@ -20,7 +20,7 @@ from trainables.schema import read
 
 __all__ = [
     "SPACES", "Downstream", "ReportChoice", "Space", "TaskChoice",
-    "available_spaces", "check_tasks", "load",
+    "available_spaces", "check_plugins", "load",
 ]  # fmt: skip
 
 
@@ -31,7 +31,15 @@ def load(name: str, overrides: Sequence[str] = ()) -> Space:
     return read(Space, composed(name, overrides), usual=lambda: defaults(name, overrides))
 
 
-def check_tasks(space: Space) -> None:
-    """Raise UserError for invalid task parameters; imports the tasks, and so torch."""
+def check_plugins(space: Space) -> None:
+    """Raise UserError for what only plug-ins know: parameters, measures; imports torch."""
     for name, task in space.tasks.items():
         read(plugin("trainables.pretext", name).Params, task.params, f"tasks.{name}.params")
+    chosen = space.downstream
+    kind = plugin("trainables.kinds", chosen.kind)
+    if chosen.objective not in kind.measures:
+        raise UserError(unknown("downstream.objective", chosen.objective, list(kind.measures)))
+    params = {**chosen.params, "objective": chosen.objective}
+    read(kind.Params, params, "downstream.params")
+    if made := space.data.pool:
+        read(plugin("trainables.kinds", made.kind).Params, made.params, "data.pool.params")

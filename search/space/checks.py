@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from trainables.downstream.measures import MEASURES
+from search.chains.chain import BASELINES, SCRATCH
 from trainables.errors import UserError
 from trainables.plugins import available, unknown
 from trainables.schema import shown
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def check(space: "Space") -> None:
     """Raise UserError, one line, unless the values are consistent."""
-    for one in (_tasks, _plugins, _objective, _sizes, _parts, _pixels, _workers, _places):
+    for one in (_tasks, _plugins, _starts, _sizes, _parts, _pixels, _workers, _places):
         one(space)
 
 
@@ -34,15 +34,26 @@ def _plugins(space: "Space") -> None:
     """Check that every plug-in exists; imports none."""
     chosen = [(f"tasks.{name}.name", name, "trainables.pretext") for name in space.tasks]
     chosen.append(("data.name", space.data.name, "trainables.data"))
+    chosen.append(("downstream.kind", space.downstream.kind, "trainables.kinds"))
+    if space.data.pool:
+        chosen.append(("data.pool.kind", space.data.pool.kind, "trainables.kinds"))
     chosen.append(("policy.name", space.policy.name, "search.policies"))
     for where, name, package in chosen:
         if name not in (known := available(package)):
             raise UserError(unknown(where, name, known))
 
 
-def _objective(space: "Space") -> None:
-    if (name := space.downstream.objective) not in MEASURES:
-        raise UserError(unknown("downstream.objective", name, list(MEASURES)))
+def _starts(space: "Space") -> None:
+    for name, path in space.starts.items():
+        if name not in BASELINES:
+            raise UserError(unknown("starts", name, BASELINES))
+        if name == SCRATCH and path is not None:
+            raise UserError(
+                f"starts.{SCRATCH}={path}: must be null, as it has no weights; try "
+                f"starts.imagenet={path}"
+            )
+    if SCRATCH not in space.starts:
+        raise UserError(f"starts: must have {SCRATCH}; try starts.{SCRATCH}=null")
 
 
 def _sizes(space: "Space") -> None:

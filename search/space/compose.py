@@ -17,7 +17,10 @@ from trainables.schema import Section, keys, shown, value_at
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
 BASE = "base.yaml"  # what spaces share; no space itself
 MODALITY = "modality@data.augment"  # Hydra's name for the choice and its place
-PACKAGES = {"tasks": "trainables.pretext", "data": "trainables.data", "policy": "search.policies"}
+PACKAGES = {
+    "tasks": "trainables.pretext", "data": "trainables.data", "policy": "search.policies",
+    "downstream": "trainables.kinds",
+}  # fmt: skip
 KEY = re.compile(r"(\+\+|\+|~)?(?!hydra\b)[A-Za-z_][\w./]*(@[\w.]+)?")  # of an override
 
 
@@ -141,7 +144,8 @@ def _explain(override: str, files: Section) -> None:
 
 def _keys(path: Sequence[str], files: Section) -> Collection[str]:
     """Return the keys that the section at `path` may have."""
-    if path[-1:] == ["params"] and (name := value_at(files, [*path[:-1], "name"])):
+    named = "kind" if path[:1] == ["downstream"] else "name"
+    if path[-1:] == ["params"] and (name := value_at(files, [*path[:-1], named])):
         return keys(load(PACKAGES[path[0]], name).Params, (), {})
     return keys(Space, path, files)
 

@@ -50,8 +50,19 @@ class TaskChoice(Schema):
 
 
 @dataclass(frozen=True)
+class Made(Schema):
+    """A data set that a stage of this kind makes."""
+
+    kind: Name
+    params: Section = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Data(Schema):
-    """A data set: plug-in, root folder, fractions of the splits, modality (`augment`)."""
+    """A data set: plug-in, root folder, fractions of the splits, modality (`augment`).
+
+    pool: what makes the images of the pretext tasks; null: they see the training images.
+    """
 
     name: Name
     root: Place | None
@@ -60,22 +71,23 @@ class Data(Schema):
     test: SplitFraction
     merge_duplicates: bool
     params: Section = field(default_factory=dict)
+    pool: Made | None = None
     augment: Augment = field(default_factory=lambda: _whole({}))
 
 
 @dataclass(frozen=True)
 class Downstream(Schema):
-    """The downstream task. class_balanced: weight the loss; probes: evaluate cheap probes.
+    """The downstream task. kind: a file in trainables/kinds/; params: its own parameters.
 
     objective: the measure that chains are judged by.
     """
 
-    objective: Name
-    lr_range: Rates
-    optimizer: Literal["sgd", "adamw"]
-    weight_decay: WeightDecay
-    class_balanced: bool
-    probes: bool
+    kind: Name = "classify"
+    objective: Name = "balanced_accuracy"
+    lr_range: Rates = (0.001, 0.003, 0.01, 0.03)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    weight_decay: WeightDecay = 5e-4
+    params: Section = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,13 +134,6 @@ class RuntimeChoice(Schema):
 
 
 @dataclass(frozen=True)
-class Baselines(Schema):
-    """The ImageNet weights: a local safetensors or .pth file; `scratch` is always run."""
-
-    imagenet: Place | None
-
-
-@dataclass(frozen=True)
 class ReportChoice(Schema):
     """share_images: send images and names to the tracker; null: see tracking/sharing.py."""
 
@@ -140,7 +145,8 @@ class Space(Schema):
     """The complete configuration of one search, in plain values.
 
     early_stop: margin in points; a fine-tuning whose ceiling stays that far below the best chain is
-    stopped (search/scheduling/early_stopping.py). None: off.
+    stopped (search/scheduling/early_stopping.py). None: off. probe: probe every chain's frozen
+    backbone. starts: weight files by name; null for `scratch`, and for those that are not run.
     """
 
     name: Name
@@ -161,7 +167,8 @@ class Space(Schema):
     profile: Profile
     policy: Policy
     runtime: RuntimeChoice
-    baselines: Baselines
+    probe: bool
+    starts: dict[Name, Place | None]
     report: ReportChoice = ReportChoice()
 
     def chains(self) -> list[Chain]:

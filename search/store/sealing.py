@@ -31,9 +31,9 @@ class Manifest(TypedDict, total=False):
     """What is known of a finished stage. result: numbers, whose names depend on the kind."""
 
     key: str
-    spec: dict[str, Any]  # the fields of a StageSpec or DownstreamSpec, as they are hashed
+    spec: dict[str, Any]  # the fields of a StageSpec, as they are hashed
     result: Mapping[str, float | str]
-    score: Mapping[str, object] | None  # the fields of a Score; None for a pretext task
+    score: Mapping[str, object] | None  # the fields of a Score; None if the kind scores nothing
     seconds: float
     device: str
     host: str

@@ -31,10 +31,10 @@ from search.chains.chain import name, parse  # noqa: E402
 from search.chains.node import Node  # noqa: E402
 from search.chains.plan import Plan, data_spec  # noqa: E402
 from search.space import hardware, load  # noqa: E402
-from trainables.downstream.finetune import finetune  # noqa: E402
 from trainables.images.cache import Prepared, open_cache, prepare  # noqa: E402
+from trainables.kinds.classify import finetune  # noqa: E402
+from trainables.kinds.pretext import train_stage  # noqa: E402
 from trainables.spec import LRPolicy, Runtime, Training  # noqa: E402
-from trainables.stage import train_stage  # noqa: E402
 from trainables.training import lr_range  # noqa: E402
 from trainables.training.loop import SCORE  # noqa: E402
 from trainables.training.lr_range import Advance, Forget  # noqa: E402
@@ -88,7 +88,7 @@ class Bench:
         train_stage(spec, self.runtime, self.data, start, self.folder(out), lambda _: None)
 
     def score(self, start: str, out: str, change: Callable[[Training], Training]) -> float:
-        spec = self.plan.downstream(Node(("scratch",)))
+        spec = self.plan.score(Node(("scratch",)))
         spec = replace(spec, training=change(spec.training), probes=False)
         result = finetune(
             spec, self.runtime, self.data, self.folder(start), self.folder(out), lambda _: None

@@ -19,13 +19,13 @@ import torch
 
 from search.chains.node import Node
 from tests.trainables import small
-from trainables.downstream.finetune import finetune
+from trainables.kinds.classify import finetune
+from trainables.kinds.pretext import train_stage
 from trainables.spec import Runtime
-from trainables.stage import train_stage
 from trainables.workers.job import Heartbeat
 
 HERE = Path(__file__).parent
-DOWNSTREAM = "downstream"
+DOWNSTREAM = "classify"
 NAMES = (*small.TASKS, DOWNSTREAM)
 STEPS = 10
 RATES = dict.fromkeys(NAMES, 1e-4) | {
@@ -45,7 +45,7 @@ def measure(name: str, cache: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         if name == DOWNSTREAM:
             plan = small.plan(data, f"downstream.lr_range=[{RATES[name]}]")
-            score = plan.downstream(Node(("scratch",)))
+            score = plan.score(Node(("scratch",)))
             finetune(score, runtime, data, None, Path(folder), lambda p: _keep(seen, p))
             return {"version": score.version, "losses": seen[:STEPS]}
         rate = f"tasks.{name}.lr_range=[{RATES[name]}]"

@@ -11,12 +11,12 @@ import torch
 from table import Table
 
 from trainables.bench.recipes import Recipes, read
-from trainables.downstream.finetune import finetune
 from trainables.errors import StageFailed
 from trainables.images.cache import open_cache, prepare
+from trainables.kinds.classify import finetune
+from trainables.kinds.pretext import train_stage
 from trainables.plugins import available
 from trainables.spec import DownstreamSpec, LRPolicy, Runtime, StageSpec, Training
-from trainables.stage import train_stage
 from trainables.workers.job import Heartbeat, Result
 
 RATES = 2  # of a task's LR range

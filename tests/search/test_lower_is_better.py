@@ -5,9 +5,9 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from search.console.live_tree import tree
 
 from search import replay, report
-from search.console.live import tree
 from search.results.collect import Collector, snapshot
 from search.results.status import Progress
 from tests.search.report.conftest import _info
@@ -33,8 +33,8 @@ def searched(tmp_path):
 
 
 def commit(asked, node):
-    downstream = asked.plan.downstream(node)
-    assert downstream.objective == "brier"
+    downstream = asked.plan.score(node)
+    assert downstream.params["objective"] == "brier"
     value = error_of(node)
     brier = MEASURES["brier"].score(value, value - 1, value + 1)
     score = replace(brier, measures=brier.measures | MEASURES["ece"].score(9.0, 8.0, 10.0).measures)

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from search.chains.node import Node
 from tests.trainables import small
+from trainables.kinds.pretext import started, train_stage
 from trainables.spec import Runtime
-from trainables.stage import started, train_stage
 from trainables.training.feed import Feed
 
 

@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from search.chains.node import Node
 from tests.trainables import small
 from tests.trainables.small import RUNTIME, Killed, at, dying, losses, quiet, stage
-from trainables.downstream.finetune import finetune
+from trainables.backbone import WEIGHTS as BACKBONE
 from trainables.downstream.measures import MEASURES
 from trainables.errors import MachineFault, UserError
+from trainables.kinds.classify import finetune
+from trainables.kinds.pretext import train_stage
 from trainables.spec import Runtime, canonical_json
-from trainables.stage import BACKBONE, train_stage
 from trainables.storage import CHECKPOINT
 from trainables.training import distributed, loop
 from trainables.training.checkpoint import Runs
@@ -83,7 +84,7 @@ def test_a_batch_larger_than_the_data_names_both(data, tmp_path):
 def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     import pyarrow.parquet as pq
 
-    spec = small.plan(data).downstream(Node(("scratch",)))
+    spec = small.plan(data).score(Node(("scratch",)))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -111,7 +112,7 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
 
 
 def test_the_epoch_with_the_lowest_error_is_kept(data, tmp_path):
-    spec = small.plan(data, "downstream.objective=brier").downstream(Node(("scratch",)))
+    spec = small.plan(data, "downstream.objective=brier").score(Node(("scratch",)))
     reports = []
     done = finetune(spec, RUNTIME, data, None, tmp_path, reports.append)
     rows = json.loads((tmp_path / "history.json").read_text())["train"]
@@ -207,7 +208,7 @@ def test_fine_tuning_starts_from_a_weight_file_and_refuses_one_that_does_not_fit
     from torchvision.models.resnet import BasicBlock, ResNet
 
     from trainables.backbone import Backbone
-    from trainables.downstream.finetune import fitting_weights
+    from trainables.kinds.classify import fitting_weights
 
     whole = ResNet(BasicBlock, [1, 1, 1, 1])
     torch.save(whole.state_dict(), tmp_path / "imagenet.pth")

@@ -32,7 +32,7 @@ from trainables.bench.public import EQUALS, MakeViews, Views, image_views
 from trainables.images.cache import Prepared
 from trainables.processor import cores
 from trainables.spec import StageSpec
-from trainables.stage import started
+from trainables.kinds.pretext import started
 from trainables.task import Batch, Draw, Task
 
 AHEAD = 2  # pieces that each worker of a DataLoader makes ahead

@@ -18,6 +18,7 @@ import os
 import shutil
 import uuid
 import zlib
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from trainables.spec import DataSpec, digest
 
 FORMAT = 2  # version of folder layout, resizing and duplicate search; part of the digest
 MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
+MADE = "images"  # a data set that a stage made, in its folder
 SPARE = 64 << 20  # bytes to leave free
 BLOCK = 16 << 20  # bytes per checksum
 
@@ -118,9 +120,7 @@ class Source:
             parts = _split(spec, table)
             mean, std = statistics(sums[parts["train"]], spec.size**2)
             sync(beside / IMAGES)
-            split = {part: index.tolist() for part, index in parts.items()}
-            columns = {**asdict(table), "labels": table.labels.tolist(), "split": split}
-            write_json(beside / TABLE, columns | {"duplicates": [asdict(pair) for pair in pairs]})
+            write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
                 "demo": data.demo, "format": FORMAT,
@@ -139,6 +139,32 @@ def prepare(
 ) -> Path:
     """Return the folder with the decoded data set; see `Source.prepare`."""
     return Source(spec, root).prepare(cache_root, progress)
+
+
+def made_by(stage: Path) -> Prepared | None:
+    """Open the data set that a finished stage made, None if it made none."""
+    return open_cache(stage / MADE) if (stage / MADE).is_dir() else None
+
+
+def save_made(stage: Path, data: Prepared) -> None:
+    """Write a data set that a stage makes to its folder."""
+    folder = stage / MADE
+    folder.mkdir(exist_ok=True)
+    np.save(folder / IMAGES, data.images)
+    table = Table(data.names, data.labels, data.groups, data.classes)
+    write_json(folder / TABLE, _columns(table, data.split, data.duplicates))
+    spec = {"merge_duplicates": data.merged, "name": data.name}
+    write_json(folder / MANIFEST, {
+        "mean": data.mean, "std": data.std, "digest": data.digest, "spec": spec, "demo": data.demo,
+    })  # fmt: skip
+
+
+def _columns(
+    table: Table, parts: Mapping[str, Index], pairs: Iterable[Pair]
+) -> Mapping[str, object]:
+    split = {part: index.tolist() for part, index in parts.items()}
+    columns = {**asdict(table), "labels": table.labels.tolist(), "split": split}
+    return columns | {"duplicates": [asdict(pair) for pair in pairs]}
 
 
 def open_cache(path: Path) -> Prepared:

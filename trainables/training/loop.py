@@ -2,7 +2,7 @@
 
     outcome = Loop(...).train()
 
-Pretext stages (`stage.py`) and fine-tuning (`downstream/finetune.py`) both use it. All ranks see
+Pretext stages (kinds/pretext.py) and fine-tuning (kinds/classify.py) both use it. All ranks see
 the same numbers (means over ranks), so they take the same decisions without communicating.
 """
 
@@ -23,8 +23,9 @@ from trainables.backbone import average_statistics
 from trainables.errors import StageFailed, Stopped, UserError
 from trainables.images.cache import Prepared
 from trainables.images.splits import Index
+from trainables.kinds import Report
 from trainables.modality import Preset
-from trainables.spec import DownstreamSpec, Runtime, Settings, StageSpec, Training
+from trainables.spec import Runtime, StageSpec
 from trainables.task import Context, PerChannel, Task
 from trainables.training import checkpoint, distributed, lr_range
 from trainables.training.checkpoint import FULL, Run, Runs
@@ -32,7 +33,6 @@ from trainables.training.feed import Feed
 from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
 
-Report = Callable[[Heartbeat], object]
 SCORE = "objective"  # what `evaluate` returned, in the rows of a history
 CONFUSION_BATCHES = 8
 PATIENCE = 30  # the next checkpoint waits at least this many times the last one's duration
@@ -79,7 +79,7 @@ class Loop:
     """
 
     make: Callable[[Context], Task]
-    spec: StageSpec | DownstreamSpec
+    spec: StageSpec
     data: Prepared
     index: Index
     runtime: Runtime
@@ -90,8 +90,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         spec, data = self.spec, self.data
-        self.training, self.seed, images = spec.training, spec.seed, len(self.index)
-        self.context = context(spec.training, images, spec.augment, spec.seed, data.mean, data.std)
+        self.training, self.seed = spec.trained, spec.seed
+        self.context = context(spec, len(self.index), data.mean, data.std)
         self.epoch_steps = self.context.epoch_steps
         self.device = torch.device(self.runtime.device)
         self.runs = Runs.load(self.out_dir)
@@ -323,14 +323,13 @@ def _trial(run: Run) -> Trial:
                  diverged=bool(failed), reason=failed)  # fmt: skip
 
 
-def context(
-    training: Training, images: int, augment: Settings, seed: int, mean: PerChannel, std: PerChannel
-) -> Context:
+def context(spec: StageSpec, images: int, mean: PerChannel, std: PerChannel) -> Context:
     """Build the context of a full run; UserError if the images do not fill one batch.
 
-    images: how many are trained on. augment: a modality preset, whose own mean and std, if given,
-    replace `mean` and `std` (of the training images, 0..1, one per channel).
+    images: how many are trained on. mean, std: of these images, 0..1, one per channel; those of the
+    modality, if it has any, replace them.
     """
+    training = spec.trained
     epoch_steps = images // training.global_batch
     if epoch_steps == 0:
         raise UserError(
@@ -338,13 +337,13 @@ def context(
             f"{images} images to train on; try {max(1, images // training.bn_groups)} times "
             f"profile.bn_groups={training.bn_groups}, or less"
         )
-    preset = Preset.of(augment)
+    preset = Preset.of(training.augment)
     mean, std = tuple(preset.mean or mean), tuple(preset.std or std)
     return Context(
         images=images, global_batch=training.global_batch,
         steps=_steps(training.epochs, epoch_steps), epoch_steps=epoch_steps,
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
-        augment=preset, seed=seed,
+        augment=preset, seed=spec.seed,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Measure what one worker needs of a device: its memory, and its speed beside other workers.
 
-    probe = Probe(stages, data_root, cache_root)
+    probe = Probe(stages, data_spec, data_root, cache_root)
     used, total = probe.footprint()
     probe.pace(seconds=3)                  # images/s
 
@@ -15,8 +15,8 @@ import psutil
 import torch
 
 from trainables.images.cache import open_cache, prepare
-from trainables.spec import StageSpec
-from trainables.stage import started
+from trainables.kinds.pretext import started
+from trainables.spec import DataSpec, StageSpec
 from trainables.training.feed import Feed
 from trainables.training.step import Step
 
@@ -27,11 +27,13 @@ READ_EVERY = 10  # steps between readings of the losses, as in training
 class Probe:
     """A worker's training steps without a search around them."""
 
-    def __init__(self, stages: Sequence[StageSpec], root: str | None, cache: str) -> None:
+    def __init__(
+        self, stages: Sequence[StageSpec], data: DataSpec, root: str | None, cache: str
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        folder = prepare(stages[0].data, Path(root) if root else None, Path(cache))
+        folder = prepare(data, Path(root) if root else None, Path(cache))
         self.stages, self.data, self.done = stages, open_cache(folder), 0
         self.feed: Feed
         self.step: Step

@@ -8,28 +8,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from trainables.spec import DownstreamSpec, Runtime, Score, StageSpec
+from trainables.spec import Runtime, Score, StageSpec
 
 SAVING = "saving"  # trained and evaluated; the result is being written
 
 
 @dataclass(frozen=True)
 class Job:
-    """One stage or score to train, with the directories it reads and writes.
+    """One stage, with the directories that it reads and writes.
 
+    inputs: folders of finished stages by role; places: data roots and weight files by role.
     store_id: the id in the driver's store; a worker that reads a different id has a different disk.
     """
 
     key: str
     name: str  # the chain, for display
-    spec: StageSpec | DownstreamSpec
-    parent_dir: str | None
+    spec: StageSpec
+    inputs: Mapping[str, str]
+    places: Mapping[str, str]
     out_dir: str
-    data_root: str | None
     cache_dir: str
     runtime: Runtime
     store_id: str
-    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Result:
     """A finished job. failed: why its task can't be trained (`loss is NaN`)."""
 
     values: Mapping[str, float | str] = field(default_factory=dict)
-    score: Score | None = None  # of a downstream task
+    score: Score | None = None  # of a kind that scores
     failed: str = ""
 
 

@@ -1,4 +1,4 @@
-"""The train loop of a Ray Train worker group, which leases stages and scores one after another.
+"""The train loop of a Ray Train worker group, which leases stages one after another.
 
 Starting a TorchTrainer takes 15 s on two cores, the next stage in a warm worker group 0.02 s. Rank
 0 calls the broker (an actor of the search: `lease`, `heartbeat`, `finish`, `end`); the other ranks
@@ -17,14 +17,13 @@ import ray
 import torch
 import torch.distributed as dist
 
-from trainables.downstream.finetune import finetune
 from trainables.errors import MachineFault, StageFailed, Stopped, UserError
-from trainables.images.cache import Prepared, open_cache, prepare
-from trainables.spec import DataSpec, StageSpec
-from trainables.stage import train_stage
+from trainables.images.cache import Prepared, made_by, open_cache, prepare
+from trainables.kinds import KINDS, Kind, Report, Work
+from trainables.plugins import load
+from trainables.spec import DataSpec
 from trainables.storage import store_id
 from trainables.training import distributed
-from trainables.training.loop import Report
 from trainables.workers.job import Answer, Fault, Heartbeat, Job, Lease, Result
 
 HEARTBEAT_SECONDS = 5.0
@@ -94,15 +93,14 @@ def perform(job: Job, report: Report) -> Result:
     runtime = replace(job.runtime, device=f"cuda:{torch.cuda.current_device()}" if gpu else "cpu")
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
-    parent, out = job.parent_dir and Path(job.parent_dir), Path(job.out_dir)
     report(Heartbeat("starting"))
     _agree(_store_problem(job))
-    data = _data(job)
-    if isinstance(job.spec, StageSpec):
-        result = Result(train_stage(job.spec, runtime, data, parent or None, out, report))
-    else:
-        weights = Path(job.weights) if job.weights else None
-        result = finetune(job.spec, runtime, data, parent or None, out, report, weights)
+    inputs = {role: Path(folder) for role, folder in job.inputs.items()}
+    made = {role: made_by(folder) for role, folder in inputs.items()}
+    data = _data(job) | {role: images for role, images in made.items() if images}
+    places = {role: Path(place) for role, place in job.places.items()}
+    kind: Kind = load(KINDS, job.spec.kind)()
+    result = kind.run(Work(job.spec, runtime, Path(job.out_dir), report, data, inputs, places))
     device = torch.cuda.get_device_name() if gpu else "cpu"
     done_by: dict[str, float | str] = {"device": device, "workers": distributed.world_size()}
     return replace(result, values={**result.values, **done_by})
@@ -125,21 +123,22 @@ def _store_problem(job: Job) -> str:
     )
 
 
-def _data(job: Job) -> Prepared:
+def _data(job: Job) -> dict[str, Prepared]:
     """Open the images; MachineFault on every rank if one of them has others than the driver."""
-    found: Prepared | None = None
+    found: dict[str, Prepared] = {}
     problem = ""
-    try:
-        found = _open(job.spec.data, job.data_root, job.cache_dir)
-        if found.digest != job.spec.data_digest:
-            problem = (
-                f"data.root={job.data_root}: must hold the same images on every node, and on "
-                f"{socket.gethostname()} they differ; copy them there or mount one folder"
-            )
-    except UserError as error:
-        problem = str(error)
+    for role, known in job.spec.data.items():
+        root = job.places.get(role)
+        try:
+            found[role] = _open(known.spec, root, job.cache_dir)
+            if found[role].digest != known.digest:
+                problem = (
+                    f"data.root={root}: must hold the same images on every node, and on "
+                    f"{socket.gethostname()} they differ; copy them there or mount one folder"
+                )
+        except UserError as error:
+            problem = str(error)
     _agree(problem)
-    assert found is not None
     return found
 
 

@@ -1,8 +1,10 @@
 """Plans: the recorded keys, what enters the key of a stage and of a score, and what does not."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,32 +15,39 @@ from search.space import load
 from trainables.plugins import version
 from trainables.spec import digest
 
-IDENTITY = "50d18b07032c00cc"
+IDENTITY = "771321631b0727e8"
 PRECISION = "profile.precision=float32"  # else the processor decides
-GOLDEN = {
-    "odc>moco": ["odc-cc8bde554c888166", "moco-cb42a4dc81948b55", "downstream-f3e146b707d4e04f"],
-    "relative_location>odc[low]#1": [
-        "relative_location-7d8c45a05366e401",
-        "odc-d6b4c6e65ba453c0",
-        "downstream-7528a9c989012046",
-    ],
-    "imagenet": ["downstream-b959893037a9886e"],
-}
+GOLDEN = json.loads((Path(__file__).parent / "golden_keys.json").read_text())
+GROUPS = {
+    "smoke": ["profile=smoke"],
+    "gpu": ["profile=gpu"],
+    "xray": ["profile=smoke", "modality=xray", "data=cxr_covid", "max_length=1",
+             *(f"+task@tasks.{name}={name}" for name in ("byol", "swav", "rotation"))],
+    "demo": ["profile=smoke", "data=demo"],
+}  # fmt: skip
 
 
 def planned() -> Plan:
     space = load("isic3", ["profile=cpu", PRECISION])
-    return Plan(space, "0123456789abcdef", "fedcba9876543210")
+    return Plan(space, "0123456789abcdef", {"imagenet": "fedcba9876543210"})
 
 
 def planned_keys(text: str) -> list[str]:
     plan, node = planned(), Node.parse(text)
-    return [spec.key() for spec in (*plan.stages(node), plan.downstream(node))]
+    return [spec.key() for spec in plan.graph(node)]
 
 
-@pytest.mark.parametrize("node", GOLDEN)
-def test_keys_are_the_recorded_ones(node: str) -> None:
-    assert planned_keys(node) == GOLDEN[node]
+def recorded(group: str) -> dict[str, list[str]]:
+    """The keys of all that each chain and start needs, and of its probe."""
+    space = load("isic3", GROUPS[group])
+    plan = Plan(space, "0123456789abcdef", {"imagenet": "fedcba9876543210"})
+    nodes = [*map(Node, space.chains()), *plan.baselines()]
+    return {str(p): [s.key() for s in (*plan.graph(p), plan.probe(p))] for p in nodes}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_keys_are_the_recorded_ones(group: str) -> None:
+    assert recorded(group) == GOLDEN[group]
 
 
 def test_the_journals_identity_is_the_recorded_one() -> None:
@@ -46,15 +55,22 @@ def test_the_journals_identity_is_the_recorded_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "changed"), [("trainables.pretext", 3), ("trainables.downstream", 1)]
+    ("plugin", "changed"),
+    [
+        (("trainables.pretext", "moco"), [False, True, True]),
+        (("trainables.kinds", "pretext"), [True, True, True]),
+        (("trainables.kinds", "classify"), [False, False, True]),
+    ],
 )
-def test_a_new_version_of_the_code_is_another_key(monkeypatch, package: str, changed: int) -> None:
+def test_a_new_version_of_the_code_is_another_key(
+    monkeypatch, plugin: tuple[str, str], changed: list[bool]
+) -> None:
     before = planned_keys("odc>moco")
     monkeypatch.setattr(
-        plan_module, "version", lambda *which: "9" if which[0] == package else version(*which)
+        plan_module, "version", lambda *which: "9" if which == plugin else version(*which)
     )
     after = planned_keys("odc>moco")
-    assert [a != b for a, b in zip(before, after, strict=True)].count(True) == changed
+    assert [a != b for a, b in zip(before, after, strict=True)] == changed
     assert digest(planned().identity()) != IDENTITY
 
 
@@ -63,7 +79,7 @@ def test_planning_loads_no_torch() -> None:
         "import sys; from search.chains.node import Node; from search.chains.plan import Plan\n"
         "from search.space import load\n"
         f"plan = Plan(load('isic3', ['profile=cpu', '{PRECISION}']), 'd')\n"
-        "plan.stages(Node(('odc', 'moco'))), plan.downstream(Node(('odc', 'moco'))).key()\n"
+        "plan.stages(Node(('odc', 'moco'))), plan.score(Node(('odc', 'moco'))).key()\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -113,11 +129,14 @@ def test_a_child_changes_with_its_parent_only_from_there_on():
 def test_baselines_start_from_no_stage_and_imagenet_needs_weights():
     without = plan()
     assert [str(p) for p in without.baselines()] == ["scratch"]
-    made = replace(without, imagenet_digest="w")
+    made = replace(without, weights={"imagenet": "w"})
     assert [str(p) for p in made.baselines()] == ["scratch", "imagenet"]
-    scratch, imagenet = (made.downstream(p) for p in made.baselines())
-    assert (scratch.parent, scratch.weights) == (None, None)
-    assert (imagenet.parent, imagenet.weights) == (None, "w")
+    scratch, imagenet = (made.score(p) for p in made.baselines())
+    assert scratch.inputs == {}
+    (start, _) = made.graph(Node(("imagenet",)))
+    assert (start.kind, start.name, start.params["sha256"]) == ("start", "imagenet", "w")
+    assert imagenet.inputs == {"backbone": start.key()}
+    assert made.places(start) == {}
 
 
 def test_a_window_narrows_the_rates_of_its_task():
@@ -136,9 +155,10 @@ def test_a_repeat_has_its_own_seed_on_the_same_split_and_rates():
     assert [spec.seed for spec in (*first, *again)] == [0, 0, 2, 2]
     assert [spec.data for spec in first] == [spec.data for spec in again]
     assert first[1].training == again[1].training
-    assert again[1].parent == again[0].key() != first[0].key()
-    score = made.downstream(Node.parse("odc>moco#2"))
-    assert (score.seed, score.data.seed, score.parent) == (2, 0, again[1].key())
+    assert again[1].inputs["backbone"] == again[0].key() != first[0].key()
+    score = made.score(Node.parse("odc>moco#2"))
+    assert (score.seed, score.data["images"].spec.seed) == (2, 0)
+    assert score.inputs == {"backbone": again[1].key()}
     assert made.stages(Node.parse("odc#2")) == again[:1]
 
 

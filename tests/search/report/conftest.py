@@ -25,7 +25,6 @@ from search.report.table import Table
 from search.results.records import ChainResult, Repeat, RunInfo
 from search.space.budget import Budget
 from search.space.schema import (
-    Baselines,
     Data,
     Downstream,
     Policy,
@@ -35,7 +34,7 @@ from search.space.schema import (
     TaskChoice,
 )
 from tests.measures import BALANCED, scored
-from trainables.spec import DownstreamSpec, StageSpec
+from trainables.spec import Measure, Score, StageSpec
 
 PUBLISHED = {
     "relative_location": 69.52,
@@ -106,10 +105,11 @@ class Search:
     def _again(self, result: ChainResult, scores: Mapping[str, Sequence[float]]) -> ChainResult:
         repeats = []
         for number, score in enumerate(scores.get(">".join(result.chain), ()), 1):
-            spec = self.plan.downstream(Node(result.chain).again(number))
+            spec = self.plan.score(Node(result.chain).again(number))
             _write_score(self.store, spec, score, np.random.default_rng(number), CLASSES)
             measured = scored(score, score - 1.9, score + 1.8)
-            repeats.append(Repeat(measured, spec.key()))
+            probe = _write_probe(self.store, self.plan, Node(result.chain).again(number), score)
+            repeats.append(Repeat(measured, spec.key(), probe))
         return replace(result, repeats=tuple(repeats))
 
     def without(self, status: str, reason: str, *names: str) -> "Search":
@@ -146,7 +146,7 @@ def finished(root: Path, scores: Mapping[str, float], classes: list[str]) -> Sea
     """Everything that a search with these scores leaves in the folder."""
     store = FolderStore(root)
     tasks = {task: None for name in scores for task in parse(name) if task not in BASELINES}
-    plan = Plan(_space(tuple(tasks)), "d" * 16, "i" * 16)
+    plan = Plan(_space(tuple(tasks)), "d" * 16, {"imagenet": "i" * 16})
     results = [
         replace(_finished(store, plan, parse(name), score, classes), order=place)
         for place, (name, score) in enumerate(scores.items())
@@ -207,7 +207,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         store="runs/store",
         cache="runs/cache",
         data=Data("isic2019", "/data/isic", 3, 0.15, 0.15, False),
-        downstream=Downstream(BALANCED.name, (0.003, 0.01, 0.03), "sgd", 1e-4, True, True),
+        downstream=Downstream("classify", BALANCED.name, (0.003, 0.01, 0.03), "sgd", 1e-4),
         profile=Profile(
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
             bn_groups=4, batch=64, epochs=6, lr_epochs=1, warmup=0.05, downstream_batch=64,
@@ -216,14 +216,15 @@ def _space(tasks: tuple[str, ...]) -> Space:
         ),
         policy=Policy("exhaustive", {}),
         runtime=RuntimeChoice(1, None, None, None, 10, 20.0, 2),
-        baselines=Baselines("resnet.safetensors"),
+        probe=True,
+        starts={"scratch": None, "imagenet": "resnet.safetensors"},
     )  # fmt: skip
 
 
 def _finished(
     store: FolderStore, plan: Plan, chain: Chain, score: float, classes: list[str]
 ) -> ChainResult:
-    stages, downstream = plan.stages(Node(chain)), plan.downstream(Node(chain))
+    stages, downstream = plan.stages(Node(chain)), plan.score(Node(chain))
     rng = np.random.default_rng(round(100 * score))
     if stages:
         _write_stage(store, stages[-1], rng)
@@ -231,12 +232,13 @@ def _finished(
     return ChainResult(
         chain, "done", scored(score, score - 1.9, score + 1.8),
         stage_key=stages[-1].key() if stages else None, downstream_key=downstream.key(),
+        probe_key=_write_probe(store, plan, Node(chain), score),
     )  # fmt: skip
 
 
 def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) -> None:
     """A stage whose rate 0.03 wins; 0.1, on the edge, for moco."""
-    best = 3 if spec.pretext == "moco" else 2
+    best = 3 if spec.name == "moco" else 2
     rows = [
         {
             "step": step, "epoch": step / 20, "lr": RATES[best], "images_per_second": 160.0,
@@ -244,7 +246,7 @@ def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) 
         }
         for step in range(10, 121, 10)
     ]  # fmt: skip
-    diverges = spec.pretext == "odc"
+    diverges = spec.name == "odc"
     trials = [_trial(rate, index, best, diverges, rng) for index, rate in enumerate(RATES)]
     result = {
         "loss": rows[-1]["loss"], "lr": RATES[best], "lr_index": best, "lr_at_edge": best == 3,
@@ -252,7 +254,7 @@ def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) 
         "accuracy": 0.5, "chance_level": 0.125,
     }  # fmt: skip
     confusion = None
-    if spec.pretext == "relative_location":
+    if spec.name == "relative_location":
         confusion = (rng.integers(5, 20, (8, 8)) + 60 * np.eye(8, dtype=int)).tolist()
     folder = _commit(
         store, spec, result, {"lr_range": trials, "train": rows, "confusion": confusion}
@@ -277,7 +279,7 @@ def _trial(
 
 def _write_score(
     store: FolderStore,
-    spec: DownstreamSpec,
+    spec: StageSpec,
     score: float,
     rng: np.random.Generator,
     classes: list[str],
@@ -293,14 +295,19 @@ def _write_score(
         {"lr": r, "steps": 20, "scores": {"20": s}, "diverged": False, "loss": []}
         for r, s in ((0.003, score - 6), (0.01, score - 3), (0.03, score - 4))
     ]
-    result = {
-        "linear": score - 9, "knn": score - 12, "best_epoch": EPOCHS, "lr": 0.01,
-        "lr_at_edge": False, "seconds": 50.0,
-    }  # fmt: skip
+    result = {"best_epoch": EPOCHS, "lr": 0.01, "lr_at_edge": False, "seconds": 50.0}
     folder = _commit(store, spec, result, {"lr_range": trials, "train": rows})
     (folder / "meta.json").write_text(json.dumps({"classes": classes}))
     for split, count in (("val", 2400), ("test", 1200)):
         _write_predictions(folder / f"{split}.parquet", score / 100, count, rng, len(classes))
+
+
+def _write_probe(store: FolderStore, plan: Plan, node: Node, score: float) -> str:
+    spec = plan.probe(node)
+    found = {"linear": score - 9, "knn": score - 12}
+    measures = {k: Measure(v, v - 1, v + 1, "%", True) for k, v in found.items()}
+    _commit(store, spec, {"seconds": 1.0}, {}, asdict(Score("linear", measures)))
+    return spec.key()
 
 
 def _write_predictions(
@@ -335,13 +342,15 @@ def _hits(counts: np.ndarray, recall: float) -> list[int]:
 
 def _commit(
     store: FolderStore,
-    spec: StageSpec | DownstreamSpec,
+    spec: StageSpec,
     result: dict[str, Any],
     history: dict[str, Any],
+    score: dict[str, Any] | None = None,
 ) -> Path:
     folder = store.path(spec.key())
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {"key": spec.key(), "spec": asdict(spec), "result": result, "seconds": 100.0}
+    manifest["score"] = score
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "history.json").write_text(json.dumps(history))
     return folder

@@ -110,7 +110,7 @@ def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path)
     assert [row.status for row in partial.rows[-4:]] == ["not run", "failed", "pruned", "pruned"]
     imagenet = next(row for row in _read(partial, tmp_path) if row["chain"] == "imagenet")
     said = {key: value for key, value in imagenet.items() if value}
-    assert said.pop("downstream_key").startswith("downstream-")
+    assert said.pop("downstream_key").startswith("classify-")
     assert said == {
         "chain": "imagenet", "length": "0", "label": "baseline", "status": "not run",
         "reason": "no weights",
@@ -183,5 +183,5 @@ def test_terminal_fits_80_columns(partial: Table) -> None:
 def test_csv_of_a_repeated_chain(repeated: Any, tmp_path: Path) -> None:
     rows = {row["chain"]: row for row in _read(repeated.table, tmp_path)}
     assert rows["odc>moco"]["seed_scores"] == "75.44 73.00 73.60"
-    assert rows["odc>moco"]["repeat_keys"].count("downstream-") == 2
+    assert rows["odc>moco"]["repeat_keys"].count("classify-") == 2
     assert rows["odc"]["seed_scores"] == "63.52"

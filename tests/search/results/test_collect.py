@@ -24,7 +24,7 @@ def collector():
     stage = SimpleNamespace(key=lambda: "stage")
     chains = [("a",), ("b",), ("a", "b"), ("b", "a")]
     plan = SimpleNamespace(
-        stages=lambda _: (stage,), downstream=lambda _: stage, imagenet_digest=None,
+        stages=lambda _: (stage,), score=lambda _: stage, probe=lambda _: None, weights={},
         space=SimpleNamespace(chains=lambda: chains),
     )  # fmt: skip
     scheduler = SimpleNamespace(

@@ -38,7 +38,7 @@ def commit(asked: Scheduler, node: Node, value: float) -> None:
         with asked.store.lock(spec.key()):
             asked.store.part(spec.key())
             asked.store.commit(spec.key(), {"spec": asdict(spec), "result": {"lr": 0.01}})
-    spec = asked.plan.downstream(node)
+    spec = asked.plan.score(node)
     with asked.store.lock(spec.key()):
         part = asked.store.part(spec.key())
         epochs = [{"objective": value * share} for share in (0.5, 0.8, 1.0)]
@@ -74,7 +74,7 @@ def test_again_asks_nothing_and_knows_all_scores(tmp_path):
 def test_what_was_removed_from_the_store_is_trained_again(tmp_path):
     first = scheduler(tmp_path)
     finish(first)
-    lost = first.plan.downstream(Node(("moco",))).key()
+    lost = first.plan.score(Node(("moco",))).key()
     keep = set(first.store.keys()) - {lost}
     first.store.prune(keep)
     assert finish(scheduler(tmp_path)) == ["moco"]

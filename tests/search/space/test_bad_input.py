@@ -12,9 +12,7 @@ import yaml
 from safetensors.torch import save_file
 
 from search import run, space
-from search.chains.node import Node
-from search.chains.plan import Plan
-from search.space import check_tasks, load
+from search.space import check_plugins, load
 from search.space.compose import composed
 from trainables.errors import UserError
 from trainables.plugins import available
@@ -32,7 +30,7 @@ TASKS = tuple(
 def refused(name, *overrides):
     """The one line that says why."""
     with pytest.raises(UserError) as caught:
-        check_tasks(load(name, overrides))
+        check_plugins(load(name, overrides))
     assert TEMPLATE.fullmatch(str(caught.value)), caught.value
     return str(caught.value)
 
@@ -160,7 +158,7 @@ def refusal(whole, given):
     """Return the error for the values; "" if they are accepted."""
     try:
         made = read(space.Space, given, usual=lambda: whole)
-        check_tasks(made)
+        check_plugins(made)
         plugin("trainables.data", made.data.name)(None, made.data.params)
         plugin("search.policies", made.policy.name)(
             tuple(made.tasks), made.max_length, made.budget.stages, made.seed, made.policy.params
@@ -189,25 +187,6 @@ def test_parameters_are_declared_with_the_defaults_of_the_yaml_file(package, fol
     for key in usual if folder == "task" else ():
         with pytest.raises(UserError, match=rf"^here\.{key}=abc: must .*; try "):
             read(kind.Params, {**usual, key: "abc"}, "here", lambda: usual)
-
-
-@pytest.mark.parametrize(
-    ("group", "overrides"),
-    [
-        ("smoke", ["profile=smoke"]),
-        ("gpu", ["profile=gpu"]),
-        ("xray", ["profile=smoke", "modality=xray", "data=cxr_covid", "max_length=1",
-                  *(f"+task@tasks.{name}={name}" for name in ("byol", "swav", "rotation"))]),
-        ("demo", ["profile=smoke", "data=demo"]),
-    ],
-)  # fmt: skip
-def test_keys_are_those_of_the_finished_stages_of_earlier_versions(group, overrides):
-    golden = json.loads((Path(__file__).parent / "golden_keys.json").read_text())[group]
-    made = load("isic3", overrides)
-    plan = Plan(made, "0123456789abcdef", "fedcba9876543210")
-    nodes = [*map(Node, made.chains()), *plan.baselines()]
-    found = {str(p): [spec.key() for spec in (*plan.stages(p), plan.downstream(p))] for p in nodes}
-    assert found == golden
 
 
 # The command: the dry run refuses what the search would, and creates nothing.
@@ -279,19 +258,19 @@ def prepare(here):
         (["tasks.moco.params.temperature=-1"], "tasks.moco.params.temperature=-1: must be"),
         (["policy=adaptive", "policy.params.margin=-1"], "policy.params.margin=-1: must be"),
         (["data.params.n=0"], "data.params.n=0: must be a whole number from 1 to 100000; try 1400"),
-        (["baselines.imagenet=none.pth"], "imagenet=none.pth: must be a file to read (No such f"),
-        (["baselines.imagenet=folder.pth"], "imagenet=folder.pth: must be a file to read (Is a d"),
-        (["baselines.imagenet=text.pth"], "text.pth: must be a whole .safetensors or weights-only"),
-        (["baselines.imagenet=code.pth"], "code.pth: must be a whole .safetensors or weights-only"),
-        (["baselines.imagenet=list.pth"], "list.pth: must hold named tensors alone"),
-        (["baselines.imagenet=cut.safetensors"], "cut.safetensors: must be a whole .safetensors"),
-        (["baselines.imagenet=empty.safetensors"], "empty.safetensors: must be a whole .safete"),
-        (["baselines.imagenet=other.pth"], "other.pth: must fit profile.backbone"),
+        (["starts.imagenet=none.pth"], "imagenet=none.pth: must be a file to read (No such f"),
+        (["starts.imagenet=folder.pth"], "imagenet=folder.pth: must be a file to read (Is a d"),
+        (["starts.imagenet=text.pth"], "text.pth: must be a whole .safetensors or weights-only"),
+        (["starts.imagenet=code.pth"], "code.pth: must be a whole .safetensors or weights-only"),
+        (["starts.imagenet=list.pth"], "list.pth: must hold named tensors alone"),
+        (["starts.imagenet=cut.safetensors"], "cut.safetensors: must be a whole .safetensors"),
+        (["starts.imagenet=empty.safetensors"], "empty.safetensors: must be a whole .safete"),
+        (["starts.imagenet=other.pth"], "other.pth: must fit profile.backbone"),
         (["store=s3://bucket/x"], "store=s3://bucket/x: must be a folder on a local or shared"),
         (["store=file"], "/file: must be a folder to write to"),
         (["store=file/below"], "/file/below: must be a folder to write to"),
         (["store=/proc/self/store"], "store=/proc/self/store: must be a folder to write to"),
-        (["store=old"], "/old: must be of format 1, which this version writes, not 999"),
+        (["store=old"], "/old: must be of format 2, which this version writes, not 999"),
         (["cache=file"], "/file: must be a folder to write to"),
         (["--out", "file"], "--out="),
         (["--out", "x" * 300], "--out="),
@@ -316,10 +295,10 @@ def test_the_dry_run_refuses_what_the_search_does(here, capsys, arguments, said,
 
 def test_a_dry_run_that_is_taken_creates_nothing(here, capsys):
     file = weights(here / "good.pth", fc_weight=torch.zeros(1)).rename(here / "extra.pth")
-    assert command(capsys, "--dry-run", f"baselines.imagenet={file}")[0] == 2
+    assert command(capsys, "--dry-run", f"starts.imagenet={file}")[0] == 2
     file = weights(here / "good.pth", **{"fc.weight": torch.zeros(1)})
     before = sorted(here.rglob("*"))
-    more = ["--out", "a/b", "store=c/d", "cache=e", f"baselines.imagenet={file}"]
+    more = ["--out", "a/b", "store=c/d", "cache=e", f"starts.imagenet={file}"]
     assert command(capsys, "--dry-run", *more) == (0, [])
     assert sorted(here.rglob("*")) == before
 
@@ -406,4 +385,4 @@ def test_yaml_defaults_are_within_what_is_allowed():
     for path in sorted(space.SPACES.glob("*/*.yaml")):
         assert isinstance(yaml.safe_load(path.read_text()), dict)
     for profile in ("cpu", "gpu", "demo", "smoke"):
-        check_tasks(load("isic3", [f"profile={profile}", *TASKS]))
+        check_plugins(load("isic3", [f"profile={profile}", *TASKS]))

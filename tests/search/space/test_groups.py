@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from search.console.listing import lines
-from search.space import Space, available_spaces, check_tasks, compose, load
+from search.space import Space, available_spaces, check_plugins, compose, load
 from search.space.origins import explained
 from trainables.errors import UserError
 from trainables.modality import Preset
@@ -18,6 +18,7 @@ CT = "hflip: true\nrotate: 5.0\n"
 ONE = {  # group -> a file of one key, the override that chooses it
     "task": ("name: swav", "+task@tasks.swav=own"),
     "data": ("name: folder", "data=own"),
+    "downstream": ("weight_decay: 0.5", "downstream=own"),
     "modality": ("hflip: true", "modality=own"),
     "policy": ("name: tpe", "policy=own"),
     "profile": ("epochs: 7.0", "profile=own"),
@@ -44,7 +45,7 @@ def shown(*overrides: str) -> dict[str, str]:
 
 def refused(*overrides: str) -> str:
     with pytest.raises(UserError) as caught:
-        check_tasks(load("isic3", overrides))
+        check_plugins(load("isic3", overrides))
     return str(caught.value)
 
 
@@ -66,7 +67,7 @@ def test_one_key_is_enough(spaces: Path, group: str) -> None:
     text, choice = ONE[group]
     (spaces / group / "own.yaml").write_text(text)
     space = load("isic3", [choice])
-    check_tasks(space)
+    check_plugins(space)
     assert plugin("search.policies", space.policy.name).Params(**space.policy.params)
     assert shown(choice)[text] == f"spaces/{group}/own.yaml"
 
@@ -146,6 +147,6 @@ def test_readmes_own_space_composes(spaces: Path) -> None:
     (spaces / f"{own['name']}.yaml").write_text(block)
     assert len(block.splitlines()) <= 15
     space = load(own["name"])
-    check_tasks(space)
+    check_plugins(space)
     assert (space.data.name, space.data.augment["hflip"]) == ("table", False)
     assert load(own["name"], ["data=demo", "profile=smoke"]).data.name == "demo"

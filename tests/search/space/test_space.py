@@ -1,11 +1,12 @@
 """Spaces: what is composed, what decides a key, and what is refused in which words."""
 
+from dataclasses import replace
 
 import pytest
 
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec
-from search.space import SPACES, available_spaces, check_tasks, hardware, load
+from search.space import SPACES, available_spaces, check_plugins, hardware, load
 from trainables.errors import UserError
 from trainables.plugins import available
 
@@ -57,7 +58,7 @@ def test_gpu_is_the_serious_one():
 )
 def test_what_is_off_is_named_in_one_line(override, said):
     with pytest.raises(UserError) as caught:
-        check_tasks(load("isic3", [override]))
+        check_plugins(load("isic3", [override]))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -82,10 +83,13 @@ def test_a_modality_may_set_mean_and_std_and_training_uses_them():
     from trainables.training.loop import context
 
     plain, own = augment(), augment("data.augment.mean=[0.6,0.5,0.4]", "data.augment.std=[1,1,1]")
-    training = Plan(load("isic3", ["profile=smoke"]), "d").downstream(Node(("scratch",))).training
+    spec = Plan(load("isic3", ["profile=smoke"]), "d").score(Node(("scratch",)))
     measured = ((0.7, 0.6, 0.5), (0.2, 0.2, 0.2))
-    assert context(training, 500, plain, 0, *measured).mean == (0.7, 0.6, 0.5)
-    known = context(training, 500, own, 0, *measured)
+    plain, own = (
+        replace(spec, training=replace(spec.training, augment=one)) for one in (plain, own)
+    )
+    assert context(plain, 500, *measured).mean == (0.7, 0.6, 0.5)
+    known = context(own, 500, *measured)
     assert (known.mean, known.std) == ((0.6, 0.5, 0.4), (1, 1, 1))
 
 

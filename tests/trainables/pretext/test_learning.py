@@ -13,8 +13,8 @@ import torch
 from search.chains.node import Node
 from tests.trainables import small
 from trainables.errors import StageFailed
+from trainables.kinds.pretext import build
 from trainables.spec import LRPolicy, Runtime
-from trainables.stage import build
 from trainables.training.checkpoint import FULL
 from trainables.training.loop import Loop
 

@@ -8,8 +8,8 @@ import pytest
 from tests.trainables import small
 from tests.trainables.small import RUNTIME, at, losses, quiet, stage
 from trainables.errors import StageFailed, Stopped
+from trainables.kinds.pretext import train_stage
 from trainables.spec import Runtime
-from trainables.stage import train_stage
 from trainables.training import loop
 from trainables.training.checkpoint import FULL, Runs
 

@@ -1,28 +1,30 @@
-"""One stage: train a pretext task from the parent's backbone. Runs without Ray.
+"""Train one pretext task from the parent's backbone. Runs without Ray.
 
 train_stage(spec, Runtime(), open_cache(folder), None, Path("out"), report=print)
 """
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from trainables import plugins
-from trainables.backbone import Backbone
-from trainables.images.cache import Prepared
-from trainables.spec import Runtime, StageSpec
+from trainables.backbone import Backbone, load_backbone, save_backbone
+from trainables.images.cache import Prepared, Source
+from trainables.kinds import Kind, Report, Work
+from trainables.schema import read
+from trainables.spec import BACKBONE, POOL, Runtime, StageSpec
 from trainables.task import Context, Task
 from trainables.training import distributed
 from trainables.training.feed import Feed
-from trainables.training.loop import Loop, Report, context
+from trainables.training.loop import Loop, context
 from trainables.training.step import Step, place
-from trainables.workers.job import SAVING, Heartbeat
+from trainables.workers.job import SAVING, Heartbeat, Result
 
-BACKBONE, HISTORY = "backbone.safetensors", "history.json"
+HISTORY = "history.json"
+TASKS = "trainables.pretext"
 
 
 def train_stage(
@@ -44,16 +46,15 @@ def train_stage(
     outcome = Loop(make, spec, data, data.split["train"], runtime, out_dir, report).train()
     if distributed.rank() == 0:
         report(Heartbeat(SAVING))
-        save(outcome.task.backbone, out_dir / BACKBONE)
+        save_backbone(outcome.task.backbone, out_dir)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
     return outcome.result
 
 
 def build(spec: StageSpec, parent_dir: Path | None, context: Context) -> Task:
     """Return the stage's fresh task on the backbone of `parent_dir`."""
-    backbone = Backbone(spec.training.backbone, context.channels)
-    load_backbone(backbone, parent_dir)
-    task: Task = plugins.load("trainables.pretext", spec.pretext)(backbone, spec.params, context)
+    backbone = load_backbone(Backbone(spec.trained.backbone, context.channels), parent_dir)
+    task: Task = plugins.load(TASKS, spec.name)(backbone, spec.params, context)
     return task
 
 
@@ -62,9 +63,9 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
 
     For measurements outside a stage.
     """
-    training, index = spec.training, data.split["train"]
+    training, index = spec.trained, data.split["train"]
     feed = Feed(data, index, training.global_batch, spec.seed, device)
-    known = context(training, len(index), spec.augment, spec.seed, data.mean, data.std)
+    known = context(spec, len(index), data.mean, data.std)
     torch.manual_seed(spec.seed)
     task, rate = build(spec, None, known), training.lr.range[0]
     optimizer = place(task, training, rate, device)
@@ -72,12 +73,19 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
     return Step(task.train(), task, optimizer, training, rate, known.steps), feed
 
 
-def load_backbone(backbone: Backbone, folder: Path | None) -> None:
-    """Load weights and BatchNorm statistics of the stage in `folder`; None changes nothing."""
-    if folder is not None:
-        backbone.load_state_dict(load_file(folder / BACKBONE))
+class Plugin(Kind):
+    """A stage of a chain: its task is `spec.name`, its images the role `pool`."""
 
+    version = "1"
 
-def save(module: nn.Module, path: Path) -> None:
-    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    save_file(state, path)
+    def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
+        task: type[Task] = plugins.load(TASKS, spec.name)
+        params = read(task.Params, spec.params, f"tasks.{spec.name}.params")
+        if source := tables.get(POOL):
+            unknown = (0.5,) * source.spec.channels  # mean and std, which no check uses
+            params.check(context(spec, len(source.split["train"]), unknown, unknown))
+
+    def run(self, work: Work) -> Result:
+        parent = work.inputs.get(BACKBONE)
+        data = work.data[POOL]
+        return Result(train_stage(work.spec, work.runtime, data, parent, work.out, work.report))
