@@ -1,5 +1,8 @@
 """Plug-ins: a file in a package's folder, whose class `Plugin` is the implementation.
 
+Another installed package brings more by entry points of the group GROUP, as
+`"trainables.pretext.sobel" = "itspackage.sobel"`, with their YAML files in `itspackage/spaces/`.
+
 load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
 version("trainables.pretext", "moco")  -> "1", of the class, which is not imported
 available("search.policies")           -> ("curriculum", "exhaustive", ...)
@@ -10,24 +13,28 @@ import difflib
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError
 
+GROUP = "ssl_curriculum_search"
+
 
 def available(package: str) -> tuple[str, ...]:
-    """List the plug-ins of a package by file name, without importing any of them."""
+    """List the plug-ins of a package by name, without importing any of them."""
     stems = (p.stem for p in _folder(package).glob("*.py") if p.stem.isidentifier())
-    return tuple(sorted(stem for stem in stems if not stem.startswith("_")))
+    own = {stem for stem in stems if not stem.startswith("_")}
+    return tuple(sorted(own | _elsewhere(package).keys()))
 
 
 def load(package: str, name: str) -> Any:
     """Return the class `Plugin` of `package/name.py`; UserError names the nearest match."""
     if name not in available(package):
         raise UserError(unknown(package.rpartition(".")[2], name, available(package)))
-    return import_module(f"{package}.{name}").Plugin
+    return import_module(_module(package, name)).Plugin
 
 
 @cache
@@ -44,7 +51,29 @@ def version(package: str, name: str) -> str:
 
 
 def parsed(package: str, name: str) -> ast.Module:
-    return ast.parse((_folder(package) / f"{name}.py").read_bytes())
+    spec = find_spec(_module(package, name))
+    assert spec, (package, name)
+    assert spec.origin, (package, name)
+    return ast.parse(Path(spec.origin).read_bytes())
+
+
+def folders() -> tuple[Path, ...]:
+    """Return the `spaces` folders of other installed packages with plug-ins."""
+    packages = sorted({point.value.partition(".")[0] for point in entry_points(group=GROUP)})
+    found = (_folder(package) / "spaces" for package in packages)
+    return tuple(folder for folder in found if folder.is_dir())
+
+
+@cache
+def _elsewhere(package: str) -> dict[str, str]:
+    """Return the modules of this package's plug-ins that other installed packages bring."""
+    named = {point.name: point.value for point in entry_points(group=GROUP)}
+    begins = f"{package}."
+    return {k.removeprefix(begins): v for k, v in named.items() if k.startswith(begins)}
+
+
+def _module(package: str, name: str) -> str:
+    return _elsewhere(package).get(name, f"{package}.{name}")
 
 
 def _folder(package: str) -> Path:

@@ -18,6 +18,7 @@ from trainables.plugins import available, parsed
 KINDS = {  # title -> folder in spaces/, package of its plug-ins
     "spaces": ("", ""),
     "tasks": ("task", "trainables.pretext"),
+    "downstream tasks": ("downstream", "trainables.kinds"),
     "data sets": ("data", "trainables.data"),
     "policies": ("policy", "search.policies"),
     "profiles": ("profile", ""),
@@ -32,9 +33,9 @@ def lines(stores: Sequence[str] = ()) -> Iterator[str]:
     """
     for title, (folder, package) in KINDS.items():
         yield title
-        for name in compose.choices(folder):
-            about = _comment(compose.SPACES / folder / f"{name}.yaml") or _docstring(package, name)
-            yield f"  {name:20}{about}".rstrip()
+        for path in compose.yaml_files(folder):
+            about = _comment(path) or _docstring(package, path.stem)
+            yield f"  {path.stem:20}{about}".rstrip()
     yield "stores"
     usual = dict.fromkeys(filter(is_store, map(_store, sorted(compose.SPACES.glob("*.yaml")))))
     for root in dict.fromkeys([*usual, *stores]):

@@ -4,14 +4,14 @@ Hydra's errors take several lines; `_explain` replaces them by one.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from search.space.schema import Space
 from trainables.errors import UserError
-from trainables.plugins import load, one_of, unknown
+from trainables.plugins import folders, load, one_of, unknown
 from trainables.schema import Section, keys, shown, value_at
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
@@ -80,12 +80,17 @@ def sources(name: str, overrides: Sequence[str]) -> list[tuple[str, str, Any]]:
     placed = [_placed(override) for override in overrides]
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(SPACES)):
         loader = GlobalHydra.instance().config_loader()
-        merged = loader.compute_defaults_list(name, placed, RunMode.RUN).defaults
-    named = [(f"{one.config_path}.yaml", one.package or "") for one in merged]
+        merged = loader.compute_defaults_list(name, [_search_path(), *placed], RunMode.RUN).defaults
+    known = {
+        str(path.relative_to(folder).with_suffix("")): path
+        for folder in (*folders(), SPACES)
+        for path in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml"))
+    }
+    named = [(one.config_path or "", one.package or "") for one in merged]
     files = [
-        (f"spaces/{file}", at, yaml.safe_load((SPACES / file).read_text("utf-8")))
+        (f"spaces/{file}.yaml", at, yaml.safe_load(known[file].read_text("utf-8")))
         for file, at in named
-        if (SPACES / file).is_file()  # the others are Hydra's own
+        if file in known  # the others are Hydra's own
     ]
     single = OverridesParser.create().parse_overrides([o for o in placed if not _group(o)])
     given = [one for one in single if not one.is_delete()]
@@ -96,11 +101,17 @@ def _by_hydra(name: str, overrides: Sequence[str]) -> Section:
     import hydra
     from omegaconf import OmegaConf
 
+    placed = [_search_path(), *map(_placed, overrides)]
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(SPACES)):
-        config = hydra.compose(name, overrides=[_placed(override) for override in overrides])
+        config = hydra.compose(name, overrides=placed)
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _search_path() -> str:
+    """Return the override that adds the YAML files of other packages."""
+    return f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders())}]"
 
 
 def _placed(override: str) -> str:
@@ -109,8 +120,14 @@ def _placed(override: str) -> str:
 
 def choices(group: str) -> tuple[str, ...]:
     """Return the names of the files in a folder of `spaces/`; the spaces themselves for ""."""
-    files = {path for path in (SPACES / group).glob("*.yaml") if path.is_file()}
-    return tuple(sorted(path.stem for path in files - {SPACES / BASE}))
+    return tuple(sorted(path.stem for path in yaml_files(group)))
+
+
+def yaml_files(group: str) -> Iterator[Path]:
+    """Yield the YAML files of a folder of `spaces/`, those of other packages last."""
+    for folder in (SPACES, *folders()):
+        found = (folder / group).glob("*.yaml")
+        yield from sorted(path for path in found if path.is_file() and path != SPACES / BASE)
 
 
 def _group(override: str) -> str:
@@ -154,7 +171,7 @@ def _check_files(name: str) -> None:
     """Raise UserError if a YAML file is broken, naming the file."""
     import yaml
 
-    for path in (SPACES / f"{name}.yaml", *sorted(SPACES.glob("*/*.yaml"))):
+    for path in (SPACES / f"{name}.yaml", *yaml_files("*")):
         try:
             found = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:

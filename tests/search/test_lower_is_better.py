@@ -5,9 +5,9 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from search.console.live_tree import tree
 
 from search import replay, report
+from search.console.live_tree import tree
 from search.results.collect import Collector, snapshot
 from search.results.status import Progress
 from tests.search.report.conftest import _info

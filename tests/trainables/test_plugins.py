@@ -11,7 +11,7 @@ from trainables.plugins import available, load, version
 
 VERSIONED = [
     *(("trainables.pretext", name) for name in available("trainables.pretext")),
-    ("trainables.downstream", "finetune"),
+    *(("trainables.kinds", name) for name in available("trainables.kinds")),
 ]
 
 
@@ -41,7 +41,8 @@ def test_reading_a_version_loads_no_torch() -> None:
 )
 def test_a_plugin_without_a_version_is_refused(tmp_path, monkeypatch, source: str) -> None:
     (tmp_path / "own.py").write_text(source)
-    monkeypatch.setattr(plugins, "_folder", lambda _: tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plugins, "_module", lambda *_: "own")
     said = r'^trainables.pretext.own: must have a version in its class Plugin; try `version = "1"`'
     with pytest.raises(UserError, match=said):
         version("trainables.pretext", "own")

@@ -53,7 +53,7 @@ def test_the_next_stage_starts_from_the_parent_bit_for_bit(data, tmp_path):
     parent.mkdir()
     child.mkdir()
     single, pair = small.plan(data).stages(Node.parse("odc>moco"))
-    assert pair.parent == single.key()
+    assert pair.inputs == {"backbone": single.key()}
     train_stage(single, RUNTIME, data, None, parent, quiet)
     kept = {}
 
@@ -138,7 +138,7 @@ def _other_images(rank, folder, data_dir):
     worker._open = lambda *_: replace(prepared, digest=digest)
     spec = stage(prepared, "rotation")
     (folder / "STORE.json").write_text('{"id": "one"}')
-    job = Job("key", "rotation", spec, None, str(folder / "key.part"), None, "", RUNTIME, "one")
+    job = Job("key", "rotation", spec, {}, {}, str(folder / "key.part"), "", RUNTIME, "one")
     with pytest.raises(MachineFault, match="must hold the same images on every node"):
         worker.perform(job, quiet)
     assert distributed.all_gather_object(str(rank)) == ["0", "1"]
@@ -202,19 +202,3 @@ def test_two_ranks_make_the_update_that_one_makes(ranks, task):
     if confusions[0] is not None:
         difference = np.abs(np.subtract(*confusions)).sum() / 2
         assert difference <= 0.01 * np.sum(confusions[0])
-
-
-def test_fine_tuning_starts_from_a_weight_file_and_refuses_one_that_does_not_fit(tmp_path):
-    from torchvision.models.resnet import BasicBlock, ResNet
-
-    from trainables.backbone import Backbone
-    from trainables.kinds.classify import fitting_weights
-
-    whole = ResNet(BasicBlock, [1, 1, 1, 1])
-    torch.save(whole.state_dict(), tmp_path / "imagenet.pth")
-    backbone = Backbone("resnet10")
-    backbone.load_state_dict(fitting_weights(backbone, tmp_path / "imagenet.pth"))
-    expected = whole.state_dict()
-    assert all(torch.equal(v, expected[k]) for k, v in backbone.state_dict().items())
-    with pytest.raises(UserError, match=r"imagenet\.pth: must fit profile\.backbone"):
-        fitting_weights(Backbone("resnet18"), tmp_path / "imagenet.pth")

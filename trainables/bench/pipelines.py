@@ -30,9 +30,9 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from trainables.bench.images import Images
 from trainables.bench.public import EQUALS, MakeViews, Views, image_views
 from trainables.images.cache import Prepared
+from trainables.kinds.pretext import started
 from trainables.processor import cores
 from trainables.spec import StageSpec
-from trainables.kinds.pretext import started
 from trainables.task import Batch, Draw, Task
 
 AHEAD = 2  # pieces that each worker of a DataLoader makes ahead

@@ -25,7 +25,7 @@ def cross_validated(
 ) -> dict[str, Index]:
     """Predict every image from the images of other patient groups: int64 [n] by `linear`, `knn`.
 
-    labels, groups: class and patient group of each image, [n]. StageFailed for a single group.
+    labels, groups: class and patient group of each image, [n]. StageFailed for one patient group.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # imported here: it takes 1.5 s
 
@@ -34,7 +34,7 @@ def cross_validated(
         raise StageFailed("probes need labelled training images of at least 2 patient groups")
     answers = {name: np.zeros_like(labels) for name in ("linear", "knn")}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a class with fewer groups than folds
+        warnings.simplefilter("ignore", UserWarning)  # of a class with fewer patients than folds
         parts = [
             *StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
                 labels, labels, groups

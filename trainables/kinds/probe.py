@@ -1,7 +1,7 @@
 """Probes of a frozen backbone, cross-validated on the labelled training images.
 
-They cost a hundredth of a fine-tuning and see neither validation nor test images, so a policy may
-look at them first. BatchNorm statistics are refitted: fine-tuning would adapt them anyway.
+They cost a hundredth of a fine-tuning and see neither validation nor test images: a policy knows
+them before any fine-tuning. BatchNorm statistics are refitted: fine-tuning would adapt them anyway.
 """
 
 import time

@@ -23,7 +23,8 @@ DONE = Result({"lr": 0.1, "seconds": 1.0, "device": "cpu"}, scored(50.0, 45.0, 5
 @pytest.fixture
 def plan(tmp_path):
     places = [f"store={tmp_path / 'store'}", f"cache={tmp_path / 'cache'}", "runtime.attempts=2"]
-    space = load("isic3", ["data=demo", "profile=smoke", "lr_policy=full_range", "probe=false", *places])
+    more = ["data=demo", "profile=smoke", "lr_policy=full_range", "probe=false", *places]
+    space = load("isic3", more)
     return Plan(space, "digest")
 
 

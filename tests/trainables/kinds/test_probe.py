@@ -1,0 +1,59 @@
+"""Probes: what frozen features know, on images of other patients."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+
+from search.chains.node import Node
+from tests.trainables import small
+from tests.trainables.small import RUNTIME, quiet
+from trainables.downstream import probes
+from trainables.errors import StageFailed
+from trainables.kinds import Work
+from trainables.kinds.probe import Plugin
+
+PATIENTS = np.array([f"p{i // 4}" for i in range(240)])
+
+
+def test_features_that_tell_the_class_are_found_out_by_both():
+    labels = np.arange(240) // 4 % 3
+    features = torch.eye(3)[torch.from_numpy(labels)] * 5 + torch.randn(240, 3) * 0.1
+    answers = probes.cross_validated(features, labels, PATIENTS, 3, seed=0)
+    assert {name: balanced_accuracy_score(labels, a) for name, a in answers.items()} == {
+        "linear": 1.0, "knn": 1.0,
+    }  # fmt: skip
+
+
+def test_what_only_tells_the_patient_is_of_no_use():
+    """Every patient has a place of their own and classes at random: by chance on other patients."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(60) % 2).repeat(4)
+    place = torch.randn(60, 20).repeat_interleave(4, 0) * 10
+    answers = probes.cross_validated(place, labels, PATIENTS, 2, seed=0)
+    for name, answer in answers.items():
+        assert balanced_accuracy_score(labels, answer) < 0.75, name
+    same = probes.cross_validated(place, labels, np.arange(240).astype(str), 2, seed=0)
+    assert balanced_accuracy_score(labels, same["knn"]) > 0.9, "the test could not fail"
+
+
+def test_one_patient_can_not_be_probed():
+    with pytest.raises(StageFailed, match="2 patient groups"):
+        probes.cross_validated(torch.zeros(4, 2), np.array([0, 1, 0, 1]), np.full(4, "p"), 2, 0)
+
+
+def test_a_probe_reads_training_images_only(data, tmp_path):
+    spec = small.plan(data, "probe=true").probe(Node(("scratch",)))
+    blind = data.images.copy()
+    for part in ("val", "test"):
+        blind[data.split[part]] = 0
+    results = []
+    for images in (data.images, blind):
+        work = Work(spec, RUNTIME, tmp_path, quiet, {"images": replace(data, images=images)})
+        results.append(Plugin().run(work).score)
+    assert results[0] == results[1]
+    assert results[0].measures.keys() == {"linear", "knn"}
+    for measure in results[0].measures.values():
+        assert 0 <= measure.low <= measure.value <= measure.high <= 100
