@@ -43,6 +43,12 @@ class Planned:
     maximum: int
 
 
+def chosen(given: str) -> list[str]:
+    """Return the overrides that `--policy` stands for; `tune:optuna` names a searcher as well."""
+    policy, mark, searcher = given.partition(":")
+    return [f"policy={policy}"] + [f"policy.params.searcher={searcher}"] * bool(mark)
+
+
 def policy_of(
     space: "Space", rates: Mapping[str, int] | None = None, only: Collection[Chain] | None = None
 ) -> "Policy":
