@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TASKS = ("rotation", "moco", "odc", "swav")
 NAMES = available("search.policies")
 Outcome = Callable[[Node], Score | None]
-every_policy = pytest.mark.parametrize("name", [*NAMES, "tune:hyperopt"])
+every_policy = pytest.mark.parametrize("name", NAMES)
 
 
 def make(name: str, budget: int | None = None, seed: int = 0, **options: Any) -> Policy:
@@ -181,7 +181,7 @@ def test_the_same_seed_asks_the_same_in_another_process(name: str) -> None:
     assert json.loads(other.stdout) == [str(p) for p in run(make(name, 12, seed=5))]
 
 
-@pytest.mark.parametrize("name", ["random", "tpe", "tune", "tune:hyperopt"])
+@pytest.mark.parametrize("name", ["random", "tpe", "tune"])
 def test_another_seed_asks_in_another_order(name: str) -> None:
     assert len({tuple(run(make(name, 10, seed=seed))) for seed in range(4)}) > 1
 
@@ -248,7 +248,7 @@ def test_the_interval_says_how_noisy_a_score_is(low: float, high: float, sd: flo
     assert policy.noise(node) == pytest.approx(sd)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_policy
 def test_its_yaml_names_it(name: str) -> None:
     settings = yaml.safe_load((ROOT / "spaces" / "policy" / f"{name}.yaml").read_text())
     assert settings["name"] == name
