@@ -144,8 +144,7 @@ def read(path: Path, usual: str, column: str | None = None) -> dict[Chain, Score
 def _space(args: argparse.Namespace) -> Space:
     given = {"seed": args.seed, "budget": args.budget}
     values = [f"{key}={value}" for key, value in given.items() if value is not None]
-    policy = chosen(args.policy) if args.policy is not None else []
-    space = load(args.space, [*args.overrides, *policy, *values])
+    space = load(args.space, [*args.overrides, *chosen(args.policy), *values])
     if space.budget.worker_seconds is not None:
         raise UserError(
             f"budget={space.budget}: must be stages, since a replay takes no time; try budget=20"

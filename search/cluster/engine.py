@@ -20,6 +20,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import TuneError
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -27,7 +28,7 @@ from search.chains.node import Node, Ranges
 from search.chains.plan import Plan
 from search.cluster.broker import Broker
 from search.cluster.connection import SLOT
-from search.cluster.trials import ChainTrial, Reported, callbacks
+from search.cluster.trials import ChainTrial, Kept, Reported
 from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console import exit
 from search.console.printable import first_line
@@ -161,7 +162,8 @@ class Engine:
     def __init__(self, plan: Plan, shape: GroupShape, namespace: str, out: Path) -> None:
         """namespace: of Ray's actors. out: where Tune's files are kept."""
         self.ranges = {name: task.lr_range for name, task in plan.space.tasks.items()}
-        self.kept, self.scratch, self.status = out / "tune", out / "ray", Status()
+        self.kept = Kept(out / "tune", self.ranges)
+        self.scratch, self.status = out / "ray", Status()
         self.broker_started = time.monotonic()
         exit.discard(self.scratch)
         served = {"broker": BROKER, "namespace": namespace}
@@ -269,6 +271,6 @@ class Engine:
                 name="tune",
                 storage_path=str(self.scratch),
                 verbose=0,
-                callbacks=[OwnSignals(), *callbacks(self.kept, self.ranges)],
+                callbacks=[OwnSignals(), JsonLoggerCallback(), CSVLoggerCallback(), self.kept],
             ),
         )

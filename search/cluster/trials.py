@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import ray
 from ray import tune
-from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
 
 from search.chains.node import Node, Ranges
 from search.results.status import Curve
@@ -71,8 +70,3 @@ class Kept(tune.Callback):
                 shutil.copyfile(Path(trial.local_path, name), own / name)
         except OSError as error:
             log.warning("%s: cannot keep Tune's files (%s)", node, error)
-
-
-def callbacks(folder: Path, ranges: Ranges) -> list[tune.Callback]:
-    """Return Tune's loggers, and the one that keeps their files in `folder`."""
-    return [JsonLoggerCallback(), CSVLoggerCallback(), Kept(folder, ranges)]

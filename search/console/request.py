@@ -74,5 +74,5 @@ def _overrides(args: argparse.Namespace, gpus: int) -> list[str]:
     if "profile" not in given:
         profile = "gpu" if gpus else "demo" if "data=demo" in overrides else "cpu"
         overrides.insert(0, f"profile={profile}")
-    overrides += chosen(args.policy) if args.policy is not None else []
-    return overrides + ([f"budget={args.budget}"] if args.budget is not None else [])
+    budget = [] if args.budget is None else [f"budget={args.budget}"]
+    return [*overrides, *chosen(args.policy), *budget]

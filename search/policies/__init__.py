@@ -43,10 +43,11 @@ class Planned:
     maximum: int
 
 
-def chosen(given: str) -> list[str]:
+def chosen(given: str | None) -> list[str]:
     """Return the overrides that `--policy` stands for; `tune:optuna` names a searcher as well."""
-    policy, mark, searcher = given.partition(":")
-    return [f"policy={policy}"] + [f"policy.params.searcher={searcher}"] * bool(mark)
+    keys = ("policy", "policy.params.searcher")
+    parts = [] if given is None else given.split(":", 1)
+    return [f"{key}={part}" for key, part in zip(keys, parts, strict=False)]
 
 
 def policy_of(

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ray.tune.search import Searcher
 
 SEARCHERS = ("hyperopt", "optuna")  # Tune's others take no conditional space
-METRIC, STOP = "merit", "stop"
-Pick = Callable[[str, Mapping[str, Callable[[], Any]]], Any]
+METRIC, STOP = "merit", ""
+Options = Mapping[str, Callable[[], Any]]
+Pick = Callable[[str, Options], Any]
 
 
 class Plugin(tpe.Plugin):
@@ -81,7 +82,7 @@ class Plugin(tpe.Plugin):
         point: dict[str, int] = {}
         tasks = iter((*node.chain, STOP))
 
-        def pick(name: str, options: Mapping[str, Callable[[], Any]]) -> Any:
+        def pick(name: str, options: Options) -> Any:
             kind, _, task = name.partition(" ")
             chosen = node.window(task) if kind == "window" else next(tasks)
             point[name] = list(options).index(chosen)
@@ -95,12 +96,10 @@ class Plugin(tpe.Plugin):
 
         pick: makes a choice, by name, among options, of which it calls those that are possible.
         """
-        length = len(self.tasks) - len(left)
-        if length == self.max_length:
+        if (length := len(self.tasks) - len(left)) == self.max_length:
             return ()
-        end: dict[str, Callable[[], Any]] = {STOP: tuple} if length else {}
         longer = {task: partial(self._stage, pick, task, left) for task in left}
-        return pick(f"next {','.join(left)}", end | longer)
+        return pick(f"next {','.join(left)}", {STOP: tuple, **longer} if length else longer)
 
     def _stage(self, pick: Pick, task: str, left: tuple[str, ...]) -> Any:
         windows = {window: partial(str, window) for window in self.windows(task)}
@@ -108,14 +107,12 @@ class Plugin(tpe.Plugin):
         return task, pick(f"window {task}", windows), self._chain(pick, rest)
 
 
-def _by_optuna(trial: Any, name: str, options: Mapping[str, Callable[[], Any]]) -> Any:
+def _by_optuna(trial: Any, name: str, options: Options) -> Any:
     chosen = trial.suggest_categorical(name, range(len(options)))
     return list(options.values())[chosen]()
 
 
-def _by_hyperopt(
-    labels: dict[str, Any], name: str, options: Mapping[str, Callable[[], Any]]
-) -> Any:
+def _by_hyperopt(labels: dict[str, Any], name: str, options: Options) -> Any:
     """Return the choice among all options; one name is one label, wherever it stands."""
     from hyperopt import hp
 

@@ -107,3 +107,5 @@ def test_the_extra_has_the_name_of_its_searcher() -> None:
 def test_the_option_names_policy_and_searcher() -> None:
     assert chosen("tune:optuna") == ["policy=tune", "policy.params.searcher=optuna"]
     assert chosen("tpe") == ["policy=tpe"]
+    assert chosen("tune:") == ["policy=tune", "policy.params.searcher="]
+    assert chosen(None) == []
