@@ -67,7 +67,7 @@ class Plugin(tpe.Plugin):
                 lambda trial: {"chain": self._chain(partial(_by_optuna, trial), self.tasks)},
                 METRIC, "max", points, sampler=self.sampler(),
             )  # fmt: skip
-        labels: dict[str, Any] = {}
+        labels: dict[str, object] = {}
         searcher = hyperopt.HyperOptSearch(
             {"chain": self._chain(partial(_by_hyperopt, labels), self.tasks)},
             METRIC, "max", points, self.params["startup"], self.rng("sampler").getrandbits(32),
@@ -112,7 +112,7 @@ def _by_optuna(trial: Any, name: str, options: Options) -> Any:
     return list(options.values())[chosen]()
 
 
-def _by_hyperopt(labels: dict[str, Any], name: str, options: Options) -> Any:
+def _by_hyperopt(labels: dict[str, object], name: str, options: Options) -> Any:
     """Return the choice among all options; one name is one label, wherever it stands."""
     from hyperopt import hp
 
