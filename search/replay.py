@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 from search.chains.chain import BASELINES, Chain, name, parse, prefixes, stages_shared
 from search.console.printable import printable
-from search.policies import policy_of
+from search.policies import chosen, policy_of
 from search.space import Space, load
 from trainables.downstream.measures import MEASURES
 from trainables.errors import UserError
@@ -56,7 +56,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--space", required=True, metavar="NAME", help="the tasks to use: a file in spaces/")
     add("--table", required=True, metavar="FILE", help="CSV: chain, a score, ci_low and ci_high")
-    add("--policy", metavar="NAME", help="a file in search/policies/ (default: the space's)")
+    add("--policy", metavar="NAME", help="a file in search/policies/, or tune:SEARCHER")
     add("--column", metavar="NAME", help="the score (default: the objective, or first numbers)")
     add("--seed", type=int, metavar="N", help="seed of the policy (default: the space's)")
     add("--budget", type=int, metavar="N", help="most stages to spend")
@@ -94,7 +94,7 @@ def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
         if len(chain) <= space.max_length and all(prefix in scores for prefix in prefixes(chain))
     ]
     return Replay(
-        policy=space.policy.name,
+        policy=str(space.policy),
         best_chain=name(best.chain),
         best_score=scores[best.chain].value,
         regret=round(max(s.merit for s in scores.values()) - scores[best.chain].merit, 9),
@@ -142,9 +142,9 @@ def read(path: Path, usual: str, column: str | None = None) -> dict[Chain, Score
 
 
 def _space(args: argparse.Namespace) -> Space:
-    given = {"policy": args.policy, "seed": args.seed, "budget": args.budget}
-    chosen = [f"{key}={value}" for key, value in given.items() if value is not None]
-    space = load(args.space, [*args.overrides, *chosen])
+    given = {"seed": args.seed, "budget": args.budget}
+    values = [f"{key}={value}" for key, value in given.items() if value is not None]
+    space = load(args.space, [*args.overrides, *chosen(args.policy), *values])
     if space.budget.worker_seconds is not None:
         raise UserError(
             f"budget={space.budget}: must be stages, since a replay takes no time; try budget=20"

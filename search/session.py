@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from search.chains.chain import BASELINES, name
 from search.chains.node import Node
 from search.chains.plan import Plan, backbone_bytes, file_digest
+from search.cluster import environment
 from search.cluster.start import join, size
 from search.cluster.time_ledger import Overhead, summarise
 from search.console import exit
@@ -96,6 +97,7 @@ class Session:
         from search.store.stage_store import StageStore, full_disk_explained
 
         self.screen.begins(self.space)
+        environment.prepare(self.request.address)  # the policy may import Ray
         self.check()
         self.store = StageStore(self.space.store)
         self.plan = Plan(self.space, self.images.digest(), self.weights)
@@ -139,7 +141,7 @@ class Session:
         sized = size(self.plan, wanted, self.cluster, self._decode)
         self.screen.groups(sized)
         self.device = sized.device
-        running = Engine(self.plan, sized.shape, self.cluster.namespace, self.out / "ray")
+        running = Engine(self.plan, sized.shape, self.cluster.namespace, self.out)
         self.meter.gpus = sized.shape.workers * sized.shape.gpus
         self.meter.leased = lambda: running.status.leased
         return running
@@ -192,7 +194,7 @@ class Session:
             space=space.name,
             data="demo" if demo else f"{space.data.name}: {data_name(space)}",
             demo=demo,
-            policy=space.policy.name,
+            policy=str(space.policy),
             profile=space.profile.name,
             device=self.device,
             stages_trained=len(trained),

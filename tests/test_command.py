@@ -113,12 +113,38 @@ def test_another_search_reuses_the_store(exhaustive):
     assert all(one[chain] == value for chain, value in table(folder, "two").items() if value)
 
 
-def test_optuna_proposes_within_its_budget(exhaustive):
+def test_tunes_files_of_every_trial_are_there_to_read(exhaustive):
+    """A kill may cost the files of chains that were just scored, two at most."""
     folder, _, _ = exhaustive
-    tpe = ["--policy", "tpe", "--budget", "4", "policy.params.windows=[full]"]
-    summary = search(folder, "--out", "three", *tpe)
-    assert (summary["stages_trained"], summary["policy"]) == (0, "tpe")
-    scored = {chain for chain, value in table(folder, "three").items() if value}
+    known = {row["chain"]: row for row in csv.DictReader((folder / "one/report/chains.csv").open())}
+    ends, kept = {}, list((folder / "one" / "tune").rglob("*.*"))
+    assert {path.name for path in kept} == {"params.json", "result.json", "progress.csv"}
+    for path in (folder / "one" / "tune").glob("*/result.json"):
+        end = json.loads(path.read_text().splitlines()[-1])
+        chain = ">".join(end["config"]["tasks"]) or end["config"]["start"]
+        assert end["config"] == json.loads(path.with_name("params.json").read_text())
+        assert csv.DictReader(path.with_name("progress.csv").open()).fieldnames[0] == "merit"
+        assert f"{end['measures/balanced_accuracy']:.2f}" == known[chain]["balanced_accuracy"]
+        assert {task for task in chain.split(">") if f"lr/{task}" in end} == set(
+            end["config"]["tasks"]
+        )
+        assert end["seconds"] > 0
+        ends[chain] = end["config"]
+    assert len(ends) >= 14
+    assert ends["odc>moco"] == {
+        "start": "scratch", "tasks": ["odc", "moco"], "repeat": 0,
+        "lr": {"odc": ends["odc"]["lr"]["odc"], "moco": ends["moco"]["lr"]["moco"]},
+    }  # fmt: skip
+    assert not (folder / "one" / "ray").exists()
+
+
+@pytest.mark.parametrize("policy", ["tpe", "tune:optuna", "tune:hyperopt"])
+def test_a_searcher_proposes_within_its_budget(exhaustive, policy):
+    folder, _, _ = exhaustive
+    limits = ["--policy", policy, "--budget", "4", "policy.params.windows=[full]"]
+    summary = search(folder, "--out", policy, *limits)
+    assert (summary["stages_trained"], summary["policy"]) == (0, policy)
+    scored = {chain for chain, value in table(folder, policy).items() if value}
     assert len(scored - {"scratch"}) == 4
 
 

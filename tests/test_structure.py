@@ -19,6 +19,8 @@ ALLOWED = {
         "search/cluster/gpu_sharing.py",
         "search/cluster/worker_groups.py",
         "search/cluster/engine.py",
+        "search/cluster/trials.py",
+        "search/policies/tune.py",
         "trainables/workers/rendezvous.py",
         "trainables/workers/worker.py",
     },

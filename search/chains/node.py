@@ -7,14 +7,25 @@ specification, so stages are shared exactly along equal prefixes with equal wind
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias, TypedDict
 
-from search.chains.chain import Chain
+from search.chains.chain import BASELINES, SCRATCH, Chain
 from trainables.errors import UserError
 
 FULL, LOW, HIGH = "full", "low", "high"
 WINDOWS = (FULL, LOW, HIGH)
+Ranges: TypeAlias = Mapping[str, tuple[float, ...]]  # LR ranges by task
+
+
+class Config(TypedDict):
+    """A node in plain values, as the config of its trial. A baseline is a start without tasks."""
+
+    start: str
+    tasks: list[str]
+    repeat: int
+    lr: dict[str, list[float]]  # the rates that each task tries
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,21 @@ class Node:
                 f"chain={text}: must be different tasks joined by '>'; try odc[low]>moco"
             )
         return cls.of(tuple(windows), windows).again(int(repeat or 0))
+
+    def config(self, ranges: Ranges) -> Config:
+        """Return the config of the node's trial. ranges: the space's LR range of each task."""
+        start, tasks = SCRATCH, [*self.chain]
+        if self.chain[0] in BASELINES:
+            start, tasks = self.chain[0], []
+        lr = {task: [*rates_in(ranges[task], self.window(task))] for task in tasks}
+        return {"start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr}
+
+    @classmethod
+    def of_config(cls, config: Config, ranges: Ranges) -> "Node":
+        """Return the node with this config; a task's rates name its window."""
+        windows = {task: window_of(ranges[task], rates) for task, rates in config["lr"].items()}
+        chain = tuple(config["tasks"]) or (config["start"],)
+        return cls.of(chain, windows).again(config["repeat"])
 
     def __str__(self) -> str:
         marks = {task: f"[{window}]" for task, window in self.windows}
@@ -92,3 +118,9 @@ def rates_in(lr_range: tuple[float, ...], window: str) -> tuple[float, ...]:
     if window == FULL or size >= len(lr_range):
         return lr_range
     return lr_range[:size] if window == LOW else lr_range[-size:]
+
+
+def window_of(lr_range: tuple[float, ...], rates: Sequence[float]) -> str:
+    """Return the window with these rates; KeyError if there is none."""
+    known = {rates_in(lr_range, window): window for window in windows_of(len(lr_range))}
+    return known[tuple(rates)]

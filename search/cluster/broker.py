@@ -23,7 +23,7 @@ from search.chains.plan import Plan
 from search.cluster.leases import Attempts, Leased
 from search.cluster.time_ledger import TimeLedger
 from search.console.printable import first_line
-from search.results.status import ChainState, Curve, Scored, Status
+from search.results.status import ChainState, Curve, Scored, Status, details
 from search.scheduling.scheduler import score_of
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
@@ -109,7 +109,10 @@ class Broker:
         label, nan = str(node), float("nan")
         self.states[label] = ChainState("waiting")
         try:
-            score = score_of(await self._scored(node, label))
+            manifest = await self._scored(node, label)
+            score, stages = score_of(manifest), self.plan.stages(node)
+            known = map(self.store.manifest, (spec.key() for spec in stages))
+            found = details(score, manifest, dict(zip(node.chain, known, strict=False)))
         except Stopped:
             return Scored(nan, self.states[label].reason or "interrupted", "ended")
         except StageFailed as failed:
@@ -122,7 +125,7 @@ class Broker:
             return Scored(nan, self.fault, "ended")
         if label not in self.cancelled:
             self.states[label] = ChainState("done", "", score)
-        return Scored(score.merit)
+        return Scored(score.merit, found=found)
 
     async def _scored(self, node: Node, label: str) -> Manifest:
         """Return the score's manifest, after all that it needs and the probes."""

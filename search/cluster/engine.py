@@ -1,42 +1,42 @@
-"""Ray Tune: a Searcher around the scheduler, a trial that calls the broker, the Tuner.
+"""Ray Tune: a Searcher around the scheduler, early stopping, the Tuner.
 
-    with Engine(plan, shape, namespace, scratch) as engine:
+    with Engine(plan, shape, namespace, out) as engine:
         engine.run(scheduler, ready, publish, show)     # MachineFault if a fault ends the search
 
-A Tune trial is one node of the prefix tree: it extends a finished chain by one stage and scores it.
 Trials use a `driver_slot` and no CPU, so that they never starve the worker groups they wait for.
-Each epoch of fine-tuning is one result of the trial, after which Tune may stop it.
+After each result of a trial Tune may stop it.
 """
 
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import ray
 from ray import tune
 from ray.tune import TuneError
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.chains.node import Node
+from search.chains.node import Node, Ranges
 from search.chains.plan import Plan
 from search.cluster.broker import Broker
 from search.cluster.connection import SLOT
+from search.cluster.trials import ChainTrial, Kept, Reported
 from search.cluster.worker_groups import GroupShape, WorkerGroups
 from search.console import exit
 from search.console.printable import first_line
-from search.results.status import Curve, Status
+from search.results.status import Status
 from search.scheduling.early_stopping import Stop
 from search.scheduling.scheduler import METRIC, Scheduler
 from trainables.errors import MachineFault
 
-Reported: TypeAlias = dict[str, float | str]  # a result of a trial, as Tune passes it on
 BROKER = "broker"
 HEAD = "node:__internal_head__"  # Ray's resource of the head node
 POLL_SECONDS = 0.5
@@ -46,35 +46,6 @@ ABANDON_SECONDS = 10.0  # for Tune to end by itself once the broker has died
 LOST_TRIALS = 3
 BROKER_DIED = "the broker died: its process, or the head's Ray node, ended"
 log = logging.getLogger(__name__)
-
-
-class ChainTrial(tune.Trainable):
-    """Gets one chain's score from the broker; the actor is reused for the next trial.
-
-    Results: the best merit so far after `epoch` of `epochs`, and finally the score's.
-    """
-
-    def setup(self, config: dict[str, str]) -> None:
-        self.node, self.epochs = Node.parse(config["node"]), 0
-        self.broker = ray.get_actor(config["broker"], namespace=config["namespace"])
-
-    def reset_config(self, new_config: dict[str, str]) -> bool:
-        self.setup(new_config)
-        return True
-
-    def step(self) -> Reported:
-        answer: Any = ray.get(self.broker.follow.remote(self.node, self.epochs))
-        if isinstance(answer, Curve):
-            self.epochs = len(answer.values)
-            epoch = {"epoch": self.epochs, "epochs": answer.epochs}
-            return {METRIC: max(answer.values), "done": False, **epoch}
-        return {METRIC: answer.value, "reason": answer.reason, "state": answer.state, "done": True}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Do nothing: the stage store has everything."""
-
-    def load_checkpoint(self, checkpoint: object) -> None:
-        """Do nothing, see `save_checkpoint`."""
 
 
 class PolicySearch(Searcher):
@@ -88,13 +59,13 @@ class PolicySearch(Searcher):
         self,
         scheduler: Scheduler,
         ready: Node,
-        served: Mapping[str, str],
+        ranges: Ranges,
         capacity: Callable[[], int],
         publish: Callable[[], None],
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self.capacity, self.publish = capacity, publish
-        self.scheduler, self.ready, self.served = scheduler, [ready], served
+        self.scheduler, self.ready, self.ranges = scheduler, [ready], ranges
         self.trials: dict[str, Node] = {}
         self.stops: dict[str, Stop] = {}  # by trial id
         self.lost: Counter[Node] = Counter()  # trials without a result
@@ -110,7 +81,7 @@ class PolicySearch(Searcher):
         if node is None:
             return Searcher.FINISHED if self.scheduler.finished() else None
         self.trials[trial_id] = node
-        return {"node": str(node), **self.served}
+        return node.config(self.ranges)
 
     def on_trial_complete(
         self, trial_id: str, result: Reported | None = None, error: bool = False
@@ -188,18 +159,20 @@ class Engine:
     broker's last one; broker_started: on the driver's clock.
     """
 
-    def __init__(self, plan: Plan, shape: GroupShape, namespace: str, scratch: Path) -> None:
-        """namespace: of Ray's actors. scratch: Ray's folder, removed when the command ends."""
-        self.scratch, self.status = scratch, Status()
+    def __init__(self, plan: Plan, shape: GroupShape, namespace: str, out: Path) -> None:
+        """namespace: of Ray's actors. out: where Tune's files are kept."""
+        self.ranges = {name: task.lr_range for name, task in plan.space.tasks.items()}
+        self.kept = Kept(out / "tune", self.ranges)
+        self.scratch, self.status = out / "ray", Status()
         self.broker_started = time.monotonic()
-        exit.discard(scratch)
-        self.served = {"broker": BROKER, "namespace": namespace}
+        exit.discard(self.scratch)
+        served = {"broker": BROKER, "namespace": namespace}
         actor: Any = ray.remote(Broker).options(
             name=BROKER, num_cpus=0, max_concurrency=1000, resources={HEAD: 0.001}
         )
         self.broker = actor.remote(plan, shape.threads)
         self.broker.watch.remote()
-        self.worker_groups = WorkerGroups(shape, self.broker, self.served, scratch)
+        self.worker_groups = WorkerGroups(shape, self.broker, served, self.scratch)
         self.worker_groups.start()
 
     def __enter__(self) -> "Engine":
@@ -236,13 +209,12 @@ class Engine:
         ready: the first node. publish: see `PolicySearch`. show: called with every status, in its
         own thread.
         """
-        searcher = PolicySearch(scheduler, ready, self.served, self.worker_groups.size, publish)
+        searcher = PolicySearch(scheduler, ready, self.ranges, self.worker_groups.size, publish)
         over = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(show, searcher, over), daemon=True)
         watcher.start()
         try:
-            early_stop = EarlyStop(searcher, self.broker)
-            _tuner(searcher, early_stop, self.worker_groups.shape.limit, self.scratch).fit()
+            self._tuner(searcher).fit()
             if searcher.fault:
                 raise MachineFault(searcher.fault)
             self._poll(show)
@@ -283,19 +255,22 @@ class Engine:
         self.status = replace(status, notices=(*status.notices, *late))
         show(self.status)
 
-
-def _tuner(searcher: PolicySearch, early_stop: EarlyStop, limit: int, scratch: Path) -> tune.Tuner:
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # lost trials are tried again
-    return tune.Tuner(
-        tune.with_resources(ChainTrial, {SLOT: 1.0}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=early_stop,
-            num_samples=-1,
-            max_concurrent_trials=limit,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune", storage_path=str(scratch), verbose=0, callbacks=[OwnSignals()]
-        ),
-    )
+    def _tuner(self, searcher: PolicySearch) -> tune.Tuner:
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # lost trials are tried again
+        trial = tune.with_parameters(ChainTrial, broker=self.broker, ranges=self.ranges)
+        return tune.Tuner(
+            tune.with_resources(trial, {SLOT: 1.0}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=EarlyStop(searcher, self.broker),
+                num_samples=-1,
+                max_concurrent_trials=self.worker_groups.shape.limit,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(self.scratch),
+                verbose=0,
+                callbacks=[OwnSignals(), JsonLoggerCallback(), CSVLoggerCallback(), self.kept],
+            ),
+        )

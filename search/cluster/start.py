@@ -2,7 +2,7 @@
 
 cluster = join(address)
 sized = size(plan, wanted, cluster, decode)
-with Engine(plan, sized.shape, cluster.namespace, scratch) as engine: ...
+with Engine(plan, sized.shape, cluster.namespace, out) as engine: ...
 """
 
 from collections.abc import Callable

@@ -59,7 +59,7 @@ def _search_options(add: Add) -> None:
     add("--space", required=True, metavar="NAME", help="what to search: a file in spaces/")
     add("--data", metavar="PATH", help="the data set's root; without it: built-in images")
     add("--out", metavar="DIR", help="where the report goes (default runs/SPACE-DATA)")
-    add("--policy", metavar="NAME", help="order of trials: a file in search/policies/")
+    add("--policy", metavar="NAME", help="order of trials: see `list`, or tune:SEARCHER")
     add("--budget", metavar="N", help="to spend at most: 20 (stages), 90m, 8h, 2d, or 12gpuh")
     add("--dry-run", action="store_true", help="print the plan and train nothing")
     add("--address", metavar="ADDR", help="a Ray cluster's HOST:PORT, or auto")

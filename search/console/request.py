@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search.policies import chosen
 from search.space import Space, hardware, load
 from search.space.budget import Budget
 from trainables.errors import UserError
@@ -73,5 +74,5 @@ def _overrides(args: argparse.Namespace, gpus: int) -> list[str]:
     if "profile" not in given:
         profile = "gpu" if gpus else "demo" if "data=demo" in overrides else "cpu"
         overrides.insert(0, f"profile={profile}")
-    options = {"policy": args.policy, "budget": args.budget}
-    return overrides + [f"{key}={value}" for key, value in options.items() if value is not None]
+    budget = [] if args.budget is None else [f"budget={args.budget}"]
+    return [*overrides, *chosen(args.policy), *budget]

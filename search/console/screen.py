@@ -63,7 +63,7 @@ def headline(space: Space) -> str:
     return (
         f"{space.name}: {', '.join(space.tasks)}; profile {profile.name} "
         f"({profile.backbone}, {profile.image_size} px, {profile.precision}, "
-        f"{profile.epochs:g} epochs); policy {space.policy.name}"
+        f"{profile.epochs:g} epochs); policy {space.policy}"
     )
 
 

@@ -43,6 +43,13 @@ class Planned:
     maximum: int
 
 
+def chosen(given: str | None) -> list[str]:
+    """Return the overrides that `--policy` stands for; `tune:optuna` names a searcher as well."""
+    keys = ("policy", "policy.params.searcher")
+    parts = [] if given is None else given.split(":", 1)
+    return [f"{key}={part}" for key, part in zip(keys, parts, strict=False)]
+
+
 def policy_of(
     space: "Space", rates: Mapping[str, int] | None = None, only: Collection[Chain] | None = None
 ) -> "Policy":

@@ -10,8 +10,9 @@ suggestions differ. A suggestion with nothing new in it stays in the study as a 
 Without a budget it asks as many nodes as there are chains: all their windows would be no search.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import optuna
@@ -50,25 +51,31 @@ class Plugin(Policy):
         singles = [p for p in candidates if len(p.chain) == 1 and not p.windows]
         if singles:
             return singles[0]
-        study, allowed = self._study(), set(candidates)
-        for _ in range(self.params["tries"]):
-            suggested = self._walk(study.ask().suggest_categorical)
+        allowed = set(candidates)
+        for suggested in islice(self.suggestions(), self.params["tries"]):
             found = next((step for step in suggested.path() if self.value(step) is None), None)
             if found in allowed:
                 return found
         return self.rng("fallback").choice(candidates)
 
-    def _study(self) -> optuna.Study:
-        sampler = optuna.samplers.TPESampler(
+    def suggestions(self) -> Iterator[Node]:
+        """Yield chains with their windows, by all that is known."""
+        study = optuna.create_study(direction="maximize", sampler=self.sampler())
+        study.add_trials([self._trial(node) for node in self.known()])
+        while True:
+            yield self._walk(study.ask().suggest_categorical)
+
+    def sampler(self) -> optuna.samplers.TPESampler:
+        return optuna.samplers.TPESampler(
             seed=self.rng("sampler").getrandbits(32),
             n_startup_trials=self.params["startup"],
             multivariate=True,
             constant_liar=True,
         )
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        known = [p for p in sorted(self._asked, key=self._place) if not self.failed(p)]
-        study.add_trials([self._trial(node) for node in known])
-        return study
+
+    def known(self) -> list[Node]:
+        """Return the nodes with a score or in flight."""
+        return [p for p in sorted(self._asked, key=self._place) if not self.failed(p)]
 
     def _trial(self, node: Node) -> FrozenTrial:
         """Return a node told as a finished trial, one in flight as a running trial."""

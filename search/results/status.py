@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from search.cluster.time_ledger import GroupTimes
+from search.store.sealing import Manifest
 from trainables.spec import PRETEXT, Score
 from trainables.workers.job import Heartbeat
 
@@ -97,9 +98,23 @@ class Scored:
     """The end of a chain's scoring. value: its merit if done, else NaN with a reason.
 
     failed: the task can't be trained. ended: stopped early or by the end of the search, which says
-    nothing about the chain.
+    nothing about the chain. found: what is known of a chain that is done, see `details`.
     """
 
     value: float
     reason: str = ""
     state: Literal["done", "failed", "ended"] = "done"
+    found: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+
+def details(score: Score, own: Manifest, stages: Mapping[str, Manifest | None]) -> dict[str, float]:
+    """Return every measure, each task's chosen rate, and the seconds that all of it trained.
+
+    own: the score's manifest. stages: those of the chain, by task.
+    """
+    known = {task: manifest for task, manifest in stages.items() if manifest}
+    return {
+        **{f"measures/{name}": measure.value for name, measure in score.measures.items()},
+        **{f"lr/{task}": float(manifest["result"]["lr"]) for task, manifest in known.items()},
+        "seconds": sum(manifest["seconds"] for manifest in (*known.values(), own)),
+    }

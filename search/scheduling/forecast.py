@@ -42,7 +42,7 @@ def forecast(space: Space, policy: Policy, images: int) -> Forecast:
     return Forecast(
         space=space.name,
         demo=space.data.name == "demo",
-        policy=space.policy.name,
+        policy=str(space.policy),
         profile=space.profile.name,
         images=images,
         chains=tuple(map(name, chains)),

@@ -119,6 +119,11 @@ class Policy(Schema):
     name: Name
     params: Section = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """Return the name as `--policy` takes it, e.g. tune:optuna."""
+        searcher = self.params.get("searcher")
+        return f"{self.name}:{searcher}" if searcher else self.name
+
 
 @dataclass(frozen=True)
 class RuntimeChoice(Schema):

@@ -79,23 +79,32 @@ def test_the_command_refuses_in_one_line_with_status_two(tmp_path: Path) -> None
     assert done.stderr.count("\n") == 1
 
 
-def test_it_loads_no_torch_and_no_ray(published: Path) -> None:
+@pytest.mark.parametrize("policy", ["adaptive", "tpe"])
+def test_it_loads_no_torch_and_no_ray(policy: str, published: Path) -> None:
     code = (
         "import sys; from search.replay import main;"
-        f"main(['--space', 'isic3', '--table', {str(published)!r}, '--policy', 'adaptive']);"
+        f"main(['--space', 'isic3', '--table', {str(published)!r}, '--policy', {policy!r}]);"
         "print({'torch', 'ray', 'mlflow', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "set()", done.stderr
 
 
-@pytest.mark.parametrize("policy", available("search.policies"))
+@pytest.mark.parametrize("policy", [*available("search.policies"), "tune:hyperopt"])
 def test_every_policy_finds_the_best_chain(
     policy: str, published: Path, capsys: pytest.CaptureFixture
 ) -> None:
     found = replayed(capsys, published, policy)
     assert (found["best_chain"], found["regret"]) == ("odc>moco", 0.0)
     assert found["stages_trained"] == len(found["order"]) <= 15
+
+
+@pytest.mark.parametrize("policy", ["tune:optuna", "tune:hyperopt"])
+def test_tunes_searchers_are_named_and_say_nothing(policy: str, published: Path) -> None:
+    done = run(published, policy, "--budget", "8", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["policy"], found["stages_trained"]) == (policy, 8)
 
 
 def test_a_budget_costs_regret(published: Path, capsys: pytest.CaptureFixture) -> None:
@@ -178,6 +187,9 @@ def test_the_score_is_the_first_column_of_numbers_or_the_one_named(tmp_path: Pat
         ("chain,score", [("odc>moco", 1)], [], "must have a score for a single"),
         ("chain,score", [("odc", 1)], ["--column", "scor"], "try score"),
         ("chain,score", [("odc", 1)], ["--policy", "adaptiv"], "try adaptive"),
+        ("chain,score", [("odc", 1)], ["--policy", "tune:bohb"], "policy=tune:bohb: must be a"),
+        ("chain,score", [("odc", 1)], ["--policy", "tpe:optuna"], "policy.params.searcher"),
+        ("chain,score", [("odc", 1)], ["--policy", "tun:optuna"], "try tune"),
         ("chain,score", [("odc", 1)], ["--budget", "0"], "budget=0: must"),
         ("chain,score", [("odc", 1)], ["policy.params.margi=1"], "margi"),
     ],

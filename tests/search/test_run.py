@@ -31,6 +31,8 @@ def here(tmp_path, monkeypatch):
     [
         (["--space", "isic33"], "--space=isic33: must be one of isic3; try isic3"),
         ([*SMOKE, "tasks.odc.params.clusters=600"], "clusters"),
+        ([*SMOKE, "--policy", "tune:zoopt"], "policy=tune:zoopt: must be a searcher of Tune"),
+        ([*SMOKE, "--policy", "tune:ax", "--dry-run"], "policy=tune:ax: must be a searcher"),
         (["--space", "isic3", "--data", "no/such/folder"], "no/such/folder"),
         ([*SMOKE, "--tracking-uri", "http://127.0.0.1:9"], "127.0.0.1:9"),
     ],

@@ -66,8 +66,8 @@ def test_the_worker_groups_get_what_the_space_says(session, capsys, monkeypatch,
     )
     session.check()
     session.plan = Plan(session.space, "digest")
-    plan, shape, namespace, scratch = session._engine().given
-    assert (plan, namespace, scratch) == (session.plan, "here", tmp_path / "runs/isic3-demo/ray")
+    plan, shape, namespace, out = session._engine().given
+    assert (plan, namespace, out) == (session.plan, "here", tmp_path / "runs/isic3-demo")
     assert (shape.threads, shape.limit, shape.workers) == (1, 7 + 1, 1)
     assert (session.device, session.meter.gpus, session.meter.leased()) == ("4 CPU cores", 0.0, 7.0)
     assert capsys.readouterr().out == "4 worker groups of 1 x 1 CPU threads\n"

@@ -1,5 +1,7 @@
 """Nodes: text, parents, windows of an LR range."""
 
+import json
+
 import pytest
 
 from search.chains.node import Node, rates_in, windows_of
@@ -58,3 +60,36 @@ def test_windows_of_a_range(
     assert rates_in(rates, "high") == high
     differ = len({rates_in(rates, window) for window in windows_of(len(rates))})
     assert differ == len(windows_of(len(rates)))
+
+
+RANGES = {"odc": (0.003, 0.01, 0.03, 0.1), "moco": (0.01, 0.1), "swav": (0.1,)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scratch", "imagenet#2", "swav", "odc", "odc[low]", "odc[high]>moco[low]#1",
+        "swav>moco[high]>odc",
+    ],
+)  # fmt: skip
+def test_a_nodes_config_names_the_node(text: str) -> None:
+    config = Node.parse(text).config(RANGES)
+    assert str(Node.of_config(json.loads(json.dumps(config)), RANGES)) == text  # type: ignore[arg-type]
+
+
+def test_a_config_is_plain() -> None:
+    assert Node.parse("odc[low]>moco").config(RANGES) == {
+        "start": "scratch",
+        "tasks": ["odc", "moco"],
+        "repeat": 0,
+        "lr": {"odc": [0.003, 0.01, 0.03], "moco": [0.01, 0.1]},
+    }
+    assert Node.parse("imagenet#2").config({}) == {
+        "start": "imagenet", "tasks": [], "repeat": 2, "lr": {},
+    }  # fmt: skip
+
+
+def test_rates_that_are_no_window_name_no_node() -> None:
+    config = Node.parse("odc").config(RANGES)
+    with pytest.raises(KeyError):
+        Node.of_config({**config, "lr": {"odc": [0.003, 0.1]}}, RANGES)

@@ -62,6 +62,13 @@ def test_equal_stages_are_trained_once_whoever_asks(plan):
     assert len(status.trained) == 4
 
 
+def test_a_scored_chain_comes_with_its_measures_rates_and_seconds(plan):
+    (baseline, chain), _, _ = run(plan, ["scratch", "odc>moco"])
+    measures = {"measures/balanced_accuracy": 50.0}
+    assert baseline.found == {**measures, "seconds": 1.0}
+    assert chain.found == {**measures, "lr/odc": 0.1, "lr/moco": 0.1, "seconds": 3.0}
+
+
 def test_a_second_broker_reuses_the_store(plan):
     run(plan, ["odc>moco"])
     answers, jobs, status = run(plan, ["odc>moco", "odc"])

@@ -14,6 +14,7 @@ from search.console import exit
 from search.results.status import Status
 
 MOCO, ODC = Node(("moco",)), Node(("odc",))
+RANGES = {"moco": (0.01, 0.1), "odc": (0.03,)}
 
 
 class Scheduler:
@@ -37,12 +38,12 @@ class Scheduler:
 
 @pytest.fixture
 def searcher():
-    return PolicySearch(Scheduler(), MOCO, {"broker": "b"}, lambda: 2, lambda: None)
+    return PolicySearch(Scheduler(), MOCO, RANGES, lambda: 2, lambda: None)
 
 
 def test_a_score_and_a_failed_task_are_recorded(searcher):
-    assert searcher.suggest("1") == {"node": "moco", "broker": "b"}
-    assert searcher.suggest("2")["node"] == "odc"
+    assert searcher.suggest("1") == MOCO.config(RANGES)
+    assert searcher.suggest("2") == ODC.config(RANGES)
     assert searcher.suggest("3") is None  # as many as there are groups
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})
     searcher.on_trial_complete("2", {"state": "failed", "reason": "loss is NaN at step 3"})
@@ -52,7 +53,7 @@ def test_a_score_and_a_failed_task_are_recorded(searcher):
 
 def test_a_lost_trial_is_tried_again_and_not_recorded(searcher):
     for number in range(LOST_TRIALS):
-        assert searcher.suggest(str(number))["node"] == "moco"
+        assert searcher.suggest(str(number))["tasks"] == ["moco"]
         searcher.on_trial_complete(str(number), None, error=True)
     assert searcher.scheduler.recorded == []
     assert searcher.fault == f"moco: its trial was lost ({LOST_TRIALS} times)"
@@ -64,7 +65,7 @@ def test_a_score_that_the_driver_cannot_read_is_asked_for_again(searcher):
     searcher.scheduler.store.clear()
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})
     assert searcher.scheduler.recorded == []
-    assert searcher.suggest("2")["node"] == "moco"
+    assert searcher.suggest("2")["tasks"] == ["moco"]
     searcher.scheduler.store[MOCO] = {}
     searcher.on_trial_complete("2", {"state": "done", "reason": ""})
     assert searcher.scheduler.recorded == [(MOCO, "", None)]
@@ -88,7 +89,7 @@ def test_a_stop_is_recorded(searcher):
 def test_what_changed_is_published_by_the_thread_that_asks_and_tells():
     threads = []
     searcher = PolicySearch(
-        Scheduler(), MOCO, {}, lambda: 2, lambda: threads.append(threading.current_thread())
+        Scheduler(), MOCO, RANGES, lambda: 2, lambda: threads.append(threading.current_thread())
     )
     searcher.suggest("1")
     searcher.on_trial_complete("1", {"state": "done", "reason": ""})

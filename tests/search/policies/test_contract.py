@@ -27,8 +27,10 @@ every_policy = pytest.mark.parametrize("name", NAMES)
 
 
 def make(name: str, budget: int | None = None, seed: int = 0, **options: Any) -> Policy:
+    name, _, searcher = name.partition(":")
     path = ROOT / "spaces" / "policy" / f"{name}.yaml"
     params = {**yaml.safe_load(path.read_text())["params"], **options.pop("params", {})}
+    params |= {"searcher": searcher} if searcher else {}
     tasks, length = options.pop("tasks", TASKS), options.pop("max_length", 3)
     return load("search.policies", name)(tasks, length, budget, seed, params, **options)
 
@@ -114,7 +116,7 @@ def test_waits_while_the_only_single_is_in_flight(name: str) -> None:
     policy = make(name, tasks=("odc",), max_length=1)
     node = policy.ask()
     assert policy.ask() is None
-    assert policy.finished() == (name == "tpe")  # its budget is then one
+    assert policy.finished() == name.startswith(("tpe", "tune"))  # their budget is then one
     assert node is not None
     policy.tell(node, accuracy(node))
     assert policy.finished()
@@ -179,7 +181,7 @@ def test_the_same_seed_asks_the_same_in_another_process(name: str) -> None:
     assert json.loads(other.stdout) == [str(p) for p in run(make(name, 12, seed=5))]
 
 
-@pytest.mark.parametrize("name", ["random", "tpe"])
+@pytest.mark.parametrize("name", ["random", "tpe", "tune"])
 def test_another_seed_asks_in_another_order(name: str) -> None:
     assert len({tuple(run(make(name, 10, seed=seed))) for seed in range(4)}) > 1
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from trainables.augment import FullView
 from trainables.backbone import Backbone, load_backbone
@@ -22,11 +23,12 @@ class Plugin(Kind):
         objective: str
 
     version = "1"
-    measures = {"spread": SPREAD}
+    measures: ClassVar = {"spread": SPREAD}
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
-        if len(tables[IMAGES].split["val"]) < 2:
-            raise UserError("data.val: must leave 2 images; try 0.3")
+        left = len(tables[IMAGES].split["val"])
+        if left < 2:
+            raise UserError(f"data.val: must leave {spec.name} 2 images, not {left}; try 0.3")
 
     def run(self, work: Work) -> Result:
         data, training = work.data[IMAGES], work.spec.trained
