@@ -27,8 +27,7 @@ def draw(steps: Sequence[Step]) -> Figure:
         unit, name = (HOUR, "hours") if timed[-1] > 2 * HOUR else (MINUTE, "minutes")
         title = f"worker {name} of training and scoring"
         _against(panels[1], steps, [one / unit for one in timed], title)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
+    style.legend(figure, panels[0].lines)
     return figure
 
 
