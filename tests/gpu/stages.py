@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from table import Table
 
-from trainables.bench.recipes import Recipes, read
+from trainables.bench.recipes import TASK, Recipes, read
 from trainables.downstream.finetune import finetune
 from trainables.errors import StageFailed
 from trainables.images.cache import open_cache, prepare
@@ -33,7 +33,7 @@ def train(args: argparse.Namespace, table: Table) -> int:
     sound = []
     for task in available("trainables.pretext"):
         stage = recipes.stage(task, spec, data)
-        rates = tuple(read("task", task)["lr_range"][:RATES])
+        rates = tuple((TASK | read("task", task))["lr_range"][:RATES])
         stage = replace(stage, training=shortened(stage.training, rates, args.small))
         run = partial(train_stage, stage, runtime, data, None, folder(args.work, task), quiet)
         sound.append(told(table, task, run))
