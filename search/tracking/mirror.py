@@ -25,11 +25,9 @@ from search.report import points
 from search.report.table import Row, Table
 from search.results.records import RunInfo
 from search.tracking import sharing
-from search.tracking.check import deleted, refused
-from search.tracking.outbox import reason
+from search.tracking.check import deleted, refusing
 from search.tracking.sharing import Level
 from search.tracking.uri import Address
-from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -77,19 +75,13 @@ class Mirror:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # reported once, by the outbox
-        try:
+        with refusing(self.address, "a tracker that MLflow can open", "another one"):
             from mlflow.tracking import MlflowClient
 
             with _only_one(self.address):
                 _create_file(self.address)
                 self._client = MlflowClient(self.address.uri, self.address.uri)
                 self._experiment_id = self._find_experiment()
-        except UserError:
-            raise
-        except Exception as error:
-            raise refused(
-                self.address, f"a tracker that MLflow can open ({reason(error)})", "another one"
-            ) from None
 
     @property
     def started(self) -> bool:
@@ -234,23 +226,14 @@ class Mirror:
         folder = f"best/{best.stage_key}"
         versions = self._open.search_model_versions(f"name = '{name}'")
         same = [v for v in versions if v.run_id == run_id and v.tags.get("stage") == best.stage_key]
-        if same:
-            version = same[0].version
-        else:
+        if not same:
             self._open.log_artifacts(run_id, str(best_dir), folder)
-            version = self._version(name, folder, run_id, best)
-        self._open.set_registered_model_alias(name, ALIAS, version)
-
-    def _version(self, name: str, folder: str, run_id: str, best: Row) -> str:
-        if not self._open.search_registered_models(f"name = '{name}'"):
-            self._open.create_registered_model(name)
-        made = self._open.create_model_version(
-            name,
-            source=f"{self._open.get_run(run_id).info.artifact_uri}/{folder}",
-            run_id=run_id,
-            tags={"chain": best.chain, "stage": str(best.stage_key)},
-        )
-        return str(made.version)
+            if not self._open.search_registered_models(f"name = '{name}'"):
+                self._open.create_registered_model(name)
+            source = f"{self._open.get_run(run_id).info.artifact_uri}/{folder}"
+            tags = {"chain": best.chain, "stage": str(best.stage_key)}
+            same = [self._open.create_model_version(name, source, run_id, tags)]
+        self._open.set_registered_model_alias(name, ALIAS, same[0].version)
 
 
 def search_key(plan: Plan, info: RunInfo) -> str:

@@ -27,15 +27,16 @@ def split(
     labels, groups: class and patient group of each image, [n]. val, test: fractions of every
     class's images. classes: their names. UserError if a class can't be in all parts.
     """
-    assert val > 0 and test > 0 and val + test < 1, (val, test)  # noqa: PT018
+    assert min(val, test, 1 - val - test) > 0, (val, test)
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     counts = _counts(labels, member)
     for label, have in enumerate((counts > 0).sum(0)):
         if 0 < have < len(PARTS):
             raise UserError(
-                f"class {classes[label]}: must have 3 patient groups (lesions or patients), one each for "
-                f"train, val and test, and has {counts[:, label].sum()} images of only {have}; try "
-                f"merging it with another class, or data.params.exclude_classes=[{classes[label]}]"
+                f"class {classes[label]}: must have 3 patient groups (lesions or patients), one "
+                f"each for train, val and test, and has {counts[:, label].sum()} images of only "
+                f"{have}; try merging it with another class, or "
+                f"data.params.exclude_classes=[{classes[label]}]"
             )
     rank = _rank(names, seed)
     part = np.full(len(names), -1)
@@ -47,7 +48,8 @@ def split(
         for label in np.setdiff1d(labels, labels[index]):
             raise UserError(
                 f"class {classes[label]}: must have a patient group for {name}, and its own "
-                f"hold rarer classes too; try another seed, or data.params.exclude_classes=[{classes[label]}]"
+                f"hold rarer classes too; try another seed, or "
+                f"data.params.exclude_classes=[{classes[label]}]"
             )
     return parts
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -50,9 +49,9 @@ def score_colours() -> Colormap:
     return LinearSegmentedColormap.from_list("score", steps)
 
 
-def ink_on(colours: ScalarMappable, value: float) -> str:
-    """Return a text colour that is readable on the colour of this value."""
-    red, green, blue, _ = colours.to_rgba(value)
+def ink_on(colour: tuple[float, ...]) -> str:
+    """Return a text colour that is readable on this colour, RGBA in 0..1."""
+    red, green, blue, _ = colour
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.55 else "white"
 
 
@@ -80,7 +79,7 @@ def confusion(
         if fraction or row == column:
             axes.text(
                 column, row, text.format(100 * fraction, counts[row, column]), ha="center",
-                va="center", fontsize=size, color=ink_on(colours, fraction),
+                va="center", fontsize=size, color=ink_on(colours.cmap(fraction)),
                 fontweight="bold" if row == column else "normal",
             )  # fmt: skip
     axes.set_xticks(range(len(names)), names, parse_math=False)

@@ -134,8 +134,8 @@ def _box(
     axes: Axes, at: Place, title: str, row: Row | None, bold: bool, colours: ScalarMappable
 ) -> None:
     score = row.score if row else None
-    fill = "white" if score is None else colours.to_rgba(score)
-    ink = style.MUTED if score is None else style.ink_on(colours, score)
+    fill = (1.0,) * 4 if score is None else colours.cmap(float(colours.norm(score)))
+    ink = style.MUTED if score is None else style.ink_on(fill)
     edge = style.WINNER if bold else style.FAINT
     axes.add_patch(
         FancyBboxPatch(
