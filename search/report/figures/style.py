@@ -49,7 +49,7 @@ def score_colours() -> Colormap:
     return LinearSegmentedColormap.from_list("score", steps)
 
 
-def ink_on(colour: tuple[float, ...]) -> str:
+def ink_on(colour: NDArray[np.float64]) -> str:
     """Return a text colour that is readable on this colour, RGBA in 0..1."""
     red, green, blue, _ = colour
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.55 else "white"

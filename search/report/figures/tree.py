@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -134,7 +135,7 @@ def _box(
     axes: Axes, at: Place, title: str, row: Row | None, bold: bool, colours: ScalarMappable
 ) -> None:
     score = row.score if row else None
-    fill = (1.0,) * 4 if score is None else colours.cmap(float(colours.norm(score)))
+    fill = np.ones(4) if score is None else colours.to_rgba(np.asarray(score))
     ink = style.MUTED if score is None else style.ink_on(fill)
     edge = style.WINNER if bold else style.FAINT
     axes.add_patch(
