@@ -35,7 +35,7 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
         _lr_panel(axes, title, choices.values(), table.objective)
     for axes in grid[len(panels) :]:
         axes.axis("off")
-    style.legend(figure, _lr_marks())
+    style.legend(figure, _lr_marks(), columns=5)
     return figure
 
 

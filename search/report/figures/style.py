@@ -60,10 +60,10 @@ def mark(marker: str, colour: str, label: str, **more: Any) -> Line2D:
     return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label, **more)
 
 
-def legend(figure: Figure, handles: Iterable[Artist]) -> None:
+def legend(figure: Figure, handles: Iterable[Artist], columns: int = 4) -> None:
     """Explain the handles below all panels, each label once."""
     unique = {handle.get_label(): handle for handle in handles}
-    figure.legend(handles=[*unique.values()], loc="outside lower center", ncols=4, fontsize=9)
+    figure.legend(handles=[*unique.values()], loc="outside lower center", ncols=columns, fontsize=9)
 
 
 def confusion(
