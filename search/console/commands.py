@@ -87,9 +87,8 @@ def _search(args: argparse.Namespace) -> int:
 def _searched(args: argparse.Namespace) -> int:
     started = time.monotonic()
     from search.cluster.start import join
-    from search.console.dry_run import lines
     from search.console.request import check_given, request
-    from search.console.screen import Screen
+    from search.console.screen import Screen, forecast_lines
     from search.session import Session
     from search.space import hardware
 
@@ -101,7 +100,7 @@ def _searched(args: argparse.Namespace) -> int:
     if args.dry_run:
         forecast = session.check()
         as_json = [json.dumps(asdict(forecast))]
-        return _print(as_json if args.json else lines(asked.space, forecast))
+        return _print(as_json if args.json else forecast_lines(asked.space, forecast))
     summary = session.search()
     if args.json:
         print(json.dumps(summary))

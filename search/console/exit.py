@@ -109,16 +109,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         _received = signal.Signals(number)
         for repeated in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(repeated, signal.SIG_IGN)  # but a second Ctrl-C ends at once
-    if number == signal.SIGHUP:
-        _let_go_of_the_terminal()
+    if number == signal.SIGHUP:  # writing to a closed terminal is an error
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in _on_terminal:
+            os.dup2(nowhere, stream)
     signal.setitimer(signal.ITIMER_REAL, INSIST_SECONDS)
     if _fault:
         raise MachineFault(_fault)
     raise KeyboardInterrupt
-
-
-def _let_go_of_the_terminal() -> None:
-    """Send output to nowhere: writing to a closed terminal is an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in _on_terminal:
-        os.dup2(nowhere, stream)

@@ -4,7 +4,7 @@ found = build(table, info, store)
 found.as_json()["best_chain"]     # for programs: unrounded, null for no value
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ from search.report.statistics.verdicts import Estimate, Scored
 from search.report.stored import Store
 from search.report.table import Images, Table
 from search.results.records import RunInfo
-from trainables.spec import Measure
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,10 @@ class Summary:
             "course": plain["course"],
             "recall": [{"class": n, "images": k, "recall": r} for n, k, r in self.recall],
             "objective": table.objective.name,
-            "measures": {row.chain: _plain(row.measures) for row in table.finalists},
+            "measures": {
+                row.chain: {name: asdict(one) for name, one in row.measures.items()}
+                for row in table.finalists
+            },
             "chains": [_object([*table.values(row).items()]) for row in table.rows],
         }
 
@@ -137,10 +139,6 @@ def _recall(table: Table, store: Store) -> Iterator[Recall]:
 
 def _reasons(table: Table, status: str) -> list[dict[str, str]]:
     return [{"chain": r.chain, "reason": r.reason} for r in table.rows if r.status == status]
-
-
-def _plain(measures: Mapping[str, Measure]) -> dict[str, dict[str, float | str]]:
-    return {name: asdict(measure) for name, measure in measures.items()}
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -7,11 +7,12 @@ Best first, baselines included; then rows without a score, pruned chains last.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from search.chains import chain as chains
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
@@ -231,6 +232,7 @@ def _row(
     measured = stored.result(store, result.downstream_key)
     keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
     probed = [stored.measures(store, key) for key in keys]
+    values = [{name: one.value for name, one in known.items()} for known in probed]
     trained = stored.lineage(store, result.stage_key)
     stages = {task: stored.result(store, key) for task, key in zip(tasks, trained, strict=False)}
     last = stored.result(store, result.stage_key)
@@ -244,17 +246,17 @@ def _row(
         delta=None if better is None else objective.merit(better),
         above_scratch=_above(own, merits.get((SCRATCH,)), result.chain == (SCRATCH,)),
         above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
-        linear=_mean(one["linear"].value for one in probed if "linear" in one),
-        knn=_mean(one["knn"].value for one in probed if "knn" in one),
+        linear=_known(values, "linear", fmean),
+        knn=_known(values, "knn", fmean),
         lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
         downstream_lr=_rate(measured) if scores else "",
         status=result.status,
         reason=result.reason,
-        train_seconds=_seconds([*stages.values(), measured]) if scores else None,
+        train_seconds=_known([*stages.values(), measured], "seconds", sum) if scores else None,
         stage_key=result.stage_key,
         downstream_key=result.downstream_key,
         order=result.order,
-        stage_seconds=_seconds([*stages.values()]) if scores else None,
+        stage_seconds=_known(stages.values(), "seconds", sum) if scores else None,
         pretext_accuracy=last.get("accuracy"),
         pretext_chance=last.get("chance_level"),
         seed_scores=tuple(score.value for score in scores),
@@ -278,11 +280,6 @@ def _means(scores: Sequence[Score]) -> dict[str, Measure]:
     return found
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    known = [*values]
-    return fmean(known) if known else None
-
-
 def _above(own: float | None, baseline: float | None, itself: bool) -> bool | None:
     return None if own is None or baseline is None or itself else own > baseline
 
@@ -296,9 +293,12 @@ def _rate(measured: Result, whole: Sequence[float] | None = None) -> str:
     return f"{measured['lr']:g}{edge}"
 
 
-def _seconds(measured: Sequence[Result]) -> float | None:
-    known = [one["seconds"] for one in measured if "seconds" in one]
-    return sum(known) if known else None
+def _known(
+    results: Iterable[Mapping[str, Any]], name: str, combined: Callable[[list[float]], float]
+) -> float | None:
+    """Return the values of that name, combined; None if there is none."""
+    known = [one[name] for one in results if name in one]
+    return combined(known) if known else None
 
 
 def _order(row: Row, objective: MeasureType) -> tuple[int, float, int]:

@@ -9,6 +9,8 @@ import os
 import re
 import socket
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 REACH_SECONDS = 4.0
+SILENT = f"no answer within {REACH_SECONDS:g} s"
+START = "to start it (mlflow/README.md), or leave it out"
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SCHEMES = ("sqlite", "http", "https", *PORTS)
 INSTALL = {  # a missing module -> the command that installs it
@@ -53,6 +57,17 @@ def check(address: Address, experiment: str) -> None:
 def refused(address: Address, must: str, cure: str) -> UserError:
     """Return the error for an unusable address: what it must be, and what to try."""
     return UserError(f"{address.where or 'MLflow'}={address}: must be {must}; try {cure}")
+
+
+@contextmanager
+def refusing(address: Address, must: str, cure: str) -> Iterator[None]:
+    """Raise the error for an unusable address if the block fails; drivers raise anything."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise refused(address, f"{must} ({reason(error)})", cure) from None
 
 
 def deleted(experiment: str, number: object, address: Address) -> UserError:
@@ -90,11 +105,8 @@ def _check_server(address: Address, experiment: str) -> None:
     try:
         answer = _ask(address, experiment)
     except (requests.RequestException, OSError, ValueError) as error:
-        raise refused(
-            address,
-            f"a server that answers: no answer within {REACH_SECONDS:g} s ({_cause(error)})",
-            "to start it (mlflow/README.md), or leave it out",
-        ) from None
+        must = f"a server that answers: {SILENT} ({_cause(error)})"
+        raise refused(address, must, START) from None
     if answer.status_code == 401 and not _login_elsewhere():
         raise refused(
             address,
@@ -175,27 +187,19 @@ def _check_file(address: Address, experiment: str) -> None:
 def _check_database(address: Address, experiment: str) -> None:
     from sqlalchemy import make_url
 
-    try:
+    with refusing(address, "a database", "postgresql://HOST/NAME"):
         url = make_url(address.uri)
-        url.get_dialect().import_dbapi()
-    except ImportError as error:
-        missing = error.name or "its driver"
-        install = INSTALL.get(missing, f"`uv pip install {missing}`")
-        raise refused(
-            address, f"a database whose driver is installed: {missing} is missing", install
-        ) from None
-    except Exception as error:  # drivers raise anything, here and below
-        raise refused(address, f"a database ({reason(error)})", "postgresql://HOST/NAME") from None
-    try:
-        if url.host:
+        try:
+            url.get_dialect().import_dbapi()
+        except ImportError as error:
+            missing = error.name or "its driver"
+            install = INSTALL.get(missing, f"`uv pip install {missing}`")
+            must = f"a database whose driver is installed: {missing} is missing"
+            raise refused(address, must, install) from None
+    if url.host:
+        with refusing(address, f"a database that answers: {SILENT}", START):
             port = url.port or PORTS[address.scheme]
             socket.create_connection((url.host, port), REACH_SECONDS).close()
-    except OSError as error:
-        raise refused(
-            address,
-            f"a database that answers: no answer within {REACH_SECONDS:g} s ({reason(error)})",
-            "to start it (mlflow/README.md), or leave it out",
-        ) from None
     _check_experiment(url, address, experiment)
 
 
@@ -204,13 +208,9 @@ def _check_experiment(url: "URL", address: Address, experiment: str) -> None:
     from sqlalchemy import NullPool, create_engine, inspect, text
 
     asked = text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = :name")
-    try:
+    with refusing(address, "a database that can be opened", "another one"):
         with create_engine(url, poolclass=NullPool).connect() as link:
             known = inspect(link).has_table("experiments")
             found = link.execute(asked, {"name": experiment}).first() if known else None
-    except Exception as error:
-        raise refused(
-            address, f"a database that can be opened ({reason(error)})", "another one"
-        ) from None
     if found is not None and found.lifecycle_stage == "deleted":
         raise deleted(experiment, found.experiment_id, address)

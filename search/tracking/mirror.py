@@ -2,7 +2,8 @@
 
     mirror = Mirror(address, experiment="isic3", out=out, level="aggregates")
     mirror.connect()                   # UserError here, not after hours of training
-    mirror.start(plan, info); mirror.log_chain(row, curves); list(mirror.finish(ending))
+    mirror.start(plan, info); mirror.log_chain(row, curves)
+    list(mirror.finish(table, summary, info))
 
 Each call may raise any of mlflow's exceptions and may be repeated: the keys in the tags identify a
 run, so nothing is logged twice.
@@ -13,7 +14,6 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -25,11 +25,9 @@ from search.report import points
 from search.report.table import Row, Table
 from search.results.records import RunInfo
 from search.tracking import sharing
-from search.tracking.check import deleted, refused
-from search.tracking.outbox import reason
+from search.tracking.check import deleted, refusing
 from search.tracking.sharing import Level
 from search.tracking.uri import Address
-from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -54,21 +52,13 @@ ENVIRONMENT = {  # read by mlflow when it is imported
 }
 
 
-@dataclass(frozen=True)
-class Ending:
-    """A finished search: table with comparisons, summary, folder with report/ and best/."""
-
-    table: Table
-    summary: Mapping[str, Any]
-    out: Path
-
-
 class Mirror:
-    """One search in one MLflow experiment. Used by one thread at a time."""
+    """One search in one MLflow experiment. Used by one thread at a time; `connect` comes first."""
+
+    _client: "MlflowClient"
 
     def __init__(self, address: Address, experiment: str, out: Path, level: Level) -> None:
         self.address, self.experiment, self.out, self.level = address, experiment, out, level
-        self._client: MlflowClient | None = None
         self._parent: Run | None = None
         self._children: dict[str, Run] = {}  # by the score's key; by chain without one
 
@@ -77,19 +67,13 @@ class Mirror:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # reported once, by the outbox
-        try:
+        with refusing(self.address, "a tracker that MLflow can open", "another one"):
             from mlflow.tracking import MlflowClient
 
             with _only_one(self.address):
                 _create_file(self.address)
                 self._client = MlflowClient(self.address.uri, self.address.uri)
                 self._experiment_id = self._find_experiment()
-        except UserError:
-            raise
-        except Exception as error:
-            raise refused(
-                self.address, f"a tracker that MLflow can open ({reason(error)})", "another one"
-            ) from None
 
     @property
     def started(self) -> bool:
@@ -107,13 +91,13 @@ class Mirror:
         parent = found[0] if found else self._new(title, {SEARCH_KEY: key})
         run_id = parent.info.run_id
         if parent.info.status != "RUNNING":
-            self._open.update_run(run_id, "RUNNING")
-        self._open.set_tag(run_id, "out", str(self.out))
+            self._client.update_run(run_id, "RUNNING")
+        self._client.set_tag(run_id, "out", str(self.out))
         self._children = {}
         for run in self._runs(PARENT, run_id):
             self._remember(run)
         self._log(parent, points.search_params(plan, info), [])
-        self._open.set_tag(run_id, "mlflow.note.content", points.note(info))
+        self._client.set_tag(run_id, "mlflow.note.content", points.note(info))
         self._parent = parent
 
     def log_chain(self, row: Row, curves: Iterable[points.Point]) -> None:
@@ -134,35 +118,32 @@ class Mirror:
         why = sharing.free_text(row.reason, self.level)[:TAG]
         for tag, value in ((CHAIN_KEY, key), ("state", row.status), ("reason", why)):
             if run.data.tags.get(tag, "") != value:
-                self._open.set_tag(run.info.run_id, tag, value)
+                self._client.set_tag(run.info.run_id, tag, value)
                 changed = True
         if run.info.status != ENDED[row.status]:
-            self._open.set_terminated(run.info.run_id, ENDED[row.status])
+            self._client.set_terminated(run.info.run_id, ENDED[row.status])
             changed = True
-        self._remember(self._open.get_run(run.info.run_id) if changed else run)
+        self._remember(self._client.get_run(run.info.run_id) if changed else run)
 
-    def finish(self, ending: Ending, info: RunInfo) -> Iterator[None]:
-        """Log report and figures and register the best backbone; yields after each step."""
-        run_id, table = self._begun.info.run_id, ending.table
-        self._log(self._begun, {}, list(points.summary_metrics(ending.summary)))
-        report = ending.out / "report"
+    def finish(self, table: Table, summary: Mapping[str, Any], info: RunInfo) -> Iterator[None]:
+        """Log report and figures and register the best backbone; yields after each step.
+
+        table: with comparisons. The folder `out` holds report/ and best/.
+        """
+        run_id = self._begun.info.run_id
+        self._log(self._begun, {}, list(points.summary_metrics(summary)))
         with tempfile.TemporaryDirectory() as scratch:
-            sharing.copy(self.level, report, table, ending.summary, Path(scratch))
-            self._open.log_artifacts(run_id, scratch, "report")
+            sharing.copy(self.level, self.out / "report", table, summary, Path(scratch))
+            self._client.log_artifacts(run_id, scratch, "report")
             yield
         if table.best:
-            self._open.set_tag(run_id, "best_chain", table.best.chain)
-            self._register(table.best, ending.out / "best")
+            self._client.set_tag(run_id, "best_chain", table.best.chain)
+            self._register(table.best, self.out / "best")
             yield
         ended = "KILLED" if info.interrupted else "FAILED" if info.incomplete else "FINISHED"
-        self._open.set_terminated(run_id, ended)
+        self._client.set_terminated(run_id, ended)
 
     # -- the client ------------------------------------------------------------------------------
-
-    @property
-    def _open(self) -> "MlflowClient":
-        assert self._client is not None, "connect() comes first"
-        return self._client
 
     @property
     def _begun(self) -> "Run":
@@ -173,12 +154,12 @@ class Mirror:
         """Return the experiment's id; another search may create it at the same time."""
         from mlflow.exceptions import MlflowException
 
-        found = self._open.get_experiment_by_name(self.experiment)
+        found = self._client.get_experiment_by_name(self.experiment)
         if found is None:
             try:
-                return self._open.create_experiment(self.experiment, self._artifacts(), tags=KIND)
+                return self._client.create_experiment(self.experiment, self._artifacts(), tags=KIND)
             except MlflowException:
-                found = self._open.get_experiment_by_name(self.experiment)
+                found = self._client.get_experiment_by_name(self.experiment)
                 if found is None:
                     raise
         if found.lifecycle_stage == "deleted":
@@ -196,7 +177,7 @@ class Mirror:
         found: list[Run] = []
         page: str | None = None
         while page is None or page:
-            some = self._open.search_runs(
+            some = self._client.search_runs(
                 [self._experiment_id], f"tags.`{tag}` = '{value}'",
                 max_results=PAGE, page_token=page,
             )  # fmt: skip
@@ -211,7 +192,7 @@ class Mirror:
         self._children[run.data.tags[CHAIN_KEY] if scored else chain] = run
 
     def _new(self, name: str, tags: Mapping[str, str]) -> "Run":
-        return self._open.create_run(self._experiment_id, run_name=name, tags=dict(tags))
+        return self._client.create_run(self._experiment_id, run_name=name, tags=dict(tags))
 
     def _log(self, run: "Run", params: Mapping[str, Any], measured: Sequence[points.Point]) -> bool:
         """Log all metrics and the new parameters (MLflow can't change one); False if none.
@@ -223,34 +204,25 @@ class Mirror:
         fresh = [Param(k, str(v)[:TAG]) for k, v in params.items() if k not in run.data.params]
         metrics = [Metric(key, value, run.info.start_time, at) for key, value, at in measured]
         if fresh or metrics:
-            self._open.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
+            self._client.log_batch(run.info.run_id, metrics=metrics[:BATCH], params=fresh)
         for first in range(BATCH, len(metrics), BATCH):
-            self._open.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
+            self._client.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
         return bool(fresh or metrics)
 
     def _register(self, best: Row, best_dir: Path) -> None:
         """Register the best backbone as a version of the experiment's model, alias `best`."""
         run_id, name = self._begun.info.run_id, f"{self.experiment}-backbone"
         folder = f"best/{best.stage_key}"
-        versions = self._open.search_model_versions(f"name = '{name}'")
+        versions = self._client.search_model_versions(f"name = '{name}'")
         same = [v for v in versions if v.run_id == run_id and v.tags.get("stage") == best.stage_key]
-        if same:
-            version = same[0].version
-        else:
-            self._open.log_artifacts(run_id, str(best_dir), folder)
-            version = self._version(name, folder, run_id, best)
-        self._open.set_registered_model_alias(name, ALIAS, version)
-
-    def _version(self, name: str, folder: str, run_id: str, best: Row) -> str:
-        if not self._open.search_registered_models(f"name = '{name}'"):
-            self._open.create_registered_model(name)
-        made = self._open.create_model_version(
-            name,
-            source=f"{self._open.get_run(run_id).info.artifact_uri}/{folder}",
-            run_id=run_id,
-            tags={"chain": best.chain, "stage": str(best.stage_key)},
-        )
-        return str(made.version)
+        if not same:
+            self._client.log_artifacts(run_id, str(best_dir), folder)
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                self._client.create_registered_model(name)
+            source = f"{self._client.get_run(run_id).info.artifact_uri}/{folder}"
+            tags = {"chain": best.chain, "stage": str(best.stage_key)}
+            same = [self._client.create_model_version(name, source, run_id, tags)]
+        self._client.set_registered_model_alias(name, ALIAS, same[0].version)
 
 
 def search_key(plan: Plan, info: RunInfo) -> str:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+from search.console.printable import first_line
 from search.tracking.uri import masked
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class Outbox(Generic[Update]):
         while (update := self._next()) is not None:
             try:
                 for step, _ in enumerate(self._send(update), 1):
-                    self._step(step)
+                    if step > self._steps:  # a step that is repeated is no progress
+                        self._heard, self._steps = time.monotonic(), step
                     if self._stop:
                         return
             except Exception as error:  # client libraries raise anything
@@ -100,11 +102,6 @@ class Outbox(Generic[Update]):
             update, self._waiting = self._waiting, None
             self._busy = not self._stop
             return None if self._stop else update
-
-    def _step(self, step: int) -> None:
-        """Count only steps beyond those of earlier attempts as progress, else it never ends."""
-        if step > self._steps:
-            self._heard, self._steps = time.monotonic(), step
 
     def _failed(self, update: Update, error: Exception, pause: float) -> None:
         if self._away is None:
@@ -133,5 +130,4 @@ class Outbox(Generic[Update]):
 
 def reason(error: BaseException) -> str:
     """Return the first line of the error's message, without passwords."""
-    lines = str(error).strip().splitlines()
-    return masked(lines[0]) if lines else type(error).__name__
+    return masked(first_line(error))

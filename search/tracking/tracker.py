@@ -27,7 +27,7 @@ from search.report.table import Row, Table
 from search.results.records import ChainResult, RunInfo
 from search.tracking import sharing
 from search.tracking.check import check
-from search.tracking.mirror import Ending, Mirror
+from search.tracking.mirror import Mirror
 from search.tracking.outbox import Outbox
 from search.tracking.uri import Address
 
@@ -40,12 +40,13 @@ Chains = Mapping[str, tuple[Row, tuple[points.Point, ...]]]  # chain -> its row 
 
 @dataclass(frozen=True)
 class Update:
-    """What is to be sent of a search: its start, chains by name, and its end."""
+    """What is to be sent of a search: its start, chains by name, and its end if it has a table."""
 
     plan: Plan
     info: RunInfo
     chains: Chains = field(default_factory=dict)
-    ending: Ending | None = None
+    table: Table | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Tracker:
@@ -107,7 +108,7 @@ class Tracker:
         out: Path,
     ) -> None:
         """Send everything at the end of the search; wait while the server answers."""
-        update = Update(plan, info, _with_curves(table, store), Ending(table, summary, out))
+        update = Update(plan, info, _with_curves(table, store), table, summary)
         sizes = (p.stat().st_size for part in ("best", "report") for p in (out / part).glob("*"))
         patience = HURRIED if info.interrupted else PATIENCE + sum(sizes) / SLOWEST
         if not self._outbox.last(update, patience):
@@ -120,14 +121,14 @@ class Tracker:
         """Send one update, in the outbox's thread; yields after every answer."""
         mirror = self._mirror
         try:
-            if update.ending or not mirror.started:
+            if update.table or not mirror.started:
                 mirror.start(update.plan, update.info)
                 yield
             for row, curves in update.chains.values():
                 mirror.log_chain(row, curves)
                 yield
-            if update.ending:
-                yield from mirror.finish(update.ending, update.info)
+            if update.table:
+                yield from mirror.finish(update.table, update.summary, update.info)
         except Exception:
             mirror.forget()
             raise

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from table import Table
 
-from trainables.bench.recipes import Recipes, read
+from trainables.bench.recipes import TASK, Recipes, read
 from trainables.errors import StageFailed
 from trainables.images.cache import open_cache, prepare
 from trainables.kinds.classify import finetune
 from trainables.kinds.pretext import train_stage
 from trainables.plugins import available
-from trainables.spec import DownstreamSpec, LRPolicy, Runtime, StageSpec, Training
+from trainables.spec import LRPolicy, Runtime, StageSpec, Training
 from trainables.workers.job import Heartbeat, Result
 
 RATES = 2  # of a task's LR range
@@ -33,8 +33,8 @@ def train(args: argparse.Namespace, table: Table) -> int:
     sound = []
     for task in available("trainables.pretext"):
         stage = recipes.stage(task, spec, data)
-        rates = tuple(read("task", task)["lr_range"][:RATES])
-        stage = replace(stage, training=shortened(stage.training, rates, args.small))
+        rates = tuple((TASK | read("task", task))["lr_range"][:RATES])
+        stage = replace(stage, training=shortened(stage.trained, rates, args.small))
         run = partial(train_stage, stage, runtime, data, None, folder(args.work, task), quiet)
         sound.append(told(table, task, run))
     labelled = downstream(stage, args.small)
@@ -49,20 +49,15 @@ def shortened(training: Training, rates: tuple[float, ...], small: bool) -> Trai
     return replace(training, epochs=epochs, warmup=0.1, lr=LRPolicy(rates, trial))
 
 
-def downstream(stage: StageSpec, small: bool) -> DownstreamSpec:
+def downstream(stage: StageSpec, small: bool) -> StageSpec:
     """A fine-tuning of the same sizes as the stage."""
-    return DownstreamSpec(
-        training=shortened(stage.training, DOWNSTREAM_RATES, small),
-        augment=stage.augment,
-        objective="balanced_accuracy",
-        label_fraction=1.0,
-        class_balanced=True,
-        probes=True,
-        data=stage.data,
-        data_digest=stage.data_digest,
-        seed=0,
-        version="1",
-        parent=None,
+    return replace(
+        stage,
+        kind="classify",
+        name="classify",
+        params={"objective": "balanced_accuracy"},
+        training=shortened(stage.trained, DOWNSTREAM_RATES, small),
+        data={"images": stage.data["pool"]},
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from trainables.bench import recipes
 from trainables.bench.__main__ import main
 from trainables.bench.measure import Measured, turn
 from trainables.bench.pipelines import Loaded, Ours, keep_views
@@ -45,6 +46,25 @@ def test_torchvision_makes_views_as_many_and_as_large_as_ours(data, task):
     theirs = public(Image.new("RGB", (60, 45)))
     ours = {name: [view[0].shape for view in one.views] for name, one in kept.items()}
     assert {name: [view.shape for view in views] for name, views in theirs.items()} == ours
+
+
+def test_files_may_leave_out_what_a_space_gives_them(data, tmp_path, monkeypatch):
+    """A task's file may have only its name; a profile's, what differs from `cpu`."""
+    for group, name, text in (
+        ("task", "moco", "name: moco\nweight_decay: 0.5\n"),
+        ("profile", "own", "name: own\nbatch: 8\n"),
+        ("profile", "cpu", (recipes.SPACES / "profile" / "cpu.yaml").read_text()),
+        ("modality", "dermoscopy", "hflip: true\n"),
+    ):
+        (tmp_path / group).mkdir(exist_ok=True)
+        (tmp_path / group / f"{name}.yaml").write_text(text)
+    whole = Recipes("cpu", CPU).sizes
+    monkeypatch.setattr(recipes, "SPACES", tmp_path)
+    own = Recipes("own", CPU)
+    assert own.sizes == {**whole, "name": "own", "batch": 8}
+    training = own.stage("moco", own.data("demo"), data).training
+    assert (training.optimizer, training.weight_decay) == ("sgd", 0.5)
+    assert training.lr.range == (pytest.approx(0.003 * recipes.GENTLE),)
 
 
 class Pids(Loaded):

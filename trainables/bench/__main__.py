@@ -157,7 +157,7 @@ def pipelines(
     if HAS_LIGHTLY:
         from trainables.bench.of_lightly import METHODS, Lightly
 
-        if stage.pretext in METHODS:
+        if stage.name in METHODS:
             makers["lightly"] = lambda: Lightly(stage, images, device)
     return makers
 

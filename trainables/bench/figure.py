@@ -58,12 +58,10 @@ def line(task: str, found: dict[str, Measured]) -> str:
 
 def draw(result: Result, path: Path) -> None:
     """Draw the throughput of every task and pipeline as a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     tasks = result.tasks
     figure = Figure(figsize=(1.6 + 1.5 * len(tasks), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     width = 0.85 / len(COLUMNS)
     for place, (name, colour) in enumerate(zip(COLUMNS, COLOURS, strict=True)):

@@ -38,10 +38,10 @@ class Lightly(Loaded):
     """A task of `METHODS`."""
 
     def __init__(self, stage: StageSpec, images: Images, device: torch.device) -> None:
-        method, training = METHODS[stage.pretext], stage.training
+        method, training = METHODS[stage.name], stage.trained
         data, params = images.prepared, read(method.task.Params, stage.params)
         count = len(data.names)
-        ctx = context(training, count, stage.augment, stage.seed, data.mean, data.std)
+        ctx = context(stage, count, data.mean, data.std)
         views = partial(_listed, method.transform(params, ctx))
         super().__init__(images.files, views, training.global_batch, device, cores())
         torch.manual_seed(stage.seed)

@@ -188,7 +188,7 @@ class Public(Loaded):
     """Our step on views from torchvision, as many as the task made in a first step."""
 
     def __init__(self, stage: StageSpec, images: Images, device: torch.device) -> None:
-        plain = replace(stage, training=replace(stage.training, bn_groups=1))
+        plain = replace(stage, training=replace(stage.trained, bn_groups=1))
         self.advance, feed = started(plain, images.prepared, device)
         self.kept_views = keep_views(self.advance.task, lambda: self.advance(feed.batch(0)))
         views = image_views({n: (one.maker, len(one.views)) for n, one in self.kept_views.items()})

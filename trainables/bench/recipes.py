@@ -10,12 +10,16 @@ import yaml
 
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
+from trainables.kinds.pretext import TASKS
 from trainables.plugins import unknown, version
 from trainables.processor import has_bfloat16
-from trainables.spec import DataSpec, LRPolicy, StageSpec, Training
+from trainables.spec import POOL, PRETEXT, DataSpec, KnownData, LRPolicy, StageSpec, Training
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
 EPOCHS = 1e6  # of the schedule: no measurement reaches its end
+TASK = {  # what a task's file may leave out, as in a space
+    "params": {}, "lr_range": [0.003, 0.01, 0.03, 0.1], "optimizer": "sgd", "weight_decay": 1e-4,
+}  # fmt: skip
 GENTLE = 1e-3  # times the lowest learning rate: repeated views must not break the network
 
 
@@ -28,8 +32,8 @@ class Recipes:
 
     @cached_property
     def sizes(self) -> Any:
-        """Return the profile as in its YAML file; the precision `auto` is decided by the device."""
-        given = read("profile", self.profile)
+        """Return the profile over `cpu`, as in a space; the device decides the precision `auto`."""
+        given = read("profile", "cpu") | read("profile", self.profile)
         if given["precision"] == "auto":
             fast = self.device.type == "cuda" or has_bfloat16()
             given["precision"] = "bfloat16" if fast else "float32"
@@ -40,18 +44,18 @@ class Recipes:
         return DataSpec(name, {}, size=size, channels=3, val=0.15, test=0.15, seed=0)
 
     def stage(self, task: str, data: DataSpec, prepared: Prepared) -> StageSpec:
-        sizes, given = self.sizes, read("task", task)
+        sizes, given = self.sizes, TASK | read("task", task)
         training = Training(
             backbone=sizes["backbone"], image_size=sizes["image_size"], epochs=EPOCHS,
             global_batch=sizes["batch"], bn_groups=sizes["bn_groups"],
             precision=sizes["precision"], optimizer=given["optimizer"],
             weight_decay=given["weight_decay"], warmup=0.0,
+            augment=read("modality", "dermoscopy"), fraction=1.0,
             lr=LRPolicy((GENTLE * given["lr_range"][0],), 1.0),
         )  # fmt: skip
         return StageSpec(
-            pretext=task, params=given["params"], augment=read("modality", "dermoscopy"),
-            training=training, data=data, data_digest=prepared.digest, seed=0,
-            version=version("trainables.pretext", task), parent=None,
+            kind=PRETEXT, name=task, params=given["params"], version=version(TASKS, task),
+            training=training, inputs={}, data={POOL: KnownData(data, prepared.digest)}, seed=0,
         )  # fmt: skip
 
 

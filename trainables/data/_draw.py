@@ -1,6 +1,6 @@
 """Drawing of one dermoscopy-like image of `demo`: a lesion on skin, with light and hairs.
 
-    lesion = Lesion.draw("MEL", np.random.default_rng([0, 1]))
+    lesion = Lesion("MEL", np.random.default_rng([0, 1]))
     pixels, mask = picture(lesion, np.random.default_rng([0, 2]), size=96)
 
 Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density). A
@@ -8,13 +8,11 @@ lesion is a function of its own coordinates (its border is at radius 1), so anot
 same structures turned, shifted and scaled.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from trainables.data._kinds import COMMON, KINDS, Layer
+from trainables.data._kinds import COMMON, KINDS
 from trainables.data._patterns import CELLS, Field, Patterns, bump, step
 
 ABSORBED = {  # density of red, green, blue at strength 1
@@ -28,48 +26,34 @@ LAMP = -0.12  # mean gradient of light downwards: lit from above, so an image ha
 HARMONICS = np.arange(1, 13, dtype=np.float32)
 
 
-@dataclass(frozen=True)
 class Lesion:
     """Everything that the views of one lesion have in common."""
 
-    aspect: float
-    soft: float
-    outline: Field  # [2, harmonics]: cosine and sine amplitudes
-    layers: tuple[tuple[Layer, float], ...]  # present layers with their strengths
-    table: Field  # [3, CELLS, CELLS], 0..1: positions of cells, and their values
-    frequency: float  # cells per radius
-    spot: tuple[float, float]
-    skin: Field  # [3] densities of melanin, blood and unevenness
-    hairs: float  # mean number of hairs
-    radius: float  # in half image sides
-
-    @classmethod
-    def draw(cls, kind: str, rng: np.random.Generator) -> "Lesion":
+    def __init__(self, kind: str, rng: np.random.Generator) -> None:
         recipe = KINDS[kind]
         present = [layer for layer in (*recipe.layers, *COMMON) if rng.random() < layer.probability]
         wave = rng.normal(size=(2, len(HARMONICS))) / (1.5 + HARMONICS**1.3)
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
-        return cls(
-            aspect=rng.uniform(*recipe.aspect),
-            soft=rng.uniform(*recipe.soft),
-            outline=(wave * rng.uniform(*recipe.irregular) * 2).astype(np.float32),
-            layers=tuple((layer, rng.uniform(*layer.strength)) for layer in present),
-            table=rng.random((3, CELLS, CELLS), np.float32),
-            frequency=rng.uniform(3.0, 5.0),
-            spot=(far * np.cos(angle), far * np.sin(angle)),
-            skin=np.array(
-                [rng.gamma(4, 0.02), rng.gamma(6, 0.025), rng.uniform(0.3, 0.8)], np.float32
-            ),
-            hairs=rng.gamma(0.5, 2),
-            radius=rng.uniform(0.4, 0.85),
-        )
+        self.spot = far * np.cos(angle), far * np.sin(angle)
+        self.aspect = rng.uniform(*recipe.aspect)
+        self.soft = rng.uniform(*recipe.soft)
+        # [2, harmonics]: cosine and sine amplitudes
+        self.outline = (wave * rng.uniform(*recipe.irregular) * 2).astype(np.float32)
+        self.layers = [(layer, rng.uniform(*layer.strength)) for layer in present]
+        self.table = rng.random((3, CELLS, CELLS), np.float32)  # positions of cells, their values
+        self.frequency = rng.uniform(3.0, 5.0)  # cells per radius
+        densities = rng.gamma(4, 0.02), rng.gamma(6, 0.025), rng.uniform(0.3, 0.8)
+        self.skin = np.array(densities, np.float32)  # of melanin, blood and unevenness
+        self.hairs = rng.gamma(0.5, 2)  # mean number
+        self.radius = rng.uniform(0.4, 0.85)  # in half image sides
 
 
 def picture(
     lesion: Lesion, rng: np.random.Generator, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw one view: pixels [size, size, 3] and the lesion's mask [size, size]."""
-    u, v = _grid(size)
+    line = (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
+    u, v = np.meshgrid(line, line)
     x, y = _view(lesion, rng, u, v)
     edge = _edge(lesion, x, y)
     colour = _skin(lesion, rng, size)
@@ -78,12 +62,6 @@ def picture(
     colour = _hairs(colour, lesion, rng, size)
     colour = _lit(colour, rng, u, v)
     return np.clip(colour * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0), edge < 1
-
-
-def _grid(size: int) -> tuple[Field, Field]:
-    line = (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
-    u, v = np.meshgrid(line, line)
-    return u, v
 
 
 def _view(lesion: Lesion, rng: np.random.Generator, u: Field, v: Field) -> tuple[Field, Field]:

@@ -71,4 +71,4 @@ class Plugin(Dataset):
 
 @lru_cache(64)
 def _lesion(seed: int, lesion: int, kind: str) -> Lesion:
-    return Lesion.draw(kind, np.random.default_rng([seed, LESIONS, lesion]))
+    return Lesion(kind, np.random.default_rng([seed, LESIONS, lesion]))

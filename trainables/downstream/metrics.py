@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-AT_ONCE = 256  # resamples whose weights of all images are held in memory
+AT_ONCE = 256  # resamples computed at once: each has a weight for every image
 
 
 def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:

@@ -47,14 +47,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Table):
     """A decoded data set. Row i of every array describes the same image."""
 
     images: NDArray[np.uint8]  # [n, side, side, channels], memory-mapped, read-only
-    labels: Index
-    groups: tuple[str, ...]  # patient groups
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
     split: dict[str, Index]  # train, val, test
     duplicates: tuple[Pair, ...]  # near-duplicates in different patient groups
     merged: bool  # whether `groups` has those patient groups merged

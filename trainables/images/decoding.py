@@ -5,8 +5,10 @@ mean, std = statistics(sums[train], spec.size ** 2)
 """
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.data import Dataset
-from trainables.images.memory import Room
 from trainables.processor import cores, free_memory
 from trainables.spec import DataSpec
 
@@ -31,6 +32,28 @@ def square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.ui
     if box != (0, 0, side, side):
         image = image.resize((side, side), Image.Resampling.BICUBIC, box)
     return np.asarray(image).reshape(side, side, channels)
+
+
+class Room:
+    """A budget of bytes; a request above the budget waits for all of it and runs alone."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self._free = size
+        self._given_back = threading.Condition()
+
+    @contextmanager
+    def taken(self, wanted: int) -> Iterator[None]:
+        """Reserve `wanted` bytes for the block; waits until they are free."""
+        granted = min(wanted, self.size)
+        with self._given_back:
+            self._given_back.wait_for(lambda: self._free >= granted)
+            self._free -= granted
+        try:
+            yield
+        finally:
+            with self._given_back:
+                self._free += granted
+                self._given_back.notify_all()
 
 
 def decode_all(

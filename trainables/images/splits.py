@@ -1,7 +1,7 @@
 """Train, validation and test: every patient group in one part only, every class in all three.
 
-    split(labels, groups, val=0.15, test=0.15, seed=0)["train"]   # sorted positions
-    subset(labels, groups, index, fraction=0.1, seed=0)           # the fraction to label
+    split(labels, groups, 0.15, 0.15, seed, classes)["train"]   # sorted positions
+    subset(labels, groups, index, fraction=0.1, seed=0)         # the fraction to label
 
 Patient groups are ordered by a hash of seed and name, so neither the order of the rows nor numpy's
 version matters.
@@ -20,31 +20,23 @@ PARTS = ("train", "val", "test")
 
 
 def split(
-    labels: Index,
-    groups: Sequence[str],
-    val: float,
-    test: float,
-    seed: int,
-    classes: Sequence[str] = (),
+    labels: Index, groups: Sequence[str], val: float, test: float, seed: int, classes: Sequence[str]
 ) -> dict[str, Index]:
     """Return the sorted positions of each part.
 
     labels, groups: class and patient group of each image, [n]. val, test: fractions of every
-    class's images. classes: names for error messages. UserError if a class can't be in all parts.
+    class's images. classes: their names. UserError if a class can't be in all parts.
     """
-    if not (val > 0 and test > 0 and val + test < 1):
-        raise UserError(
-            f"data.val={val}, data.test={test}: must be above 0 and below 1 together; try 0.15 each"
-        )
+    assert min(val, test, 1 - val - test) > 0, (val, test)
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     counts = _counts(labels, member)
     for label, have in enumerate((counts > 0).sum(0)):
         if 0 < have < len(PARTS):
-            called = _called(label, classes)
             raise UserError(
-                f"class {called}: must have 3 patient groups (lesions or patients), one each for "
-                f"train, val and test, and has {counts[:, label].sum()} images of only {have}; try "
-                f"merging it with another class, or data.params.exclude_classes=[{called}]"
+                f"class {classes[label]}: must have 3 patient groups (lesions or patients), one "
+                f"each for train, val and test, and has {counts[:, label].sum()} images of only "
+                f"{have}; try merging it with another class, or "
+                f"data.params.exclude_classes=[{classes[label]}]"
             )
     rank = _rank(names, seed)
     part = np.full(len(names), -1)
@@ -54,10 +46,10 @@ def split(
     check(parts, groups)
     for name, index in parts.items():
         for label in np.setdiff1d(labels, labels[index]):
-            called = _called(label, classes)
             raise UserError(
-                f"class {called}: must have a patient group for {name}, and its own hold rarer "
-                f"classes too; try another seed, or data.params.exclude_classes=[{called}]"
+                f"class {classes[label]}: must have a patient group for {name}, and its own "
+                f"hold rarer classes too; try another seed, or "
+                f"data.params.exclude_classes=[{classes[label]}]"
             )
     return parts
 
@@ -77,12 +69,8 @@ def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, 
     """Choose about `fraction` of every class's images in `index`, in whole patient groups.
 
     Every class keeps at least one. With one seed, a smaller fraction is a subset of a larger one.
-    UserError unless 0 < fraction <= 1.
     """
-    if not 0 < fraction <= 1:
-        raise UserError(
-            f"profile.label_fraction={fraction}: must be above 0 and at most 1; try 1.0"
-        )
+    assert 0 < fraction <= 1, fraction
     names, member = np.unique(np.asarray(groups)[index], return_inverse=True)
     counts = _counts(labels[index], member)
     order = np.argsort(_rank(names, seed))
@@ -132,7 +120,3 @@ def _assign(part: Index, size: Index, rank: Index, target: NDArray[np.float64]) 
         chosen = choice[np.argmin((filled[choice] + size[group] / 2) / target[choice])]
         part[group] = chosen
         filled[chosen] += size[group]
-
-
-def _called(label: int, classes: Sequence[str]) -> str:
-    return str(classes[label]) if len(classes) else f"number {label}"

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,7 +35,7 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
         _lr_panel(axes, title, choices.values(), table.objective)
     for axes in grid[len(panels) :]:
         axes.axis("off")
-    _lr_legend(figure)
+    style.legend(figure, _lr_marks(), columns=5)
     return figure
 
 
@@ -51,31 +50,19 @@ class Choice:
 
 
 def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
-    """Return task -> stage key -> choice; the winner's come last."""
+    """Return task -> stage key -> choice; the winner's come last, so that they are in front."""
     found: dict[str, dict[str, Choice]] = {}
     for row in reversed(shown(table)):
-        lineage = stored.lineage(store, row.stage_key)
-        for task, key, rate in zip(row.tasks, lineage, row.lrs.split(", "), strict=False):
-            _add(found, store, task, key, rate, row == table.best)
-    for row in reversed(shown(table)):
-        mine, rate = row == table.best, row.downstream_lr
-        _add(found, store, FINE_TUNING, row.downstream_key, rate, mine)
-    return found
-
-
-def _add(
-    found: dict[str, dict[str, Choice]],
-    store: Store,
-    title: str,
-    key: str | None,
-    rate: str,
-    mine: bool,
-) -> None:
-    if key and (trials := stored.history(store, key)["lr_range"]):
-        panel = found.setdefault(title, {})
-        before = panel.pop(key, None)
-        mine = mine or (before is not None and before.mine)
-        panel[key] = Choice(trials, stored.result(store, key)["lr"], rate.endswith("*"), mine)
+        titles = [*row.tasks, FINE_TUNING]
+        keys = [*stored.lineage(store, row.stage_key), row.downstream_key]
+        rates = [*filter(None, row.lrs.split(", ")), row.downstream_lr]
+        for title, key, rate in zip(titles, keys, rates, strict=False):
+            if key and (trials := stored.history(store, key)["lr_range"]):
+                panel = found.setdefault(title, {})
+                panel.pop(key, None)
+                chosen = stored.result(store, key)["lr"]
+                panel[key] = Choice(trials, chosen, rate.endswith("*"), row == table.best)
+    return dict(sorted(found.items(), key=lambda panel: panel[0] == FINE_TUNING))
 
 
 def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice], objective: MeasureType) -> None:
@@ -101,43 +88,31 @@ def _lr_line(axes: Axes, choice: Choice, value: Callable[[float], float]) -> Non
     """
     colour = style.WINNER if choice.mine else style.BLUE
     front, alpha = (4, 1.0) if choice.mine else (2, 0.4)
+    draw = partial(axes.plot, color=colour, alpha=alpha, zorder=front)
     last = {trial["lr"]: [*trial["scores"].values()][-1] for trial in choice.trials}
     good = {rate: value(score) for rate, score in last.items() if score is not None}
-    axes.plot([*good], [*good.values()], color=colour, alpha=alpha, linewidth=1.5, zorder=front)
+    draw([*good], [*good.values()], linewidth=1.5)
     longest = max(trial["steps"] for trial in choice.trials)
     for trial in choice.trials:
         rate = trial["lr"]
         if rate not in good:
-            axes.plot(
-                [rate], [0.04], "x", color=style.MUTED, zorder=3,
-                transform=axes.get_xaxis_transform(),
-            )  # fmt: skip
+            bottom = axes.get_xaxis_transform()
+            axes.plot([rate], [0.04], "x", color=style.MUTED, zorder=3, transform=bottom)
         elif rate == choice.rate:
-            axes.plot(
-                [rate], [good[rate]], "^" if choice.edge else "o", color=colour, alpha=alpha,
-                markersize=8, zorder=front, markeredgecolor="white", markeredgewidth=0.8,
-            )  # fmt: skip
+            marker = "^" if choice.edge else "o"
+            draw([rate], [good[rate]], marker=marker, markersize=8, markeredgecolor="white")
         elif trial["steps"] < longest:
-            axes.plot(
-                [rate], [good[rate]], "o", color=colour, alpha=alpha, markersize=4.5, zorder=front,
-                markerfacecolor="white",
-            )  # fmt: skip
+            draw([rate], [good[rate]], marker="o", markersize=4.5, markerfacecolor="white")
 
 
-def _lr_legend(figure: Figure) -> None:
-    def mark(marker: str, colour: str, label: str, **more: Any) -> Line2D:
-        return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label, **more)
-
-    figure.legend(
-        handles=[
-            mark("o", style.BLUE, "chosen rate"),
-            mark("^", style.BLUE, "at the edge of its range"),
-            mark("o", style.BLUE, "dropped on the way", markerfacecolor="white"),
-            mark("x", style.MUTED, "diverged"),
-            Line2D([], [], color=style.WINNER, label="on the best chain"),
-        ],
-        loc="outside lower center", ncols=5, fontsize=8.5,
-    )  # fmt: skip
+def _lr_marks() -> list[Line2D]:
+    return [
+        style.mark("o", style.BLUE, "chosen rate"),
+        style.mark("^", style.BLUE, "at the edge of its range"),
+        style.mark("o", style.BLUE, "dropped on the way", markerfacecolor="white"),
+        style.mark("x", style.MUTED, "diverged"),
+        Line2D([], [], color=style.WINNER, label="on the best chain"),
+    ]
 
 
 def confusions(said: Predictions) -> Figure:
@@ -145,17 +120,9 @@ def confusions(said: Predictions) -> Figure:
     counts, size = confusion(said.labels, said.predicted, len(said.classes)), len(said.classes)
     figure = Figure(figsize=(style.WIDTH, min(max(0.52 * size + 1.2, 3.2), style.WIDTH)))
     axes = figure.subplots()
-    totals = counts.sum(1)
-    fractions = counts / np.maximum(totals[:, None], 1)
-    cells = {
-        (row, column): f"{100 * fractions[row, column]:.0f} %\n{count}"
-        for (row, column), count in np.ndenumerate(counts)
-        if count or row == column
-    }
-    style.matrix(axes, fractions, cells, 8.5 if size <= 12 else 6)
+    style.confusion(axes, counts, said.classes, "{:.0f} %\n{}", 8.5 if size <= 12 else 6)
     axes.set_aspect("auto")
-    axes.set_xticks(range(size), said.classes, parse_math=False)
-    names = [f"{one}  (n={n})" for one, n in zip(said.classes, totals, strict=True)]
+    names = [f"{one}  (n={n})" for one, n in zip(said.classes, counts.sum(1), strict=True)]
     axes.set_yticks(range(size), names, parse_math=False)
     axes.set_xlabel("predicted")
     return figure
@@ -177,9 +144,7 @@ def finetuning(table: Table, store: Store) -> Figure | None:
     for axes in (loss, judged):
         axes.set_xlabel("epoch of fine-tuning")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles, labels = judged.get_legend_handles_labels()
-    unique = dict(zip(reversed(labels), reversed(handles), strict=True))
-    figure.legend(unique.values(), unique, loc="outside lower center", ncols=4, fontsize=9)
+    style.legend(figure, reversed(judged.lines))
     return figure
 
 

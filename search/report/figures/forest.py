@@ -8,7 +8,7 @@ from search.report.figures import style
 from search.report.table import Row, Table, number, p_text
 
 MAX_ROWS = 40  # chains in a figure with one line a chain
-P_COLUMN = 38  # points right of the score
+COLUMNS = 6, 44  # of score and p-value, in points right of the axes
 
 
 def shown(table: Table) -> list[Row]:
@@ -24,12 +24,11 @@ def draw(table: Table) -> Figure:
     figure = Figure(figsize=(style.WIDTH, height * len(rows) + 1.7))
     axes = figure.subplots()
     for y, row in enumerate(rows):
-        _interval(axes, y, row, row == table.best)
-        _beside(axes, y, row, row == table.best)
-    for row in rows:
+        best = row == table.best
+        _interval(axes, y, row, best)
+        _beside(axes, y, number(row.score), "winner" if best else p_text(row.p_value))
         if row.is_baseline:
-            place = row.score or 0
-            axes.axvline(place, color=style.MUTED, linewidth=1, dashes=(4, 3), zorder=1)
+            axes.axvline(row.score or 0, color=style.MUTED, linewidth=1, dashes=(4, 3), zorder=1)
     axes.set(
         yticks=range(len(rows)), yticklabels=[_named(row) for row in rows],
         ylim=(len(rows) - 0.4, -0.6), xlabel=f"{table.objective.with_unit}, 95 % interval",
@@ -40,9 +39,8 @@ def draw(table: Table) -> Figure:
     left_out = len(table.scored) - len(rows)
     if left_out:
         axes.set_title(f"{left_out} lower chains left out", fontweight="normal", fontsize=9)
-    _head(axes, "score", 0)
-    _head(axes, "p", P_COLUMN)
-    figure.legend(handles=_keys(rows), loc="outside lower center", ncols=4, fontsize=9)
+    _beside(axes, -1, "score", "p", style.MUTED)
+    style.legend(figure, _marks(rows))
     return figure
 
 
@@ -66,41 +64,26 @@ def _interval(axes: Axes, y: int, row: Row, best: bool) -> None:
     )  # fmt: skip
 
 
-def _beside(axes: Axes, y: int, row: Row, best: bool) -> None:
+def _beside(axes: Axes, y: int, score: str, p_value: str, colour: str = style.INK) -> None:
     """Write the score and the p-value of its difference to the winner beside the axes."""
-    p_value = "winner" if best else p_text(row.p_value)
-    for column, text in ((0, number(row.score)), (P_COLUMN, p_value)):
+    for column, text in zip(COLUMNS, (score, p_value), strict=True):
         axes.annotate(
-            text, (1.0, y), (6 + column, 0), va="center", fontsize=9, annotation_clip=False,
-            xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+            text, (1.0, y), (column, 0), va="center", fontsize=9, annotation_clip=False,
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points", color=colour,
         )  # fmt: skip
 
 
-def _head(axes: Axes, text: str, column: int) -> None:
-    axes.annotate(
-        text, (1.0, 1.0), (6 + column, 3), xycoords="axes fraction", textcoords="offset points",
-        fontsize=9, color=style.MUTED, annotation_clip=False,
-    )  # fmt: skip
-
-
-def _keys(rows: list[Row]) -> list[Line2D]:
-    """Return the legend of the marks that occur."""
-
-    def mark(marker: str, colour: str, label: str, full: bool = True) -> Line2D:
-        return Line2D(
-            [], [], marker=marker, color=colour, linewidth=2, label=label, markeredgewidth=1.6,
-            markerfacecolor=colour if full else "white",
-        )  # fmt: skip
-
+def _marks(rows: list[Row]) -> list[Line2D]:
+    """Return the marks that occur, for the legend."""
     chains = [row for row in rows if not row.is_baseline]
-    keys = [mark("o", style.WINNER, "winner")]
+    marks = [style.mark("o", style.WINNER, "winner")]
     if any(row.tied for row in chains[1:]):
-        keys.append(mark("o", style.BLUE, "tied with the winner"))
+        marks.append(style.mark("o", style.BLUE, "tied with the winner"))
     if any(row.tied is False for row in chains):
-        keys.append(mark("o", style.BLUE, "significantly worse than the winner", full=False))
+        worse = "significantly worse than the winner"
+        marks.append(style.mark("o", style.BLUE, worse, markerfacecolor="white"))
     if any(row.repeat_keys for row in rows):
-        seed = Line2D([], [], marker="|", color=style.BLUE, linewidth=0, label="one seed")
-        keys.append(seed)
+        marks.append(style.mark("|", style.BLUE, "one seed"))
     if len(chains) < len(rows):
-        keys.append(mark("D", style.MUTED, "baseline (hollow: significantly different)"))
-    return keys
+        marks.append(style.mark("D", style.MUTED, "baseline (hollow: significantly different)"))
+    return marks

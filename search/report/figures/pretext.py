@@ -25,12 +25,8 @@ def confusions(table: Table, store: Store) -> Figure | None:
     figure = Figure(figsize=(style.WIDTH, 0.46 * style.WIDTH))
     places = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, (title, counts) in zip(places, drawn, strict=False):
-        fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-        cells = {at: f"{100 * one:.0f}" for at, one in np.ndenumerate(fractions)}
-        style.matrix(axes, fractions, cells, 8)
         names = [str(k + 1) for k in range(len(counts))]
-        axes.set_xticks(range(len(counts)), names)
-        axes.set_yticks(range(len(counts)), names)
+        style.confusion(axes, counts, names, "{:.0f}", 8)
         axes.set_title(title, parse_math=False)
         axes.set_xlabel("answered")
     return figure

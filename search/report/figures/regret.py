@@ -19,30 +19,29 @@ def draw(steps: Sequence[Step]) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 4.0))
     panels = figure.subplots(1, 2, sharey=True) if len(timed) == len(steps) else [figure.subplots()]
     _against(panels[0], steps, [step.stages for step in steps], "stages trained")
-    if _found(steps).stages_alone != _found(steps).stages:
-        _alone(panels[0], steps)
+    found = min(steps, key=lambda step: step.regret)
+    if found.stages_alone != found.stages:
+        end = panels[0].get_xlim()
+        panels[0].step(
+            [step.stages_alone for step in steps], [step.regret for step in steps], where="post",
+            color=style.MUTED, linewidth=1.2, linestyle="--", label="without shared prefixes",
+        )  # fmt: skip
+        panels[0].set_xlim(end)
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("points behind the best chain")
     if len(timed) == len(steps):
         unit, name = (HOUR, "hours") if timed[-1] > 2 * HOUR else (MINUTE, "minutes")
         title = f"worker {name} of training and scoring"
         _against(panels[1], steps, [one / unit for one in timed], title)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
+    style.legend(figure, panels[0].lines)
     return figure
-
-
-def _found(steps: Sequence[Step]) -> Step:
-    """Return the step that found the winner."""
-    return min(steps, key=lambda step: step.regret)
 
 
 def _against(axes: Axes, steps: Sequence[Step], cost: Sequence[float], name: str) -> None:
     regret = [step.regret for step in steps]
     axes.plot(
         cost, [step.missing for step in steps], "o", color=style.PALE, zorder=2,
-        markersize=5 if len(steps) <= MANY else 2.5,
-        label="a chain, when it was scored",
+        markersize=5 if len(steps) <= MANY else 2.5, label="a chain, when it was scored",
     )  # fmt: skip
     axes.step(
         cost, regret, where="post", color=style.BLUE, linewidth=2.2, zorder=3,
@@ -55,13 +54,3 @@ def _against(axes: Axes, steps: Sequence[Step], cost: Sequence[float], name: str
     )  # fmt: skip
     axes.set(xlabel=name, xlim=(0, cost[-1] * 1.03))
     axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # shows the full line at zero
-
-
-def _alone(axes: Axes, steps: Sequence[Step]) -> None:
-    """Draw the same chains, each trained on its own, within the axes."""
-    end = axes.get_xlim()
-    axes.step(
-        [step.stages_alone for step in steps], [step.regret for step in steps], where="post",
-        color=style.MUTED, linewidth=1.2, linestyle="--", zorder=1, label="without shared prefixes",
-    )  # fmt: skip
-    axes.set_xlim(end)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 from search.chains.chain import IMAGENET, SCRATCH, Chain, name, prefixes
 from search.report.figures import style
@@ -22,15 +23,17 @@ BEST = 30  # chains drawn if there are still too many
 LINE = 0.5  # inches a leaf
 COLUMNS = 5  # that fit into style.WIDTH with the longest task name
 HALF_WIDTH = 0.36  # of a box, in columns
+Place = tuple[float, float]
 
 
 @dataclass
 class Box:
-    """A chain with the chains that extend it."""
+    """A chain with the chains that extend it. merit: of its score. winning: on the best path."""
 
     chain: Chain
     row: Row | None
-    merit: float | None  # of its score
+    merit: float | None
+    winning: bool
     children: list["Box"] = field(default_factory=list)
     y: float = 0.0
 
@@ -59,16 +62,14 @@ def draw(table: Table) -> Figure:
     width = style.WIDTH * max(1.0, (depth + 1) / COLUMNS)
     figure = Figure(figsize=(width, max(root.leaves * LINE + 1.4, 3.0)))
     axes = figure.subplots()
-    colours, norm = _colouring(table)
-    winner = table.best.tasks if table.best else ()
-    _draw_edges(axes, root, winner)
-    _draw_nodes(axes, root, winner, colours, norm)
-    _draw_imagenet(axes, table, root.leaves, colours, norm)
+    colours = _colours(table)
+    _draw(axes, root, colours)
+    if imagenet := table.row(IMAGENET):
+        _box(axes, (0, max(root.leaves - 1, 1)), "ImageNet", imagenet, False, colours)
     _frame(axes, root.leaves, depth, left_out)
     bar = figure.colorbar(
-        ScalarMappable(norm, colours), ax=axes, orientation="horizontal", shrink=0.4, aspect=40,
-        pad=0.02,
-    )  # fmt: skip
+        colours, ax=axes, orientation="horizontal", shrink=0.4, aspect=40, pad=0.02
+    )
     bar.set_label(f"{table.objective.with_unit}, on validation")
     bar.outline.set_visible(False)  # type: ignore[operator]
     return figure
@@ -77,14 +78,17 @@ def draw(table: Table) -> Figure:
 def build(shown: Iterable[Row], table: Table) -> Box:
     """Build the prefix tree of the rows' chains: scratch at the root, best branch first."""
     known = {row.chain: row for row in table.rows}
-    scratch = known.get(SCRATCH)
-    nodes: dict[Chain, Box] = {(): Box((), scratch, table.merit(scratch))}
-    rows = [row for row in shown if not row.is_baseline]
-    for tasks in sorted((row.tasks for row in rows), key=len):
+    winner = table.best.tasks if table.best else ()
+
+    def box(chain: Chain) -> Box:
+        row = known.get(name(chain) if chain else SCRATCH)
+        return Box(chain, row, table.merit(row), bool(winner) and winner[: len(chain)] == chain)
+
+    nodes: dict[Chain, Box] = {(): box(())}
+    for tasks in sorted((row.tasks for row in shown if not row.is_baseline), key=len):
         for prefix in prefixes(tasks):
             if prefix not in nodes:
-                row = known.get(name(prefix))
-                nodes[prefix] = Box(prefix, row, table.merit(row))
+                nodes[prefix] = box(prefix)
                 nodes[prefix[:-1]].children.append(nodes[prefix])
     for node in nodes.values():
         node.children.sort(key=lambda child: -child.best)
@@ -99,66 +103,40 @@ def _place(node: Box, top: float) -> float:
     return top if node.children else top + 1
 
 
-def _colouring(table: Table) -> tuple[Colormap, Normalize]:
-    """Return colours and scale; it spans the chains, as low baselines would stretch it."""
+def _colours(table: Table) -> ScalarMappable:
+    """Return the colours of scores, of the chains' range, as low baselines would stretch it."""
     rows = table.chains or table.scored
     scores = [row.score for row in rows if row.score is not None]
     low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
     colours = style.score_colours()
     darker = colours if table.objective.higher_is_better else colours.reversed()
-    return darker, Normalize(low, max(high, low + 1), clip=True)
+    return ScalarMappable(Normalize(low, max(high, low + 1), clip=True), darker)
 
 
-def _draw_edges(axes: Axes, node: Box, winner: Chain) -> None:
+def _draw(axes: Axes, node: Box, colours: ScalarMappable) -> None:
+    """Draw a box, the lines to its children, and these."""
+    title = node.chain[-1] if node.chain else SCRATCH
+    _box(axes, (len(node.chain), node.y), title, node.row, node.winning, colours)
     for child in node.children:
-        on_path = winner[: len(child.chain)] == child.chain
-        x = np.array([len(node.chain) + HALF_WIDTH, 0.0, 0.0, len(child.chain) - HALF_WIDTH])
-        x[1] = x[2] = (x[0] + x[3]) / 2
+        start, end = len(node.chain) + HALF_WIDTH, len(child.chain) - HALF_WIDTH
+        middle = (start + end) / 2
         axes.plot(
-            x, [node.y, node.y, child.y, child.y],
-            color=style.WINNER if on_path else style.FAINT,
-            linewidth=2.6 if on_path else 1.1,
-            linestyle=":" if _untried(child) else "-",
-            zorder=2 if on_path else 1,
+            [start, middle, middle, end], [node.y, node.y, child.y, child.y],
+            color=style.WINNER if child.winning else style.FAINT,
+            linewidth=2.6 if child.winning else 1.1,
+            linestyle=":" if child.best == -math.inf else "-",  # not tried
+            zorder=2 if child.winning else 1,
             solid_capstyle="round",
         )  # fmt: skip
-        _draw_edges(axes, child, winner)
-
-
-def _untried(node: Box) -> bool:
-    return node.best == -math.inf
-
-
-def _draw_nodes(axes: Axes, node: Box, winner: Chain, colours: Colormap, norm: Normalize) -> None:
-    bold = bool(winner) and winner[: len(node.chain)] == node.chain
-    title = node.chain[-1] if node.chain else SCRATCH
-    _box(axes, (len(node.chain), node.y), title, node.row, bold, colours, norm)
-    for child in node.children:
-        _draw_nodes(axes, child, winner, colours, norm)
-
-
-def _draw_imagenet(
-    axes: Axes, table: Table, leaves: int, colours: Colormap, norm: Normalize
-) -> None:
-    row = table.row(IMAGENET)
-    if row:
-        _box(axes, (0, max(leaves - 1, 1)), "ImageNet", row, False, colours, norm)
+        _draw(axes, child, colours)
 
 
 def _box(
-    axes: Axes,
-    at: tuple[float, float],
-    title: str,
-    row: Row | None,
-    bold: bool,
-    colours: Colormap,
-    norm: Normalize,
+    axes: Axes, at: Place, title: str, row: Row | None, bold: bool, colours: ScalarMappable
 ) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     score = row.score if row else None
-    fill = "white" if score is None else colours(norm(score))
-    ink = style.MUTED if score is None else style.ink_on(colours, norm, score)
+    fill = np.ones(4) if score is None else colours.to_rgba(np.asarray(score))
+    ink = style.MUTED if score is None else style.ink_on(fill)
     edge = style.WINNER if bold else style.FAINT
     axes.add_patch(
         FancyBboxPatch(

@@ -7,6 +7,7 @@ template shows it; nothing is marked as safe.
 import base64
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -14,10 +15,21 @@ from search.chains.plan import Plan
 from search.console.printable import clock, printable
 from search.report import duplicates, words
 from search.report.figures.forest import MAX_ROWS
-from search.report.page import captions, sections
+from search.report.page import captions
 from search.report.summary import Summary
-from search.report.table import number, p_text, span, yes_no
+from search.report.table import Table, number, p_text, span, yes_no
 from trainables.downstream.measures import title
+from trainables.spec import Measure
+
+Unscored = dict[tuple[str, str], list[str]]
+
+
+class Bar(NamedTuple):
+    """An interval and its score on a scale from 0 to 100, the same in all rows."""
+
+    low: float
+    high: float
+    score: float
 
 
 def render(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> str:
@@ -56,10 +68,10 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "duplicates": duplicates.sentence(found.info.near_duplicates),
         "figures": {name: base64.b64encode(p.read_bytes()).decode() for name, p in figures.items()},
         "alts": {name: captions.alt(name, found) for name in figures},
-        "bars": sections.bars(found.table),
-        "measured": sections.measured(found.table),
+        "bars": _bars(found.table),
+        "measured": _measured(found.table),
         "finalists": [row.chain for row in found.table.finalists],
-        "unscored": sections.unscored(found.table),
+        "unscored": _unscored(found.table),
         "most_drawn": MAX_ROWS,
         "span": span,
         "words": words,
@@ -71,3 +83,33 @@ def _printable(value: object) -> object:
     """Escape invisible characters of whatever is shown, but for the markup of a macro."""
     plain = isinstance(value, str) and value.isascii() and value.isprintable()  # e.g. a picture
     return value if plain or hasattr(value, "__html__") else printable(value)
+
+
+def _bars(table: Table) -> dict[str, Bar]:
+    """Return a bar for every scored chain."""
+    start = min((row.ci_low or 0 for row in table.scored), default=0.0)
+    end = max((row.ci_high or 0 for row in table.scored), default=1.0)
+    scale = 100 / max(end - start, 1e-9)
+    found = {}
+    for row in table.scored:
+        ends = row.ci_low, row.ci_high, row.score
+        found[row.chain] = Bar(*(scale * ((value or 0) - start) for value in ends))
+    return found
+
+
+def _measured(table: Table) -> dict[str, dict[str, Measure]]:
+    """Return measure -> chain -> its value, of the winner and the baselines."""
+    found: dict[str, dict[str, Measure]] = {}
+    for row in table.finalists:
+        for name, one in row.measures.items():
+            found.setdefault(name, {})[row.chain] = one
+    return found
+
+
+def _unscored(table: Table) -> Unscored:
+    """Return status and reason -> the chains that have no score for it."""
+    found: Unscored = {}
+    for row in table.rows:
+        if row.score is None and not row.is_baseline:
+            found.setdefault((row.status, row.reason), []).append(row.chain)
+    return found

@@ -9,6 +9,8 @@ import yaml
 from search.console.listing import lines
 from search.space import Space, available_spaces, check_plugins, compose, load
 from search.space.origins import explained
+from search.space.schema import TaskChoice
+from trainables.bench.recipes import TASK
 from trainables.errors import UserError
 from trainables.modality import Preset
 from trainables.plugins import load as plugin
@@ -150,3 +152,9 @@ def test_readmes_own_space_composes(spaces: Path) -> None:
     check_plugins(space)
     assert (space.data.name, space.data.augment["hflip"]) == ("table", False)
     assert load(own["name"], ["data=demo", "profile=smoke"]).data.name == "demo"
+
+
+def test_the_benchmark_fills_in_a_task_as_a_space_does() -> None:
+    """It imports nothing of the search, so the values stand there again."""
+    in_a_space = asdict(TaskChoice("swav"))
+    assert {**TASK, "name": "swav", "lr_range": tuple(TASK["lr_range"])} == in_a_space

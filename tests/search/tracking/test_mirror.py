@@ -144,7 +144,7 @@ def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, dat
     mirror.log_chain(broken, [])
     for logged in (rows[:2], rows, [replace(rows[0], linear=12.0)]):
         for row in logged:
-            mirror.log_chain(row, points.curves(row, search.store))
+            mirror.log_chain(row, points.curves(row, search.store, "balanced_accuracy"))
     parent, children = _runs(database, "live")
     assert parent.info.status == "RUNNING"
     assert sorted(run.info.run_name for run in children) == sorted(row.chain for row in rows)

@@ -18,7 +18,7 @@ from trainables.data import _files
 from trainables.data._files import decode, memory
 from trainables.errors import UserError
 from trainables.images import decoding
-from trainables.images.memory import Room
+from trainables.images.decoding import Room
 
 SIDE = 3000
 MEASURE = r"""
