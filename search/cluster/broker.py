@@ -23,7 +23,7 @@ from search.chains.plan import Plan
 from search.cluster.leases import Attempts, Leased
 from search.cluster.time_ledger import TimeLedger
 from search.console.printable import first_line
-from search.results.status import ChainState, Curve, Scored, Status, details
+from search.results.status import ChainState, Curve, Probed, Scored, Status, details
 from search.scheduling.scheduler import score_of
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
@@ -62,6 +62,7 @@ class Broker:
         self.leases: dict[str, Leased] = {}
         self.attempts: dict[str, Attempts] = defaultdict(Attempts)
         self.states: dict[str, ChainState] = {}
+        self.probes: dict[str, Probed] = {}
         self.curves: dict[str, Curve] = {}
         self.scores: dict[str, asyncio.Task[Scored]] = {}
         self.cancelled = set[str]()  # chains whose score was cancelled
@@ -76,10 +77,11 @@ class Broker:
 
     # -- called by trials ------------------------------------------------------------------------
 
-    async def follow(self, node: Node, epochs: int) -> Curve | Scored:
-        """Return the chain's curve once it has more than `epochs` epochs, or finally its score.
+    async def follow(self, node: Node, epochs: int, probed: bool = True) -> Probed | Curve | Scored:
+        """Return what is new of the chain: its probes, a curve of more epochs, finally its score.
 
-        A call that repeats one of a lost trial returns the same.
+        epochs, probed: what the caller knows. A call that repeats one of a lost trial returns the
+        same.
         """
         label = str(node)
         if label not in self.scores:
@@ -87,11 +89,18 @@ class Broker:
             self.scores[label].add_done_callback(lambda _: asyncio.ensure_future(self._tell()))
         scoring = self.scores[label]
         async with self.told:
-            await self.told.wait_for(lambda: scoring.done() or self._epochs(label) > epochs)
+            await self.told.wait_for(
+                lambda: scoring.done() or self._epochs(label) > epochs or self._news(label, probed)
+            )
+        if self._news(label, probed):
+            return self.probes[label]
         return await scoring if scoring.done() else self.curves[label]
 
     def _epochs(self, label: str) -> int:
         return len(self.curves[label].values) if label in self.curves else 0
+
+    def _news(self, label: str, probed: bool) -> bool:
+        return label in self.probes and not probed
 
     async def _tell(self) -> None:
         async with self.told:
@@ -136,7 +145,9 @@ class Broker:
                     await self._ensure(spec, label)
                 if probe := self.plan.probe(node):
                     with suppress(StageFailed):  # says nothing about the chain
-                        await self._ensure(probe, label)
+                        found = score_of(await self._ensure(probe, label)).measures
+                        self.probes[label] = Probed({k: one.value for k, one in found.items()})
+                        await self._tell()
                 return await self._ensure(score, label)
             except InputDamaged:
                 continue  # it is trained again

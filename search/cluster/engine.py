@@ -124,7 +124,7 @@ class PolicySearch(Searcher):
 
 
 class EarlyStop(FIFOScheduler):
-    """Stops a trial whose curve can no longer reach the best chain's score."""
+    """Tells the policy a trial's probes; stops one that can no longer reach the best score."""
 
     def __init__(self, searcher: PolicySearch, broker: Any) -> None:
         super().__init__()
@@ -133,6 +133,9 @@ class EarlyStop(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Reported) -> str:  # noqa: ARG002
         node, best = self.searcher.trials[trial.trial_id], float(result[METRIC])
         epoch, epochs = int(result["epoch"]), int(result["epochs"])
+        if epoch == 0:
+            self.searcher.scheduler.probed(node)
+            return TrialScheduler.CONTINUE
         stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE

@@ -14,10 +14,11 @@ import ray
 from ray import tune
 
 from search.chains.node import Node, Ranges
-from search.results.status import Curve
+from search.results.status import Curve, Probed
 from search.scheduling.scheduler import METRIC
 
 Reported: TypeAlias = dict[str, float | str]  # a result of a trial, as Tune passes it on
+PROBES = "probes"
 FILES = ("params.json", "result.json", "progress.csv")
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 class ChainTrial(tune.Trainable):
     """Gets one chain's score from the broker; the actor is reused for the next trial.
 
-    Results: the best merit so far after `epoch` of `epochs`, and finally the score's, with
-    `measures/NAME`, the chosen rates `lr/TASK`, and `seconds`.
+    Results: `probes/NAME`, the best merit so far after `epoch` of `epochs`, finally the score's,
+    with `measures/NAME`, the chosen rates `lr/TASK`, and `seconds`.
     """
 
     def setup(self, config: Any, broker: Any, ranges: Ranges) -> None:  # type: ignore[override]
@@ -34,11 +35,16 @@ class ChainTrial(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: Any) -> bool:
-        self.node, self.epochs = Node.of_config(new_config, self.ranges), 0
+        self.node = Node.of_config(new_config, self.ranges)
+        self.epochs, self.probed = 0, False
         return True
 
     def step(self) -> Reported:
-        answer: Any = ray.get(self.broker.follow.remote(self.node, self.epochs))
+        answer: Any = ray.get(self.broker.follow.remote(self.node, self.epochs, self.probed))
+        if isinstance(answer, Probed):
+            self.probed = True
+            found = {f"{PROBES}/{name}": value for name, value in answer.found.items()}
+            return {METRIC: float("nan"), "done": False, "epoch": 0, "epochs": 0, **found}
         if isinstance(answer, Curve):
             self.epochs = len(answer.values)
             epoch = {"epoch": self.epochs, "epochs": answer.epochs}

@@ -5,6 +5,7 @@
     policy.resume(asked, told)              # continue an interrupted search
     while not policy.finished():
         node = policy.ask()                 # None: wait until a node in flight is told
+        policy.probed(node, probes)         # of its frozen backbone, before it is fine-tuned
         policy.tell(node, score)            # None or not finite: failed
     policy.best()                           # its recommendation among the nodes tried
 
@@ -27,7 +28,7 @@ from search.chains.chain import Chain, enumerate_chains, name, prefixes
 from search.chains.node import FULL, Node
 from trainables.plugins import load
 from trainables.schema import Schema, read
-from trainables.spec import Score
+from trainables.spec import Measure, Score
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -92,6 +93,7 @@ class Policy:
         self._asked: dict[Node, None] = {}
         self._told: dict[Node, float | None] = {}
         self._noise: dict[Node, float] = {}
+        self._probes: dict[Node, Mapping[str, Measure]] = {}
         self._open: dict[Node, None] = dict.fromkeys(self._children(None))
 
     # Overridden by a policy.
@@ -142,6 +144,10 @@ class Policy:
             children = (p for p in self._children(node) if p not in self._asked)
             self._open |= dict.fromkeys(children)
 
+    def probed(self, node: Node, probes: Score) -> None:
+        """Record the probes of a node that was asked."""
+        self._probes[node] = probes.measures
+
     def finished(self) -> bool:
         """Return True once ask() can only return None."""
         return self._spent() or not (self.in_flight() or self._candidates())
@@ -186,6 +192,10 @@ class Policy:
     def value(self, node: Node) -> float | None:
         """Return the merit told; None if the node failed or has none yet."""
         return self._told.get(node)
+
+    def probes(self, node: Node) -> Mapping[str, Measure]:
+        """Return the measures of the node's frozen backbone; {} as long as there are none."""
+        return self._probes.get(node, {})
 
     def noise(self, node: Node) -> float:
         """Return the score's standard deviation, from its interval; 0 if that has no width."""

@@ -1,5 +1,6 @@
 """The state of a running search: frozen records, passed one way from broker and driver to view.
 
+Probed          broker to trial: what its frozen backbone knows
 Curve, Scored   broker to trial: the fine-tuning so far; how it ended
 Status          broker to driver: which worker group trains what
 Snapshot        driver to view: the state of every chain
@@ -91,6 +92,13 @@ class Curve:
 
     values: tuple[float, ...]
     epochs: int
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The probes of the chain's frozen backbone, by name; fine-tuning comes next."""
+
+    found: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Scheduler:
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
         policy.resume(asked, told | {p: self._until(stop) for p, stop in self.stops.items()})
+        for node in asked:
+            self.probed(node)
         self.first: deque[Node] = deque((*plan.baselines(), *policy.in_flight()))
         self.scores = told
         self.reasons: dict[Node, str] = {}
@@ -61,6 +63,7 @@ class Scheduler:
         while (node := self._candidate()) is not None:
             if self.known(node) is None:
                 return node
+            self.probed(node)
             self.record(node)
         return None
 
@@ -83,6 +86,13 @@ class Scheduler:
         if node.repeat == 0 and node not in self.plan.baselines():
             self.journal.told(node, score)
             self.policy.tell(node, score)
+
+    def probed(self, node: Node) -> None:
+        """Tell the policy the node's probes, if they are in the store."""
+        spec = self.plan.probe(node)
+        manifest = self.store.manifest(spec.key()) if spec else None
+        if manifest and node.repeat == 0 and node not in self.plan.baselines():
+            self.policy.probed(node, score_of(manifest))
 
     def judge(self, node: Node, best: float, epoch: int, epochs: int) -> Stop | None:
         """Return a Stop if the chain can't become the best; never for singles, baselines, repeats.

@@ -19,7 +19,8 @@ SEARCH = [
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command with the package on its path, as an installation puts it there."""
-    installed = {**os.environ, "PYTHONPATH": str(Path(__file__).with_name("foreign"))}
+    package = Path(__file__).with_name("foreign")
+    installed = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
     return subprocess.run(
         [sys.executable, str(ROOT / "search" / "run.py"), *arguments],
         cwd=folder, env=installed, text=True, capture_output=True, check=False,
@@ -30,7 +31,7 @@ def test_what_it_brings_is_listed_explained_and_checked(tmp_path):
     listed = run(tmp_path, "list").stdout
     assert "brightness          Is this image brighter than most?" in listed
     assert "spread              How far features spread." in listed
-    explained = run(tmp_path, "explain", *SEARCH)
+    explained = run(tmp_path, "show", *SEARCH)
     assert explained.returncode == 0, explained.stderr
     assert "spaces/downstream/spread.yaml" in explained.stdout
     wrong = run(tmp_path, *SEARCH, "data.val=0.001", "--dry-run")

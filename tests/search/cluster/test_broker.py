@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
@@ -10,11 +11,11 @@ from search.chains.node import Node
 from search.chains.plan import Plan
 from search.cluster import broker as broker_module
 from search.cluster.broker import Broker
-from search.results.status import ChainState, Curve, Scored
+from search.results.status import ChainState, Curve, Probed, Scored
 from search.space import load
 from search.store.stage_store import StageStore
 from tests.measures import scored
-from trainables.spec import Runtime, StageSpec
+from trainables.spec import Runtime, Score, StageSpec
 from trainables.workers.job import Fault, Heartbeat, Lease, Result
 
 DONE = Result({"lr": 0.1, "seconds": 1.0, "device": "cpu"}, scored(50.0, 45.0, 55.0))
@@ -430,3 +431,54 @@ def test_after_an_interrupt_what_is_in_work_ends_soon(plan):
 
     scored = asyncio.run(main())
     assert (scored.state, scored.reason) == ("ended", "interrupted")
+
+
+def probing(plan):
+    return replace(plan, space=replace(plan.space, probe=True))
+
+
+def test_a_chains_probes_are_known_before_its_fine_tuning(plan):
+    probes = replace(DONE, score=Score("linear", scored(40.0, 39.0, 41.0).measures))
+
+    async def main():
+        broker = Broker(probing(plan))
+        asked = asyncio.create_task(broker.follow(ODC, 0, probed=False))
+        kinds = []
+        for answer in (DONE, probes):
+            lease = await broker.lease("g")
+            kinds.append(lease.job.spec.kind)
+            await broker.finish("g", lease.number, answer)
+        first = await asked
+        lost = await broker.follow(ODC, 0, probed=False)  # a trial that was lost asks again
+        score = asyncio.create_task(broker.follow(ODC, 0, probed=True))
+        lease = await broker.lease("g")
+        kinds.append(lease.job.spec.kind)
+        assert not score.done()
+        await broker.finish("g", lease.number, DONE)
+        return kinds, first, lost, await score
+
+    kinds, first, lost, score = asyncio.run(main())
+    assert kinds == ["pretext", "probe", "classify"]
+    assert first == lost == Probed({"balanced_accuracy": 40.0})
+    assert score == Scored(50.0)
+
+
+def test_probes_that_fail_say_nothing_about_the_chain(plan):
+    def spoil(job):
+        return Result(failed="one patient") if job.spec.kind == "probe" else None
+
+    answers, jobs, status = run(probing(plan), ["odc", "odc>moco"], spoil)
+    assert answers == [Scored(50.0)] * 2
+    assert len(status.trained) == 2
+    assert len(jobs) == 2 + 2 + 2
+
+
+def test_every_stage_of_isic3_is_trained_probed_and_scored_once(plan):
+    """15 chains: 15 stages instead of 33, and a probe and a score for each of them."""
+    texts = [">".join(chain) for chain in plan.space.chains()]
+    answers, jobs, status = run(probing(plan), ["scratch", *texts])
+    kinds = Counter(key.partition("-")[0] for key in jobs)
+    assert len(answers) == 16
+    assert (kinds.pop("classify"), kinds.pop("probe")) == (16, 16)
+    assert kinds == dict.fromkeys(plan.space.tasks, 5)
+    assert len(status.trained) == len(set(jobs)) - 32 == 15

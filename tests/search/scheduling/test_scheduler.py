@@ -12,6 +12,7 @@ from search.scheduling.scheduler import Scheduler
 from search.space import load
 from search.store.stage_store import StageStore
 from trainables.plugins import load as plugin
+from trainables.spec import Measure, Score
 
 ACCURACY = {"relative_location": 69.52, "moco": 72.74, "odc": 63.52, "scratch": 49.27}
 
@@ -265,3 +266,22 @@ def test_a_score_whose_stage_is_damaged_is_asked_for_again(tmp_path):
     again = scheduler(tmp_path, "exhaustive", "max_length=2")
     assert finish(again) == ["odc"]  # with its stage again, the longer chains count again
     assert again.scores == first.scores
+
+
+def test_the_policy_knows_probes_before_the_score_and_after_a_resume(tmp_path):
+    first = scheduler(tmp_path)
+    assert str(first.next()) == "scratch"
+    train(first, Node(("scratch",)))
+    node = first.next()
+    spec = first.plan.probe(node)
+    score = Score("linear", {"linear": Measure(40.0, 39.0, 41.0, "%", True)})
+    with first.store.lock(spec.key()):
+        first.store.part(spec.key())
+        first.store.commit(spec.key(), {"spec": asdict(spec), "result": {}, "score": asdict(score)})
+    assert first.policy.probes(node) == {}
+    first.probed(node)
+    assert first.policy.probes(node) == score.measures
+    assert first.policy.value(node) is None
+    again = scheduler(tmp_path)
+    assert again.policy.probes(node) == score.measures
+    assert again.policy.value(node) is None
