@@ -1,7 +1,7 @@
 """Plug-ins: a file in a package's folder, whose class `Plugin` is the implementation.
 
-Another installed package brings more by entry points of the group GROUP, as
-`"trainables.pretext.sobel" = "itspackage.sobel"`, with their YAML files in `itspackage/spaces/`.
+Another installed package brings more by entry points named so in the group ENTRY_POINTS:
+`"trainables.pretext.sobel" = "itspackage.sobel"`; their YAML files lie in `itspackage/spaces/`.
 
 load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
 version("trainables.pretext", "moco")  -> "1", of the class, which is not imported
@@ -20,7 +20,7 @@ from typing import Any
 
 from trainables.errors import UserError
 
-GROUP = "ssl_curriculum_search"
+ENTRY_POINTS = "ssl_curriculum_search"
 
 
 def available(package: str) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def parsed(package: str, name: str) -> ast.Module:
 
 def folders() -> tuple[Path, ...]:
     """Return the `spaces` folders of other installed packages with plug-ins."""
-    packages = sorted({point.value.partition(".")[0] for point in entry_points(group=GROUP)})
+    packages = sorted({point.value.partition(".")[0] for point in entry_points(group=ENTRY_POINTS)})
     found = (_folder(package) / "spaces" for package in packages)
     return tuple(folder for folder in found if folder.is_dir())
 
@@ -67,7 +67,7 @@ def folders() -> tuple[Path, ...]:
 @cache
 def _elsewhere(package: str) -> dict[str, str]:
     """Return the modules of this package's plug-ins that other installed packages bring."""
-    named = {point.name: point.value for point in entry_points(group=GROUP)}
+    named = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     begins = f"{package}."
     return {k.removeprefix(begins): v for k, v in named.items() if k.startswith(begins)}
 

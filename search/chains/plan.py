@@ -161,10 +161,21 @@ class Plan:
         return KnownData(data_spec(self.space), self.data_digest)
 
     @property
+    def measures(self) -> Mapping[str, MeasureType]:
+        """What the downstream task declares; imports it, and so torch."""
+        found: Mapping[str, MeasureType] = load(KINDS, self.space.downstream.kind).measures
+        return found
+
+    @property
     def objective(self) -> MeasureType:
-        """The measure that chains are judged by; imports the downstream task, and so torch."""
-        measures: Mapping[str, MeasureType] = load(KINDS, self.space.downstream.kind).measures
-        return measures[self.space.downstream.objective]
+        """The measure that chains are judged by; see `measures`."""
+        return self.measures[self.space.downstream.objective]
+
+    def title(self, name: str, unit: str) -> str:
+        """Return a measure's title with its unit; `sensitivity/MEL`: of one class."""
+        kind, _, label = name.partition("/")
+        known = self.measures[kind].title if kind in self.measures else kind
+        return ", ".join(filter(None, (known, unit, label)))
 
     def baselines(self) -> tuple[Node, ...]:
         """Return the baselines that can be run: those from scratch or with a weight file."""

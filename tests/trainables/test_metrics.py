@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from trainables.downstream.measures import BINS, BY_CLASS, MEASURES, Judged, title
+from trainables.downstream.measures import BINS, BY_CLASS, MEASURES, Judged
 from trainables.downstream.metrics import GroupBootstrap, interval
 from trainables.spec import canonical_json
 
@@ -167,8 +167,3 @@ def test_interval_covers_the_truth_as_often_as_it_says():
         low, high = interval(values[1:])
         hits += low < 70 < high
     assert 88 <= hits <= 99
-
-
-def test_titles_are_for_people():
-    assert title("macro_auroc") == "macro AUROC, %"
-    assert title("sensitivity/MEL") == "sensitivity, %, MEL"

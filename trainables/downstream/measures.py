@@ -33,13 +33,6 @@ BY_CLASS = {name: MeasureType(name, name) for name in ("sensitivity", "specifici
 BINS = 15  # of the calibration error, equally wide
 
 
-def title(name: str) -> str:
-    """Return a measure's title with its unit; `sensitivity/MEL`: of one class."""
-    kind, _, label = name.partition("/")
-    known = (MEASURES | BY_CLASS)[kind].with_unit
-    return f"{known}, {label}" if label else known
-
-
 class Judged:
     """A classifier's answers on a split. probabilities: [n, classes]."""
 

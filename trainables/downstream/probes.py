@@ -1,6 +1,6 @@
 """Probes of frozen features: a k-nearest-neighbour vote and a linear classifier.
 
-answers = cross_validated(features, labels, groups, classes=8, seed=0)
+answers = cross_validated(features, labels, patients, classes=8, seed=0)
 answers["linear"]           # int64 [n], each image's class as told by those of other patients
 """
 

@@ -18,7 +18,6 @@ from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions
 from search.report.summary import Summary
 from search.report.table import Table, number, p_text, span, yes_no
-from trainables.downstream.measures import title
 from trainables.spec import Measure
 
 Unscored = dict[tuple[str, str], list[str]]
@@ -75,7 +74,6 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "most_drawn": MAX_ROWS,
         "span": span,
         "words": words,
-        "title": title,
     }
 
 

@@ -174,3 +174,21 @@ def test_the_estimate_is_images_over_rate():
     cost = estimate(load("isic3", ["profile=smoke", *overrides]), 1000)
     assert cost.stage == pytest.approx(1000 * (2 + 4) * 2 / 100)
     assert cost.score == pytest.approx(500 * (4 + 2) / 100)
+
+
+def test_titles_of_measures_are_for_people():
+    made = plan()
+    assert made.title("macro_auroc", "%") == "macro AUROC, %"
+    assert made.title("sensitivity/MEL", "%") == "sensitivity, %, MEL"
+    assert made.title("spread", "") == "spread"
+
+
+def test_a_data_set_that_a_stage_makes_is_the_input_of_every_pretext_stage():
+    made = plan("+data.pool={kind: probe}")  # any kind: a plan runs nothing
+    pool, odc, moco, score = made.graph(Node.parse("odc>moco"))
+    assert pool.data.keys() == {"images"}
+    assert odc.inputs == {"pool": pool.key()}
+    assert moco.inputs == {"pool": pool.key(), "backbone": odc.key()}
+    assert odc.data == moco.data == {}
+    assert score.inputs == {"backbone": moco.key()}
+    assert score.data.keys() == {"images"}
