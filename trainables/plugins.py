@@ -1,6 +1,6 @@
 """Plug-ins: a file in a package's folder, whose class `Plugin` is the implementation.
 
-Another installed package brings more by entry points named so in the group ENTRY_POINTS:
+Another installed package brings more by its entry points, which are called ENTRY_POINTS:
 `"trainables.pretext.sobel" = "itspackage.sobel"`; their YAML files lie in `itspackage/spaces/`.
 
 load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
