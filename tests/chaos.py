@@ -47,6 +47,7 @@ LONG = ("profile.epochs=6", "runtime.groups=2")
 QUICK = ("profile.epochs=3", "runtime.groups=1")  # for continuous integration
 STORE_BYTES = 1500 << 20
 TIMEOUT = 240.0
+TRIES = 5  # runs until a fault comes in time
 
 # Wraps os.fsync in every Python process of the search, so that a power cut can be played after it.
 RECORDER = """
@@ -276,23 +277,27 @@ def disturb(
     bench: Bench, fault: Fault, chance: random.Random, tally: Tally, over: bool
 ) -> tuple[int, bool]:
     """The command with this fault done to it; over: nothing is left to train. Status and over."""
-    struck = False
-    while not struck:  # a run may end before anything is done to it
+    struck, tries = False, 0
+    while not struck and tries < TRIES:  # a run may end before anything is done to it
+        tries += 1
         if over:
             bench.forget(chance)
         if fault.before:
             fault.before(bench, chance)
         status, error, struck = _run(bench, fault, chance)
+        struck = struck and (status != 0 or 0 in fault.statuses)
         bench.ballast.unlink(missing_ok=True)
         bench.serve()
         right = status == 0 and bench.found() == (bench.table, bench.weights)
         over = right or (status == 0 and not fault.early)
-        if status not in {*fault.statuses, 0}:  # 0: it was over before the fault told
+        if status not in {*fault.statuses, 0}:  # 0: it ended before the fault could tell
             tally.wrong.append(f"ended with {status}: {error[-600:]}")
         if status in (0, 1) and "Traceback" in error:
             tally.wrong.append(f"a traceback: {error[-600:]}")
         if over and not right:
             tally.wrong.append("table or weights differ")
+    if not struck:
+        tally.wrong.append(f"changed nothing in {TRIES} runs")
     tally.done, tally.alone = tally.done + 1, tally.alone + over
     return status, over
 
@@ -362,6 +367,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one worker group, short stages")
     parser.add_argument("--only", help="a kind of fault, as in the table")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and this one after nohup
     chance, tallies = random.Random(args.seed), {}
     size = QUICK if args.quick else LONG
     with tempfile.TemporaryDirectory() as place, bench_in(Path(place), size) as (bench, small):
