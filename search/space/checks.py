@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from search.chains.chain import BASELINES, SCRATCH
 from trainables.errors import UserError
-from trainables.plugins import available, unknown
+from trainables.plugins import available, one_of, unknown
 from trainables.schema import shown
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ def _tasks(space: "Space") -> None:
         if key != task.name:
             raise UserError(
                 f"tasks.{key}.name={task.name}: must be the task's key; try tasks.{key}.name={key}"
+            )
+        if key in BASELINES:
+            raise UserError(
+                f"tasks.{key}: must not have the name of a start; try calling its files {key}_task"
             )
     if space.max_length > len(space.tasks):
         raise UserError(
@@ -46,7 +50,7 @@ def _plugins(space: "Space") -> None:
 def _starts(space: "Space") -> None:
     for name, path in space.starts.items():
         if name not in BASELINES:
-            raise UserError(unknown("starts", name, BASELINES))
+            raise UserError(f"starts.{name}: {one_of(name, BASELINES)}")
         if name == SCRATCH and path is not None:
             raise UserError(
                 f"starts.{SCRATCH}={path}: must be null, as it has no weights; try "
