@@ -77,7 +77,7 @@ def _broken(package: str, name: str, error: Exception) -> UserError:
 def folders() -> tuple[Path, ...]:
     """Return the `spaces` folders of other installed packages with plug-ins."""
     named = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINTS)}
-    specs = filter(None, map(find_spec, sorted(named)))  # one may be gone
+    specs = filter(None, map(find_spec, sorted(named)))  # one may be absent
     found = (Path(at) / "spaces" for one in specs for at in one.submodule_search_locations or ())
     return tuple(folder for folder in found if folder.is_dir())
 

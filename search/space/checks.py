@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from search.chains.chain import BASELINES, SCRATCH
 from trainables.errors import UserError
-from trainables.plugins import available, one_of, unknown
+from trainables.plugins import available, unknown
 from trainables.schema import shown
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _plugins(space: "Space") -> None:
 def _starts(space: "Space") -> None:
     for name, path in space.starts.items():
         if name not in BASELINES:
-            raise UserError(f"starts.{name}: {one_of(name, BASELINES)}")
+            raise UserError(unknown(f"starts.{name}", path or "null", BASELINES))
         if name == SCRATCH and path is not None:
             raise UserError(
                 f"starts.{SCRATCH}={path}: must be null, as it has no weights; try "

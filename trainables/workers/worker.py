@@ -104,8 +104,8 @@ def perform(job: Job, report: Report) -> Result:
     begun = time.monotonic()
     result = kind.run(Work(job.spec, runtime, Path(job.out_dir), report, data, inputs, places))
     device = torch.cuda.get_device_name() if gpu else "cpu"
-    took = {"seconds": time.monotonic() - begun}
-    done_by = {"device": device, "workers": distributed.world_size()}
+    took: dict[str, float | str] = {"seconds": time.monotonic() - begun}
+    done_by: dict[str, float | str] = {"device": device, "workers": distributed.world_size()}
     return replace(result, values={**took, **result.values, **done_by})
 
 

@@ -85,7 +85,7 @@ def refused(name, *overrides):
         ("hydra.run.dir=x", "hydra.run.dir=x: must be key=value"),
         ("seed=1,2", "seed=1,2: must fit spaces/isic3.yaml"),
         ("~starts.scratch", "~starts.scratch: must fit spaces/isic3.yaml"),
-        ("+starts.dino=x", "starts.dino: must be one of imagenet, scratch; try imagenet"),
+        ("+starts.dino=x", "starts.dino=x: must be one of imagenet, scratch; try imagenet"),
         ("downstream.kind=pretext", "kind=pretext: must be a kind that scores chains, as classify"),
         ("downstream.kind=probe", "downstream.kind=probe: must be a kind that scores chains"),
         ("downstream.params.objective=accuracy", "left out, as downstream.objective is the place"),
