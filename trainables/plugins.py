@@ -34,7 +34,12 @@ def load(package: str, name: str) -> Any:
     """Return the class `Plugin` of `package/name.py`; UserError names the nearest match."""
     if name not in available(package):
         raise UserError(unknown(package.rpartition(".")[2], name, available(package)))
-    return import_module(_module(package, name)).Plugin
+    try:
+        return import_module(_module(package, name)).Plugin
+    except Exception as error:  # code of other packages may raise anything
+        if name not in _elsewhere(package):
+            raise
+        raise _broken(package, name, error) from error
 
 
 @cache
@@ -51,16 +56,29 @@ def version(package: str, name: str) -> str:
 
 
 def parsed(package: str, name: str) -> ast.Module:
-    spec = find_spec(_module(package, name))
-    assert spec, (package, name)
-    assert spec.origin, (package, name)
-    return ast.parse(Path(spec.origin).read_bytes())
+    """Return the syntax tree of a plug-in's source; UserError if its package is broken."""
+    try:
+        spec = find_spec(_module(package, name))
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError("there is no such module")
+        return ast.parse(Path(spec.origin).read_bytes())
+    except (ImportError, SyntaxError) as error:
+        raise _broken(package, name, error) from error
+
+
+def _broken(package: str, name: str, error: Exception) -> UserError:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return UserError(
+        f"{package}.{name}: must be a module with a class Plugin, in {_module(package, name)} "
+        f"({reason}); try installing its package again, or `pip uninstall` for it"
+    )
 
 
 def folders() -> tuple[Path, ...]:
     """Return the `spaces` folders of other installed packages with plug-ins."""
-    packages = sorted({point.value.partition(".")[0] for point in entry_points(group=ENTRY_POINTS)})
-    found = (_folder(package) / "spaces" for package in packages)
+    named = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINTS)}
+    specs = filter(None, map(find_spec, sorted(named)))  # one may be absent
+    found = (Path(at) / "spaces" for one in specs for at in one.submodule_search_locations or ())
     return tuple(folder for folder in found if folder.is_dir())
 
 

@@ -87,7 +87,8 @@ def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any]
 
 def keys(kind: type, path: Sequence[str], given: Any) -> set[str]:
     """Return the keys that the dataclass `kind` or the values given have at `path`."""
-    node, present = _walk(_adapter(kind).json_schema(), path, given)[1], value_at(given, path)
+    schema, present = _adapter(kind).json_schema(), value_at(given, path)
+    node = _section(schema, _walk(schema, path, given)[1])
     return {*node.get("properties", ()), *(present if isinstance(present, Mapping) else ())}
 
 
@@ -96,7 +97,8 @@ def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual:
     path, node = _walk(schema, first["loc"], given)
     place = ".".join(filter(None, (where, *map(str, path))))
     if first["type"] in EXTRA:
-        known = tuple(_walk(schema, path[:-1], given)[1].get("properties", {}))
+        above = _section(schema, _walk(schema, path[:-1], given)[1])
+        known = tuple(above.get("properties", {}))
         return f"{place}: {one_of(str(path[-1]), known)}"
     attempt = _attempt(place, value_at(usual, path), node)
     if first["type"] in MISSING:
@@ -137,6 +139,7 @@ def _walk(schema: Node, path: Sequence[Any], given: Any) -> tuple[list[str], Nod
     for key in path:
         if key == "[key]" or not isinstance(value_at(given, walked), Mapping):
             break
+        node = _section(schema, node)
         below = [node.get("properties", {}).get(key), node.get("additionalProperties")]
         below += node.get("patternProperties", {}).values()
         node, walked = _resolved(schema, next(filter(None, below), {})), [*walked, key]
@@ -148,9 +151,15 @@ def _resolved(schema: Node, node: Node) -> Node:
     return schema["$defs"][reference] if reference else node
 
 
+def _section(schema: Node, node: Node) -> Node:
+    """Return the section that may stand at a node beside null; else the node itself."""
+    choices = [_resolved(schema, one) for one in node.get("anyOf", ())]
+    return next((one for one in choices if "properties" in one), node)
+
+
 def _allowed(node: Node) -> str:
     """Describe in words what a value may be."""
-    kind = node.get("type")
+    kind = "object" if "$ref" in node else node.get("type")
     if "anyOf" in node:
         return " or ".join(_allowed(choice) for choice in node["anyOf"])
     if keys := ", ".join(node.get("properties", ())):

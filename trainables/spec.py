@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 FORMAT = 2  # version of keys and of files under a key; a store of another format is refused
-PRETEXT = "pretext"  # the kind of the stages of a chain
+PRETEXT, START, PROBE = "pretext", "start", "probe"  # kinds that chains have of themselves
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
 Value: TypeAlias = "bool | int | float | str | list[Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file

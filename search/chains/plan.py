@@ -16,6 +16,8 @@ from trainables.spec import (
     IMAGES,
     POOL,
     PRETEXT,
+    PROBE,
+    START,
     WEIGHTS,
     DataSpec,
     KnownData,
@@ -27,7 +29,7 @@ from trainables.spec import (
 )
 from trainables.training.lr_range import planned
 
-TASKS, KINDS, PROBE = "trainables.pretext", "trainables.kinds", "probe"
+TASKS, KINDS = "trainables.pretext", "trainables.kinds"
 NOTHING: Mapping[str, KnownData] = {}
 
 
@@ -136,7 +138,7 @@ class Plan:
         if name not in self.weights:
             return None
         known = {"sha256": self.weights[name], "backbone": profile.backbone}
-        return self._root("start", name, {**known, "channels": self.space.data.channels})
+        return self._root(START, name, {**known, "channels": self.space.data.channels})
 
     def _pool(self) -> StageSpec | None:
         """Return the stage that makes the images of the pretext tasks, if one does."""
@@ -154,7 +156,7 @@ class Plan:
         """Return where the images and the weight file of a stage lie, by role."""
         root, file = self.space.data.root, self.space.starts.get(spec.name)
         images = dict.fromkeys(spec.data, root) if root else {}
-        return images | ({WEIGHTS: file} if spec.kind == "start" and file else {})
+        return images | ({WEIGHTS: file} if spec.kind == START and file else {})
 
     @property
     def _images(self) -> KnownData:

@@ -11,12 +11,13 @@ the value of `spaces/base.yaml` or the dataclass's default.
 
 from collections.abc import Sequence
 
-from search.space.compose import SPACES, available_spaces, composed, defaults
+from search.space.compose import SPACES, available_spaces, choices, composed, defaults
 from search.space.schema import Downstream, ReportChoice, Space, TaskChoice
 from trainables.errors import UserError
 from trainables.plugins import load as plugin
 from trainables.plugins import unknown
-from trainables.schema import read
+from trainables.schema import read, shown
+from trainables.spec import PRETEXT, PROBE, START
 
 __all__ = [
     "SPACES", "Downstream", "ReportChoice", "Space", "TaskChoice",
@@ -37,9 +38,27 @@ def check_plugins(space: Space) -> None:
         read(plugin("trainables.pretext", name).Params, task.params, f"tasks.{name}.params")
     chosen = space.downstream
     kind = plugin("trainables.kinds", chosen.kind)
+    if not kind.measures or chosen.kind == PROBE:
+        known = ", ".join(files := choices("downstream"))
+        raise UserError(
+            f"downstream.kind={chosen.kind}: must be a kind that scores chains, as {known}; "
+            f"try downstream={files[0]}"
+        )
+    if "objective" in chosen.params:
+        given = shown(chosen.params["objective"])
+        raise UserError(
+            f"downstream.params.objective={given}: must be left out, as downstream.objective is "
+            f"the place for it; try downstream.objective={given}"
+        )
     if chosen.objective not in kind.measures:
         raise UserError(unknown("downstream.objective", chosen.objective, list(kind.measures)))
     params = {**chosen.params, "objective": chosen.objective}
     read(kind.Params, params, "downstream.params")
     if made := space.data.pool:
-        read(plugin("trainables.kinds", made.kind).Params, made.params, "data.pool.params")
+        maker = plugin("trainables.kinds", made.kind)
+        if maker.measures or made.kind in (PRETEXT, START):
+            raise UserError(
+                f"data.pool.kind={made.kind}: must be a kind that makes a data set, as another "
+                "package may bring; try data.pool=null"
+            )
+        read(maker.Params, made.params, "data.pool.params")

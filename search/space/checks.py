@@ -23,6 +23,10 @@ def _tasks(space: "Space") -> None:
             raise UserError(
                 f"tasks.{key}.name={task.name}: must be the task's key; try tasks.{key}.name={key}"
             )
+        if key in BASELINES:
+            raise UserError(
+                f"tasks.{key}: must not have the name of a start; try calling its files {key}_task"
+            )
     if space.max_length > len(space.tasks):
         raise UserError(
             f"max_length={space.max_length}: must be 1 to {len(space.tasks)}, the number of tasks "
@@ -46,7 +50,7 @@ def _plugins(space: "Space") -> None:
 def _starts(space: "Space") -> None:
     for name, path in space.starts.items():
         if name not in BASELINES:
-            raise UserError(unknown("starts", name, BASELINES))
+            raise UserError(unknown(f"starts.{name}", path or "null", BASELINES))
         if name == SCRATCH and path is not None:
             raise UserError(
                 f"starts.{SCRATCH}={path}: must be null, as it has no weights; try "

@@ -38,12 +38,26 @@ def composed(name: str, overrides: Sequence[str]) -> Section:
     known = _known(name, overrides)
     for override in overrides if known else ():
         _explain(override, known)
-    try:  # the files may leave out keys that the dataclasses know
-        return _by_hydra(name, [o if _group(o) or o[0] in "+~" else f"++{o}" for o in overrides])
+    # The files may leave out keys that the dataclasses know.
+    added = [o if _group(o) or o[0] in "+~" else f"++{o}" for o in overrides]
+    try:
+        return _by_hydra(name, added)
     except _broken() as error:
         reason, file = " ".join(str(error).split())[:200], f"spaces/{name}.yaml"
-        where, whole = (" ".join(overrides), file) if overrides else (file, "the files it names")
+        found = _culprit(name, added).removeprefix("++")
+        where, whole = (found, file) if overrides else (file, "the files it names")
         raise UserError(f"{where}: must fit {whole} ({reason}); try without it") from None
+
+
+def _culprit(name: str, overrides: Sequence[str]) -> str:
+    """Return the first override that can't be composed with those before it; choices come first."""
+    ordered = sorted(overrides, key=lambda override: not _group(override))
+    for number, override in enumerate(ordered):
+        try:
+            _by_hydra(name, ordered[: number + 1])
+        except _broken():
+            return override
+    return " ".join(overrides)
 
 
 def _broken() -> tuple[type[Exception], ...]:
@@ -153,6 +167,8 @@ def _explain(override: str, files: Section) -> None:
     key = override.partition("=")[0].lstrip("+~")
     place = key.partition("@")[2] if _group(override) else key
     parts = place.split(".") if place else []
+    if parts[:2] == ["data", "pool"]:
+        return  # its kind may come with another override; the dataclass refuses unknown keys
     for depth, part in enumerate(parts):
         if part not in (known := _keys(parts[:depth], {**files, "modality": None})):
             line = f"{'.'.join(parts[: depth + 1])}: {one_of(part, tuple(known))}"

@@ -31,7 +31,7 @@ def test_what_it_brings_is_listed_explained_and_checked(tmp_path):
     listed = run(tmp_path, "list").stdout
     assert "brightness          Is this image brighter than most?" in listed
     assert "spread              How far features spread." in listed
-    explained = run(tmp_path, "show", *SEARCH)
+    explained = run(tmp_path, "show", "data=demo", *SEARCH)
     assert explained.returncode == 0, explained.stderr
     assert "spaces/downstream/spread.yaml" in explained.stdout
     wrong = run(tmp_path, *SEARCH, "data.val=0.001", "--dry-run")

@@ -46,3 +46,59 @@ def test_a_plugin_without_a_version_is_refused(tmp_path, monkeypatch, source: st
     said = r'^trainables.pretext.own: must have a version in its class Plugin; try `version = "1"`'
     with pytest.raises(UserError, match=said):
         version("trainables.pretext", "own")
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Install entry points for kinds, name by module; the modules are made by the tests."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for cached in (plugins._elsewhere, plugins.version):
+        cached.cache_clear()
+
+    def install(**modules: str) -> None:
+        about = tmp_path / "own-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+        points = "".join(f"trainables.kinds.{k} = {v}\n" for k, v in modules.items())
+        (about / "entry_points.txt").write_text(f"[{plugins.ENTRY_POINTS}]\n{points}")
+
+    yield install
+    for cached in (plugins._elsewhere, plugins.version):
+        cached.cache_clear()
+
+
+def test_a_package_may_be_a_single_module_without_a_folder_spaces(tmp_path, installed) -> None:
+    (tmp_path / "own_single.py").write_text('class Plugin:\n    version = "7"\n')
+    before = plugins.folders()
+    installed(single="own_single")
+    assert plugins.folders() == before
+    assert load("trainables.kinds", "single").version == version("trainables.kinds", "single")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (None, "ModuleNotFoundError"),
+        ("import no_such_thing_at_all", "No module named 'no_such_thing_at_all'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("x = 1", "has no attribute 'Plugin'"),
+    ],
+    ids=["absent", "import fails", "raises", "no Plugin"],
+)
+def test_a_broken_package_spoils_nothing_but_its_own_plugin(
+    tmp_path, installed, source: str | None, said: str
+) -> None:
+    name = f"own_broken_{abs(hash(source))}"
+    if source is not None:
+        (tmp_path / f"{name}.py").write_text(source)
+    installed(broken=f"{name}")
+    assert "broken" in available("trainables.kinds")
+    plugins.folders()
+    with pytest.raises(UserError, match=rf"^trainables.kinds.broken: must be .*{said}.*; try"):
+        load("trainables.kinds", "broken")
+
+
+def test_the_version_of_an_absent_module_is_one_line(installed) -> None:
+    installed(absent="own_absent.kind")
+    with pytest.raises(UserError, match=r"^trainables.kinds.absent: must be a module with a class"):
+        version("trainables.kinds", "absent")

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trainables.backbone import Backbone, save_backbone
+from trainables.durable import file_digest
 from trainables.errors import UserError
 from trainables.kinds import Kind, Work
 from trainables.schema import Schema, read
@@ -32,7 +33,13 @@ class Plugin(Kind):
     def run(self, work: Work) -> Result:
         params = read(self.Params, work.spec.params)
         backbone = Backbone(params.backbone, params.channels)
-        load(backbone, work.places[WEIGHTS], work.spec.name)
+        start, file = work.spec.name, work.places[WEIGHTS]
+        load(backbone, file, start)
+        if not file_digest(file).startswith(params.sha256):
+            raise UserError(
+                f"starts.{start}={file}: must be the same file on every node until the search "
+                "ends, and it is another; try the same command again, or a shared folder"
+            )
         if distributed.rank() == 0:
             save_backbone(backbone, work.out)
         return Result({"seconds": 0.0})
@@ -44,11 +51,11 @@ def load(backbone: Backbone, path: Path, start: str) -> None:
     state = {key: value for key, value in tensors.items() if not key.startswith("fc.")}
     own = backbone.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
-    if wrong or len(state) != len(own):
+    if wrong := [*wrong, *sorted(state.keys() - own.keys())]:
         raise UserError(
-            f"starts.{start}={path}: must fit profile.backbone ({len(wrong)} of {len(own)} "
-            f"tensors differ, first {(wrong or sorted(set(state) - set(own)))[0]}); try the "
-            "weights of that ResNet, and data.channels=3"
+            f"starts.{start}={path}: must fit profile.backbone ({len(wrong)} of its and the file's "
+            f"tensors differ, first {wrong[0]}); try the weights of that ResNet, and "
+            "data.channels=3"
         )
     backbone.load_state_dict(state)
 

@@ -8,6 +8,7 @@ get each lease by broadcast. Only this module and rendezvous.py import ray in `t
 import errno
 import socket
 import threading
+import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -100,10 +101,12 @@ def perform(job: Job, report: Report) -> Result:
     data = _data(job) | {role: images for role, images in made.items() if images}
     places = {role: Path(place) for role, place in job.places.items()}
     kind: Kind = load(KINDS, job.spec.kind)()
+    begun = time.monotonic()
     result = kind.run(Work(job.spec, runtime, Path(job.out_dir), report, data, inputs, places))
     device = torch.cuda.get_device_name() if gpu else "cpu"
+    took: dict[str, float | str] = {"seconds": time.monotonic() - begun}
     done_by: dict[str, float | str] = {"device": device, "workers": distributed.world_size()}
-    return replace(result, values={**result.values, **done_by})
+    return replace(result, values={**took, **result.values, **done_by})
 
 
 def _agree(problem: str) -> None:

@@ -71,7 +71,7 @@ def refused(name, *overrides):
         ("data.name=nothing", "data.name=nothing: must be one of demo, folder, isic2019, table"),
         ("tasks=moco", "tasks=moco: must be a section of tasks, as +task@tasks.moco=moco adds one"),
         ("task=moco", "task=moco: must say its place; try +task@tasks.moco=moco"),
-        ("downstream=3", "downstream=3: must be a section with the keys objective, lr_range"),
+        ("downstream=3", "downstream=3: must be one of classify; try classify"),
         ("data=null", "data=null: must be one of cxr_covid, demo, folder, isic2019, table"),
         ("data=../task/moco", "data=../task/moco: must be one of cxr_covid, demo"),
         ("policy=../x", "policy=../x: must be one of adaptive"),
@@ -84,6 +84,17 @@ def refused(name, *overrides):
         ("../x=3", "../x=3: must be key=value"),
         ("hydra.run.dir=x", "hydra.run.dir=x: must be key=value"),
         ("seed=1,2", "seed=1,2: must fit spaces/isic3.yaml"),
+        ("~starts.scratch", "~starts.scratch: must fit spaces/isic3.yaml"),
+        ("+starts.dino=x", "starts.dino=x: must be one of imagenet, scratch; try imagenet"),
+        ("downstream.kind=pretext", "kind=pretext: must be a kind that scores chains, as classify"),
+        ("downstream.kind=probe", "downstream.kind=probe: must be a kind that scores chains"),
+        ("downstream.params.objective=accuracy", "left out, as downstream.objective is the place"),
+        ("data.pool={kind: classify}", "data.pool.kind=classify: must be a kind that makes a data"),
+        ("data.pool={kind: start}", "data.pool.kind=start: must be a kind that makes a data set"),
+        ("data.pool.kind=probe", "data.pool.kind=probe: must be a kind that makes a data set"),
+        ("data.pool.params.images=1", "data.pool.kind: must be given; try data.pool.kind="),
+        ("data.pool.knid=1", "data.pool.knid: must be one of kind, params; try kind"),
+        ("data.pool=true", "data.pool=true: must be a section of keys or null; try null"),
         ("seed=[1", "seed=[1: must fit spaces/isic3.yaml"),
         ("store=${store}", "store=${store}: must fit spaces/isic3.yaml"),
         ("store=???", "store=???: must fit spaces/isic3.yaml"),
@@ -95,7 +106,7 @@ def refused(name, *overrides):
             "tasks.odc.version='9'",
             "tasks.odc.version: must be one of lr_range, name, optimiz",
         ),
-        ("downstream.version='9'", "downstream.version: must be one of class_balanced, lr_range, "),
+        ("downstream.version='9'", "downstream.version: must be one of kind, lr_range, objective"),
         ("profil.epochs=1", "profil: must be one of "),
         ("profile.epochz=1", "profile.epochz: must be one of "),
         ("profile=cpux", "profile=cpux: must be one of cpu, demo, gpu, smoke; try cpu"),
@@ -202,6 +213,18 @@ def command(capsys, *arguments):
     """Status and the lines on stderr."""
     status = run.main(["--space", "isic3", "profile=smoke", *arguments])
     return status, capsys.readouterr().err.splitlines()
+
+
+def test_among_many_overrides_the_one_that_does_not_fit_is_named():
+    said = refused("isic3", "policy.params.margin=1", "policy=adaptive", "seed=1,2", "seed=3")
+    assert said.startswith("seed=1,2: must fit spaces/isic3.yaml")
+
+
+def test_a_task_cannot_have_the_name_of_a_start(monkeypatch):
+    """Its chains would be taken for the baseline, and never be trained."""
+    own = {**composed("isic3", ("max_length=1",)), "tasks": {"imagenet": {"name": "imagenet"}}}
+    monkeypatch.setattr(space, "composed", lambda *_: own)
+    assert refused("isic3").startswith("tasks.imagenet: must not have the name of a start; try")
 
 
 def weights(where, name="resnet10", **more):

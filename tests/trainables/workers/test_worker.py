@@ -40,6 +40,28 @@ def test_a_node_without_the_shared_store_is_a_fault(job, tmp_path):
         worker.perform(none, lambda _: None)
 
 
+def test_a_kind_need_not_measure_its_own_time(job, tmp_path, monkeypatch):
+    """The manifest has seconds of every stage."""
+
+    class Quick:
+        def __init__(self, values):
+            self.values = values
+
+        def __call__(self):
+            return self
+
+        def run(self, _):
+            return Result(self.values)
+
+    monkeypatch.setattr(worker, "_data", lambda _: {})
+    own = replace(job, inputs={}, places={}, out_dir=str(tmp_path / "store" / "x.part"))
+    for values in ({}, {"seconds": -7.0}):
+        monkeypatch.setattr(worker, "load", lambda *_, values=values: Quick(values))
+        seconds = worker.perform(own, lambda _: None).values["seconds"]
+        assert seconds == values.get("seconds", seconds)
+        assert values or seconds >= 0
+
+
 class Broker:
     """Keeps what it is told; its methods are called as an actor's are."""
 

@@ -27,8 +27,8 @@ class Plugin(Kind):
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         left = len(tables[IMAGES].split["val"])
-        if left < 2:
-            raise UserError(f"data.val: must leave {spec.name} 2 images, not {left}; try 0.3")
+        if left < 20:
+            raise UserError(f"data.val: must leave {spec.name} 20 images, not {left}; try 0.3")
 
     def run(self, work: Work) -> Result:
         data, training = work.data[IMAGES], work.spec.trained
