@@ -67,12 +67,12 @@ def exhaustive(tmp_path_factory):
 
 def test_a_killed_search_trains_only_what_was_not_finished(exhaustive):
     folder, before, summary = exhaustive
-    stages = {key for key in before if not key.startswith("downstream")}
+    stages = {key for key in before if not key.startswith(("classify", "probe"))}
     assert stages
     assert summary["stages_trained"] == 15 - len(stages)
     assert summary["stages_trained"] + summary["stages_reused"] == 15
     assert summary["stages_naive"] == 33
-    assert len(finished(folder)) == 15 + 15 + 1  # a score each, and scratch
+    assert len(finished(folder)) == 15 + 2 * (15 + 1)  # a probe and a score each, and of scratch
 
 
 def test_every_chain_is_in_the_table_and_imagenet_has_no_number(exhaustive):
@@ -160,7 +160,7 @@ def test_contenders_are_repeated_and_prefixes_shared_within_a_seed(exhaustive):
     assert len(twice) >= (tried + 1) // 2
     prefixes = {tuple(c.split(">")[:n]) for c in twice for n in range(1, c.count(">") + 2)}
     assert summary["stages_trained"] == summary["stages_repeats"] == len(prefixes)
-    assert len(finished(folder) - before) == len(prefixes) + len(twice) + 1
+    assert len(finished(folder) - before) == len(prefixes) + 2 * (len(twice) + 1)
     assert summary["training_noise"] > 0
 
 
@@ -177,7 +177,7 @@ def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
     assert {one["chain"] for one in summary["stopped"]} == set(stopped)
     assert summary["best_chain"] not in stopped
     assert summary["stages_trained"] == 4  # the stages of a stopped chain are finished
-    scores = {key for key in finished(tmp_path) if key.startswith("downstream")}
+    scores = {key for key in finished(tmp_path) if key.startswith("classify")}
     assert len(scores) == 1 + 4 - len(stopped)
     again = search(tmp_path, "policy=exhaustive", "--out", "one", *lever)
     assert (again["stages_trained"], again["stopped"]) == (0, summary["stopped"])

@@ -1,6 +1,6 @@
 """Plug-ins: a file in a package's folder, whose class `Plugin` is the implementation.
 
-Another installed package brings more by its entry points, which are called ENTRY_POINTS:
+Another installed package brings more, but replaces none, by entry points called ENTRY_POINTS:
 `"trainables.pretext.sobel" = "itspackage.sobel"`; their YAML files lie in `itspackage/spaces/`.
 
 load("trainables.pretext", "moco")     -> trainables/pretext/moco.py: Plugin
@@ -25,9 +25,12 @@ ENTRY_POINTS = "ssl_curriculum_search"
 
 def available(package: str) -> tuple[str, ...]:
     """List the plug-ins of a package by name, without importing any of them."""
+    return tuple(sorted(_own(package) | _elsewhere(package).keys()))
+
+
+def _own(package: str) -> set[str]:
     stems = (p.stem for p in _folder(package).glob("*.py") if p.stem.isidentifier())
-    own = {stem for stem in stems if not stem.startswith("_")}
-    return tuple(sorted(own | _elsewhere(package).keys()))
+    return {stem for stem in stems if not stem.startswith("_")}
 
 
 def load(package: str, name: str) -> Any:
@@ -87,7 +90,8 @@ def _elsewhere(package: str) -> dict[str, str]:
     """Return the modules of this package's plug-ins that other installed packages bring."""
     named = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     begins = f"{package}."
-    return {k.removeprefix(begins): v for k, v in named.items() if k.startswith(begins)}
+    found = {k.removeprefix(begins): v for k, v in named.items() if k.startswith(begins)}
+    return {name: module for name, module in found.items() if name not in _own(package)}
 
 
 def _module(package: str, name: str) -> str:

@@ -61,9 +61,10 @@ class Plan:
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
-        """Return all that the node's score needs: inputs before what they are for, score last."""
+        """Return all that is done for the node: inputs before what they are for, score last."""
         roots = [spec for spec in (self._start(node), self._pool()) if spec]
-        return (*roots, *self.stages(node), self.score(node))
+        probes = [spec for spec in (self.probe(node),) if spec]
+        return (*roots, *self.stages(node), *probes, self.score(node))
 
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
         """Return the pretext stages of the node in order; none for a baseline."""

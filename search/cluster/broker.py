@@ -28,7 +28,7 @@ from search.scheduling.scheduler import score_of
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
 from trainables.errors import MachineFault, StageFailed, Stopped
-from trainables.spec import PRETEXT, Runtime, StageSpec
+from trainables.spec import PRETEXT, PROBE, Runtime, StageSpec
 from trainables.workers.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
 
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
@@ -137,15 +137,14 @@ class Broker:
         return Scored(score.merit, found=found)
 
     async def _scored(self, node: Node, label: str) -> Manifest:
-        """Return the score's manifest, after all that it needs and the probes."""
+        """Return the score's manifest, after all that comes before it."""
         while True:
             try:
                 *needed, score = self.plan.graph(node)
                 for spec in needed:
-                    await self._ensure(spec, label)
-                if probe := self.plan.probe(node):
-                    with suppress(StageFailed):  # says nothing about the chain
-                        found = score_of(await self._ensure(probe, label)).measures
+                    manifest = await self._ensure(spec, label)
+                    if spec.kind == PROBE:
+                        found = score_of(manifest).measures
                         self.probes[label] = Probed({k: one.value for k, one in found.items()})
                         await self._tell()
                 return await self._ensure(score, label)
@@ -194,6 +193,8 @@ class Broker:
         self.answers[key] = asyncio.get_running_loop().create_future()
         await self._enqueue(job)
         done = await self.answers[key]
+        if self._scores(spec) and self.plan.space.downstream.objective not in _measured(done):
+            raise StageFailed(f"{spec.kind} gave no {self.plan.space.downstream.objective}")
         if spec.kind == PRETEXT:
             self.trained.add(key)
         return self.store.commit(
@@ -307,8 +308,10 @@ class Broker:
 
     def _unwanted(self, job: Job) -> bool:
         """Return whether the job is cancelled; all are once the search stops."""
-        scored = job.spec.kind == self.plan.space.downstream.kind
-        return self.stopping or (scored and job.name in self.cancelled)
+        return self.stopping or (self._scores(job.spec) and job.name in self.cancelled)
+
+    def _scores(self, spec: StageSpec) -> bool:
+        return spec.kind == self.plan.space.downstream.kind
 
     def _cancel(self, job: Job) -> None:
         self.futures.pop(job.key, None)
@@ -386,3 +389,7 @@ class Broker:
             notices=(*self.store.damaged.values(), *self.notices),
             fault=self.fault,
         )
+
+
+def _measured(done: Result) -> Collection[str]:
+    return done.score.measures if done.score else ()

@@ -231,7 +231,7 @@ def _row(
     judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
     keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
-    probed = [stored.measures(store, key) for key in keys]
+    probed = [stored.measures(store, key) for key in keys if scores]
     values = [{name: one.value for name, one in known.items()} for known in probed]
     trained = stored.lineage(store, result.stage_key)
     stages = {task: stored.result(store, key) for task, key in zip(tasks, trained, strict=False)}

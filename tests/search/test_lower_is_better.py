@@ -13,6 +13,7 @@ from search.results.status import Progress
 from tests.search.report.conftest import _info
 from tests.search.scheduling.test_scheduler import scheduler
 from trainables.downstream.measures import MEASURES
+from trainables.spec import Score
 
 SINGLES = {"relative_location": 60.0, "odc": 50.0, "moco": 40.0, "scratch": 70.0}
 
@@ -38,10 +39,11 @@ def commit(asked, node):
     value = error_of(node)
     brier = MEASURES["brier"].score(value, value - 1, value + 1)
     score = replace(brier, measures=brier.measures | MEASURES["ece"].score(9.0, 8.0, 10.0).measures)
-    for spec in (*asked.plan.stages(node), downstream):
+    probe = Score("linear", {})
+    for spec in asked.plan.graph(node):
         with asked.store.lock(spec.key()):
             asked.store.part(spec.key())
-            done = asdict(score) if spec is downstream else None
+            done = {downstream.kind: asdict(score), "probe": asdict(probe)}.get(spec.kind)
             known = {"spec": asdict(spec), "result": {"seconds": 1.0}, "score": done}
             asked.store.commit(spec.key(), known)
 

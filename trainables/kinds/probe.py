@@ -33,7 +33,10 @@ MEASURES = {
 
 
 class Plugin(Kind):
-    """Linear and nearest-neighbour probes of the role `backbone` on the role `images`."""
+    """Linear and nearest-neighbour probes of the role `backbone` on the role `images`.
+
+    No measures if there is only one patient, or if features are not finite.
+    """
 
     @dataclass(frozen=True)
     class Params(Schema):
@@ -55,6 +58,8 @@ class Plugin(Kind):
         index = subset(data.labels, data.groups, train, params.fraction, work.spec.seed)
         features = _features(params, work, data, index)
         labels, groups = data.labels[index], np.asarray(data.groups)[index]
+        if len(set(groups)) < 2 or not features.isfinite().all():
+            return Result({}, Score("linear", {}))
         classes = len(data.classes)
         answers = probes.cross_validated(features, labels, groups, classes, work.spec.seed)
         split, measures = GroupBootstrap(labels, groups, classes, RESAMPLES), {}

@@ -463,14 +463,20 @@ def test_a_chains_probes_are_known_before_its_fine_tuning(plan):
     assert score == Scored(50.0)
 
 
-def test_probes_that_fail_say_nothing_about_the_chain(plan):
+def test_a_score_without_the_objective_fails_the_chain(plan):
     def spoil(job):
-        return Result(failed="one patient") if job.spec.kind == "probe" else None
+        return Result(DONE.values) if job.spec.kind == "classify" else None
 
-    answers, jobs, status = run(probing(plan), ["odc", "odc>moco"], spoil)
-    assert answers == [Scored(50.0)] * 2
-    assert len(status.trained) == 2
-    assert len(jobs) == 2 + 2 + 2
+    answers, _, _ = run(plan, ["odc"], spoil)
+    assert (answers[0].state, answers[0].reason) == ("failed", "classify gave no balanced_accuracy")
+
+
+def test_a_damaged_probe_is_made_again(plan):
+    run(probing(plan), ["odc"])
+    store, spec = StageStore(plan.space.store), probing(plan).probe(ODC)
+    (store.path(spec.key()) / "manifest.json").write_bytes(b"{bit rot")
+    _, jobs, _ = run(probing(plan), ["odc"])
+    assert jobs == [spec.key()]
 
 
 def test_every_stage_of_isic3_is_trained_probed_and_scored_once(plan):

@@ -17,7 +17,7 @@ def sized(monkeypatch, resources, *overrides, wanted=16):
     done, plan = [], Plan(load("isic3", ["profile=smoke", *overrides]), "digest")
     cluster = SimpleNamespace(connect=lambda: resources, nodes=lambda: [resources])
 
-    def measure(stages, _root, _cache, most):
+    def measure(stages, _data, _root, _cache, most):
         done.append((len(stages), most))
         return SharedGPU(2, "more are not faster", (10.0, 19.0, 20.0))
 

@@ -1,5 +1,6 @@
 """A trial's results, and the files of Tune's that are kept of it."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -7,25 +8,31 @@ import pytest
 from search.chains.node import Node
 from search.cluster import trials
 from search.cluster.trials import FILES, ChainTrial, Kept
-from search.results.status import Curve, Scored
+from search.results.status import Curve, Probed, Scored
 
 RANGES = {"moco": (0.01, 0.1), "odc": (0.03,)}
 NODE = Node.parse("odc>moco[low]#1")
 
 
 def test_a_reused_trial_reports_epochs_and_then_all_that_was_found(monkeypatch):
-    answers = iter([Curve((40.0, 39.0), 3), Scored(41.0, found={"lr/odc": 0.03, "seconds": 2.0})])
+    probes = Probed({"linear": 30.0})
+    answers = iter(
+        [probes, Curve((40.0, 39.0), 3), Scored(41.0, found={"lr/odc": 0.03, "seconds": 2.0})]
+    )
     asked = []
     follow = SimpleNamespace(remote=lambda *given: asked.append(given))
     monkeypatch.setattr(trials.ray, "get", lambda _: next(answers))
     trial = object.__new__(ChainTrial)
     trial.setup(Node(("odc",)).config(RANGES), SimpleNamespace(follow=follow), RANGES)
     assert trial.reset_config(NODE.config(RANGES))
+    first = trial.step()
+    assert math.isnan(first.pop("merit"))
+    assert first == {"done": False, "epoch": 0, "epochs": 0, "probes/linear": 30.0}
     assert trial.step() == {"merit": 40.0, "done": False, "epoch": 2, "epochs": 3}
     assert trial.step() == {
         "merit": 41.0, "done": True, "state": "done", "reason": "", "lr/odc": 0.03, "seconds": 2.0,
     }  # fmt: skip
-    assert asked == [(NODE, 0), (NODE, 2)]
+    assert asked == [(NODE, 0, False), (NODE, 0, True), (NODE, 2, True)]
 
 
 @pytest.fixture

@@ -35,10 +35,13 @@ def train(asked: Scheduler, node: Node) -> None:
 
 def commit(asked: Scheduler, node: Node, value: float) -> None:
     """The stages and the score of a node, finished in the store."""
-    for spec in asked.plan.stages(node):
+    for spec in asked.plan.graph(node)[:-1]:
         with asked.store.lock(spec.key()):
             asked.store.part(spec.key())
-            asked.store.commit(spec.key(), {"spec": asdict(spec), "result": {"lr": 0.01}})
+            known = {"spec": asdict(spec), "result": {"lr": 0.01}, "score": None}
+            if spec.kind == "probe":
+                known["score"] = asdict(Score("linear", {}))
+            asked.store.commit(spec.key(), known)
     spec = asked.plan.score(node)
     with asked.store.lock(spec.key()):
         part = asked.store.part(spec.key())

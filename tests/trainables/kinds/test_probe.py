@@ -1,6 +1,7 @@
 """Probes: what frozen features know, on images of other patients."""
 
 from dataclasses import replace
+from math import nan
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from search.chains.node import Node
 from tests.trainables import small
 from tests.trainables.small import RUNTIME, quiet
 from trainables.downstream import probes
-from trainables.errors import StageFailed
 from trainables.kinds import Work
+from trainables.kinds import probe as kind
 from trainables.kinds.probe import Plugin
 
 PATIENTS = np.array([f"p{i // 4}" for i in range(240)])
@@ -39,9 +40,15 @@ def test_what_only_tells_the_patient_is_of_no_use():
     assert balanced_accuracy_score(labels, same["knn"]) > 0.9, "the test could not fail"
 
 
-def test_one_patient_can_not_be_probed():
-    with pytest.raises(StageFailed, match="2 patient groups"):
-        probes.cross_validated(torch.zeros(4, 2), np.array([0, 1, 0, 1]), np.full(4, "p"), 2, 0)
+@pytest.mark.parametrize("fault", ["one patient", "not finite"])
+def test_what_can_not_be_probed_has_no_measures(data, tmp_path, monkeypatch, fault):
+    spec = small.plan(data, "probe=true").probe(Node(("scratch",)))
+    if fault == "one patient":
+        data = replace(data, groups=("p",) * len(data.groups))
+    else:
+        monkeypatch.setattr(kind, "_features", lambda *given: torch.full((len(given[3]), 2), nan))
+    done = Plugin().run(Work(spec, RUNTIME, tmp_path, quiet, {"images": data}))
+    assert done.score.measures == {}
 
 
 def test_a_probe_reads_training_images_only(data, tmp_path):
