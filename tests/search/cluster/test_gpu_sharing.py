@@ -23,12 +23,13 @@ from tests.trainables import small
 with tempfile.TemporaryDirectory() as cache:
     data = small.prepared(Path(cache))
     stages = [small.plan(data).stages(Node((task,)))[0] for task in ("moco", "rotation")]
+    images = stages[0].data["pool"].spec
     ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     gpu_sharing.ROUND_SECONDS = 1.0
-    found = [gpu_sharing.groups_per_gpu(stages, None, cache, 2)]
+    found = [gpu_sharing.groups_per_gpu(stages, images, None, cache, 2)]
     gpu_sharing.MEMORY_FRACTION = 0.0
-    found.append(gpu_sharing.groups_per_gpu(stages, "no/such", "/dev/null/cache", 8))
-    found.append(gpu_sharing.groups_per_gpu(stages, None, cache, 8))
+    found.append(gpu_sharing.groups_per_gpu(stages, images, "no/such", "/dev/null/cache", 8))
+    found.append(gpu_sharing.groups_per_gpu(stages, images, None, cache, 8))
     while ray.available_resources().get("GPU") != 1.0:
         time.sleep(0.2)
     ray.shutdown()
