@@ -313,7 +313,7 @@ def _run(
     struck = not (fault and fault.do)
     if fault and fault.do and chance:
         for line in process.stdout:
-            if "%" in line:  # of some job's steps
+            if line.startswith("[") and "%" in line:  # of some job's steps
                 time.sleep(chance.uniform(0, 4))
                 with suppress(psutil.NoSuchProcess):
                     fault.do(bench, psutil.Process(process.pid), chance)
