@@ -206,7 +206,7 @@ class Session:
             interrupted=interrupted,
             started=self.began,
             near_duplicates=duplicates.count(self.images.data),
-            recommended=name(pick.chain) if pick in self.scheduler.scores else None,
+            best_chain=name(pick.chain) if pick in self.scheduler.scores else None,
             stopped=self.scheduler.stopped(),
             budget=str(space.budget),
             budget_spent=bool(self.scheduler.over),

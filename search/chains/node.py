@@ -3,7 +3,8 @@
 `Node(("odc", "moco"))` tries the full ranges. `Node(("odc", "moco"), (("odc", "low"),))`, written
 `odc[low]>moco`, tries only the lower rates of odc. The window decides the rates in the stage's
 specification, so stages are shared exactly along equal prefixes with equal windows.
-`odc>moco#1` is the first repeat: the same node with another seed in all of its stages.
+`odc>moco#1` is the first repeat: the same node with another seed in all of its stages, and
+`odc>moco#1000` the first fresh one. `odc>moco@0.01` is scored with a hundredth of the labels.
 """
 
 import re
@@ -16,6 +17,8 @@ from trainables.errors import UserError
 
 FULL, LOW, HIGH = "full", "low", "high"
 WINDOWS = (FULL, LOW, HIGH)
+PART = re.compile(r"([^\[\]>]+)(?:\[(\w+)\])?")  # a task and its window
+FRESH = 1000  # repeats from here on have seeds that no choice among chains has seen
 Ranges: TypeAlias = Mapping[str, tuple[float, ...]]  # LR ranges by task
 
 
@@ -26,18 +29,21 @@ class Config(TypedDict):
     tasks: list[str]
     repeat: int
     lr: dict[str, list[float]]  # the rates that each task tries
+    labels: float | None
 
 
 @dataclass(frozen=True)
 class Node:
     """A chain, its windows and its repeat. windows: (task, window) in order, without `full`.
 
-    repeat: 0 for the nodes that policies ask for; `scheduling/repeats.py` adds the others.
+    repeat: 0 for the nodes that policies ask for; `scheduling/` adds the others. labels: the
+    fraction of labels to score with; None for the profile's.
     """
 
     chain: Chain
     windows: tuple[tuple[str, str], ...] = ()
     repeat: int = 0
+    labels: float | None = None
 
     def __post_init__(self) -> None:
         assert self.chain
@@ -54,15 +60,15 @@ class Node:
     @classmethod
     def parse(cls, text: str) -> "Node":
         """Read a node as `str` writes it; UserError if it is none."""
-        whole, mark, repeat = text.partition("#")
-        parts = [re.fullmatch(r"([^\[\]>]+)(?:\[(\w+)\])?", part) for part in whole.split(">")]
-        windows = {part[1]: part[2] or FULL for part in parts if part}
-        known = len(windows) == len(parts) and set(windows.values()) <= set(WINDOWS)
-        if not known or (mark and not repeat.isdecimal()):
-            raise UserError(
-                f"chain={text}: must be different tasks joined by '>'; try odc[low]>moco"
-            )
-        return cls.of(tuple(windows), windows).again(int(repeat or 0))
+        whole = re.fullmatch(r"([^#@]+)(?:#(\d+))?(?:@(0?\.\d+|1))?", text)
+        parts = [PART.fullmatch(part) for part in whole[1].split(">")] if whole else [None]
+        named = [(part[1], part[2] or FULL) for part in parts if part]
+        windows = dict(named)
+        known = len(named) == len(parts) and {*named} == {*windows.items()}
+        if not whole or not known or not {*windows.values()} <= {*WINDOWS}:
+            raise UserError(f"chain={text}: must be tasks joined by '>'; try odc[low]>moco")
+        node = cls.of(tuple(task for task, _ in named), windows).again(int(whole[2] or 0))
+        return replace(node, labels=float(whole[3]) if whole[3] else None)
 
     def config(self, ranges: Ranges) -> Config:
         """Return the config of the node's trial. ranges: the space's LR range of each task."""
@@ -70,19 +76,27 @@ class Node:
         if self.chain[0] in BASELINES:
             start, tasks = self.chain[0], []
         lr = {task: [*rates_in(ranges[task], self.window(task))] for task in tasks}
-        return {"start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr}
+        return {
+            "start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr, "labels": self.labels,
+        }  # fmt: skip
 
     @classmethod
     def of_config(cls, config: Config, ranges: Ranges) -> "Node":
         """Return the node with this config; a task's rates name its window."""
         windows = {task: window_of(ranges[task], rates) for task, rates in config["lr"].items()}
         chain = tuple(config["tasks"]) or (config["start"],)
-        return cls.of(chain, windows).again(config["repeat"])
+        node = cls.of(chain, windows).again(config["repeat"])
+        return replace(node, labels=config["labels"])
 
     def __str__(self) -> str:
         marks = {task: f"[{window}]" for task, window in self.windows}
         text = ">".join(task + marks.get(task, "") for task in self.chain)
-        return f"{text}#{self.repeat}" if self.repeat else text
+        repeat = f"#{self.repeat}" if self.repeat else ""
+        return f"{text}{repeat}" + (f"@{self.labels:g}" if self.labels else "")
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.repeat >= FRESH
 
     def again(self, repeat: int) -> "Node":
         """Return the same node for another repeat; 0 is the first training."""

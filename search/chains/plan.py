@@ -31,6 +31,10 @@ from trainables.training.lr_range import planned
 
 TASKS, KINDS = "trainables.pretext", "trainables.kinds"
 NOTHING: Mapping[str, KnownData] = {}
+ELSEWHERE = (  # in a space: decides no result that a policy asks for
+    "store", "cache", "runtime", "budget", "repeats", "early_stop", "report", "controls",
+    "label_curve", "test",
+)  # fmt: skip
 
 
 def data_spec(space: Space) -> DataSpec:
@@ -100,7 +104,7 @@ class Plan:
             name=task.kind,
             params={**task.params, "objective": task.objective},
             version=version(KINDS, task.kind),
-            training=replace(training, fraction=profile.label_fraction),
+            training=replace(training, fraction=node.labels or profile.label_fraction),
             inputs=_keys({BACKBONE: self._last(node)}),
             data={IMAGES: self._images},
             seed=space.seed + node.repeat,
@@ -117,7 +121,7 @@ class Plan:
             params={
                 "backbone": profile.backbone,
                 "image_size": profile.image_size,
-                "fraction": profile.label_fraction,
+                "fraction": node.labels or profile.label_fraction,
                 "mean": space.data.augment["mean"],
                 "std": space.data.augment["std"],
             },
@@ -188,8 +192,10 @@ class Plan:
     def identity(self) -> Mapping[str, object]:
         """Return everything that decides which results the search asks for; names its journal."""
         space = asdict(self.space)
-        for elsewhere in ("store", "cache", "runtime", "budget", "repeats", "early_stop", "report"):
+        for elsewhere in ELSEWHERE:
             space.pop(elsewhere)
+        for default in ("repeats", "controls", "label_curve"):
+            space["profile"].pop(default)
         space["data"].pop("root")
         starts = space.pop("starts")
         nodes = [Node((name,)) for name in (*starts, *self.space.tasks)]

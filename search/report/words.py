@@ -36,9 +36,9 @@ def conclusion(found: Summary) -> str:
         _baselines(table),
         ties(table),
         _tested(best, found),
-        f"The policy {info.policy} recommends {info.recommended}: judged by all scores, it "
+        f"The policy {info.policy} recommends {info.best_chain}: judged by all scores, it "
         "is expected to be best; the winner may have been lucky."
-        if info.recommended not in (None, best.chain)
+        if info.best_chain not in (None, best.chain)
         else "",
         "The search was interrupted: chains that were not tried may be better."
         if info.interrupted

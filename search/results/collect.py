@@ -74,7 +74,11 @@ class Collector:
     def _repeated(self) -> dict[Node, list[Repeat]]:
         found: dict[Node, list[Repeat]] = {}
         for node in sorted((p for p in self.scores if p.repeat), key=lambda p: p.repeat):
-            again = Repeat(self.scores[node], self.plan.score(node).key(), self._probe(node))
+            stages = self.plan.stages(node)
+            again = Repeat(
+                node.repeat, self.scores[node], self.plan.score(node).key(), self._probe(node),
+                stages[-1].key() if stages else None,
+            )  # fmt: skip
             found.setdefault(node.again(0), []).append(again)
         return found
 

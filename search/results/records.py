@@ -12,11 +12,16 @@ Status = Literal["planned", "running", "done", "stopped", "failed", "pruned", "n
 
 @dataclass(frozen=True)
 class Repeat:
-    """The score of a chain trained again, with another seed in all of its stages."""
+    """The score of a chain trained again, with another seed in all of its stages.
 
+    seed: 0 is that of the first training; fresh seeds count from 0 again.
+    """
+
+    seed: int
     score: Score
     downstream_key: str
     probe_key: str | None = None
+    stage_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,9 @@ class ChainResult:
     """One chain or baseline, with score and keys of the first seed.
 
     status: `pruned` was never tried, `stopped` was ended early in fine-tuning, `not run` is a
-    baseline without its weights. order: position of its score among all scores, from 0.
+    baseline without its weights. order: position of its score among all scores, from 0. repeats:
+    later seeds that chose among chains; fresh: seeds that no choice has seen. control: a chain that
+    is trained for comparison and can't be chosen.
     """
 
     chain: Chain
@@ -36,6 +43,8 @@ class ChainResult:
     probe_key: str | None = None  # None where the space has no probes
     order: int | None = None
     repeats: tuple[Repeat, ...] = ()
+    fresh: tuple[Repeat, ...] = ()
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,9 @@ class RunInfo:
     started: str  # ISO 8601
     stages_repeats: int = 0
     near_duplicates: Duplicates = Duplicates()
-    recommended: str | None = None  # the policy's choice among all chains tried
+    best_chain: str | None = None  # the policy's choice among all chains tried
+    leading_start: str | None = None  # the start with the highest mean over seeds
+    fresh_missing: str = ""  # why the two have no fresh seeds, or fewer, or ""
     stopped: tuple[StoppedChain, ...] = ()
     budget: str = ""  # e.g. "8 h"; "" if there is none
     overhead: Overhead | None = None  # None if nothing was trained

@@ -36,6 +36,7 @@ SplitFraction = Annotated[float, Field(gt=0, lt=1)]
 Epochs = Annotated[float, Field(gt=0, le=100_000)]
 Images = Annotated[int, Field(ge=1, le=1 << 20)]  # in a batch
 Count = Annotated[int, Field(ge=1, le=4096)]
+Seeds = Annotated[int, Field(ge=1, le=100)]
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ class Profile(Schema):
     downstream_epochs: Epochs
     downstream_lr_epochs: Epochs
     label_fraction: Annotated[float, Field(gt=0, le=1)]
+    # what the space takes unless it says otherwise
+    repeats: Seeds
+    controls: bool
+    label_curve: bool
     # of one worker, for the estimate of a dry run
     images_per_second: Annotated[float, Field(gt=0, le=1e9)]
 
@@ -152,6 +157,9 @@ class Space(Schema):
     early_stop: margin in points; a fine-tuning whose ceiling stays that far below the best chain is
     stopped (search/scheduling/early_stopping.py). None: off. probe: probe every chain's frozen
     backbone. starts: weight files by name; null for `scratch`, and for those that are not run.
+    controls: train also the best single for as long as the winning chain, and the winner's tasks in
+    reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
+    of the labels. test: look at the test images at the end.
     """
 
     name: Name
@@ -162,7 +170,10 @@ class Space(Schema):
     max_length: Annotated[int, Field(ge=1, le=16)]
     lr_policy: Literal["halving", "full_range", "optuna"]
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    repeats: Annotated[int, Field(ge=1, le=100)]  # seeds of the best chains
+    repeats: Seeds  # of contenders and starts; as many fresh ones for the planned comparison
+    controls: bool
+    label_curve: bool
+    test: bool
     budget: Annotated[Budget, BeforeValidator(Budget.parse)]
     early_stop: Annotated[float, Field(ge=-100, le=100)] | None
     store: Place

@@ -109,7 +109,7 @@ class Search:
             _write_score(self.store, spec, score, np.random.default_rng(number), CLASSES)
             measured = scored(score, score - 1.9, score + 1.8)
             probe = _write_probe(self.store, self.plan, Node(result.chain).again(number), score)
-            repeats.append(Repeat(measured, spec.key(), probe))
+            repeats.append(Repeat(number, measured, spec.key(), probe))
         return replace(result, repeats=tuple(repeats))
 
     def without(self, status: str, reason: str, *names: str) -> "Search":
