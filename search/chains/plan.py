@@ -14,6 +14,7 @@ from trainables.spec import (
     BACKBONE,
     FORMAT,
     IMAGES,
+    LATER,
     POOL,
     PRETEXT,
     PROBE,
@@ -48,6 +49,9 @@ def data_spec(space: Space) -> DataSpec:
         test=data.test,
         seed=space.seed,
         merge_duplicates=data.merge_duplicates,
+        fit=data.fit,
+        trim=data.trim,
+        window=data.window,
     )
 
 
@@ -197,6 +201,9 @@ class Plan:
         for default in ("repeats", "controls", "label_curve"):
             space["profile"].pop(default)
         space["data"].pop("root")
+        for name, value in LATER.items():
+            if space["data"][name] == value:
+                space["data"].pop(name)
         starts = space.pop("starts")
         nodes = [Node((name,)) for name in (*starts, *self.space.tasks)]
         versions = {str(node): [spec.version for spec in self.graph(node)] for node in nodes}

@@ -23,6 +23,15 @@ def _whole(augment: Section) -> Section:
     return asdict(Preset.of(augment))
 
 
+def _apart(window: tuple[float, ...]) -> tuple[float, ...]:
+    if window[0] >= window[1]:
+        raise ValueError("must be two numbers that rise")
+    return window
+
+
+Window = Annotated[
+    tuple[float, ...], Field(min_length=2, max_length=2), AfterValidator(_apart)
+]  # black and white
 Augment = Annotated[
     Section, AfterValidator(_whole), WithJsonSchema(TypeAdapter(Preset).json_schema())
 ]
@@ -62,7 +71,9 @@ class Made(Schema):
 class Data(Schema):
     """A data set: plug-in, root folder, fractions of the splits, modality (`augment`).
 
-    pool: what makes the images of the pretext tasks; null: they see the training images.
+    pool: what makes the images of the pretext tasks; null: they see the training images. fit: how
+    any shape becomes a square. trim: cut dark or light borders first. window: black and white of
+    values of more than 8 bits; null: a DICOM file's own, else robust ones (images/levels.py).
     """
 
     name: Name
@@ -73,6 +84,9 @@ class Data(Schema):
     merge_duplicates: bool
     params: Section = field(default_factory=dict)
     pool: Made | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    trim: bool = False
+    window: Window | None = None
     augment: Augment = field(default_factory=lambda: _whole({}))
 
 

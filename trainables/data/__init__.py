@@ -16,8 +16,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data._files import decode, memory
+from trainables.data._files import decode_checked, memory
 from trainables.errors import UserError
+from trainables.images.levels import Window
 from trainables.plugins import name_of, unknown
 from trainables.schema import Schema, read
 from trainables.spec import Settings
@@ -56,8 +57,12 @@ class Dataset:
 
     params: Params
 
-    def __init__(self, root: Path | None, params: Settings) -> None:
+    def __init__(self, root: Path | None, params: Settings, window: Window | None = None) -> None:
+        """Read the parameters. window: black and white of more than 8 bits, None for robust ones."""
         self.params, self.root = read(self.Params, params, "data.params"), root
+        self.window = window
+        # Rows read so far: with values that are NaN or infinite; with a border that was cut.
+        self.unsound, self.trimmed = set[int](), set[int]()
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         """Return the images, and the classes in order; UserError if the data is invalid."""
@@ -67,7 +72,10 @@ class Dataset:
         """Decode row i to uint8 [h, w, 3] or [h, w]; may be reduced while both sides >= `side`."""
         path = self.source(i)
         assert isinstance(path, Path), path
-        return decode(path, side)
+        pixels, sound = decode_checked(path, side, self.window)
+        if not sound:
+            self.unsound.add(i)
+        return pixels
 
     def memory(self, i: int, side: int = 0) -> int:
         """Bound the bytes that `read` and a resize need, without decoding a pixel."""

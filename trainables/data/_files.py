@@ -7,39 +7,56 @@ import csv
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from trainables.errors import UserError
+from trainables.images import dicom, picture
 from trainables.images.files import regular
+from trainables.images.levels import Window
 from trainables.plugins import near
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-# Decided by content, not by suffix.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
-PIXELS = 178_000_000  # limit of one image: 3.6 GB while it is decoded
-GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L"})
-STRIP = 256  # rows stretched at once
-
-Image.MAX_IMAGE_PIXELS = None  # PIL's own limit warns on stderr; ours is PIXELS
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *dicom.ENDINGS},
+)
+VOLUMES = (".nii", ".nii.gz")  # out of scope
 
 
 def find_images(folder: Path) -> Iterator[Path]:
     """Yield image files at any depth, sorted, without hidden files and macOS zip residue.
 
-    UserError for anything else with an image suffix: a folder, a pipe, a broken link.
+    UserError for anything else with an image suffix: a folder, a pipe, a broken link; and if there
+    are volumes and no image.
     """
+    found, volume = False, ""
     for where, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
         for name in sorted((*folders, *files)):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if name.startswith("."):
+                continue
+            if is_image(where, name):
+                found = True
                 regular(Path(where, name))
                 yield Path(where, name)
+            elif name.lower().endswith(VOLUMES):
+                volume = volume or os.path.join(where, name)
+    if volume and not found:
+        raise UserError(
+            f"{volume}: must be an image, as NIfTI volumes are out of scope; try saving their "
+            "slices as PNG or DICOM files"
+        )
+
+
+def is_image(where: str, name: str) -> bool:
+    """Tell by the suffix; DICOM files often have none, or the end of a UID."""
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in SUFFIXES:
+        return True
+    path = Path(where, name)
+    return (not suffix or suffix[1:].isdigit()) and path.is_file() and dicom.has_magic(path)
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -145,65 +162,20 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def decode(path: Path, side: int = 0) -> NDArray[np.uint8]:
-    """Decode to uint8 [h, w, 3], or [h, w] if grey; a JPEG may be reduced to >= 2 * `side`.
+def decode(path: Path, side: int = 0, window: Window | None = None) -> NDArray[np.uint8]:
+    """Decode one image; see `picture.decode`."""
+    return decode_checked(path, side, window)[0]
 
-    Transparency is blended over black. Grey of more than 8 bits is stretched to its own range.
-    UserError if the image is unreadable or too large.
-    """
-    with _opened(path, side) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        return _pixels(image)
+
+def decode_checked(
+    path: Path, side: int = 0, window: Window | None = None
+) -> tuple[NDArray[np.uint8], bool]:
+    """Decode one image; also return False if some of its values are NaN or infinite."""
+    regular(path)
+    return picture.decode(path, side, window)
 
 
 def memory(path: Path, side: int = 0) -> int:
     """Bound the bytes that `decode` and a resize of its result need, from the file's header."""
-    with _opened(path, side) as image:
-        return image.width * image.height * (8 if image.mode in GREY else 20)
-
-
-@contextmanager
-def _opened(path: Path, side: int) -> Iterator[Image.Image]:
-    """Open an image, reading its header only; UserError names the file if the block fails."""
     regular(path)
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if (pixels := image.width * image.height) > PIXELS:
-                raise UserError(
-                    f"{path}: must have at most {PIXELS / 1e6:.0f} megapixels, has "
-                    f"{pixels / 1e6:.0f}; try making it smaller or taking it out of the data"
-                )
-            if side:
-                image.draft(None, (2 * side, 2 * side))
-            yield image
-    except UserError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: must be a readable image ({reason}); try replacing it or taking it out"
-        ) from error
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode in ("L", "RGB"):
-        return np.asarray(image)
-    if image.mode[0] in "IF":
-        return _stretched(np.asarray(image))
-    if image.mode == "1":
-        return np.asarray(image.convert("L"))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.asarray(image.convert("RGB"))
-
-
-def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Stretch to 0..255 in strips: in float64 the whole image would take 8 times the result."""
-    low, high = np.float64(values.min()), np.float64(values.max())  # type: ignore[arg-type]
-    scale = 255 / (high - low) if high > low else 0.0
-    stretched = np.empty(values.shape, np.uint8)
-    for at in range(0, len(values), STRIP):
-        strip = values[at : at + STRIP].astype(np.float64)
-        stretched[at : at + STRIP] = np.round((strip - low) * scale)
-    return stretched
+    return picture.memory(path, side)

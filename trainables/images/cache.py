@@ -20,7 +20,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,10 @@ from trainables.images.duplicates import Pair
 from trainables.images.splits import Index, check, split
 from trainables.plugins import load
 from trainables.processor import cores
-from trainables.spec import DataSpec, digest
+from trainables.spec import DataSpec, digest, identity
 
 FORMAT = 2  # version of folder layout, resizing and duplicate search; part of the digest
+CHECKS = 2  # version of what decoding refuses; a cache of an older one is decoded again
 MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
 MADE = "images"  # a data set that a stage made, in its folder
 SPARE = 64 << 20  # bytes to leave free
@@ -59,6 +60,7 @@ class Prepared(Table):
     digest: str
     name: str  # of the data set
     demo: bool
+    found: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # images trimmed, unsound
 
 
 class Source:
@@ -66,7 +68,7 @@ class Source:
 
     def __init__(self, spec: DataSpec, root: Path | None) -> None:
         self.spec = spec
-        self.images: Dataset = load("trainables.data", spec.name)(root, spec.params)
+        self.images: Dataset = load("trainables.data", spec.name)(root, spec.params, spec.window)
         self.table = self.images.table()
         self.split = _split(spec, self.table)  # before duplicates are merged
         self._digest = ""
@@ -79,7 +81,7 @@ class Source:
             pixels = fingerprint.contents(list(sources), cache_root)
             labels = [table.classes[label] for label in table.labels]
             rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
-            self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
+            self._digest = digest([FORMAT, identity(self.spec), table.classes, rows])
         return self._digest
 
     def prepare(self, cache_root: Path, progress: OnDecoded | None = None) -> Path:
@@ -119,7 +121,8 @@ class Source:
             write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
-                "demo": data.demo, "format": FORMAT,
+                "demo": data.demo, "format": FORMAT, "checks": CHECKS,
+                "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
             write_json(beside / MANIFEST, manifest | {"seal": digest(manifest)})
@@ -176,7 +179,7 @@ def open_cache(path: Path) -> Prepared:
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
         mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
-        demo=manifest["demo"],
+        demo=manifest["demo"], found=manifest.get("found", {}),
     )  # fmt: skip
 
 
@@ -195,6 +198,8 @@ def _damage(path: Path) -> str:
         manifest = json.loads((path / MANIFEST).read_bytes())
         if manifest.pop("seal") != digest(manifest):
             return f"{MANIFEST} is not what was written"
+        if manifest.get("checks") != CHECKS:
+            return "of an older version, which took JPEG files without an end for whole"
         for name, known in manifest["checksums"].items():
             if _checksums(path / name) != known:
                 return f"{name} is not what was written"
