@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 FORMAT = 2  # version of keys and of files under a key; a store of another format is refused
 PRETEXT, START, PROBE = "pretext", "start", "probe"  # kinds that chains have of themselves
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
-Value: TypeAlias = "bool | int | float | str | list[Value] | None"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 
 

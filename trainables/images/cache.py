@@ -20,7 +20,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, statistics
 from trainables.images.duplicates import Pair
-from trainables.images.splits import Index, check, split
+from trainables.images.splits import Index, check, given, leak, split
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest
@@ -59,6 +59,7 @@ class Prepared(Table):
     digest: str
     name: str  # of the data set
     demo: bool
+    leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
 
 
 class Source:
@@ -68,8 +69,16 @@ class Source:
         self.spec = spec
         self.images: Dataset = load("trainables.data", spec.name)(root, spec.params)
         self.table = self.images.table()
-        self.split = _split(spec, self.table)  # before duplicates are merged
+        self.published = self.images.params.protocol == "published"
+        self.split = self._split(self.table)  # before duplicates are merged
+        self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
         self._digest = ""
+
+    def _split(self, table: Table) -> dict[str, Index]:
+        spec = self.spec
+        if table.parts:
+            return given(table, spec.val, spec.test, spec.seed, self.published)
+        return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
     def digest(self, cache_root: Path) -> str:
         """Return the digest of the content; digests of files are remembered in `cache_root`."""
@@ -78,7 +87,9 @@ class Source:
             table, sources = self.table, map(self.images.source, range(len(self.table.names)))
             pixels = fingerprint.contents(list(sources), cache_root)
             labels = [table.classes[label] for label in table.labels]
-            rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
+            columns = [table.names, labels, table.groups, pixels]
+            columns += [table.parts] if table.parts else []  # digests without stay as they were
+            rows = sorted(zip(*columns, strict=True))
             self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
         return self._digest
 
@@ -113,13 +124,13 @@ class Source:
             pairs = duplicates.find(np.load(beside / IMAGES, mmap_mode="r"), table.groups)
             if spec.merge_duplicates:
                 table = replace(table, groups=duplicates.merged(table.groups, pairs))
-            parts = _split(spec, table)
+            parts = self._split(table)
             mean, std = statistics(sums[parts["train"]], spec.size**2)
             sync(beside / IMAGES)
             write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
-                "demo": data.demo, "format": FORMAT,
+                "demo": data.demo, "format": FORMAT, "leak": self.leak,
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
             write_json(beside / MANIFEST, manifest | {"seal": digest(manifest)})
@@ -152,6 +163,7 @@ def save_made(stage: Path, data: Prepared) -> None:
     spec = {"merge_duplicates": data.merged, "name": data.name}
     write_json(folder / MANIFEST, {
         "mean": data.mean, "std": data.std, "digest": data.digest, "spec": spec, "demo": data.demo,
+        "leak": data.leak,
     })  # fmt: skip
 
 
@@ -176,12 +188,8 @@ def open_cache(path: Path) -> Prepared:
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
         mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
-        demo=manifest["demo"],
+        demo=manifest["demo"], leak=manifest.get("leak", ""),  # older caches don't say
     )  # fmt: skip
-
-
-def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
-    return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
 
 def _beside(path: Path) -> Path:
