@@ -100,7 +100,8 @@ class Session:
         environment.prepare(self.request.address)  # the policy may import Ray
         self.check()
         self.store = StageStore(self.space.store)
-        self.plan = Plan(self.space, self.images.digest(), self.weights)
+        elsewhere = self.images.external_digests()
+        self.plan = Plan(self.space, self.images.digest(), self.weights, elsewhere)
         self._check_room()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
