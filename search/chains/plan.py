@@ -153,7 +153,8 @@ class Plan:
 
     def _curve(self, node: Node) -> Settings:
         """Return what a point of the label curve sets: as many evaluations at any fraction."""
-        if node.labels is None or self.space.downstream.kind != CLASSIFY:
+        usual = node.labels in (None, self.space.profile.label_fraction)
+        if usual or self.space.downstream.kind != CLASSIFY:
             return {}
         return {"evaluations": max(1, round(self.space.profile.downstream_epochs))}
 
