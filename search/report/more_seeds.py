@@ -1,6 +1,6 @@
 """What more seeds would cost, at the rates that this search measured.
 
-    cost(table, 3).stages
+cost(table, 3).stages
 """
 
 from collections.abc import Sequence

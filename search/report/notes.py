@@ -1,6 +1,6 @@
 """Notes that are never silent: what makes the numbers of a report worth less than they seem.
 
-    notes(table, info, evidence)     # one sentence each: the number, and what to do
+    notes(table, info, store, recall, trends)     # one sentence each: the number, and what to do
 
 On the page near the top, in the terminal, in `summary.json`, in the model card and the tracker.
 """
@@ -8,12 +8,12 @@ On the page near the top, in the terminal, in `summary.json`, in the model card 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from search.console.printable import clock
 from search.report import more_seeds, stored
 from search.report.convergence import Trend
 from search.report.stored import Store
 from search.report.table import Row, Table, number
 from search.results.records import RunInfo
-from search.console.printable import clock
 
 FEW_STEPS = 100
 SEEDS = 3  # what one seed is compared with
@@ -28,45 +28,50 @@ class Recall(NamedTuple):
     recall: float
 
 
-class Evidence(NamedTuple):
-    """recall: of the recommended on validation. trends: of the starts' fine-tuning."""
+def notes(
+    table: Table,
+    info: RunInfo,
+    store: Store,
+    recall: Sequence[Recall] = (),
+    trends: Sequence[Trend] = (),
+) -> tuple[str, ...]:
+    """Return all notes, the gravest first.
 
-    recommended: str | None
-    recall: Sequence[Recall]
-    trends: Sequence[Trend]
-
-
-def notes(table: Table, info: RunInfo, evidence: Evidence, store: Store) -> tuple[str, ...]:
-    """Return all notes, the gravest first."""
+    recall: of the recommended on validation. trends: of the starts' fine-tuning.
+    """
     found = [
-        meaningless(info),
+        _meaningless(info),
         one_seed(table),
-        _unrecognised(evidence),
+        _unrecognised(table, recall),
         *_probes(table),
         *_few_steps(table, store),
-        *(rising(trend) for trend in evidence.trends if trend.rises),
+        *(rising(trend) for trend in trends if trend.rises),
     ]
     return tuple(filter(None, found))
 
 
-def meaningless(info: RunInfo) -> str:
-    """Return why the numbers mean nothing, or ""."""
+def mark(info: RunInfo) -> str:
+    """Return the mark of a search whose numbers mean nothing, with the reason, or ""."""
     if info.demo:
-        return (
-            "The numbers mean nothing: these are DEMONSTRATION images, drawn by a program; run "
-            "again with --data PATH."
-        )
+        return "the numbers mean nothing: DEMONSTRATION images, drawn by a program"
     if info.profile in (DEMO, SMOKE):
-        return (
-            f"The numbers mean nothing: profile={info.profile} trains for a few steps, to show "
-            "that everything works; run again with profile=cpu or profile=gpu."
-        )
+        return f"the numbers mean nothing: settings of profile={info.profile}"
     return ""
+
+
+def _meaningless(info: RunInfo) -> str:
+    found = mark(info)
+    if not found:
+        return ""
+    cure = "--data PATH" if info.demo else "profile=cpu or profile=gpu"
+    return f"T{found[1:]}. Run again with {cure}."
 
 
 def one_seed(table: Table) -> str:
     """Return that nothing is compared, and what more seeds would cost; "" with several seeds."""
-    if table.compared or not table.chains:
+    if table.compared or any(len(row.seed_scores) > 1 for row in table.scored):
+        return ""
+    if not table.chains:
         return ""
     cost = more_seeds.cost(table, SEEDS)
     took = "" if cost.seconds is None else f", {clock(cost.seconds)} on one worker at its rates"
@@ -86,13 +91,13 @@ def rising(trend: Trend) -> str:
     )
 
 
-def _unrecognised(evidence: Evidence) -> str:
-    none = [f"{one.name} ({one.images} images)" for one in evidence.recall if one.recall == 0]
-    if not none:
+def _unrecognised(table: Table, recall: Sequence[Recall]) -> str:
+    none = [f"{one.name} ({one.images} images)" for one in recall if one.recall == 0]
+    if not none or table.recommended is None:
         return ""
     return (
-        f"{evidence.recommended} recognised no image of {_listed(none)} on validation (recall 0): "
-        "it needs more labels of these classes, or a longer fine-tuning."
+        f"{table.recommended.chain} recognised no image of {_listed(none)} on validation "
+        "(recall 0): it needs more labels of these classes, or a longer fine-tuning."
     )
 
 
@@ -106,7 +111,7 @@ def _probes(table: Table) -> Iterator[str]:
         yield (
             f"In {rows} the frozen probe is above its own fine-tuned network (at most in "
             f"{row.chain}: {number(probe)} above {number(tuned)}): fine-tuning loses what "
-            "pretraining learnt; try more of profile.downstream_epochs, or lower downstream.lr_range."
+            "pretraining learnt; raise profile.downstream_epochs, or lower downstream.lr_range."
         )
 
 
@@ -123,14 +128,18 @@ def _few_steps(table: Table, store: Store) -> Iterator[str]:
     """Yield a note on short stages, and one on short fine-tunings."""
     stages = {key: row for row in table.rows for key in stored.lineage(store, row.stage_key)}
     tuned = {row.downstream_key: row for row in table.scored}
-    cases = (("stage", "profile.epochs", stages), ("fine-tuning", "profile.downstream_epochs", tuned))
+    cases = (
+        ("stage", "profile.epochs", stages),
+        ("fine-tuning", "profile.downstream_epochs", tuned),
+    )
     for noun, setting, keys in cases:
         steps = [n for key in keys if (n := stored.result(store, key).get("steps")) is not None]
         few = [count for count in steps if count < FEW_STEPS]
         if few:
             yield (
                 f"{len(few)} of {len(steps)} {noun}s had fewer than {FEW_STEPS} steps (the "
-                f"shortest {min(few)}): too few to judge what longer training gives; raise {setting}."
+                f"shortest {min(few)}): too few to judge what longer training gives; "
+                f"raise {setting}."
             )
 
 
