@@ -13,6 +13,7 @@ from typing import Any
 from search.chains import chain as chains
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
 from search.report import stored
+from search.report.statistics.seeds import least_squares_means
 from search.report.stored import Result, Store
 from search.report.table import Row, Table
 from search.results.records import ChainResult
@@ -101,6 +102,7 @@ def _row(
         control=result.control,
         seeds=_seeds(result),
         fresh_score=fmean(fresh) if fresh else None,
+        fresh_seeds=tuple(repeat.seed for repeat in result.fresh),
         fresh_scores=tuple(fresh),
         fresh_keys=tuple(repeat.downstream_key for repeat in result.fresh),
         fresh_stage_keys=tuple(repeat.stage_key for repeat in result.fresh),
@@ -124,8 +126,6 @@ def _seeds(result: ChainResult) -> tuple[int, ...]:
 
 def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
     """Return each row's mean of every measure over all seeds, by least squares; {} if unscored."""
-    from search.report.statistics.seeds import least_squares_means
-
     found: list[dict[str, Measure]] = [{} for _ in results]
     names = [one.score.measures if one.score else {} for one in results]
     for name in dict.fromkeys(name for some in names for name in some):

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from search.chains.chain import BASELINES, IMAGENET, Chain
+from search.report.statistics.seeds import Noise
 from trainables.spec import Measure, MeasureType
 
 CHEAPER = 0.8  # fraction of the cost; smaller differences may come from the machine
@@ -33,8 +34,8 @@ class Row:
     seeds, seed_scores: the selection seeds and their scores, in order. score and measures are
     means over all selection seeds of the search, by least squares where the row lacks some; linear
     and knn are plain means; rates, cost and keys are the first seed's. repeat_keys: scores of the
-    other seeds. fresh_*: the same of the fresh seeds, on validation; `fresh_stage_keys` are None
-    for a start. recommended: the one row to use, a chain or a start.
+    other seeds. fresh_*: the same of the fresh seeds, counted from 0, on validation;
+    `fresh_stage_keys` are None for a start. recommended: the one row to use, a chain or a start.
     """
 
     chain: str
@@ -70,6 +71,7 @@ class Row:
     fresh_score: float | None = None
     fresh_low: float | None = None
     fresh_high: float | None = None
+    fresh_seeds: tuple[int, ...] = ()
     fresh_scores: tuple[float, ...] = ()
     fresh_keys: tuple[str, ...] = ()
     fresh_stage_keys: tuple[str | None, ...] = ()
@@ -112,17 +114,24 @@ class Images:
 class Table:
     """All rows of one search.
 
-    compared_on: the images of the comparisons; None before them. training_noise: the standard
-    deviation of one training, in points, apart from what all rows of a seed share and from what
-    the choice of images explains; None where no row has several seeds. best_chain: the policy's
-    recommendation; None takes the highest score.
+    compared_on: the images of the comparisons; None before them. noise: of training, on these
+    images; None where no row has several seeds. best_chain: the policy's recommendation; None takes
+    the highest score.
     """
 
     rows: tuple[Row, ...]
     objective: MeasureType
     compared_on: Images | None = None
-    training_noise: float | None = None
+    noise: Noise | None = None
     best_chain: str | None = None
+
+    @property
+    def training_noise(self) -> float | None:
+        """The standard deviation of one training, in points; None where it was not measured.
+
+        What all rows of a seed share and what the choice of images explains are no part of it.
+        """
+        return self.noise.std if self.noise else None
 
     @cached_property
     def scored(self) -> tuple[Row, ...]:
