@@ -184,7 +184,7 @@ class Session:
             log.exception("figures and page failed")
         summary = found.as_json()
         self.tracker.mirror(table, self.plan, info, summary, self.store, self.out)
-        self.screen.ends(table, self.space, self.out, self.tracker.command, incomplete)
+        self.screen.ends(found, self.out, self.tracker.command)
         return summary
 
     def _info(self, trained: set[str], interrupted: bool = False, incomplete: str = "") -> RunInfo:
