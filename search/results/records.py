@@ -91,7 +91,10 @@ class StoppedChain:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The cost and the circumstances of a search. stages_repeats: stages of later seeds."""
+    """The cost and the circumstances of a search.
+
+    stages_repeats: stages of later seeds, fresh ones included, and of controls.
+    """
 
     space: str
     data: str  # "demo" or the data set's name and root
@@ -110,7 +113,7 @@ class RunInfo:
     near_duplicates: Duplicates = Duplicates()
     best_chain: str | None = None  # the policy's choice among all chains tried
     leading_start: str | None = None  # the start with the highest mean over seeds
-    fresh_missing: str = ""  # why the two have no fresh seeds, or fewer, or ""
+    fresh_missing: str = ""  # why the two lack fresh seeds, or ""
     stopped: tuple[StoppedChain, ...] = ()
     budget: str = ""  # e.g. "8 h"; "" if there is none
     overhead: Overhead | None = None  # None if nothing was trained
