@@ -25,6 +25,8 @@ from trainables.plugins import name_of
 from trainables.schema import Schema, Text, read, shown
 from trainables.spec import Settings
 
+UNKNOWN = "unknown"  # the site of an image without one, if others have one
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -34,6 +36,7 @@ class Item:
     label: str | None  # the class's name; None: no label
     group: str  # the patient group; "", `nan`, `unknown` and the like: not known
     source: Path | str  # the image file, or a text that determines the pixels
+    site: str = ""  # what users call its source: hospital, camera; "" if it is not known
     part: str = ""  # train, val or test where the data set gives its split
 
 
@@ -45,6 +48,7 @@ class Table:
     labels: NDArray[np.int64]  # [n], positions in classes
     groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
+    sites: tuple[str, ...] = field(default=(), kw_only=True)  # see `Item`; () if fewer than two
     parts: tuple[str, ...] = field(default=(), kw_only=True)  # of a given split; () if there is none
 
 
@@ -101,11 +105,13 @@ class Dataset:
         position = {label: at for at, label in enumerate(classes)}
         names = tuple(item.name for item in items)
         parts = tuple(item.part for item in items)
+        sites = tuple(item.site or UNKNOWN for item in items)
         return Table(
             names=names,
             labels=np.array([position[str(item.label)] for item in items], np.int64),
             groups=names if self.params.protocol else self.patient_groups,
             classes=classes,
+            sites=sites if len(set(sites)) > 1 else (),
             parts=parts if any(parts) else (),
         )
 

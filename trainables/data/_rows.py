@@ -1,6 +1,6 @@
 """Rows of a CSV file and the files they mean: one item an image.
 
-rows = Rows(names=[...], labels=[...], groups=[...], parts=[...])
+rows = Rows(names=[...], labels=[...], groups=[...], parts=[...], sites=[...])
 items = placed(rows, Files(walk(folder)), table, choice, notes)
 """
 
@@ -31,9 +31,11 @@ class Rows:
     labels: Sequence[str | None]
     groups: Sequence[str]
     parts: Sequence[str]
+    sites: Sequence[str]
 
     def item(self, row: int, name: str, path: Path) -> Item:
-        return Item(name, self.labels[row], self.groups[row], path, part=self.parts[row])
+        known = self.labels[row], self.groups[row]
+        return Item(name, *known, path, self.sites[row], self.parts[row])
 
 
 def placed(

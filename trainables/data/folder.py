@@ -4,6 +4,7 @@ Folders train, val and test around the classes, or within them, are the split. A
 left out, and so is a folder without images. Every image is its own patient group unless
 `groups_csv` names a CSV file (relative to ROOT) with each image's patient or lesion (`image_column`
 holds the path under ROOT, the file name or its stem), or `group_pattern` finds it in the path.
+`source_column`, if given, is the column of that file with the image's hospital or camera.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ class Plugin(Dataset):
         groups_csv: Place | None = None
         image_column: Text = "image"
         group_column: Text = "group"
+        source_column: Text | None = None
         group_pattern: Text | None = None
 
     params: Params
@@ -39,9 +41,9 @@ class Plugin(Dataset):
         self._check(root, tree, files)
         group = _groups.pattern(self.params.group_pattern, files.paths)
         names = [files.name(at) for at in range(len(files.paths))]
-        groups = self._groups(root, files, names)
+        groups, sites = self._columns(root, files, names)
         items = [
-            Item(name, leaf.label, group(name) or groups[at], files.path(at), part=leaf.part)
+            Item(name, leaf.label, group(name) or groups[at], files.path(at), sites[at], leaf.part)
             for at, (name, leaf) in enumerate(zip(names, tree.leaves, strict=True))
             if files.paths[at] not in tree.outside
         ]
@@ -59,16 +61,28 @@ class Plugin(Dataset):
                 "folder above or below"
             )
 
-    def _groups(self, root: Path, files: Files, names: list[str]) -> list[str]:
-        p = self.params
+    def _columns(
+        self, root: Path, files: Files, names: list[str]
+    ) -> tuple[list[str], list[str]]:
+        """Return each image's patient group and source as `groups_csv` has them, "" without."""
+        p, nothing = self.params, [""] * len(names)
         if p.groups_csv is None:
-            return [""] * len(names)
+            if p.source_column:
+                raise UserError(
+                    f"data.params.source_column={p.source_column}: must be a column of the file "
+                    "data.params.groups_csv, which is null; try naming it too"
+                )
+            return nothing, nothing
         table = read_csv(root / p.groups_csv)
-        image, group = p.image_column, p.group_column
-        wanted = [Wanted("image_column", [image]), Wanted("group_column", [group])]
-        check(root, table, files, wanted)
-        self.notes.read(table, image=image, group=group)
-        return _groups.column(table, image, group, names)
+        used = {"image": p.image_column, "group": p.group_column}
+        used |= {"source": p.source_column} if p.source_column else {}
+        check(root, table, files, [Wanted(f"{role}_column", [at]) for role, at in used.items()])
+        self.notes.read(table, **used)
+        groups, *sites = (
+            _groups.column(table, p.image_column, used[role], names)
+            for role in ("group", "source") if role in used
+        )  # fmt: skip
+        return groups, sites[0] if sites else nothing
 
 
 def _counts(others: Mapping[str, int]) -> str:

@@ -4,9 +4,11 @@
     ROOT/ISIC_2019_Training_GroundTruth.csv        image, one 1.0 / 0.0 column per class
     ROOT/ISIC_2019_Training_Metadata.csv           image, ..., lesion_id
 
-The patient group is the lesion, or the image itself where no lesion is given (no patient ids).
+The patient group is the lesion, or the image itself where no lesion is given (no patient ids). The
+source is the collection that begins the lesion's id: BCN, HAM, MSK4; unknown without an id.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ IMAGES = "ISIC_2019_Training_Input"
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 UNKNOWN = "UNK"  # a class of the test set only; its column is always 0
+COLLECTION = re.compile(r"([A-Za-z]+\d*)_")  # HAM of the lesion HAM_0000118
 
 
 class Plugin(Dataset):
@@ -41,7 +44,8 @@ class Plugin(Dataset):
         lesions = _groups.column(metadata, "image", "lesion_id", names)
         files = Files(walk(base / IMAGES))
         self.notes.beside(files.found)
-        rows = Rows(names, labels, lesions, [""] * len(table))
+        sites = [found[1] if (found := COLLECTION.match(lesion)) else "" for lesion in lesions]
+        rows = Rows(names, labels, lesions, [""] * len(table), sites)
         items = placed(rows, files, table, self.params.only, lambda _: "", self.notes)
         return items, classes
 

@@ -7,7 +7,8 @@ The image column holds a path or a file name, with or without its ending. The la
 number in `label_column`, or the one of `label_columns` that is 1. `group_column` names the patient
 or lesion (in `groups_csv`, if given), or `group_pattern` finds it in the file's path; an image is
 its own patient group where neither tells one. `split_column` holds train, val or test; `splits`
-names a list of images for each: names only, or tables in place of `csv`.
+names a list of images for each: names only, or tables in place of `csv`. `source_column` names the
+hospital or camera, if given.
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Plugin(Dataset):
         image_column: Text = "image"
         label_column: Text = "label"
         group_column: Text | None = "group"
+        source_column: Text | None = None
         label_columns: list[Text] | None = None
         labels: Literal["one", "many"] | None = None
         groups_csv: Place | None = None
@@ -54,7 +56,8 @@ class Plugin(Dataset):
         labels, classes = self._labels(table)
         images = table[p.image_column]
         groups = self._groups(root, table, files)
-        rows = Rows(images, labels, groups, listed or self._parts(root, table))
+        sites = table[p.source_column] if p.source_column else [""] * len(table)
+        rows = Rows(images, labels, groups, listed or self._parts(root, table), sites)
         self._note(table, files)
         group = _groups.pattern(p.group_pattern, files.paths)
         return placed(rows, files, table, p.only, group, self.notes), classes
@@ -65,8 +68,8 @@ class Plugin(Dataset):
         wanted = [("image_column", [p.image_column]), label or ("label_column", [p.label_column])]
         if p.group_column and not p.groups_csv and not p.group_pattern:
             wanted.append(("group_column", [p.group_column]))
-        if p.split_column:
-            wanted.append(("split_column", [p.split_column]))
+        further = {"split_column": p.split_column, "source_column": p.source_column}
+        wanted += [(setting, [column]) for setting, column in further.items() if column]
         return [Wanted(setting, columns) for setting, columns in wanted]
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:

@@ -32,7 +32,7 @@ from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, statistics
 from trainables.images.duplicates import Pair
-from trainables.images.splits import Index, check, given, leak, split
+from trainables.images.splits import Index, all_test, check, given, leak, split
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest
@@ -76,6 +76,8 @@ class Source:
 
     def _split(self, table: Table) -> dict[str, Index]:
         spec = self.spec
+        if spec.test == 1:
+            return all_test(len(table.names))
         if table.parts:
             return given(table, spec.val, spec.test, spec.seed, self.published)
         return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
@@ -88,7 +90,8 @@ class Source:
             pixels = fingerprint.contents(list(sources), cache_root)
             labels = [table.classes[label] for label in table.labels]
             columns = [table.names, labels, table.groups, pixels]
-            columns += [table.parts] if table.parts else []  # digests without stay as they were
+            columns += [table.sites] if table.sites else []  # digests without stay as they were
+            columns += [[f"split {part}" for part in table.parts]] if table.parts else []
             rows = sorted(zip(*columns, strict=True))
             self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
         return self._digest
@@ -125,7 +128,8 @@ class Source:
             if spec.merge_duplicates:
                 table = replace(table, groups=duplicates.merged(table.groups, pairs))
             parts = self._split(table)
-            mean, std = statistics(sums[parts["train"]], spec.size**2)
+            trained = parts["train"] if len(parts["train"]) else parts["test"]
+            mean, std = statistics(sums[trained], spec.size**2)
             sync(beside / IMAGES)
             write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
@@ -158,7 +162,7 @@ def save_made(stage: Path, data: Prepared) -> None:
     folder = stage / MADE
     folder.mkdir(exist_ok=True)
     np.save(folder / IMAGES, data.images)
-    table = Table(data.names, data.labels, data.groups, data.classes)
+    table = Table(data.names, data.labels, data.groups, data.classes, sites=data.sites)
     write_json(folder / TABLE, _columns(table, data.split, data.duplicates))
     spec = {"merge_duplicates": data.merged, "name": data.name}
     write_json(folder / MANIFEST, {
@@ -188,7 +192,8 @@ def open_cache(path: Path) -> Prepared:
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
         mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
-        demo=manifest["demo"], leak=manifest.get("leak", ""),  # older caches don't say
+        demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
+        leak=manifest.get("leak", ""),
     )  # fmt: skip
 
 

@@ -122,6 +122,12 @@ def _drawn(
     return parts
 
 
+def all_test(images: int) -> dict[str, Index]:
+    """Return the parts of a data set that is for testing only."""
+    nothing = np.array([], np.int64)
+    return {"train": nothing, "val": nothing, "test": np.arange(images)}
+
+
 def excluding(label: str) -> str:
     return setting("exclude_classes", [label])
 
