@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from trainables.errors import UserError
 from trainables.plugins import one_of
@@ -56,8 +56,18 @@ Name = Annotated[
         description="a name of letters, digits, '_', '-' and '.', not beginning with '.'",
     ),
 ]
-Place = Annotated[str, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", description="a path")]
-Text = Annotated[str, Field(pattern=r"\S", description="a text that is not empty")]
+
+
+def _text(value: object) -> object:
+    """Return a number as the text that it was typed as: a column may be called 0, a class 2."""
+    return str(value).lower() if isinstance(value, int | float) else value
+
+
+Written = BeforeValidator(_text)
+Place = Annotated[
+    str, Written, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", description="a path")
+]
+Text = Annotated[str, Written, Field(pattern=r"\S", description="a text that is not empty")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]

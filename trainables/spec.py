@@ -13,11 +13,14 @@ from typing import Any, Literal, TypeAlias
 
 FORMAT = 2  # version of keys and of files under a key; a store of another format is refused
 PRETEXT, START, PROBE = "pretext", "start", "probe"  # kinds that chains have of themselves
+CLASSIFY = "classify"  # the kind of fine-tuning that has a label curve and external test sets
+EXTERNAL = "external"  # the kind that judges a finished fine-tuning elsewhere; its images' role
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
-Value: TypeAlias = "bool | int | float | str | list[Value] | None"
+SCORE = "score"  # the role of a finished fine-tuning
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 # Fields younger than the stores in use: while they have these values, no key knows them.
-LATER: Mapping[str, Value] = {"fit": "crop", "trim": False, "window": None}
+ADDED: Mapping[str, Value] = {"fit": "crop", "trim": False, "window": None}
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class DataSpec:
     size: int  # side of the cached square, px
     channels: int  # 1 or 3
     val: float  # fractions of every class's images, in whole patient groups
-    test: float
+    test: float  # 1: there is no other part
     seed: int  # of the split
     merge_duplicates: bool = False  # merge patient groups that share near-duplicates
     fit: str = "crop"  # how any shape becomes a square; see `images.fit.square`
@@ -193,12 +196,12 @@ class MeasureType:
 
 
 def identity(spec: StageSpec | DataSpec) -> dict[str, Any]:
-    """Return what a key is the digest of; see `LATER`."""
-    return asdict(spec, dict_factory=_without_later)
+    """Return what a key is the digest of; see `ADDED`."""
+    return asdict(spec, dict_factory=_without_added)
 
 
-def _without_later(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {k: v for k, v in pairs if k not in LATER or v != LATER[k]}
+def _without_added(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {k: v for k, v in pairs if k not in ADDED or v != ADDED[k]}
 
 
 def canonical_json(value: Any) -> str:

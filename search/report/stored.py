@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from trainables.spec import BACKBONE, PRETEXT, Measure, Score
 
+PROBED = "balanced_accuracy"  # the measure of fine-tuned networks that probes are compared with
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -33,6 +35,7 @@ class Result(TypedDict, total=False):
     lr: float
     lr_at_edge: bool
     seconds: float
+    steps: int
     accuracy: float
     chance_level: float
 
@@ -67,12 +70,16 @@ class Meta(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Predictions:
-    """One split's predictions: [n] true class, [n, classes] probabilities, [n] patient group."""
+    """One split's predictions: [n] true class, [n, classes] probabilities, [n] patient group.
+
+    sources: hospital or camera of each image, [n]; None where the data set has none.
+    """
 
     classes: list[str]
     labels: "NDArray[np.int64]"
     probabilities: "NDArray[np.floating]"
     groups: "NDArray[np.str_]"
+    sources: "NDArray[np.str_] | None" = None
 
     @property
     def predicted(self) -> "NDArray[np.int64]":
@@ -95,6 +102,12 @@ def lr_range(store: Store, key: str | None) -> list[float] | None:
     """Return the learning rates that a finished stage was to try."""
     known = store.manifest(key) if key else None
     return known["spec"]["training"]["lr"]["range"] if known else None
+
+
+def backbone(store: Store, key: str | None) -> str | None:
+    """Return the key of the stage whose backbone this one began with; None for a fresh one."""
+    known = store.manifest(key) if key else None
+    return known["spec"]["inputs"].get(BACKBONE) if known else None
 
 
 def lineage(store: Store, key: str | None) -> tuple[str, ...]:
@@ -128,10 +141,13 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
 
     classes = meta(store, key)["classes"]
     columns_p = [f"p{k}" for k in range(len(classes))]
-    columns = pq.read_table(path, columns=["label", "group", *columns_p], use_threads=False)
+    known = "source" in pq.read_schema(path).names
+    wanted = ["label", "group", *columns_p, *(["source"] if known else [])]
+    columns = pq.read_table(path, columns=wanted, use_threads=False)
     scores = np.stack([columns[p].to_numpy() for p in columns_p], axis=1)
     labels, groups = columns["label"].to_numpy(), columns["group"].to_numpy().astype(str)
-    return Predictions(classes, labels, scores, groups)
+    sources = columns["source"].to_numpy().astype(str) if known else None
+    return Predictions(classes, labels, scores, groups, sources)
 
 
 def _json(store: Store, key: str | None, name: str) -> Any:

@@ -8,30 +8,37 @@ Rows are sorted by name, so that nothing depends on the order of a CSV file or a
 No torch here: the search reads tables too, and must start quickly.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data._files import decode_checked, memory
+from trainables.data._files import decode_checked, memory, some
+from trainables.data._labels import find, is_placeholder, mapping, several, spellings
+from trainables.data._understood import Count, Notes, Understood
 from trainables.errors import UserError
 from trainables.images.levels import Window
-from trainables.plugins import name_of, unknown
-from trainables.schema import Schema, read
+from trainables.plugins import name_of
+from trainables.schema import Schema, Text, read, shown
 from trainables.spec import Settings
 
+UNKNOWN = "unknown"  # the site of an image without one, if others have one
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image."""
 
     name: str  # unique, and independent of where the data lies
-    label: str  # the class's name
-    group: str  # the patient group, never empty
+    label: str | None  # the class's name; None: no label
+    group: str  # the patient group; "", `nan`, `unknown` and the like: not known
     source: Path | str  # the image file, or a text that determines the pixels
+    site: str = ""  # what users call its source: hospital, camera; "" if it is not known
+    part: str = ""  # train, val or test where the data set gives its split
 
 
 @dataclass(frozen=True)
@@ -42,16 +49,26 @@ class Table:
     labels: NDArray[np.int64]  # [n], positions in classes
     groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
+    sites: tuple[str, ...] = field(default=(), kw_only=True)  # see `Item`; () if fewer than two
+    parts: tuple[str, ...] = field(default=(), kw_only=True)  # of a given split; () if there is none
 
 
 class Dataset:
-    """Base of data sets: a subclass writes `scan`; tables, exclusion and decoding are done here."""
+    """Base of data sets: a subclass writes `scan`; labels, groups, tables are made here."""
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """Parameters of every data set; defaults equal those in the YAML file."""
+        """Parameters of every data set; defaults equal those in the YAML file.
 
-        exclude_classes: list[str] | str | None = None
+        classes: new classes from old ones; others are left out. damaged: what to do with images
+        that can't be read. protocol: published allows what a published protocol did: images in
+        place of patient groups, no test part.
+        """
+
+        exclude_classes: list[Text] | Text | None = None
+        classes: dict[Text, list[Text] | Text] | None = None
+        damaged: Literal["skip"] | None = None
+        protocol: Literal["published"] | None = None
 
     demo: ClassVar[bool] = False  # synthetic images: every output must say so
 
@@ -60,7 +77,7 @@ class Dataset:
     def __init__(self, root: Path | None, params: Settings, window: Window | None = None) -> None:
         """Read the parameters. window: black and white of more than 8 bits, None for robust ones."""
         self.params, self.root = read(self.Params, params, "data.params"), root
-        self.window = window
+        self.window, self.notes = window, Notes()
         # Rows read so far: with values that are NaN or infinite; with a border that was cut.
         self.unsound, self.trimmed = set[int](), set[int]()
 
@@ -93,32 +110,132 @@ class Dataset:
     def table(self) -> Table:
         items, classes = self._scanned
         position = {label: at for at, label in enumerate(classes)}
+        names = tuple(item.name for item in items)
+        parts = tuple(item.part for item in items)
+        sites = tuple(item.site or UNKNOWN for item in items)
         return Table(
-            names=tuple(item.name for item in items),
-            labels=np.array([position[item.label] for item in items], np.int64),
-            groups=tuple(item.group for item in items),
+            names=names,
+            labels=np.array([position[str(item.label)] for item in items], np.int64),
+            groups=names if self.params.protocol else self.patient_groups,
             classes=classes,
+            sites=sites if len(set(sites)) > 1 else (),
+            parts=parts if any(parts) else (),
+        )
+
+    @property
+    def patient_groups(self) -> tuple[str, ...]:
+        """The patient group of every row, whatever the protocol splits by."""
+        return tuple(item.group for item in self._scanned[0])
+
+    @property
+    def unlabelled(self) -> list[Item]:
+        """The images without a label; no part of the table."""
+        self._scanned  # noqa: B018
+        return self._unlabelled
+
+    def understood(self) -> Understood:
+        """Return what was read, for people to check."""
+        items, classes = self._scanned
+        groups = Counter(self.patient_groups)
+        largest, images = groups.most_common(1)[0]
+        return Understood(
+            classes={label: _count([i for i in items if i.label == label]) for label in classes},
+            patient_groups=len(groups),
+            largest_group=largest,
+            largest_images=images,
+            unlabelled=len(self._unlabelled),
+            given_split={
+                part: _count([i for i in items if i.part == part])
+                for part in sorted({item.part for item in items} - {""})
+            },
+            left_out=tuple(self.notes.left_out),
+            tables=tuple(self.notes.tables),
+            notes=tuple(self.notes.sentences),
         )
 
     @cached_property
     def _scanned(self) -> tuple[list[Item], tuple[str, ...]]:
-        items, classes = self.scan()
+        found, classes = self.scan()
+        self._unlabelled = [item for item in found if item.label is None]
+        items = self._in_parts([item for item in found if item.label is not None])
+        items, classes = self._classed(items, classes)
         excluded = self._excluded(classes)
         kept = sorted((i for i in items if i.label not in excluded), key=lambda i: i.name)
-        present = {item.label for item in kept}
+        present = {str(item.label) for item in kept}
         if len(present) < 2:
             raise UserError(
                 f"data.name={name_of(type(self))}: must have images of at least 2 classes, not of "
                 f"{len(present)} ({', '.join(present) or 'none'}); try another --data folder, or "
                 "fewer data.params.exclude_classes"
             )
-        assert all(item.group for item in kept)
-        return kept, tuple(label for label in classes if label in present)
+        dropped = [item.name for item in items if item.label in excluded]
+        self.notes.leave("images of excluded classes", dropped)
+        return self._grouped(kept), tuple(label for label in classes if label in present)
+
+    def _classed(
+        self, items: list[Item], classes: tuple[str, ...]
+    ) -> tuple[list[Item], tuple[str, ...]]:
+        """Return the items under the classes that spelling and the user's map make of labels."""
+        counts = Counter(str(item.label) for item in items)
+        spelt = spellings({label: counts[label] for label in classes})
+        for label, one in spelt.items():
+            if label != one:
+                self.notes.say(f"{label!r} is read as class {one!r}: only case or spaces differ")
+        new, classes = spelt, tuple(dict.fromkeys(spelt.values()))
+        if self.params.classes is not None:
+            renamed = mapping(self.params.classes, classes, "data.params.classes")
+            new = {label: renamed[one] for label, one in spelt.items() if one in renamed}
+            classes = tuple(self.params.classes)
+        self._check_single(Counter({new[k]: n for k, n in counts.items() if k in new}))
+        dropped = [item.name for item in items if item.label not in new]
+        self.notes.leave("images of classes that data.params.classes does not name", dropped)
+        return [_labelled(i, new[str(i.label)]) for i in items if i.label in new], classes
+
+    def _in_parts(self, items: list[Item]) -> list[Item]:
+        """Return the items without those that a given split leaves out."""
+        if not any(item.part for item in items):
+            return items
+        outside = [item.name for item in items if not item.part]
+        self.notes.leave("images in no part of the given split", outside)
+        return [item for item in items if item.part]
+
+    def _check_single(self, counts: Counter[str]) -> None:
+        separator, joined = several(list(counts))
+        if joined:
+            raise UserError(
+                f"--data={self.root}: must have one class a row, and "
+                f"{sum(counts[label] for label in joined)} rows have several, joined by "
+                f"'{separator}' ({some(joined)}); try data.params.labels=many, or naming those to "
+                f"keep: data.params.classes={{{_words(joined[0])}: ['{joined[0]}', ...], ...}}"
+            )
 
     def _excluded(self, classes: tuple[str, ...]) -> set[str]:
         given = self.params.exclude_classes or []
-        excluded = [given] if isinstance(given, str) else given
-        for label in excluded:
-            if label not in classes:
-                raise UserError(unknown("data.params.exclude_classes", label, classes))
-        return set(excluded)
+        wanted = [given] if isinstance(given, str) else given
+        return {find(label, classes, "data.params.exclude_classes") for label in wanted}
+
+    def _grouped(self, items: list[Item]) -> list[Item]:
+        """Return the items with a patient group each: an image's own where none is known."""
+        marks = Counter(i.group for i in items if i.group and is_placeholder(i.group))
+        if marks:
+            self.notes.say(
+                f"{sum(marks.values())} images have no patient group but "
+                f"{', '.join(map(shown, sorted(marks)))}: each is its own"
+            )
+        return [_in_group(i, i.name) if is_placeholder(i.group) else i for i in items]
+
+
+def _labelled(item: Item, label: str) -> Item:
+    return item if item.label == label else replace(item, label=label)
+
+
+def _in_group(item: Item, group: str) -> Item:
+    return item if item.group == group else replace(item, group=group)
+
+
+def _count(items: list[Item]) -> Count:
+    return Count(len(items), len({item.group for item in items}))
+
+
+def _words(label: str) -> str:
+    return "".join(c if c.isalnum() else " " for c in label).strip()

@@ -1,15 +1,24 @@
 """Any labelled images, one sub-folder per class: ROOT/<class>/**/<image>.{jpg,png,tif,...}
 
-Every image is its own patient group unless `groups_csv` names a CSV file (relative to ROOT) with
-each image's patient or lesion: `image_column` holds the path under ROOT, the file name or its stem.
+Folders train, val and test around the classes, or within them, are the split. A folder of masks is
+left out, and so is a folder without images. Every image is its own patient group unless
+`groups_csv` names a CSV file (relative to ROOT) with each image's patient or lesion (`image_column`
+holds the path under ROOT, the file name or its stem), or `group_pattern` finds it in the path.
+`source_column`, if given, is the column of that file with the image's hospital or camera.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.data import Dataset, Item
-from trainables.data._files import SUFFIXES, existing, find_images, read_csv, some, subfolders
+from trainables.data import Dataset, Item, _groups
+from trainables.data._copies import once
+from trainables.data._csv import read_csv
+from trainables.data._files import SUFFIXES, existing, some
+from trainables.data._layout import Wanted, check
+from trainables.data._match import Files
+from trainables.data._tree import Tree
+from trainables.data._walk import walk
 from trainables.errors import UserError
 from trainables.schema import Place, Text
 
@@ -20,57 +29,61 @@ class Plugin(Dataset):
         groups_csv: Place | None = None
         image_column: Text = "image"
         group_column: Text = "group"
+        source_column: Text | None = None
+        group_pattern: Text | None = None
 
     params: Params
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         root = existing(self.root, "sub-folders, one a class")
-        folders = [p for p in subfolders(root) if not p.name.startswith((".", "__MACOSX"))]
-        if len(folders) < 2:
-            raise UserError(
-                f"--data={root}: must have at least 2 sub-folders, one a class, not {len(folders)} "
-                f"({some([f.name for f in folders]) or 'none'}); try the folder above or below"
-            )
-        images = [(folder.name, path) for folder in folders for path in _images(folder)]
-        names = [path.relative_to(root).as_posix() for _, path in images]
-        groups = self._groups(root, names)
+        files = Files(walk(root))
+        tree = Tree.of(files.paths)
+        self._check(root, tree, files)
+        group = _groups.pattern(self.params.group_pattern, files.paths)
+        names = [files.name(at) for at in range(len(files.paths))]
+        groups, sites = self._columns(root, files, names)
         items = [
-            Item(name, label, groups.get(name, name), path)
-            for name, (label, path) in zip(names, images, strict=True)
+            Item(name, leaf.label, group(name) or groups[at], files.path(at), sites[at], leaf.part)
+            for at, (name, leaf) in enumerate(zip(names, tree.leaves, strict=True))
+            if files.paths[at] not in tree.outside
         ]
-        return items, tuple(folder.name for folder in folders)
+        tree.note(self.notes)
+        self.notes.beside(files.found)
+        return once(items, self.notes), tuple(sorted({leaf.label for leaf in tree.leaves if leaf.label}))
 
-    def _groups(self, root: Path, names: list[str]) -> Mapping[str, str]:
-        if self.params.groups_csv is None:
-            return {}
-        path = root / self.params.groups_csv
-        image, group = self.params.image_column, self.params.group_column
-        given = {row[image]: row[group] for row in read_csv(path, (image, group))}
-        groups = {name: _given(name, given) for name in names}
-        missing = [name for name, value in groups.items() if value is None]
-        if missing:
+    def _check(self, root: Path, tree: Tree, files: Files) -> None:
+        classes = sorted({leaf.label for leaf in tree.leaves if leaf.label})
+        if len(classes) < 2:
             raise UserError(
-                f"{path}: must have a row for every image, and has none for {len(missing)} "
-                f"({some(missing)}); try paths under the data folder, file names or their stems in "
-                f"column {image}"
+                f"--data={root}: must have at least 2 sub-folders of images "
+                f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(classes)} "
+                f"({some(classes) or 'none'}; other files: {_counts(files.found.others)}); try the "
+                "folder above or below"
             )
-        return {name: value for name, value in groups.items() if value}
+
+    def _columns(
+        self, root: Path, files: Files, names: list[str]
+    ) -> tuple[list[str], list[str]]:
+        """Return each image's patient group and source as `groups_csv` has them, "" without."""
+        p, nothing = self.params, [""] * len(names)
+        if p.groups_csv is None:
+            if p.source_column:
+                raise UserError(
+                    f"data.params.source_column={p.source_column}: must be a column of the file "
+                    "data.params.groups_csv, which is null; try naming it too"
+                )
+            return nothing, nothing
+        table = read_csv(root / p.groups_csv)
+        used = {"image": p.image_column, "group": p.group_column}
+        used |= {"source": p.source_column} if p.source_column else {}
+        check(root, table, files, [Wanted(f"{role}_column", [at]) for role, at in used.items()])
+        self.notes.read(table, **used)
+        groups, *sites = (
+            _groups.column(table, p.image_column, used[role], names)
+            for role in ("group", "source") if role in used
+        )  # fmt: skip
+        return groups, sites[0] if sites else nothing
 
 
-def _given(name: str, given: Mapping[str, str]) -> str | None:
-    """Return the patient group in the CSV, "" for an empty cell, None if no row matches."""
-    path = Path(name)
-    for key in (name, path.name, path.stem):
-        if key in given:
-            return given[key]
-    return None
-
-
-def _images(folder: Path) -> list[Path]:
-    images = list(find_images(folder))
-    if not images:
-        raise UserError(
-            f"{folder}: must hold images ({', '.join(sorted(SUFFIXES))}), as every sub-folder is a "
-            "class; try adding images or taking the folder away"
-        )
-    return images
+def _counts(others: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {ending}" for ending, count in others.items()) or "none"

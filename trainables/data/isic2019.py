@@ -4,48 +4,49 @@
     ROOT/ISIC_2019_Training_GroundTruth.csv        image, one 1.0 / 0.0 column per class
     ROOT/ISIC_2019_Training_Metadata.csv           image, ..., lesion_id
 
-The patient group is the lesion, or the image itself where no lesion is given (no patient ids).
+The patient group is the lesion, or the image itself where no lesion is given (no patient ids). The
+source is the collection that begins the lesion's id: BCN, HAM, MSK4; unknown without an id.
 """
 
-import logging
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.data import Dataset, Item
-from trainables.data._files import (
-    check_distinct,
-    existing,
-    find_images,
-    match_files,
-    read_csv,
-    some,
-    subfolders,
-)  # fmt: skip
+from trainables.data import Dataset, Item, _groups, _onehot
+from trainables.data._csv import Csv, with_columns
+from trainables.data._files import existing, some
+from trainables.data._match import Files
+from trainables.data._rows import Only, Rows, placed
+from trainables.data._walk import subfolders, walk
 from trainables.errors import UserError
 
 IMAGES = "ISIC_2019_Training_Input"
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 UNKNOWN = "UNK"  # a class of the test set only; its column is always 0
-SMALLER = "_downsampled"  # suffix of 2,074 names, missing in some copies of the images
-
-log = logging.getLogger(__name__)
+COLLECTION = re.compile(r"([A-Za-z]+\d*)_")  # HAM of the lesion HAM_0000118
 
 
 class Plugin(Dataset):
+    @dataclass(frozen=True)
+    class Params(Dataset.Params):
+        only: Only = None
+
+    params: Params
+
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         base = self._base()
-        labels, classes = _labels(base / TRUTH)
-        lesions = _lesions(base / METADATA, labels)
-        images = [_name(name) for name in labels]
-        files = match_files(base / IMAGES, base / TRUTH, images, lambda file: {_name(file.stem)})
-        used = set(labels.values())
-        for label in classes:
-            if label not in used and label != UNKNOWN:
-                log.warning("%s: no image is of class %s; it is left out", base / TRUTH, label)
-        items = [
-            Item(name, label, lesions[name] or name, files[_name(name)])
-            for name, label in labels.items()
-        ]
+        table = with_columns(base / TRUTH, "image")
+        labels, classes = self._labels(table)
+        names = table["image"]
+        metadata = with_columns(base / METADATA, "image", "lesion_id")
+        self.notes.read(metadata, image="image", group="lesion_id")
+        lesions = _groups.column(metadata, "image", "lesion_id", names)
+        files = Files(walk(base / IMAGES))
+        self.notes.beside(files.found)
+        sites = [found[1] if (found := COLLECTION.match(lesion)) else "" for lesion in lesions]
+        rows = Rows(names, labels, lesions, [""] * len(table), sites)
+        items = placed(rows, files, table, self.params.only, lambda _: "", self.notes)
         return items, classes
 
     def _base(self) -> Path:
@@ -62,53 +63,26 @@ class Plugin(Dataset):
             f"try {_advice(inside) or 'the folder that does'}"
         )
 
+    def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
+        """Return the class of every row, and the classes in the order of the columns."""
+        if not len(table):
+            raise UserError(
+                f"{table.path}: must have a row an image, and has none; try the file again"
+            )
+        columns = [name for name in table.named if name != "image"]
+        classes, ignored = _onehot.find(table, columns)
+        classes = classes or columns  # for the error that names the row
+        self.notes.leave(f"columns of {TRUTH} that are no classes", ignored)
+        self.notes.read(table, image="image", label=", ".join(classes))
+        labels = _onehot.read(table, classes, table["image"])
+        unused = [name for name in classes if name not in labels and name != UNKNOWN]
+        self.notes.leave(f"classes of {TRUTH} without an image", unused)
+        return labels, tuple(classes)
+
 
 def _advice(folders: list[Path]) -> str:
     """Suggest the plug-in `folder` if there is one folder per class, else ""."""
-    classes = [folder.name for folder in folders if next(find_images(folder), None)]
+    classes = [folder.name for folder in folders if walk(folder).images]
     if len(classes) < 2:
         return ""
     return f"data=folder, which reads {len(classes)} folders of images ({some(classes)})"
-
-
-def _labels(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Read the class of every image, and the classes in the order of the columns."""
-    rows = read_csv(path, ("image", "NV", "MEL"))
-    if not rows:
-        raise UserError(f"{path}: must have a row an image, and has none; try the file again")
-    check_distinct(path, rows, "image")
-    classes = tuple(column for column in rows[0] if column != "image")
-    labels = {
-        row["image"]: _one_hot(row, classes, f"{path}, row {line} ({row['image']})")
-        for line, row in enumerate(rows, start=2)
-    }
-    return labels, classes
-
-
-def _one_hot(row: dict[str, str], classes: tuple[str, ...], where: str) -> str:
-    try:
-        values = [float(row[label]) for label in classes]
-    except ValueError as error:
-        raise UserError(f"{where}: must be 0.0 and 1.0 only ({error}); try mending it") from error
-    if sorted(values) != [0.0] * (len(values) - 1) + [1.0]:
-        marked = ", ".join(f"{c}={row[c]}" for c, v in zip(classes, values, strict=True) if v)
-        raise UserError(
-            f"{where}: must have exactly one class at 1.0, not {marked or 'none'}; try mending it"
-        )
-    return classes[values.index(1.0)]
-
-
-def _lesions(path: Path, labels: dict[str, str]) -> dict[str, str]:
-    lesions = {row["image"]: row["lesion_id"] for row in read_csv(path, ("image", "lesion_id"))}
-    missing = [name for name in labels if name not in lesions]
-    if missing:
-        raise UserError(
-            f"{path}: must have a row for every image of {TRUTH}, and has none for {len(missing)} "
-            f"({some(missing)}): near copies would cross the split; try adding the rows (lesion_id "
-            "may be empty)"
-        )
-    return lesions
-
-
-def _name(image: str) -> str:
-    return image.removesuffix(SMALLER)

@@ -39,7 +39,7 @@ class Plugin(Dataset):
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         items = [
-            Item(name, str(label), name, self._file, split=part)
+            Item(name, str(label), name, self._file, part=part)
             for part in PARTS
             for i, label in enumerate(self._labels(part))
             for name in (_name(part, i),)

@@ -1,18 +1,27 @@
-"""Any labelled images: one folder of images and one CSV file with a row per image.
+"""Any images: one folder of images and one CSV file with a row per image.
 
     ROOT/images/**/<image>.{jpg,png,tif,...}     parameter `images`
     ROOT/labels.csv                              parameter `csv`; image, label, `group_column`
 
-The image column holds the path under the folder of images or the file name, each with or without
-its suffix. `group_column` names the patient or lesion; an image is its own patient group where its
-cell is empty or `group_column` is null.
+The image column holds a path or a file name, with or without its ending. The label is a name or a
+number in `label_column`, or the one of `label_columns` that is 1. `group_column` names the patient
+or lesion (in `groups_csv`, if given), or `group_pattern` finds it in the file's path; an image is
+its own patient group where neither tells one. `split_column` holds train, val or test; `splits`
+names a list of images for each: names only, or tables in place of `csv`. `source_column` names the
+hospital or camera, if given.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from trainables.data import Dataset, Item
-from trainables.data._files import check_distinct, existing, match_files, read_csv
+from trainables.data import Dataset, Item, _groups, _labels, _lists, _onehot
+from trainables.data._csv import Csv, read_csv
+from trainables.data._files import existing
+from trainables.data._layout import Wanted, check, lay_out
+from trainables.data._match import Files
+from trainables.data._parts import parts
+from trainables.data._rows import Only, Rows, placed
 from trainables.errors import UserError
 from trainables.schema import Place, Text
 
@@ -25,41 +34,82 @@ class Plugin(Dataset):
         image_column: Text = "image"
         label_column: Text = "label"
         group_column: Text | None = "group"
+        source_column: Text | None = None
+        label_columns: list[Text] | None = None
+        labels: Literal["one", "many"] | None = None
+        groups_csv: Place | None = None
+        group_pattern: Text | None = None
+        split_column: Text | None = None
+        splits: _lists.Lists | None = None
+        only: Only = None
 
     params: Params
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         p = self.params
         root = existing(self.root, f"{p.images}/ and {p.csv}")
-        if not (root / p.images).is_dir():
-            raise UserError(
-                f"data.params.images={p.images}: must be a folder in {root}; try the --data folder "
-                f"that holds {p.images}/ and {p.csv}"
-            )
-        csv, image, label, group = root / p.csv, p.image_column, p.label_column, p.group_column
-        rows = read_csv(csv, [image, label, *([group] if group else [])])
-        _check(csv, rows, image, label)
-        files = match_files(root / p.images, csv, [row[image] for row in rows], _names)
-        items = [
-            Item(row[image], row[label], (group and row[group]) or row[image], files[row[image]])
-            for row in rows
-        ]
-        return items, tuple(sorted({row[label] for row in rows}))
+        _check_single(p.labels)
+        whole, listed = None, list[str]()
+        if p.splits and not (root / p.csv).exists():
+            whole, listed = _lists.joined(p.splits, root)
+        table, files = lay_out(root, p.csv, p.images, self._wanted(), whole)
+        labels, classes = self._labels(table)
+        images = table[p.image_column]
+        groups = self._groups(root, table, files)
+        sites = table[p.source_column] if p.source_column else [""] * len(table)
+        rows = Rows(images, labels, groups, listed or self._parts(root, table), sites)
+        self._note(table, files)
+        group = _groups.pattern(p.group_pattern, files.paths)
+        return placed(rows, files, table, p.only, group, self.notes), classes
+
+    def _wanted(self) -> list[Wanted]:
+        p = self.params
+        label = ("label_columns", p.label_columns) if p.label_columns else None
+        wanted = [("image_column", [p.image_column]), label or ("label_column", [p.label_column])]
+        if p.group_column and not p.groups_csv and not p.group_pattern:
+            wanted.append(("group_column", [p.group_column]))
+        further = {"split_column": p.split_column, "source_column": p.source_column}
+        wanted += [(setting, [column]) for setting, column in further.items() if column]
+        return [Wanted(setting, columns) for setting, columns in wanted]
+
+    def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
+        p = self.params
+        if p.label_columns:
+            labels = _onehot.read(table, p.label_columns, table[p.image_column])
+            return labels, tuple(p.label_columns)
+        labels = _labels.known(table[p.label_column])
+        return labels, tuple(sorted({label for label in labels if label is not None}))
+
+    def _groups(self, root: Path, table: Csv, files: Files) -> list[str]:
+        p = self.params
+        if p.group_column is None or (p.group_column not in table and not p.groups_csv):
+            return [""] * len(table)
+        if p.groups_csv is None:
+            return table[p.group_column]
+        given, image, group = read_csv(root / p.groups_csv), p.image_column, p.group_column
+        wanted = [Wanted("image_column", [image]), Wanted("group_column", [group])]
+        check(root, given, files, wanted)
+        self.notes.read(given, image=image, group=group)
+        return _groups.column(given, image, group, table[image])
+
+    def _parts(self, root: Path, table: Csv) -> list[str]:
+        p = self.params
+        if p.split_column:
+            where = f"{table.path}, column {p.split_column}"
+            return parts(table[p.split_column], where)
+        if p.splits:
+            return _lists.assigned(p.splits, root, p.image_column, table[p.image_column])
+        return [""] * len(table)
+
+    def _note(self, table: Csv, files: Files) -> None:
+        roles = {one.setting.partition("_")[0]: ", ".join(one.columns) for one in self._wanted()}
+        self.notes.read(table, **roles)
+        self.notes.beside(files.found)
 
 
-def _check(csv: Path, rows: list[dict[str, str]], image: str, label: str) -> None:
-    """Raise UserError unless every row names a class and an image of its own."""
-    for line, row in enumerate(rows, start=2):
-        if not row[image] or not row[label]:
-            empty = label if row[image] else image
-            raise UserError(
-                f"{csv}, row {line}: must have a value in column {empty}; try filling the cell, or "
-                "taking the row out"
-            )
-    check_distinct(csv, rows, image)
-
-
-def _names(file: Path) -> set[str]:
-    """Return the names a row may use for a file; names may hold dots before the real suffix."""
-    path, ending = file.as_posix(), len(file.suffix)
-    return {path, path[:-ending], file.name, file.stem}
+def _check_single(labels: str | None) -> None:
+    if labels == "many":
+        raise UserError(
+            "data.params.labels=many: must be one, as no task is trained on several labels an "
+            "image yet; try data.params.classes={...}, which names the cells to keep"
+        )

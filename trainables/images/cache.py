@@ -32,7 +32,7 @@ from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, statistics
 from trainables.images.duplicates import Pair
-from trainables.images.splits import Index, check, split
+from trainables.images.splits import Index, all_test, check, given, leak, split
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest, identity
@@ -61,6 +61,7 @@ class Prepared(Table):
     name: str  # of the data set
     demo: bool
     found: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # images trimmed, unsound
+    leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
 
 
 class Source:
@@ -70,8 +71,18 @@ class Source:
         self.spec = spec
         self.images: Dataset = load("trainables.data", spec.name)(root, spec.params, spec.window)
         self.table = self.images.table()
-        self.split = _split(spec, self.table)  # before duplicates are merged
+        self.published = self.images.params.protocol == "published"
+        self.split = self._split(self.table)  # before duplicates are merged
+        self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
         self._digest = ""
+
+    def _split(self, table: Table) -> dict[str, Index]:
+        spec = self.spec
+        if spec.test == 1:
+            return all_test(len(table.names))
+        if table.parts:
+            return given(table, spec.val, spec.test, spec.seed, self.published)
+        return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
     def digest(self, cache_root: Path) -> str:
         """Return the digest of the content; digests of files are remembered in `cache_root`."""
@@ -80,7 +91,10 @@ class Source:
             table, sources = self.table, map(self.images.source, range(len(self.table.names)))
             pixels = fingerprint.contents(list(sources), cache_root)
             labels = [table.classes[label] for label in table.labels]
-            rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
+            columns = [table.names, labels, table.groups, pixels]
+            columns += [table.sites] if table.sites else []  # digests without stay as they were
+            columns += [[f"split {part}" for part in table.parts]] if table.parts else []
+            rows = sorted(zip(*columns, strict=True))
             self._digest = digest([FORMAT, identity(self.spec), table.classes, rows])
         return self._digest
 
@@ -115,13 +129,14 @@ class Source:
             pairs = duplicates.find(np.load(beside / IMAGES, mmap_mode="r"), table.groups)
             if spec.merge_duplicates:
                 table = replace(table, groups=duplicates.merged(table.groups, pairs))
-            parts = _split(spec, table)
-            mean, std = statistics(sums[parts["train"]], spec.size**2)
+            parts = self._split(table)
+            trained = parts["train"] if len(parts["train"]) else parts["test"]
+            mean, std = statistics(sums[trained], spec.size**2)
             sync(beside / IMAGES)
             write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
-                "demo": data.demo, "format": FORMAT, "checks": CHECKS,
+                "demo": data.demo, "format": FORMAT, "checks": CHECKS, "leak": self.leak,
                 "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
@@ -150,11 +165,12 @@ def save_made(stage: Path, data: Prepared) -> None:
     folder = stage / MADE
     folder.mkdir(exist_ok=True)
     np.save(folder / IMAGES, data.images)
-    table = Table(data.names, data.labels, data.groups, data.classes)
+    table = Table(data.names, data.labels, data.groups, data.classes, sites=data.sites)
     write_json(folder / TABLE, _columns(table, data.split, data.duplicates))
     spec = {"merge_duplicates": data.merged, "name": data.name}
     write_json(folder / MANIFEST, {
         "mean": data.mean, "std": data.std, "digest": data.digest, "spec": spec, "demo": data.demo,
+        "leak": data.leak,
     })  # fmt: skip
 
 
@@ -179,12 +195,9 @@ def open_cache(path: Path) -> Prepared:
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
         mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
-        demo=manifest["demo"], found=manifest.get("found", {}),
+        demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
+        leak=manifest.get("leak", ""), found=manifest.get("found", {}),
     )  # fmt: skip
-
-
-def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
-    return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
 
 def _beside(path: Path) -> Path:

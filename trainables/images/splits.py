@@ -1,6 +1,7 @@
 """Train, validation and test: every patient group in one part only, every class in all three.
 
     split(labels, groups, 0.15, 0.15, seed, classes)["train"]   # sorted positions
+    given(table, 0.15, 0.15, seed)["train"]                     # where the data set has its own
     subset(labels, groups, index, fraction=0.1, seed=0)         # the fraction to label
 
 Patient groups are ordered by a hash of seed and name, so neither the order of the rows nor numpy's
@@ -8,11 +9,15 @@ version matters.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data import Table
+from trainables.data._files import some
+from trainables.data._guess import setting
 from trainables.errors import UserError
 
 Index = NDArray[np.int64]
@@ -28,30 +33,108 @@ def split(
     class's images. classes: their names. UserError if a class can't be in all parts.
     """
     assert min(val, test, 1 - val - test) > 0, (val, test)
+    shares = {"train": 1 - val - test, "val": val, "test": test}
+    parts = _drawn(labels, groups, shares, seed, classes)
+    check(parts, groups)
+    return parts
+
+
+def given(
+    table: Table, val: float, test: float, seed: int, published: bool = False
+) -> dict[str, Index]:
+    """Return the parts that the data set gives; what it lacks is drawn from its training images.
+
+    published: patient groups may cross, and there need be no test part. UserError if they cross
+    otherwise, or a class has no image in a part.
+    """
+    parts = {name: np.flatnonzero(np.array(table.parts) == name) for name in PARTS}
+    if (count := len(crossing(parts, table.groups))) and not published:
+        raise UserError(
+            f"data.name's own split: must keep patient groups apart, and {count} "
+            f"({some(crossing(parts, table.groups))}) have images in more than one part; try a "
+            "split without them, or data.params.protocol=published, which allows it and says "
+            "everywhere that the results leak"
+        )
+    shares = {"val": val} if published else {"val": val, "test": test}
+    lacking = {name: share for name, share in shares.items() if not len(parts[name])}
+    if lacking:
+        train, groups = parts["train"], np.asarray(table.groups)
+        shares = {"train": 1 - sum(lacking.values()), **lacking}
+        drawn = _drawn(table.labels[train], groups[train], shares, seed, table.classes)
+        parts |= {name: train[index] for name, index in drawn.items()}
+    for name, index in parts.items():
+        absent = np.setdiff1d(table.labels, table.labels[index])
+        if len(absent) and (len(index) or name == "train"):
+            label = table.classes[absent[0]]
+            raise UserError(
+                f"class {label}: must have an image in {name}, and has none in the data set's own "
+                f"split; try {excluding(label)}"
+            )
+    return parts
+
+
+def crossing(parts: dict[str, Index], groups: Sequence[str]) -> list[str]:
+    """Return the patient groups with images in more than one part, sorted."""
+    sides = [{groups[i] for i in index} for index in parts.values()]
+    counts = Counter(group for side in sides for group in side)
+    return sorted(group for group, count in counts.items() if count > 1)
+
+
+def leak(parts: dict[str, Index], groups: Sequence[str]) -> str:
+    """Describe in one sentence what a published protocol lets through."""
+    crossed, total = len(crossing(parts, groups)), len(set(groups))
+    test = "" if len(parts["test"]) else ", and there is no test part"
+    return (
+        f"LEAKS, as the published protocol does: {crossed} of {total} patient groups have images "
+        f"in more than one part{test}; scores are too high"
+    )
+
+
+def _drawn(
+    labels: Index,
+    groups: Sequence[str] | NDArray[np.str_],
+    shares: Mapping[str, float],
+    seed: int,
+    classes: Sequence[str],
+) -> dict[str, Index]:
+    """Draw the parts in whole patient groups; UserError if a class can't be in all of them."""
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     counts = _counts(labels, member)
     for label, have in enumerate((counts > 0).sum(0)):
-        if 0 < have < len(PARTS):
+        if 0 < have < len(shares):
             raise UserError(
-                f"class {classes[label]}: must have 3 patient groups (lesions or patients), one "
-                f"each for train, val and test, and has {counts[:, label].sum()} images of only "
-                f"{have}; try merging it with another class, or "
-                f"data.params.exclude_classes=[{classes[label]}]"
+                f"class {classes[label]}: must have {len(shares)} patient groups (lesions or "
+                f"patients), one each for {_listed(shares)}, and has "
+                f"{counts[:, label].sum()} images of only {have}; try merging it with another "
+                f"class, or {excluding(classes[label])}"
             )
     rank = _rank(names, seed)
     part = np.full(len(names), -1)
     for label in _rare_first(counts):
-        _assign(part, counts[:, label], rank, np.array([1 - val - test, val, test]))
-    parts = {name: np.flatnonzero(part[member] == p) for p, name in enumerate(PARTS)}
-    check(parts, groups)
+        _assign(part, counts[:, label], rank, np.array(list(shares.values())))
+    parts = {name: np.flatnonzero(part[member] == p) for p, name in enumerate(shares)}
     for name, index in parts.items():
         for label in np.setdiff1d(labels, labels[index]):
             raise UserError(
                 f"class {classes[label]}: must have a patient group for {name}, and its own "
-                f"hold rarer classes too; try another seed, or "
-                f"data.params.exclude_classes=[{classes[label]}]"
+                f"hold rarer classes too; try another seed, or {excluding(classes[label])}"
             )
     return parts
+
+
+def all_test(images: int) -> dict[str, Index]:
+    """Return the parts of a data set that is for testing only."""
+    nothing = np.array([], np.int64)
+    return {"train": nothing, "val": nothing, "test": np.arange(images)}
+
+
+def excluding(label: str) -> str:
+    return setting("exclude_classes", [label])
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    *first, last = shares
+    return f"{', '.join(first)} and {last}"
 
 
 def check(parts: dict[str, Index], groups: Sequence[str]) -> None:

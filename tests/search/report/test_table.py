@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search import report
-from search.report import printed_table, stored
+from search.report import printed_table, rows, stored
 from search.report import table as tables
 from search.report.table import Table
 from tests.measures import BALANCED
@@ -38,7 +38,7 @@ FIRST_COLUMNS, LAST_COLUMNS = COLUMNS[:7], COLUMNS[-11:]
 
 @pytest.fixture(scope="module")
 def table(search: Any) -> Table:
-    return tables.build(search.results, search.store, BALANCED)
+    return rows.build(search.results, search.store, BALANCED)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +99,9 @@ def test_rates_edges_and_cost(table: Table) -> None:
 def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
     """A later stage tries a part of what its single tried."""
     narrow = {"lr": 0.03, "lr_at_edge": True}
-    assert tables._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
-    assert tables._rate(narrow, [0.01, 0.03]) == "0.03*"
-    assert tables._rate(narrow) == "0.03*"
+    assert rows._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
+    assert rows._rate(narrow, [0.01, 0.03]) == "0.03*"
+    assert rows._rate(narrow) == "0.03*"
     odc = next(result for result in search.results if result.chain == ("odc",))
     assert stored.lr_range(search.store, odc.stage_key) == [0.003, 0.01, 0.03, 0.1]
 
@@ -150,7 +150,7 @@ def test_a_p_value_is_never_rounded_across_the_line(p_value: float | None, text:
 
 def test_no_label_before_the_singles_are_known(search: Any) -> None:
     small = search.only("odc>moco", "odc")
-    row = tables.build(small.results, small.store, BALANCED).row("odc>moco")
+    row = rows.build(small.results, small.store, BALANCED).row("odc>moco")
     assert row is not None
     assert row.label == ""
     assert row.delta == pytest.approx(11.92)
@@ -158,11 +158,11 @@ def test_no_label_before_the_singles_are_known(search: Any) -> None:
 
 def test_a_baseline_never_wins(search: Any) -> None:
     small = search.only("imagenet", "odc")
-    best = tables.build(small.results, small.store, BALANCED).best
+    best = rows.build(small.results, small.store, BALANCED).best
     assert best is not None
     assert best.chain == "odc"
     nothing = search.only("imagenet", "scratch")
-    assert tables.build(nothing.results, nothing.store, BALANCED).best is None
+    assert rows.build(nothing.results, nothing.store, BALANCED).best is None
 
 
 def test_terminal_fits_80_columns(partial: Table) -> None:

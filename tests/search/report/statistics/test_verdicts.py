@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from search.report import stored, summary
-from search.report import table as tables
+from search.report import rows, stored, summary
 from search.report.statistics import verdicts
 from search.report.table import Row, Table
 from tests.measures import BALANCED
@@ -68,7 +67,7 @@ def test_tied_chains_and_the_cheapest_of_them(compared: Table) -> None:
 
 
 def test_nothing_to_compare_is_no_verdict(search: Any) -> None:
-    table = tables.build(search.results, search.store, BALANCED)
+    table = rows.build(search.results, search.store, BALANCED)
     bare = Table(tuple(replace(row, downstream_key=None) for row in table.rows), BALANCED)
     assert verdicts.compare(bare, search.store) == bare
     assert bare.tied == ()
@@ -106,7 +105,7 @@ def test_gain_is_paired(search: Any, compared: Table) -> None:
 
 def test_no_gain_over_what_was_not_run(search: Any) -> None:
     small = search.without("not run", "no weights", "imagenet")
-    table = verdicts.compare(tables.build(small.results, small.store, BALANCED), small.store)
+    table = verdicts.compare(rows.build(small.results, small.store, BALANCED), small.store)
     made = summary.build(table, small.info, small.store)
     assert made.gains["imagenet"] == summary.Gain(None, None)
     assert "imagenet" not in made.test

@@ -1,0 +1,120 @@
+"""Where a data set with a CSV file has its table, its images and its columns.
+
+table, files = lay_out(root, "labels.csv", "images", roles)    # UserError names all that is missing
+
+roles: what each setting names, as Wanted("image_column", "image").
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.data import _guess
+from trainables.data._csv import Csv, read_csv
+from trainables.data._files import some
+from trainables.data._match import Files
+from trainables.data._walk import subfolders, walk
+from trainables.errors import UserError
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A setting and the columns that it names."""
+
+    setting: str
+    columns: Sequence[str]
+
+
+def lay_out(
+    root: Path, csv: str, images: str, wanted: Sequence[Wanted], table: Csv | None = None
+) -> tuple[Csv, Files]:
+    """Return the table and the files that its rows may mean.
+
+    table: given if it is made of several files. UserError for a missing file, folder or column.
+    """
+    problems, settings = list[str](), dict[str, object]()
+    folder = root / images
+    if not folder.is_dir():
+        problems.append(f"no folder {images}/ (folders: {_listed(root)})")
+        settings["images"], folder = _images(root)
+    files = Files(walk(folder))
+    if table is None:
+        path, found = _path(root, csv, files)
+        if found is not None:
+            problems.append(f"no {csv} (files: {some(_guess.tables(root)) or 'none'})")
+            settings |= {"csv": found} if found else {}
+        table = read_csv(path) if path else None
+    if table is not None:
+        problems += _columns(table, files, wanted, settings)
+    elif folders := _class_folders(root):
+        raise UserError(
+            f"--data={root}: must hold what the settings name: {'; '.join(problems)}; try "
+            f"data=folder, which reads {len(folders)} folders of images ({some(folders)})"
+        )
+    if problems or table is None:
+        raise _guess.missing(root, problems, settings)
+    return table, files
+
+
+def check(root: Path, table: Csv, files: Files, wanted: Sequence[Wanted]) -> None:
+    """Raise the UserError of missing columns for a further table."""
+    settings = dict[str, object]()
+    if problems := _columns(table, files, wanted, settings):
+        raise _guess.missing(root, problems, settings)
+
+
+def _images(root: Path) -> tuple[str, Path]:
+    """Return the one folder of images in `root`, else `root`."""
+    holding = [path for path in subfolders(root) if walk(path).images]
+    return (holding[0].name, holding[0]) if len(holding) == 1 else (".", root)
+
+
+def _class_folders(root: Path) -> list[str]:
+    folders = [path.name for path in subfolders(root) if walk(path).images]
+    return folders if len(folders) > 1 else []
+
+
+def _path(root: Path, csv: str, files: Files) -> tuple[Path | None, str | None]:
+    """Return the table's path; and if it is not the one named, the likeliest, "" if none is."""
+    if (root / csv).exists():
+        return root / csv, None
+    near = [path for path in _guess.tables(root) if Path(path).name == Path(csv).name]
+    if len(near) == 1:  # a zip may nest it
+        return root / near[0], None
+    likeliest = _guess.table(root, files)
+    return (root / likeliest if likeliest else None), likeliest
+
+
+def _columns(
+    table: Csv, files: Files, wanted: Sequence[Wanted], settings: dict[str, object]
+) -> list[str]:
+    """Return what is missing of the columns; add the likeliest settings."""
+    absent = [(one, name) for one in wanted for name in one.columns if name not in table]
+    if not absent:
+        return []
+    taken = {name for one in wanted for name in one.columns if name in table}
+    for setting in dict.fromkeys(one.setting for one, _ in absent):
+        value = _likeliest(setting, absent, table, files, taken)
+        settings |= {"label_columns" if isinstance(value, list) else setting: value}
+        taken |= {value} if isinstance(value, str) else set()
+    names = ", ".join(repr(name) for _, name in absent)
+    return [f"no column {names} in {table.path.name} (columns: {', '.join(table.named)})"]
+
+
+def _likeliest(
+    setting: str, absent: Sequence[tuple[Wanted, str]], table: Csv, files: Files, taken: set[str]
+) -> object:
+    name = next(name for one, name in absent if one.setting == setting)
+    if setting == "image_column":
+        return _guess.guess_images(table, files, name) or table.named[0]
+    if setting == "group_column":
+        return _guess.guess_patient(table, name, taken) or None
+    if setting in ("label_column", "label_columns"):
+        one_hot = _guess.guess_one_hot(table, taken)
+        label = _guess.guess_label(table, name, taken)
+        return one_hot if one_hot and not _guess.LABEL.search(label) else label or table.named[-1]
+    return _guess.near(name, table.named) or table.named[-1]
+
+
+def _listed(root: Path) -> str:
+    return some([path.name for path in subfolders(root)]) or "none"

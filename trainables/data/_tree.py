@@ -1,0 +1,81 @@
+"""Classes and parts of a split from folders' names.
+
+tree = Tree.of(["train/NORMAL/1.jpg", "test/NORMAL/2.jpg", ...])
+tree.leaves[0]      # Leaf("NORMAL", "train")
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from trainables.data._parts import part
+from trainables.data._understood import Notes
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The class of one image, None beside the class folders; part: of a split, or ""."""
+
+    label: str | None
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The leaves of all paths. above: the one folder around the classes or parts, or ""."""
+
+    leaves: Sequence[Leaf]
+    above: str = ""
+    outside: Collection[str] = ()  # paths beside the folders of the split
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> "Tree":
+        folders = [path.split("/")[:-1] for path in paths]
+        depth = _shared(folders)
+        below = [found[depth:] for found in folders]
+        above = "/".join(folders[0][:depth]) if folders else ""
+        tops = Counter(found[0] for found in below if found)
+        split = {name for name in tops if part(name)}
+        if len({part(name) for name in split}) > 1 and "train" in map(part, split):
+            return cls(_around(below, split), above, _outside(paths, below, split))
+        if below and _within(below):
+            return cls([Leaf(found[0], part(found[1])) for found in below], above)
+        return cls([Leaf(found[0]) if found else Leaf(None) for found in below], above)
+
+    def note(self, notes: Notes) -> None:
+        """Say how the folders were read."""
+        parts = Counter(leaf.part for leaf in self.leaves if leaf.part)
+        if parts:
+            sizes = ", ".join(f"{parts[name]} {name}" for name in ("train", "val", "test"))
+            notes.say(f"the folders train, val and test are the split, not classes: {sizes}")
+        if self.above:
+            notes.say(f"the classes are the folders in {self.above}/")
+        notes.leave("images beside the folders of the split", sorted(self.outside))
+
+
+def _shared(folders: Sequence[Sequence[str]]) -> int:
+    """Return how many folders all paths have in common, before the first that tells them apart."""
+    if not folders:
+        return 0
+    low, high = min(folders), max(folders)
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b),
+                min(len(low), len(high)))  # fmt: skip
+
+
+def _around(below: Sequence[Sequence[str]], split: set[str]) -> list[Leaf]:
+    return [
+        Leaf(found[1], part(found[0])) if len(found) > 1 and found[0] in split
+        else Leaf(None, part(found[0]) if found else "")
+        for found in below
+    ]  # fmt: skip
+
+
+def _within(below: Sequence[Sequence[str]]) -> bool:
+    """Return whether every class folder holds folders of a split, and nothing else."""
+    inner = [part(found[1]) if len(found) > 1 else "" for found in below]
+    return all(inner) and len(set(inner)) > 1 and "train" in inner
+
+
+def _outside(paths: Sequence[str], below: Sequence[Sequence[str]], split: set[str]) -> set[str]:
+    both = zip(paths, below, strict=True)
+    return {path for path, found in both if not found or found[0] not in split}
