@@ -15,7 +15,7 @@ from rich.console import Console
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec, external_spec
 from search.console.printable import line
-from search.report import duplicates
+from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
 from trainables.errors import UserError
@@ -82,6 +82,8 @@ class Images:
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
         console.print(line(said))
         console.print(line(duplicates.sentence(duplicates.count(data))))
+        for found in prepared.findings(data.found, len(data.labels), self.space.data):
+            console.print(line(found))
         for name, source in self.external.items():
             count = len(source.table.names)
             console.print(line(f"external test set {name}: {count} images"))

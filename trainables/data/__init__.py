@@ -50,7 +50,9 @@ class Table:
     groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
     sites: tuple[str, ...] = field(default=(), kw_only=True)  # see `Item`; () if fewer than two
-    parts: tuple[str, ...] = field(default=(), kw_only=True)  # of a given split; () if there is none
+    parts: tuple[str, ...] = field(
+        default=(), kw_only=True
+    )  # of a given split; () if there is none
 
 
 class Dataset:
@@ -75,7 +77,7 @@ class Dataset:
     params: Params
 
     def __init__(self, root: Path | None, params: Settings, window: Window | None = None) -> None:
-        """Read the parameters. window: black and white of more than 8 bits, None for robust ones."""
+        """Read the parameters. window: black and white of more than 8 bits; None: robust ones."""
         self.params, self.root = read(self.Params, params, "data.params"), root
         self.window, self.notes = window, Notes()
         # Rows read so far: with values that are NaN or infinite; with a border that was cut.

@@ -1,7 +1,7 @@
 """Read one DICOM image as its makers want it shown; needs NumPy and pydicom.
 
-    decode(path)             # uint8 [h, w, 3] or [h, w], bones white
-    memory(path)             # a bound, from the header
+    decode_dicom(path)             # uint8 [h, w, 3] or [h, w], bones white
+    dicom_memory(path)             # a bound, from the header
 
 In order: modality LUT or rescale; the stated window, else the file's VOI LUT, else its first
 window, else robust quantiles; MONOCHROME1 inverted. Overlays are not pixels. The report writes
@@ -38,7 +38,7 @@ def has_magic(path: Path) -> bool:
         return False
 
 
-def decode(path: Path, window: Window | None = None) -> NDArray[np.uint8]:
+def decode_dicom(path: Path, window: Window | None = None) -> NDArray[np.uint8]:
     """Decode to uint8 [h, w, 3], or [h, w] if grey. UserError, ValueError if it is no image."""
     header = _read(path, stop_before_pixels=False)
     from pydicom.pixels import pixel_array
@@ -62,12 +62,12 @@ def decode(path: Path, window: Window | None = None) -> NDArray[np.uint8]:
     return scaled(values, window, inverted)
 
 
-def memory(path: Path) -> int:
-    """Bound the bytes that `decode` and a resize of its result need."""
-    return size(path) * BYTES
+def dicom_memory(path: Path) -> int:
+    """Bound the bytes that `decode_dicom` and a resize of its result need."""
+    return count_pixels(path) * BYTES
 
 
-def size(path: Path) -> int:
+def count_pixels(path: Path) -> int:
     """Return the number of pixels from the header; UserError, ValueError if it is no image."""
     header = _read(path, stop_before_pixels=True)
     return int(header.Rows) * int(header.Columns)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from trainables.errors import UserError
-from trainables.images import dicom
+from trainables.images.dicom import count_pixels, decode_dicom, dicom_memory, is_dicom
 from trainables.images.levels import Window, scaled
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
@@ -41,9 +41,9 @@ def decode(
     and white. UserError if the image is unreadable, cut off or too large.
     """
     with _named(path), path.open("rb") as file:
-        if dicom.is_dicom(_head(file), path):
-            _check_size(path, dicom.size(path))
-            return dicom.decode(path, window), True
+        if is_dicom(_head(file), path):
+            _check_size(path, count_pixels(path))
+            return decode_dicom(path, window), True
         with _opened(path, file, side) as image:
             image.load()
             if image.format == "JPEG" and _cut(image, file, side):
@@ -55,8 +55,8 @@ def decode(
 def memory(path: Path, side: int = 0) -> int:
     """Bound the bytes that `decode` and a resize of its result need, from the file's header."""
     with _named(path), path.open("rb") as file:
-        if dicom.is_dicom(_head(file), path):
-            return dicom.memory(path)
+        if is_dicom(_head(file), path):
+            return dicom_memory(path)
         with _opened(path, file, side) as image:
             return image.width * image.height * (8 if image.mode in GREY else 20)
 
@@ -66,7 +66,7 @@ def reading(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = _head(file)
-            if dicom.is_dicom(head, path):
+            if is_dicom(head, path):
                 return " dicom 1"
             if head.startswith(JPEG):
                 return ""
