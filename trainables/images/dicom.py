@@ -20,7 +20,7 @@ from trainables.images.levels import Window, scaled
 MAGIC = b"DICM"  # after a preamble of 128 bytes
 ENDINGS = (".dcm", ".dicom", ".ima")
 BYTES = 40  # of a pixel while it is decoded
-FAR = 2**30  # beyond every value, to either side
+FAR = 2**30  # beyond every value of a window
 INSTALL = "uv sync --extra dicom"
 
 
@@ -99,16 +99,18 @@ def _shown(values: NDArray, header: Any) -> tuple[NDArray, Window | None]:
     """
     from pydicom.pixels.processing import apply_voi_lut
 
-    lut = bool(header.get("VOILUTSequence"))
-    if not lut and not header.get("WindowWidth"):
-        return values, None
     ends = np.array([-FAR, FAR], np.int64)
-    whole = np.rint(values).astype(np.int64) if lut and values.dtype.kind == "f" else values
+    if not header.get("VOILUTSequence") and not header.get("WindowWidth"):
+        return values, None
     try:
+        if header.get("VOILUTSequence"):  # pydicom wraps values beyond it
+            entries, first, _ = header.VOILUTSequence[0].LUTDescriptor
+            ends = np.array([first, first + (entries or 2**16) - 1], np.int64)
+            values = np.rint(values).astype(np.int64).clip(*ends)
         with np.errstate(over="ignore"):  # of a sigmoid's ends
             black, white = np.sort(apply_voi_lut(ends, header)).astype(float)
-            shown = apply_voi_lut(whole, header)
-    except (ValueError, TypeError, IndexError, AttributeError):
+            shown = apply_voi_lut(values, header)
+    except (ValueError, TypeError, IndexError, AttributeError, NotImplementedError):
         return values, None
     return (shown, (black, white)) if white > black else (values, None)
 
