@@ -16,7 +16,7 @@ QUANTILES = 0.01, 0.99  # defect pixels, NaN and small burnt-in marks lie beyond
 WHITES = (1, 255, 1023, 4095, 16383, 65535)  # of fractions, and of 8 to 16 bits
 BRIGHT, SPREAD = 1 / 2, 1 / 8  # of white: what a picture reaches and spans if that is its white
 SAMPLE = 1 << 20  # values that quantiles are of
-STRIP = 256  # rows scaled at once: in float64 the whole image would take 8 times the result
+STRIP = 64  # rows scaled at once: in float64 the whole image would take 8 times the result
 
 
 def scaled(values: Values, window: Window | None = None, inverted: bool = False) -> NDArray:
