@@ -49,7 +49,16 @@ class Table:
     groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
     sites: tuple[str, ...] = field(default=(), kw_only=True)  # see `Item`; () if fewer than two
-    parts: tuple[str, ...] = field(default=(), kw_only=True)  # of a given split; () if there is none
+    parts: tuple[str, ...] = field(default=(), kw_only=True)  # of a given split; () if none is
+
+    def subset(self, rows: NDArray[np.int64]) -> "Table":
+        """Return the table of some rows, with the classes of all."""
+        columns = {
+            name: tuple(column[row] for row in rows)
+            for name in ("names", "groups", "sites", "parts")
+            if (column := getattr(self, name))
+        }
+        return replace(self, labels=self.labels[rows], **columns)
 
 
 class Dataset:
@@ -76,6 +85,7 @@ class Dataset:
     def __init__(self, root: Path | None, params: Settings) -> None:
         self.params, self.root = read(self.Params, params, "data.params"), root
         self.notes = Notes()
+        self.damaged: dict[int, UserError] = {}  # rows that could not be read so far
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         """Return the images, and the classes in order; UserError if the data is invalid."""

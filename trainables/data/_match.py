@@ -20,6 +20,7 @@ from trainables.data._walk import Found
 
 SMALLER = "_downsampled"  # suffix of 2,074 names of ISIC, missing in some copies
 
+
 def plain(cell: str) -> str:
     """Return a path with slashes, in Unicode's composed form."""
     if not cell.isascii():

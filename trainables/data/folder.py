@@ -49,21 +49,18 @@ class Plugin(Dataset):
         ]
         tree.note(self.notes)
         self.notes.beside(files.found)
-        return once(items, self.notes), tuple(sorted({leaf.label for leaf in tree.leaves if leaf.label}))
+        return once(items, self.notes), tree.classes
 
     def _check(self, root: Path, tree: Tree, files: Files) -> None:
-        classes = sorted({leaf.label for leaf in tree.leaves if leaf.label})
-        if len(classes) < 2:
+        if len(tree.classes) < 2:
             raise UserError(
                 f"--data={root}: must have at least 2 sub-folders of images "
-                f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(classes)} "
-                f"({some(classes) or 'none'}; other files: {_counts(files.found.others)}); try the "
-                "folder above or below"
+                f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(tree.classes)} "
+                f"({some(tree.classes) or 'none'}; other files: {_counts(files.found.others)}); "
+                "try the folder above or below"
             )
 
-    def _columns(
-        self, root: Path, files: Files, names: list[str]
-    ) -> tuple[list[str], list[str]]:
+    def _columns(self, root: Path, files: Files, names: list[str]) -> tuple[list[str], list[str]]:
         """Return each image's patient group and source as `groups_csv` has them, "" without."""
         p, nothing = self.params, [""] * len(names)
         if p.groups_csv is None:
