@@ -18,9 +18,11 @@ from search.console.printable import line
 from search.report import duplicates
 from search.space import Space
 from search.store.stage_store import full_disk_explained
+from trainables.data._files import some
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
+    from trainables.data._understood import Understood
     from trainables.images.cache import Prepared, Source
 
 
@@ -48,6 +50,11 @@ class Images:
             mapped = self.space.external[name].classes
             positions(source.table.classes, self.source.table.classes, mapped, name)
         return len(self.source.split["train"])
+
+    @property
+    def understood(self) -> "Understood":
+        """What the data set was understood to be."""
+        return self.source.images.understood()
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""
@@ -82,6 +89,11 @@ class Images:
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
         console.print(line(said))
         console.print(line(duplicates.sentence(duplicates.count(data))))
+        if data.leak:
+            console.print(line(data.leak))
+        if data.damaged:
+            left = f"{len(data.damaged)} damaged images are left out: {some(data.damaged)}"
+            console.print(line(left))
         for name, source in self.external.items():
             count = len(source.table.names)
             console.print(line(f"external test set {name}: {count} images"))

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,8 @@ class Session:
         self.tracker = Tracker(request.tracking_uri, space.name, self.out, images)
         self.tracker.check()
         self.images = Images(space)
+        if not len(self.images.source.split["test"]):  # as a published protocol may have it
+            self.space = space = replace(space, test=False)
         self.forecast = forecast(space, self.policy, self.images.check())
         return self.forecast
 
@@ -219,6 +222,7 @@ class Session:
             budget_spent=scheduler.over != "" and scheduler.over in scheduler.pruned().values(),
             overhead=self._overhead(wall),
             incomplete=incomplete,
+            leak=self.images.data.leak,
         )
 
     def _overhead(self, wall: float) -> Overhead | None:

@@ -89,6 +89,7 @@ def _searched(args: argparse.Namespace) -> int:
     from search.cluster.start import join
     from search.console.request import check_given, request
     from search.console.screen import Screen, forecast_lines
+    from search.console.understood import lines
     from search.session import Session
     from search.space import hardware
 
@@ -99,8 +100,10 @@ def _searched(args: argparse.Namespace) -> int:
     session = Session(asked, screen, started, cluster)
     if args.dry_run:
         forecast = session.check()
-        as_json = [json.dumps(asdict(forecast))]
-        return _print(as_json if args.json else forecast_lines(asked.space, forecast))
+        understood = session.images.understood
+        as_json = [json.dumps(asdict(forecast) | {"understood": asdict(understood)})]
+        told = lines(understood, session.images.source.split, session.images.source.leak)
+        return _print(as_json if args.json else forecast_lines(asked.space, forecast, told))
     summary = session.search()
     if args.json:
         print(json.dumps(summary))

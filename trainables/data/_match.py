@@ -91,7 +91,7 @@ class Files:
 
 
 def _same_path(path: str, wanted: str) -> bool:
-    return wanted in (path, os.path.splitext(path)[0])
+    return "/" in wanted and wanted in (path, os.path.splitext(path)[0])
 
 
 def _same_name(path: str, wanted: str) -> bool:
