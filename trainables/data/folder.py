@@ -15,7 +15,7 @@ from trainables.data import Dataset, Item, _groups
 from trainables.data._copies import once
 from trainables.data._csv import read_csv
 from trainables.data._files import SUFFIXES, existing, some
-from trainables.data._layout import Wanted, check
+from trainables.data._layout import Wanted, check, nested
 from trainables.data._match import Files
 from trainables.data._tree import Tree
 from trainables.data._walk import walk
@@ -70,7 +70,7 @@ class Plugin(Dataset):
                     "data.params.groups_csv, which is null; try naming it too"
                 )
             return nothing, nothing
-        table = read_csv(root / p.groups_csv)
+        table = read_csv(nested(root, p.groups_csv))
         used = {"image": p.image_column, "group": p.group_column}
         used |= {"source": p.source_column} if p.source_column else {}
         check(root, table, files, [Wanted(f"{role}_column", [at]) for role, at in used.items()])
