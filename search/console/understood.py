@@ -19,18 +19,24 @@ def lines(found: Understood, split: Mapping[str, Sized], leak: str) -> Iterator[
     ]
     more = f", and {len(shown) - MOST} more classes" if len(shown) > MOST else ""
     yield f"classes   images of patient groups: {', '.join(shown[:MOST])}{more}"
-    yield (
-        f"groups    {found.patient_groups} patient groups; the largest, {found.largest_group}, has "
-        f"{found.largest_images} images"
-    )
+    yield f"groups    {_groups(found)}"
     drawn = "given by the data set" if found.given_split else "drawn"
     yield f"split     {', '.join(f'{len(rows)} {part}' for part, rows in split.items())}; {drawn}"
     if found.unlabelled:
-        yield f"unlabelled {found.unlabelled} images"
+        yield f"unlabelled {found.unlabelled} images, which no task sees"
     yield from (f"left out  {_left_out(one)}" for one in found.left_out)
     yield from (f"note      {one}" for one in found.notes)
     if leak:
         yield f"note      {leak}"
+
+
+def _groups(found: Understood) -> str:
+    if found.largest_images == 1:
+        return "every image is its own patient group: copies of a patient may cross the split"
+    return (
+        f"{found.patient_groups} patient groups; the largest, {found.largest_group}, has "
+        f"{found.largest_images} images"
+    )
 
 
 def _tables(found: Understood) -> Iterator[str]:
