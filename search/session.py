@@ -25,6 +25,7 @@ from search.images import Images
 from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
+from search.results.external import external_scores
 from search.results.records import RunInfo
 from search.scheduling import finals
 from search.scheduling.forecast import Forecast, forecast
@@ -219,6 +220,8 @@ class Session:
             budget_spent=scheduler.over != "" and scheduler.over in scheduler.pruned().values(),
             overhead=self._overhead(wall),
             incomplete=incomplete,
+            label_curve=outcome.label_curve(),
+            external=external_scores(scheduler),
         )
 
     def _overhead(self, wall: float) -> Overhead | None:
