@@ -26,6 +26,7 @@ from search.images import Images
 from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
+from search.results.external import external_scores
 from search.results.records import RunInfo
 from search.scheduling import finals
 from search.scheduling.forecast import Forecast, forecast
@@ -223,6 +224,8 @@ class Session:
             overhead=self._overhead(wall),
             incomplete=incomplete,
             leak=self.images.data.leak,
+            label_curve=outcome.label_curve(),
+            external=external_scores(scheduler),
         )
 
     def _overhead(self, wall: float) -> Overhead | None:
