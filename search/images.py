@@ -15,6 +15,7 @@ from rich.console import Console
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec, external_spec
 from search.console.printable import line
+from search.console.understood import Understood
 from search.report import duplicates
 from search.space import Space
 from search.store.stage_store import full_disk_explained
@@ -22,7 +23,6 @@ from trainables.data._files import some
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from trainables.data._understood import Understood
     from trainables.images.cache import Prepared, Source
 
 
@@ -52,9 +52,9 @@ class Images:
         return len(self.source.split["train"])
 
     @property
-    def understood(self) -> "Understood":
-        """What the data set was understood to be."""
-        return self.source.images.understood()
+    def understood(self) -> Understood:
+        """What the data set was understood to be, to show."""
+        return Understood(self.source.images.understood(), self.source.split, self.source.leak)
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""

@@ -89,7 +89,6 @@ def _searched(args: argparse.Namespace) -> int:
     from search.cluster.start import join
     from search.console.request import check_given, request
     from search.console.screen import Screen, forecast_lines
-    from search.console.understood import lines
     from search.session import Session
     from search.space import hardware
 
@@ -100,10 +99,9 @@ def _searched(args: argparse.Namespace) -> int:
     session = Session(asked, screen, started, cluster)
     if args.dry_run:
         forecast = session.check()
-        understood = session.images.understood
-        as_json = [json.dumps(asdict(forecast) | {"understood": asdict(understood)})]
-        told = lines(understood, session.images.source.split, session.images.source.leak)
-        return _print(as_json if args.json else forecast_lines(asked.space, forecast, told))
+        as_json = [json.dumps(asdict(forecast) | session.images.understood.as_json())]
+        told = [*forecast_lines(asked.space, forecast), *session.images.understood.lines()]
+        return _print(as_json if args.json else told)
     summary = session.search()
     if args.json:
         print(json.dumps(summary))

@@ -74,13 +74,10 @@ def data_line(space: Space) -> str:
     return f"{space.data.name} at {space.data.root}"
 
 
-def forecast_lines(
-    space: Space, found: Forecast, understood: Iterable[str] = ()
-) -> Iterator[str]:
-    """Yield the lines of a dry run: the images, the chains, their stages and their cost."""
+def forecast_lines(space: Space, found: Forecast) -> Iterator[str]:
+    """Yield the lines of a dry run: the chains, their stages and their cost."""
     yield headline(space)
     yield f"data      {data_line(space)}, {found.images} images to train on"
-    yield from understood
     yield f"chains    {len(found.chains)} of up to {space.max_length} tasks"
     yield from (f"            {chain}" for chain in found.chains)
     span = str(found.stages_maximum)

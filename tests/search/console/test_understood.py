@@ -1,6 +1,6 @@
 """The lines of a dry run that say what a data set was understood to be."""
 
-from search.console.understood import lines
+from search.console.understood import Understood as Shown
 from trainables.data._understood import Count, LeftOut, TableRead, Understood
 
 FOUND = Understood(
@@ -18,7 +18,7 @@ SPLIT = {"train": range(8), "val": range(2), "test": range(2)}
 
 
 def test_every_subject_has_its_line():
-    assert list(lines(FOUND, SPLIT, "it leaks")) == [
+    assert list(Shown(FOUND, SPLIT, "it leaks").lines()) == [
         "table     labels.csv: 12 rows, UTF-16, by tab; image=file, label=dx",
         "classes   images of patient groups: a 7 of 3, b 5 of 5",
         "groups    8 patient groups; the largest, P1, has 4 images",
@@ -33,6 +33,6 @@ def test_every_subject_has_its_line():
 
 def test_many_classes_stay_on_a_line():
     many = Understood({f"c{i}": Count(3, 3) for i in range(30)}, 90, "x", 1, 0, {}, (), (), ())
-    classes, groups, _ = lines(many, SPLIT, "")
+    classes, groups, _ = Shown(many, SPLIT, "").lines()
     assert classes.endswith("c19 3 of 3, and 10 more classes")
     assert "every image is its own patient group" in groups

@@ -39,7 +39,12 @@ def fill(root, *folders, count=4, first=1):
 
 @pytest.mark.parametrize("above", ["", "chest_xray/", "a/b/"])
 @pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "holdout")]
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        ("TRAIN", "dev", "holdout"),
+    ],
 )
 def test_split_folders(tmp_path, spec, above, names):
     root = fill(tmp_path / "x", *(f"{above}{part}/{c}" for part in names for c in "ab"))
@@ -78,9 +83,7 @@ def test_a_class_called_train_is_a_class(tmp_path):
     assert Plugin(root, {}).table().classes == ("bus", "train")
 
 
-@pytest.mark.parametrize(
-    "where", ["{c}/{kind}", "{kind}/{c}", "set/{c}/{kind}", "all/{kind}/{c}"]
-)
+@pytest.mark.parametrize("where", ["{c}/{kind}", "{kind}/{c}", "set/{c}/{kind}", "all/{kind}/{c}"])
 @pytest.mark.parametrize("masks", ["masks", "Lung Masks", "lesion_masks", "segmentation"])
 def test_masks_are_no_images(tmp_path, where, masks):
     root = tmp_path / "x"
@@ -245,9 +248,10 @@ def test_isic2018(tmp_path):
     fill(root, f"{name}_Input", count=7)
     images = sorted(path.stem for path in root.rglob("*.png"))
     hot = [",".join("1.0" if i == k else "0.0" for k in range(7)) for i in range(7)]
+    lesions = [f"L{i // 2},x" for i in range(7)]
     for table, head, rows in (
         ("GroundTruth", "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC", hot),
-        ("LesionGroupings", "image,lesion_id,diagnosis_confirm_type", [f"L{i // 2},x" for i in range(7)]),
+        ("LesionGroupings", "image,lesion_id,diagnosis_confirm_type", lesions),
     ):
         (root / f"{name}_{table}").mkdir()
         lines = [f"{image},{row}" for image, row in zip(images, rows, strict=True)]
@@ -259,8 +263,9 @@ def test_isic2018(tmp_path):
 
 def test_isic2020(tmp_path):
     root = fill(tmp_path / "x", "train")
-    head = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
-    rows = [f"train{i},IP_{i // 2},male,45,torso,unknown,{'benign' if i else 'malignant'},0" for i in range(4)]
+    head = "image_name,patient_id,sex,age_approx,diagnosis,benign_malignant,target"
+    labels = ["malignant,1", "benign,0", "benign,0", "benign,0"]
+    rows = [f"train{i},IP_{i // 2},male,45,unknown,{label}" for i, label in enumerate(labels)]
     write_lines(root / "ISIC_2020_Training_GroundTruth.csv", [head, *rows])
     table = Table(root, params_of("isic2020")).table()
     assert (table.classes, table.groups[:3]) == (("benign", "malignant"), ("IP_0", "IP_0", "IP_1"))

@@ -1,4 +1,4 @@
-"""Tables as they are: delimiters, encodings, columns, cells, paths, groups and splits of one's own."""
+"""Tables as they are: delimiters, encodings, columns, cells, paths, groups and given splits."""
 
 import unicodedata
 
@@ -95,7 +95,8 @@ def test_a_file_is_not_taken_by_a_row_of_another_folder(plain):
     for i in range(6):
         for part in ("train", "test"):
             save(plain / "images" / part / f"{i}.png", 100 * (part == "test") + i)
-    rows = [f"{part}/{i}.png,{'ab'[i % 2]},{part}{i}" for i in range(6) for part in ("train", "test")]
+    both = [(part, i) for i in range(6) for part in ("train", "test")]
+    rows = [f"{part}/{i}.png,{'ab'[i % 2]},{part}{i}" for part, i in both]
     write_lines(plain / "labels.csv", ["image,label,group", *rows])
     (plain / "images" / "train" / "0.png").unlink()
     data = Plugin(plain, {"only": "rows"})
@@ -306,7 +307,8 @@ def test_a_published_protocol_needs_no_test_part(plain, spec):
 
 
 def test_a_class_must_be_in_every_part(plain, spec):
-    params = with_split(plain, lambda i: "val" if i in (0, 2) else "test" if i in (1, 4) else "train")
+    parts = {0: "val", 2: "val", 1: "test", 4: "test"}
+    params = with_split(plain, lambda i: parts.get(i, "train"))
     with pytest.raises(UserError, match="class sick: must have an image in val"):
         Source(spec("table", params=params), plain)
 
