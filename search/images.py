@@ -15,9 +15,11 @@ from rich.console import Console
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec, external_spec
 from search.console.printable import line
+from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
+from trainables.data._files import some
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class Images:
             mapped = self.space.external[name].classes
             positions(source.table.classes, self.source.table.classes, mapped, name)
         return len(self.source.split["train"])
+
+    @property
+    def understood(self) -> Understood:
+        """What the data set was understood to be, to show."""
+        return Understood(self.source.images.understood(), self.source.split, self.source.leak)
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""
@@ -84,6 +91,11 @@ class Images:
         console.print(line(duplicates.sentence(duplicates.count(data))))
         for found in prepared.findings(data.found, len(data.labels), self.space.data):
             console.print(line(found))
+        if data.leak:
+            console.print(line(data.leak))
+        if data.damaged:
+            left = f"{len(data.damaged)} damaged images are left out: {some(data.damaged)}"
+            console.print(line(left))
         for name, source in self.external.items():
             count = len(source.table.names)
             console.print(line(f"external test set {name}: {count} images"))

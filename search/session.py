@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from search.images import Images
 from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
+from search.results.external import external_scores
 from search.results.records import RunInfo
 from search.scheduling import finals
 from search.scheduling.forecast import Forecast, forecast
@@ -86,6 +88,8 @@ class Session:
         self.tracker = Tracker(request.tracking_uri, space.name, self.out, images)
         self.tracker.check()
         self.images = Images(space)
+        if not len(self.images.source.split["test"]):  # as a published protocol may have it
+            self.space = space = replace(space, test=False)
         self.forecast = forecast(space, self.policy, self.images.check())
         return self.forecast
 
@@ -219,6 +223,9 @@ class Session:
             budget_spent=scheduler.over != "" and scheduler.over in scheduler.pruned().values(),
             overhead=self._overhead(wall),
             incomplete=incomplete,
+            leak=self.images.data.leak,
+            label_curve=outcome.label_curve(),
+            external=external_scores(scheduler),
         )
 
     def _overhead(self, wall: float) -> Overhead | None:

@@ -16,7 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from trainables.errors import UserError
 from trainables.plugins import one_of
@@ -64,9 +71,7 @@ def _text(value: object) -> object:
 
 
 Written = BeforeValidator(_text)
-Place = Annotated[
-    str, Written, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", description="a path")
-]
+Place = Annotated[str, Written, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", description="a path")]
 Text = Annotated[str, Written, Field(pattern=r"\S", description="a text that is not empty")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]

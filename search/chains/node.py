@@ -110,7 +110,7 @@ class Node:
 
     def first(self) -> "Node":
         """Return the node of the first seed with the profile's labels."""
-        return replace(self, repeat=0, labels=None)
+        return replace(self, repeat=0, labels=None, external=None)
 
     def window(self, task: str) -> str:
         return dict(self.windows).get(task, FULL)

@@ -39,14 +39,17 @@ ELSEWHERE = (  # in a space: decides no result that a policy asks for
     "store", "cache", "runtime", "budget", "repeats", "early_stop", "report", "controls",
     "label_curve", "test", "external",
 )  # fmt: skip
-LATER = ("source_column",)  # parameters of data sets that change no digest while they are null
+LATER = {  # parameters of data sets that change no digest while they are null
+    "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
+    "splits", "labels", "label_columns", "table.groups_csv",
+}  # fmt: skip
 
 
 def data_spec(space: Space) -> DataSpec:
     data = space.data
     return DataSpec(
         name=data.name,
-        params=_params(data.params),
+        params=_params(data.name, data.params),
         size=space.profile.cache_size,
         channels=data.channels,
         val=data.val,
@@ -62,12 +65,15 @@ def data_spec(space: Space) -> DataSpec:
 def external_spec(space: Space, name: str) -> DataSpec:
     """Return the images of an external test set, decoded as the data set's own."""
     chosen, own = space.external[name], data_spec(space)
-    params = _params(chosen.params)
+    params = _params(chosen.name, chosen.params)
     return replace(own, name=chosen.name, params=params, val=0.0, test=1.0, merge_duplicates=False)
 
 
-def _params(given: Settings) -> Settings:
-    return {key: value for key, value in given.items() if value is not None or key not in LATER}
+def _params(name: str, given: Settings) -> Settings:
+    return {
+        key: value for key, value in given.items()
+        if value is not None or not {key, f"{name}.{key}"} & LATER
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,9 @@ def _searched(args: argparse.Namespace) -> int:
     session = Session(asked, screen, started, cluster)
     if args.dry_run:
         forecast = session.check()
-        as_json = [json.dumps(asdict(forecast))]
-        return _print(as_json if args.json else forecast_lines(asked.space, forecast))
+        as_json = [json.dumps(asdict(forecast) | session.images.understood.as_json())]
+        told = [*forecast_lines(asked.space, forecast), *session.images.understood.lines()]
+        return _print(as_json if args.json else told)
     summary = session.search()
     if args.json:
         print(json.dumps(summary))

@@ -41,6 +41,7 @@ def notes(
     """
     found = [
         _meaningless(info),
+        f"{info.leak}." if info.leak else "",
         one_seed(table),
         _unrecognised(table, recall),
         *_probes(table),
@@ -51,18 +52,18 @@ def notes(
 
 
 def mark(info: RunInfo) -> str:
-    """Return the mark of a search whose numbers mean nothing, with the reason, or ""."""
+    """Return the mark of a search whose numbers mean nothing or too much, or ""."""
     if info.demo:
         return "the numbers mean nothing: DEMONSTRATION images, drawn by a program"
     if info.profile in (DEMO, SMOKE):
         return f"the numbers mean nothing: settings of profile={info.profile}"
-    return ""
+    return "the split leaks, as published: scores are too high" if info.leak else ""
 
 
 def _meaningless(info: RunInfo) -> str:
-    found = mark(info)
-    if not found:
+    if not info.demo and info.profile not in (DEMO, SMOKE):
         return ""
+    found = mark(info)
     cure = "--data PATH" if info.demo else "profile=cpu or profile=gpu"
     return f"T{found[1:]}. Run again with {cure}."
 

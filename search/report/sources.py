@@ -42,40 +42,35 @@ class Sources:
 
     given_away: mean recall over the classes, in percent, of the class that is guessed from the
     source alone, for images of other patient groups. chance_level: the same without knowing it.
+    far: whether it is so far above that the source gives the class away.
     """
 
     within: tuple[Within, ...]
     given_away: Estimate
     chance_level: float
-
-    @property
-    def far(self) -> bool:
-        """Whether the source gives the class away."""
-        apart = self.given_away.value - self.chance_level
-        return apart >= FAR and self.given_away.low > self.chance_level
+    far: bool
 
 
 def build(table: Table, chains: Sequence[str], store: Store) -> Sources | None:
     """Judge these rows within each source; None where images have no source."""
     import numpy as np
 
-    rows = {chain: row for chain in chains if (row := table.row(chain))}
-    shown = {chain: _predictions(row, store) for chain, row in rows.items()}
-    shown = {chain: seeds for chain, seeds in shown.items() if seeds}
+    rows = [row for chain in chains if (row := table.row(chain))]
+    shown = {row.chain: seeds for row in rows if (seeds := _predictions(row, store))}
     first = next((one for seeds in shown.values() for one in seeds.values()), None)
     if first is None or first.sources is None:
         return None
     names, counts = np.unique(first.sources, return_counts=True)
-    return Sources(
-        tuple(_within(str(names[k]), shown, table) for k in np.argsort(-counts, kind="stable")),
-        given_away(first.labels, first.sources, first.groups),
-        100 / len(np.unique(first.labels)),
-    )
+    within = [_within(str(names[k]), shown, table) for k in np.argsort(-counts, kind="stable")]
+    found = given_away(first.labels, first.sources, first.groups)
+    level = 100 / len(np.unique(first.labels))
+    far = found.value - level >= FAR and found.low > level
+    return Sources(tuple(within), found, level, far)
 
 
 def _predictions(row: Row, store: Store) -> Shown:
     """Return the predictions on validation by seed: of fresh seeds, else of those that chose."""
-    keys = row.fresh_keys or (row.downstream_key, *row.repeat_keys)
+    keys: tuple[str | None, ...] = row.fresh_keys or (row.downstream_key, *row.repeat_keys)
     found = {seed: stored.predictions(store, key, "val") for seed, key in enumerate(keys)}
     return {seed: one for seed, one in found.items() if one and one.sources is not None}
 

@@ -119,5 +119,6 @@ class RunInfo:
     overhead: Overhead | None = None  # None if nothing was trained
     budget_spent: bool = False  # True if chains were not tried for that reason
     incomplete: str = ""  # the machine fault that ended the search early, or ""
+    leak: str = ""  # what a published protocol lets cross the split, or ""
     label_curve: tuple[LabelPoint, ...] = ()
     external: tuple[ExternalScore, ...] = ()

@@ -50,9 +50,16 @@ class Table:
     groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
     sites: tuple[str, ...] = field(default=(), kw_only=True)  # see `Item`; () if fewer than two
-    parts: tuple[str, ...] = field(
-        default=(), kw_only=True
-    )  # of a given split; () if there is none
+    parts: tuple[str, ...] = field(default=(), kw_only=True)  # of a given split; () if none is
+
+    def subset(self, rows: NDArray[np.int64]) -> "Table":
+        """Return the table of some rows, with the classes of all."""
+        columns = {
+            name: tuple(column[row] for row in rows)
+            for name in ("names", "groups", "sites", "parts")
+            if (column := getattr(self, name))
+        }
+        return replace(self, labels=self.labels[rows], **columns)
 
 
 class Dataset:
@@ -80,7 +87,8 @@ class Dataset:
         """Read the parameters. window: black and white of more than 8 bits; None: robust ones."""
         self.params, self.root = read(self.Params, params, "data.params"), root
         self.window, self.notes = window, Notes()
-        # Rows read so far: with values that are NaN or infinite; with a border that was cut.
+        # Rows read so far: damaged; with values that are NaN or infinite; with a border cut.
+        self.damaged: dict[int, UserError] = {}
         self.unsound, self.trimmed = set[int](), set[int]()
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """What the cells of a label or patient column mean: spellings, empty cells, several labels.
 
 spellings({"MEL": 9, "mel ": 1})     # {"MEL": "MEL", "mel ": "MEL"}
-mapping({"Finding": ["Pneumonia", "Edema"]}, ("Edema", "Pneumonia", "Normal"), "data.params.classes")
+mapping({"Finding": ["Pneumonia", "Edema"]}, classes, "data.params.classes")   # old -> new
 """
 
 import re

@@ -74,13 +74,16 @@ def _class_folders(root: Path) -> list[str]:
     return folders if len(folders) > 1 else []
 
 
+def nested(root: Path, csv: str) -> Path:
+    """Return the table's path: under `root`, or in the one folder below that has it."""
+    near = [path for path in _guess.tables(root) if Path(path).name == Path(csv).name]
+    return root / (near[0] if len(near) == 1 and not (root / csv).exists() else csv)
+
+
 def _path(root: Path, csv: str, files: Files) -> tuple[Path | None, str | None]:
     """Return the table's path; and if it is not the one named, the likeliest, "" if none is."""
-    if (root / csv).exists():
-        return root / csv, None
-    near = [path for path in _guess.tables(root) if Path(path).name == Path(csv).name]
-    if len(near) == 1:  # a zip may nest it
-        return root / near[0], None
+    if (near := nested(root, csv)).exists():
+        return near, None
     likeliest = _guess.table(root, files)
     return (root / likeliest if likeliest else None), likeliest
 

@@ -67,9 +67,7 @@ def joined(lists: Lists, root: Path) -> tuple[Csv, list[str]]:
                 f"{table.path}: must have the columns of {first.path.name} "
                 f"({', '.join(first.named)}), has {', '.join(table.named)}; try the same header"
             )
-    columns = [
-        [cell for table in tables.values() for cell in table[name]] for name in first.header
-    ]
+    columns = [[cell for table in tables.values() for cell in table[name]] for name in first.header]
     lines = [line for table in tables.values() for line in table.lines]
     parts = [part for part, table in tables.items() for _ in table.lines]
     return replace(first, columns=columns, lines=lines), parts

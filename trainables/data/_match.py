@@ -20,6 +20,7 @@ from trainables.data._walk import Found
 
 SMALLER = "_downsampled"  # suffix of 2,074 names of ISIC, missing in some copies
 
+
 def plain(cell: str) -> str:
     """Return a path with slashes, in Unicode's composed form."""
     if not cell.isascii():
@@ -90,7 +91,7 @@ class Files:
 
 
 def _same_path(path: str, wanted: str) -> bool:
-    return wanted in (path, os.path.splitext(path)[0])
+    return "/" in wanted and wanted in (path, os.path.splitext(path)[0])
 
 
 def _same_name(path: str, wanted: str) -> bool:

@@ -46,7 +46,7 @@ def read(table: Csv, columns: Sequence[str], images: Sequence[str]) -> list[str 
     good = (np.isin(values, (0, 1)).all(0)) & (values.sum(0) == 1)
     which = values.argmax(0)
     labels: list[str | None] = [columns[at] for at in which]
-    for row in np.flatnonzero(~good):
+    for row in np.flatnonzero(~good).tolist():
         if any(column[row] for column in cells):
             raise _bad(table, row, columns, images[row], values)
         labels[row] = None

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from trainables.data import Item
 from trainables.data._csv import Csv
 from trainables.data._files import SUFFIXES, some
-from trainables.data import Item
 from trainables.data._labels import is_placeholder
-from trainables.data._match import Files, Match, plain
+from trainables.data._match import Files, Match, key, plain, same_bytes
 from trainables.data._understood import Notes
 from trainables.errors import UserError
 
@@ -64,8 +64,15 @@ def placed(
     _check_conflicts(conflicts, len(by_file), table)
     notes.leave("images with rows of different classes", conflicts)
     notes.leave("further rows of an image", again)
-    bare = [at for at in range(len(files.paths)) if at not in by_file]
-    return items + _bare(bare, files, only, group, notes)
+    bare, copies = _bare(files, by_file)
+    notes.leave("copies of images with a row (equal bytes)", [files.paths[at] for at in copies])
+    if only == "rows":
+        notes.leave("files without a row (data.params.only=rows)", [files.paths[at] for at in bare])
+        return items
+    names = [files.name(at) for at in bare]
+    return items + [
+        Item(name, None, group(name), files.path(at)) for name, at in zip(names, bare, strict=True)
+    ]
 
 
 def _matched(rows: Rows, files: Files, table: Csv) -> tuple[dict[int, list[int]], list[str]]:
@@ -141,10 +148,21 @@ def _name(rows: Rows, row: int, files: Files, at: int) -> str:
     return files.name(at) if ELSEWHERE.match(name) else name
 
 
-def _bare(
-    bare: list[int], files: Files, only: Only, group: Callable[[str], str], notes: Notes
-) -> list[Item]:
-    if only == "rows":
-        notes.leave("files without a row (data.params.only=rows)", [files.paths[at] for at in bare])
-        return []
-    return [Item(files.name(at), None, group(files.name(at)), files.path(at)) for at in bare]
+def _bare(files: Files, by_file: Mapping[int, list[int]]) -> tuple[list[int], list[int]]:
+    """Return the files without a row: others, and copies of a file of that name with a row."""
+    bare = [at for at in range(len(files.paths)) if at not in by_file]
+    names = {_last(files, at) for at in bare}
+    alike = defaultdict[tuple[str, int], list[Path]](list)
+    for at in by_file:
+        if (name := _last(files, at)) in names:
+            alike[name, files.path(at).stat().st_size].append(files.path(at))
+    copies = list[int]()
+    for at in bare if alike else ():
+        path = files.path(at)
+        near = alike.get((_last(files, at), path.stat().st_size), [])
+        copies += [at] if any(same_bytes([path, other]) for other in near) else []
+    return sorted(set(bare) - set(copies)), copies
+
+
+def _last(files: Files, at: int) -> str:
+    return key(files.name(at).rpartition("/")[2])

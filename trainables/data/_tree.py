@@ -42,6 +42,10 @@ class Tree:
             return cls([Leaf(found[0], part(found[1])) for found in below], above)
         return cls([Leaf(found[0]) if found else Leaf(None) for found in below], above)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted({leaf.label for leaf in self.leaves if leaf.label}))
+
     def note(self, notes: Notes) -> None:
         """Say how the folders were read."""
         parts = Counter(leaf.part for leaf in self.leaves if leaf.part)
@@ -53,7 +57,7 @@ class Tree:
         notes.leave("images beside the folders of the split", sorted(self.outside))
 
 
-def _shared(folders: Sequence[Sequence[str]]) -> int:
+def _shared(folders: Sequence[list[str]]) -> int:
     """Return how many folders all paths have in common, before the first that tells them apart."""
     if not folders:
         return 0

@@ -8,7 +8,7 @@ notes.say("train, val and test are the folders of those names")
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from trainables.data._csv import Csv
+from trainables.data._csv import ENDINGS, Csv
 from trainables.data._walk import Found
 
 
@@ -68,11 +68,12 @@ class Notes:
             self.left_out.append(LeftOut(what, len(names), tuple(names[:3])))
 
     def beside(self, found: Found) -> None:
-        """Note what lies beside the images of a folder."""
+        """Note what lies beside the images of a folder, but for tables and texts."""
         self.leave("masks", found.masks)
         self.leave("links to a folder above", found.loops)
         for ending, count in found.others.items():
-            self.left_out.append(LeftOut(f"{ending} files", count))
+            if ending not in ENDINGS:
+                self.left_out.append(LeftOut(f"{ending} files", count))
 
     def read(self, table: Csv, **columns: str) -> None:
         """Note a table and its columns by their role."""

@@ -15,7 +15,7 @@ from trainables.data import Dataset, Item, _groups
 from trainables.data._copies import once
 from trainables.data._csv import read_csv
 from trainables.data._files import SUFFIXES, existing, some
-from trainables.data._layout import Wanted, check
+from trainables.data._layout import Wanted, check, nested
 from trainables.data._match import Files
 from trainables.data._tree import Tree
 from trainables.data._walk import walk
@@ -49,21 +49,18 @@ class Plugin(Dataset):
         ]
         tree.note(self.notes)
         self.notes.beside(files.found)
-        return once(items, self.notes), tuple(sorted({leaf.label for leaf in tree.leaves if leaf.label}))
+        return once(items, self.notes), tree.classes
 
     def _check(self, root: Path, tree: Tree, files: Files) -> None:
-        classes = sorted({leaf.label for leaf in tree.leaves if leaf.label})
-        if len(classes) < 2:
+        if len(tree.classes) < 2:
             raise UserError(
                 f"--data={root}: must have at least 2 sub-folders of images "
-                f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(classes)} "
-                f"({some(classes) or 'none'}; other files: {_counts(files.found.others)}); try the "
-                "folder above or below"
+                f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(tree.classes)} "
+                f"({some(tree.classes) or 'none'}; other files: {_counts(files.found.others)}); "
+                "try the folder above or below"
             )
 
-    def _columns(
-        self, root: Path, files: Files, names: list[str]
-    ) -> tuple[list[str], list[str]]:
+    def _columns(self, root: Path, files: Files, names: list[str]) -> tuple[list[str], list[str]]:
         """Return each image's patient group and source as `groups_csv` has them, "" without."""
         p, nothing = self.params, [""] * len(names)
         if p.groups_csv is None:
@@ -73,7 +70,7 @@ class Plugin(Dataset):
                     "data.params.groups_csv, which is null; try naming it too"
                 )
             return nothing, nothing
-        table = read_csv(root / p.groups_csv)
+        table = read_csv(nested(root, p.groups_csv))
         used = {"image": p.image_column, "group": p.group_column}
         used |= {"source": p.source_column} if p.source_column else {}
         check(root, table, files, [Wanted(f"{role}_column", [at]) for role, at in used.items()])

@@ -18,7 +18,7 @@ from typing import Literal
 from trainables.data import Dataset, Item, _groups, _labels, _lists, _onehot
 from trainables.data._csv import Csv, read_csv
 from trainables.data._files import existing
-from trainables.data._layout import Wanted, check, lay_out
+from trainables.data._layout import Wanted, check, lay_out, nested
 from trainables.data._match import Files
 from trainables.data._parts import parts
 from trainables.data._rows import Only, Rows, placed
@@ -86,7 +86,7 @@ class Plugin(Dataset):
             return [""] * len(table)
         if p.groups_csv is None:
             return table[p.group_column]
-        given, image, group = read_csv(root / p.groups_csv), p.image_column, p.group_column
+        given, image, group = read_csv(nested(root, p.groups_csv)), p.image_column, p.group_column
         wanted = [Wanted("image_column", [image]), Wanted("group_column", [group])]
         check(root, given, files, wanted)
         self.notes.read(given, image=image, group=group)

@@ -45,8 +45,8 @@ def cross_validated(
 
 
 def possible_folds(labels: Index, groups: NDArray[np.str_]) -> int:
-    """Return the number of folds: some class needs an image for each; below 2 there are none."""
-    return min(FOLDS, len(np.unique(groups)), int(np.bincount(labels).max()))
+    """Return the number of folds: some class needs a patient group for each; below 2: none."""
+    return min(FOLDS, max(len(np.unique(groups[labels == k])) for k in np.unique(labels)))
 
 
 def knn(train: Features, labels: Index, query: Features, classes: int) -> Index:

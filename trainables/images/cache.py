@@ -18,7 +18,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from trainables.data import Dataset, Table
 from trainables.durable import kernel_lock, make_folder, sync, write_json
 from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
-from trainables.images.decoding import OnDecoded, decode_all, statistics
+from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
 from trainables.images.splits import Index, all_test, check, given, leak, split
 from trainables.plugins import load
@@ -62,6 +62,7 @@ class Prepared(Table):
     demo: bool
     found: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # images trimmed, unsound
     leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
+    damaged: tuple[str, ...] = field(default=(), kw_only=True)  # names of images left out
 
 
 class Source:
@@ -116,6 +117,20 @@ class Source:
                 self._build(content, path, progress)
         return path
 
+    def _check_damaged(self, names: Sequence[str]) -> None:
+        """Raise UserError with the first five, unless the user leaves them out."""
+        data, advice = self.images, "data.params.damaged=skip, which leaves"
+        if data.params.damaged == "skip":
+            return
+        if len(names) == 1:
+            raise UserError(f"{next(iter(data.damaged.values()))}, or {advice} it out")
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise UserError(
+            f"--data={data.root}: must hold readable images, and {len(names)} of "
+            f"{len(self.table.names)} are damaged ({', '.join(names[:5])}{more}); try replacing "
+            f"them, or {advice} them out (the first is {data.damaged[min(data.damaged)]})"
+        )
+
     def _build(self, content: str, path: Path, progress: OnDecoded | None) -> None:
         """Write to a temporary folder and rename it; first remove those of killed processes."""
         spec, data, table = self.spec, self.images, self.table
@@ -126,6 +141,11 @@ class Source:
         beside.mkdir()
         try:
             sums = decode_all(spec, data, len(table.names), beside / IMAGES, progress)
+            if damaged := [table.names[row] for row in sorted(data.damaged)]:
+                self._check_damaged(damaged)
+                whole = np.setdiff1d(np.arange(len(table.names)), list(data.damaged))
+                keep(beside / IMAGES, whole.tolist())
+                table, sums = table.subset(whole), sums[whole]
             pairs = duplicates.find(np.load(beside / IMAGES, mmap_mode="r"), table.groups)
             if spec.merge_duplicates:
                 table = replace(table, groups=duplicates.merged(table.groups, pairs))
@@ -138,6 +158,7 @@ class Source:
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
                 "demo": data.demo, "format": FORMAT, "checks": CHECKS, "leak": self.leak,
                 "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
+                "damaged": damaged,
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
             write_json(beside / MANIFEST, manifest | {"seal": digest(manifest)})
@@ -196,7 +217,8 @@ def open_cache(path: Path) -> Prepared:
         mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
         demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
-        leak=manifest.get("leak", ""), found=manifest.get("found", {}),
+        leak=manifest.get("leak", ""), damaged=tuple(manifest.get("damaged", ())),
+        found=manifest.get("found", {}),
     )  # fmt: skip
 
 

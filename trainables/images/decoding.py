@@ -1,12 +1,13 @@
 """Decode a data set into one uint8 array on disk, with the sums for mean and standard deviation.
 
 sums = decode_all(spec, data, n, file)                   # [n, side, side, channels] in file
+keep(file, [0, 1, 3])                                    # without row 2, if data.damaged has it
 mean, std = statistics(sums[train], spec.size ** 2)
 """
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data import Dataset
+from trainables.errors import NotInstalled, UserError
 from trainables.images.fit import square, trimmed
 from trainables.processor import cores, free_memory
 from trainables.spec import DataSpec
@@ -50,8 +52,9 @@ def decode_all(
 ) -> NDArray[np.int64]:
     """Write all n images to `file`; return int64 [n, 2, channels]: sums and sums of squares.
 
-    Uses one thread per core while the images in work fit into a quarter of the free memory. Raises
-    UserError for an unreadable image, OSError if the disk is full.
+    Images that can't be read stay black; their errors are in `data.damaged`. Uses one thread per
+    core while the images in work fit into a quarter of the free memory. OSError if the disk is
+    full.
     """
     shape = (n, spec.size, spec.size, spec.channels)
     images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
@@ -63,8 +66,13 @@ def decode_all(
     room = Room(free_memory() // MEMORY_DIVISOR)
 
     def decode(i: int) -> None:
-        with room.taken(data.memory(i, spec.size)):
-            images[i] = _read(spec, data, i)
+        try:
+            with room.taken(data.memory(i, spec.size)):
+                images[i] = _read(spec, data, i)
+        except NotInstalled:
+            raise
+        except UserError as error:
+            data.damaged[i] = error
         flat = images[i].reshape(-1, spec.channels).astype(np.int64)
         sums[i] = flat.sum(0), (flat**2).sum(0)
 
@@ -88,6 +96,19 @@ def _read(spec: DataSpec, data: Dataset, i: int) -> NDArray[np.uint8]:
     if cut:
         data.trimmed.add(i)
     return square(pixels, spec.size, spec.channels, spec.fit)
+
+
+def keep(file: Path, rows: Sequence[int]) -> None:
+    """Rewrite the file with some of its rows only."""
+    images = np.load(file, mmap_mode="r")
+    beside = file.with_suffix(".kept")
+    kept = np.lib.format.open_memmap(
+        beside, mode="w+", dtype=images.dtype, shape=(len(rows), *images.shape[1:])
+    )
+    for at, row in enumerate(rows):
+        kept[at] = images[row]
+    kept.flush()
+    os.replace(beside, file)
 
 
 def statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.errors import UserError
+from trainables.errors import NotInstalled, UserError
 from trainables.images.levels import Window, scaled
 
 MAGIC = b"DICM"  # after a preamble of 128 bytes
@@ -77,7 +77,7 @@ def _read(path: Path, stop_before_pixels: bool) -> Any:
     try:
         import pydicom
     except ModuleNotFoundError:
-        raise UserError(
+        raise NotInstalled(
             f"{path}: must be read by pydicom, which is not installed; try {INSTALL}"
         ) from None
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # no word on old files

@@ -1,8 +1,9 @@
 """Digests of a data set's image files, remembered between starts.
 
 `digests-*.json` in the cache's folder, one per data folder, keeps each file's digest with its path,
-size and modification time, so that a second start does not read gigabytes again. Files whose pixels
-depend on how they are read (`picture.reading`) have that in their digest.
+size and times of its last changes, so that a second start does not read gigabytes again. A file put
+in another's place may keep its size and modification time, but not the time of the change itself.
+Files whose pixels depend on how they are read (`picture.reading`) have that in their digest.
 """
 
 import hashlib
@@ -20,7 +21,8 @@ from trainables.processor import cores
 from trainables.spec import digest
 
 MEMORY = 2  # version of the file; digests of another are forgotten
-Known = dict[str, tuple[int, int, str]]  # path -> size, mtime_ns, digest
+Entry = tuple[int, int, int, str]  # size, mtime_ns, ctime_ns, digest
+Known = dict[str, Entry]  # by path
 
 
 def contents(sources: Sequence[Path | str], cache_root: Path) -> list[str]:
@@ -39,7 +41,7 @@ def _digests(files: list[Path], cache_root: Path) -> dict[Path, str]:
     now = {str(file): entry for file, entry in zip(files, entries, strict=True)}
     if now != known:
         write_json(memory, {"files": now, "digest": digest(now), "version": MEMORY})
-    return {file: entry[2] for file, entry in zip(files, entries, strict=True)}
+    return {file: entry[-1] for file, entry in zip(files, entries, strict=True)}
 
 
 def _remembered(memory: Path) -> Known:
@@ -53,11 +55,12 @@ def _remembered(memory: Path) -> Known:
     return {path: tuple(entry) for path, entry in files.items()}
 
 
-def _entry(file: Path, known: tuple[int, int, str] | None) -> tuple[int, int, str]:
+def _entry(file: Path, known: Entry | None) -> Entry:
     stat = regular(file)
-    if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
+    now = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    if known and known[:-1] == now:
         return known
     try:
-        return stat.st_size, stat.st_mtime_ns, file_digest(file) + reading(file)
+        return *now, file_digest(file) + reading(file)
     except OSError as error:
         raise UserError(f"{file}: must be readable ({error.strerror}); try its rights") from error

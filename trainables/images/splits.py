@@ -48,12 +48,11 @@ def given(
     otherwise, or a class has no image in a part.
     """
     parts = {name: np.flatnonzero(np.array(table.parts) == name) for name in PARTS}
-    if (count := len(crossing(parts, table.groups))) and not published:
+    if (crossed := crossing(parts, table.groups)) and not published:
         raise UserError(
-            f"data.name's own split: must keep patient groups apart, and {count} "
-            f"({some(crossing(parts, table.groups))}) have images in more than one part; try a "
-            "split without them, or data.params.protocol=published, which allows it and says "
-            "everywhere that the results leak"
+            f"the data set's own split: must keep patient groups apart, and {len(crossed)} of them "
+            f"({some(crossed)}) have images in more than one part; try a split without them, or "
+            "data.params.protocol=published, which allows it and says everywhere that it leaks"
         )
     shares = {"val": val} if published else {"val": val, "test": test}
     lacking = {name: share for name, share in shares.items() if not len(parts[name])}

@@ -28,7 +28,7 @@ def over(
     padded = np.resize(index, local * world)[rank * local : (rank + 1) * local]
     parts = []
     with evaluating(module):
-        for first in range(0, local, BATCH):
+        for first in range(0, max(local, 1), BATCH):  # of no image: one empty batch
             parts.append(apply(pixels(data, padded[first : first + BATCH], runtime)))
         return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
 

@@ -160,9 +160,9 @@ def test_a_chain_that_has_all_seeds_anyway_is_judged_by_them():
 
 def test_without_a_scored_recommendation_there_is_no_best_chain():
     known = {CHAINS[0]: scored(1.0, 0, 2)}
-    assert repeats.rounds(known, (), 1, lambda again: None) == ([], None)  # noqa: ARG005
-    assert repeats.rounds(known, (), 1, lambda again: CHAINS[1]) == ([], None)  # noqa: ARG005
-    assert repeats.rounds({}, (), 3, lambda again: None) == ([], None)  # noqa: ARG005
+    assert repeats.rounds(known, (), 1, lambda again: None) == ([], None)
+    assert repeats.rounds(known, (), 1, lambda again: CHAINS[1]) == ([], None)
+    assert repeats.rounds({}, (), 3, lambda again: None) == ([], None)
 
 
 def test_fresh_seeds_and_other_labels_choose_nothing():

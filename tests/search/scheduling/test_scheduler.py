@@ -337,7 +337,7 @@ def test_a_reverse_that_the_policy_tried_is_no_other_chain(tmp_path):
     best = next(name for name in done if name.endswith("#1000")).partition("#")[0]
     first, last = best.split(">")
     assert f"{last}>{first}#1" in done
-    assert f"moco>moco#1" in done
+    assert "moco>moco#1" in done
 
 
 def test_a_reverse_that_was_stopped_is_left_alone(tmp_path):

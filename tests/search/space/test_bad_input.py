@@ -274,7 +274,7 @@ def prepare(here):
         (["--space", ""], "--space=: must be one of isic3"),
         (["--data", "nowhere"], "nowhere: must be the folder that holds"),
         (["--data", ".", "data=demo"], "--data=.: must be left out with data=demo"),
-        (["profile.batch=2048"], "batch (or downstream_batch)=2048: must be at most the 839 image"),
+        (["profile.batch=2048"], "profile.batch=2048: must be at most the 839 image"),
         (["tasks.odc.params.clusters=600"], "tasks.odc.params.clusters=600, min_cluster=1: must"),
         (["--data", "file", "data=folder"], "file: must be the folder that holds"),
         (["profile.backbone=vgg16"], "profile.backbone=vgg16: must be one of resnet10, resnet18"),
@@ -378,21 +378,22 @@ def test_a_data_file_that_cannot_be_read_is_named(here):
         with pytest.raises(UserError) as caught:
             made.table()
         assert TEMPLATE.fullmatch(str(caught.value))
-        assert str(caught.value).startswith(f"{here / name}")
+        named = name if name == "none.csv" else str(here / name)
+        assert named in str(caught.value)
 
 
 def test_an_unreadable_folder_is_named_rather_than_skipped(here, monkeypatch):
     """Permissions do not hold for root, hence the stand-in."""
-    from trainables.data._files import find_images, subfolders
+    from trainables.data._walk import subfolders, walk
 
     def denied(path):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "scandir", denied)
     monkeypatch.setattr(Path, "iterdir", denied)
-    for reader in (find_images, subfolders):
+    for reader in (walk, subfolders):
         with pytest.raises(UserError, match=r"must be readable \(Permission denied\); try"):
-            list(reader(here))
+            reader(here)
 
 
 @pytest.mark.parametrize("package", ["trainables.pretext", "trainables.data", "search.policies"])

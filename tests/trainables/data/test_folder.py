@@ -41,18 +41,17 @@ def test_bad_groups_csv(folders):
     assert "No such file" in error(folders, groups_csv="who.csv")
     (folders / "who.csv").write_text("image,group\na0,p1\n")
     assert "none for 9 (a/a2.PNG, a/a3.PNG, a/a4.PNG, ...)" in error(folders, groups_csv="who.csv")
-    assert "must have the column patient" in error(
-        folders, groups_csv="who.csv", group_column="patient"
-    )
+    message = error(folders, groups_csv="who.csv", group_column="patient")
+    assert "no column 'patient' in who.csv (columns: image, group)" in message
+    assert "set data.params.group_column=group" in message
 
 
 def test_bad_folders(folders, tmp_path):
     assert "must be the folder that holds" in error(None)
     assert "must be the folder that holds" in error(tmp_path / "elsewhere")
-    assert "must have at least 2 sub-folders, one a class, not 0 (none)" in error(folders / "b")
-    assert "one a class, not 1 (deep)" in error(folders / "a")
-    (folders / "c").mkdir()
-    assert "c: must hold images" in error(folders)
+    assert "must have at least 2 sub-folders of images" in (message := error(folders / "b"))
+    assert "one a class, not 0 (none; other files: none)" in message
+    assert "one a class, not 1 (deep; " in error(folders / "a")
 
 
 def test_unknown_parameter(folders):

@@ -79,7 +79,7 @@ def test_class_folders_instead(folders):
 @pytest.mark.parametrize("name", [TRUTH, METADATA])
 def test_no_csv(isic, name):
     (isic / name).unlink()
-    assert f"{name}: must be a CSV file" in error(isic)
+    assert f"{name}: must be a CSV file in UTF-8 or UTF-16 (No such file" in error(isic)
 
 
 def test_no_column(isic, change):
@@ -90,26 +90,29 @@ def test_no_column(isic, change):
 
 
 def test_missing_images(isic):
-    for i in (0, 1, 2, 4):
+    for i in (0, 1, 2, 4, 5, 6, 7):
         (isic / IMAGES / f"ISIC_{i:07}.jpg").unlink()
     message = error(isic)
     assert "must hold the 12 images" in message
-    assert "(ISIC_0000000, ISIC_0000001, ISIC_0000002, ...)" in message
+    assert "(ISIC_0000000, ISIC_0000001, ISIC_0000002, ...; files: " in message
 
 
-def test_images_without_row(isic):
+def test_images_without_row_are_unlabelled(isic):
     for name in ("x", "y"):
         shutil.copy(isic / IMAGES / "ISIC_0000000.jpg", isic / IMAGES / f"{name}.jpg")
-    assert "has none for 2" in (message := error(isic))
-    assert "(x.jpg, y.jpg)" in message
+    data = Plugin(isic, {})
+    assert len(data.table().names) == 12
+    assert [item.name for item in data.unlabelled] == ["x.jpg", "y.jpg"]
 
 
 def test_two_files_of_one_image(isic):
     shutil.copy(isic / IMAGES / "ISIC_0000000.jpg", isic / IMAGES / "ISIC_0000000.png")
+    assert len(Plugin(isic, {}).table().names) == 12  # equal bytes
+    shutil.copy(isic / IMAGES / "ISIC_0000001.jpg", isic / IMAGES / "ISIC_0000000.png")
     assert "keeping one" in error(isic)
 
 
-@pytest.mark.parametrize("cells", ["1.0,1.0,0.0,0.0", "0.0,0.0,0.0,0.0", "yes,0.0,0.0,0.0"])
+@pytest.mark.parametrize("cells", ["1.0,1.0,0.0,0.0", "0.0,0.0,0.0,0.0", "sure,0.0,0.0,0.0"])
 def test_not_one_hot(isic, change, cells):
     change(isic / TRUTH, "ISIC_0000004,0.0,1.0,0.0,0.0", f"ISIC_0000004,{cells}")
     assert "row 6 (ISIC_0000004)" in error(isic)
@@ -117,7 +120,9 @@ def test_not_one_hot(isic, change, cells):
 
 def test_duplicate_row(isic, change):
     change(isic / TRUTH, "ISIC_0000004,", "ISIC_0000002,")
-    assert "row 6: must be of another image than a row above (ISIC_0000002)" in error(isic)
+    data = Plugin(isic, {})
+    assert len(data.table().names) == 11
+    assert [Path(item.source).stem for item in data.unlabelled] == ["ISIC_0000004"]
 
 
 def test_short_row(isic, change):

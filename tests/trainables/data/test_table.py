@@ -1,10 +1,11 @@
 """A folder and a CSV file: how rows find their files, real X-rays, and all that can be wrong."""
 
-import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.trainables.data.conftest import save
 from trainables.data.table import Plugin
 from trainables.errors import UserError
 from trainables.images.cache import open_cache, prepare
@@ -17,6 +18,10 @@ def error(root, **params):
         Plugin(root, params).table()
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def left_out(data):
+    return {one.what: one.count for one in data.understood().left_out}
 
 
 def test_table(listed):
@@ -49,36 +54,56 @@ def test_other_names(listed, change):
 
 def test_every_image_its_own_group_only_on_request(listed, change):
     change(listed / "labels.csv", "label,group", "label,patient")
-    assert "must have the column group in its header" in (message := error(listed))
-    assert "(image, label, patient, note)" in message
+    assert "no column 'group' in labels.csv (columns: image, label, patient, note)" in (
+        message := error(listed)
+    )
+    assert message.endswith("try to set data.params.group_column=patient")
     table = Plugin(listed, {"group_column": None}).table()
     assert table.groups == table.names
 
 
 def test_no_folder(listed, tmp_path):
     assert "must be the folder that holds images/ and labels.csv" in error(None)
-    assert "data.params.images=images: must be a folder in" in error(tmp_path)
-    assert "data.params.images" in error(listed, images="pictures")
-    assert "labels.cvs: must be a CSV file" in error(listed, csv="labels.cvs")
+    assert "no folder images/" in error(tmp_path)
+    assert error(listed, images="pictures").endswith("try to set data.params.images=images")
+    assert error(listed, csv="labels.cvs").endswith("try to set data.params.csv=labels.csv")
 
 
 def test_misspelt_column(listed):
-    assert "must have the column lable in its header" in error(listed, label_column="lable")
+    message = error(listed, label_column="lable")
+    assert message.endswith("try to set data.params.label_column=label")
 
 
-def test_rows_without_a_file(listed):
+def test_a_few_rows_without_a_file_are_left_out(listed):
     for i in (4, 7):
         (listed / "images" / f"a.{i:02}.pdf-fig.png").unlink()
-    assert "and 2 are not there (a.04.pdf-fig, a.07.pdf-fig)" in error(listed)
+    data = Plugin(listed, {})
+    assert len(data.table().names) == 10
+    assert left_out(data) == {"rows of labels.csv without a file": 2}
 
 
-def test_files_without_a_row(listed):
-    shutil.copy(listed / "images" / "a.04.pdf-fig.png", listed / "images" / "x.png")
-    assert "none for 1 (x.png)" in error(listed)
+def test_most_rows_without_a_file_are_a_wrong_column(listed):
+    for i in range(7):
+        next(listed.rglob(f"a.{i:02}.pdf-fig.png")).unlink()
+    message = error(listed)
+    assert "and 7 are not there (a.00.pdf-fig, a.01.pdf-fig, a.02.pdf-fig, ...; files: " in message
+    assert "data.params.only=files" in message
+    assert len(Plugin(listed, {"only": "files"}).table().names) == 5
+
+
+def test_files_without_a_row_are_unlabelled(listed):
+    save(listed / "images" / "x.png", 77)
+    data = Plugin(listed, {})
+    assert len(data.table().names) == 12
+    assert [(item.name, item.label) for item in data.unlabelled] == [("x.png", None)]
+    assert data.understood().unlabelled == 1
+    data = Plugin(listed, {"only": "rows"})
+    assert (len(data.table().names), data.unlabelled) == (12, [])
+    assert left_out(data) == {"files without a row (data.params.only=rows)": 1}
 
 
 def test_two_files_of_one_name(listed):
-    shutil.copy(listed / "images" / "a.04.pdf-fig.png", listed / "images" / "more")
+    save(listed / "images" / "more" / "a.04.pdf-fig.png", 99)
     message = error(listed)
     assert (
         "must say which file a.04.pdf-fig is (a.04.pdf-fig.png, more/a.04.pdf-fig.png)" in message
@@ -88,14 +113,19 @@ def test_two_files_of_one_name(listed):
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ("a.03.pdf-fig,well,P,", "row 6: must be of another image than a row above (a.03.pdf-fig)"),
-        ("a.04.pdf-fig,,P,", "row 6: must have a value in column label"),
-        (",well,P,", "row 6: must have a value in column image"),
+        ("a.03.pdf-fig,sick,P,", {"further rows of an image": 1}),
+        ("a.03.pdf-fig,well,P,", {"images with rows of different classes": 1}),
+        ("a.04.pdf-fig,,P,", {}),
+        (",well,P,", {"rows of labels.csv without a file": 1}),
     ],
 )
-def test_bad_row(listed, change, cells, said):
+def test_a_row_that_labels_nothing(listed, change, cells, said):
     change(listed / "labels.csv", "a.04.pdf-fig,well,P01,", cells)
-    assert said in error(listed)
+    data = Plugin(listed, {})
+    assert "a.04.pdf-fig" not in data.table().names
+    assert len(data.table().names) == (10 if "different" in str(said) else 11)
+    assert [Path(item.source).stem for item in data.unlabelled] == ["a.04.pdf-fig"]
+    assert left_out(data) == said
 
 
 def test_real_x_rays(cxr, spec, tmp_path):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data._files import decode, find_images, read_csv
+from trainables.data._csv import read_csv
+from trainables.data._files import decode
+from trainables.data._walk import walk
 from trainables.errors import UserError
 from trainables.images.files import regular
 from trainables.images.fingerprint import contents
@@ -34,9 +36,9 @@ def test_every_reader_refuses_it_in_one_line(
     for read in (
         lambda: regular(path),
         lambda: decode(path),
-        lambda: read_csv(path, ("image",)),
+        lambda: read_csv(path),
         lambda: contents([path, path], tmp_path),
-        lambda: list(find_images(tmp_path)),
+        lambda: walk(tmp_path),
     ):
         with pytest.raises(UserError) as refused:
             read()
@@ -49,11 +51,11 @@ def test_every_reader_refuses_it_in_one_line(
 def test_a_broken_link_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"x.png: must be readable \(No such file or directory\)"):
-        list(find_images(tmp_path))
+        walk(tmp_path)
 
 
 def test_a_link_to_a_file_is_one(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("abc")
     (tmp_path / "y.png").symlink_to(tmp_path / "x.png")
-    assert [path.name for path in find_images(tmp_path)] == ["x.png", "y.png"]
+    assert walk(tmp_path).images == ("x.png", "y.png")
     assert regular(tmp_path / "y.png").st_size == 3
