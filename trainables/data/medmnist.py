@@ -44,7 +44,7 @@ class Plugin(Dataset):
             for i, label in enumerate(self._labels(part))
             for name in (_name(part, i),)
         ]
-        return items, tuple(sorted({item.label for item in items}, key=int))
+        return items, tuple(sorted({str(item.label) for item in items}, key=int))
 
     def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:  # noqa: ARG002
         part, _, row = self._scanned[0][i].name.partition("_")

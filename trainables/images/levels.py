@@ -6,11 +6,13 @@
 Needs NumPy only: the report writes these functions into `best/load.py`.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Window = tuple[float, ...]  # black and white
-Values = NDArray[np.generic]
+Values = NDArray[Any]
 
 QUANTILES = 0.01, 0.99  # defect pixels, NaN and small burnt-in marks lie beyond them
 WHITES = (1, 255, 1023, 4095, 16383, 65535)  # of fractions, and of 8 to 16 bits
@@ -25,7 +27,7 @@ def scaled(values: Values, window: Window | None = None, inverted: bool = False)
     8-bit values without a window stay as they are. inverted: high values are dark.
     """
     if values.dtype == np.uint8 and window is None:
-        return 255 - values if inverted else values  # type: ignore[operator]
+        return 255 - values if inverted else values
     black, white = window or natural_window(values)
     if inverted:
         black, white = white, black
