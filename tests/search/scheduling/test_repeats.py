@@ -1,12 +1,11 @@
 """Repeats over seeds: who gets how many, and that the order of the scores does not matter."""
 
-from statistics import fmean
-
 import numpy as np
 import pytest
 
 from search.chains.node import Node
 from search.scheduling import repeats
+from search.scheduling.seeds import means
 from tests.measures import scored
 
 CHAINS = [Node.parse(text) for text in ("a", "b", "c", "d", "a>b", "a>c", "b>a", "b>c")]
@@ -21,9 +20,13 @@ def highest_mean(scores):
     """Return a policy's recommendation: the chain with the highest mean over the known seeds."""
 
     def recommend(again):
-        chains = sorted((p for p in scores if p.repeat == 0 and p != SCRATCH), key=str)
-        means = {p: fmean(one.merit for one in (scores[p], *again.get(p, ()))) for p in chains}
-        return max(chains, key=lambda p: means[p], default=None)
+        first = {p: score.merit for p, score in scores.items() if p.repeat == 0}
+        later = {
+            p.again(k): one.merit for p, some in again.items() for k, one in enumerate(some, 1)
+        }
+        found = means(first | later)
+        chains = sorted((p for p in first if p != SCRATCH), key=str)
+        return max(chains, key=lambda p: found[p], default=None)
 
     return recommend
 
@@ -90,10 +93,10 @@ def test_the_leader_has_every_seed(seed):
     rng = np.random.default_rng(seed)
     noise: dict[Node, float] = {}
     scores = play(lambda p: noise.setdefault(p, rng.normal()))
-    means = {
+    mean = {
         str(p): np.mean([v for q, v in scores.items() if q.again(0) == p]) for p in CHAINS
     }  # fmt: skip
-    best = max(means, key=means.__getitem__)
+    best = max(mean, key=mean.__getitem__)
     assert str(leader(scores, 3)) == best
     assert counts(scores)[best] == 3
 
@@ -160,9 +163,9 @@ def test_a_chain_that_has_all_seeds_anyway_is_judged_by_them():
 
 def test_without_a_scored_recommendation_there_is_no_best_chain():
     known = {CHAINS[0]: scored(1.0, 0, 2)}
-    assert repeats.rounds(known, (), 1, lambda again: None) == ([], None)  # noqa: ARG005
-    assert repeats.rounds(known, (), 1, lambda again: CHAINS[1]) == ([], None)  # noqa: ARG005
-    assert repeats.rounds({}, (), 3, lambda again: None) == ([], None)  # noqa: ARG005
+    assert repeats.rounds(known, (), 1, lambda again: None) == ([], None)
+    assert repeats.rounds(known, (), 1, lambda again: CHAINS[1]) == ([], None)
+    assert repeats.rounds({}, (), 3, lambda again: None) == ([], None)
 
 
 def test_fresh_seeds_and_other_labels_choose_nothing():

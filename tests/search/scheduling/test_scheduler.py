@@ -148,7 +148,7 @@ def test_the_phases_in_their_order(tmp_path):
     assert done[22:28] == [*seeds(BEST, range(1000, 1003)), *seeds("scratch", range(1000, 1003))]
     assert done[28:] == [
         f"{name}#1000@{labels}"
-        for name in (BEST, "relative_location>moco", "scratch")
+        for name in (BEST, "odc>moco", "scratch")
         for labels in ("0.01", "0.1", "1")
     ]
 
@@ -195,7 +195,8 @@ def test_a_round_waits_for_what_is_in_flight(tmp_path):
     assert not asked.finished()
     for node in flying:
         train(asked, node)
-    assert [str(p) for p in (flying := in_flight(asked))] == [
+    flying = in_flight(asked)
+    assert [str(p) for p in flying] == [
         *seeds(BEST, (1000, 1001)), *seeds("scratch", (1000, 1001)),
     ]  # fmt: skip
     for node in flying:
@@ -337,7 +338,7 @@ def test_a_reverse_that_the_policy_tried_is_no_other_chain(tmp_path):
     best = next(name for name in done if name.endswith("#1000")).partition("#")[0]
     first, last = best.split(">")
     assert f"{last}>{first}#1" in done
-    assert f"moco>moco#1" in done
+    assert "moco>moco#1" in done
 
 
 def test_a_reverse_that_was_stopped_is_left_alone(tmp_path):
