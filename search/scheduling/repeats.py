@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TypeAlias
 
-from search.chains.chain import BASELINES
 from search.chains.node import Node
 from trainables.spec import Score
 
@@ -32,12 +31,12 @@ def rounds(
 ) -> tuple[list[Node], Node | None]:
     """Return what the current round still has to train; once all are over, the best chain, too.
 
-    scores: of selection seeds. failed: not tried again. repeats: seeds in total. recommend: the
-    policy's choice, given the scores of further seeds. The result depends on the scores alone, not
-    on their order: a round is decided by the scores of the rounds before it.
+    scores: of the chains' selection seeds. failed: not tried again. repeats: seeds in total.
+    recommend: the policy's choice, given the scores of further seeds. The result depends on the
+    scores alone, not on their order: the scores of earlier rounds decide a round.
     """
-    contenders = [p for p in best_of_each(scores) if p.chain[0] not in BASELINES]
-    seeds = {p: 1 if p.chain[0] not in BASELINES else repeats for p in scores if p.repeat == 0}
+    contenders = best_of_each(scores)
+    seeds = {p: 1 for p in scores if p.repeat == 0}
     for number, count in enumerate(schedule(len(contenders), repeats), 2):
         rank = _means(scores, contenders, number - 1)
         contenders = sorted(contenders, key=lambda p: rank[p], reverse=True)[:count]
@@ -47,13 +46,13 @@ def rounds(
     for node in seeds:  # others may have all seeds, too: as controls, say
         if not _missing(scores, failed, {node: repeats}):
             seeds[node] = repeats
-    while (
-        best := recommend(again({p: scores[p] for p in _known(scores, seeds)}))
-    ) in seeds and seeds[best] < repeats:
+    while True:
+        best = recommend(again({p: scores[p] for p in _known(scores, seeds)}))
+        if best not in seeds or seeds[best] == repeats:
+            return [], best if best in seeds else None
         seeds[best] = repeats
         if wanted := _missing(scores, failed, seeds):
             return wanted, None
-    return [], best if best in seeds else None
 
 
 def selection(scores: Mapping[Node, Score], known: Collection[Node]) -> dict[Node, Score]:

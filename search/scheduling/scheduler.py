@@ -205,7 +205,7 @@ class Scheduler:
     def _new_phase(self) -> tuple[list[Node], Node | None]:
         seeds, failed, recommend = self.plan.space.repeats, self.reasons, self.policy.best
         wanted = [p for p in self._starts() if p not in self.scores and p not in failed]
-        scores = repeats.selection(self.scores, {*self.chosen, *self.plan.baselines()})
+        scores = repeats.selection(self.scores, self.chosen)
         if not wanted:
             wanted, best = repeats.rounds(scores, failed, seeds, recommend)
             if not wanted:
