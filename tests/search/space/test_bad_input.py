@@ -58,7 +58,7 @@ def refused(name, *overrides):
         ("tasks.moco.weight_decay=inf", "weight_decay=Infinity: must be a number from 0 to 1"),
         ("downstream.weight_decay=-1", "weight_decay=-1: must be a number from 0 to 1; try 0.0005"),
         ("repeats=100000", "repeats=100000: must be a whole number from 1 to 100; try 1"),
-        ("early_stop=nan", "early_stop=NaN: must be a number from -100 to 100 or null; try 2.0"),
+        ("early_stop=nan", "early_stop=NaN: must be a number above 0, at most 100 or null"),
         ("store=", "store=: must be a path; try runs/store"),
         ("cache='  '", "cache=  : must be a path; try runs/cache"),
         ("store=s3://bucket/x", "store=s3://bucket/x: must be a folder on a local or shared disk"),
