@@ -124,7 +124,7 @@ class PolicySearch(Searcher):
 
 
 class EarlyStop(FIFOScheduler):
-    """Tells the policy a trial's probes; stops one that can no longer reach the best score."""
+    """Tells the policy a trial's probes; stops one that can't reach the best score any more."""
 
     def __init__(self, searcher: PolicySearch, broker: Any) -> None:
         super().__init__()
@@ -133,11 +133,9 @@ class EarlyStop(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Reported) -> str:  # noqa: ARG002
         node, best = self.searcher.trials[trial.trial_id], float(result[METRIC])
         epoch, epochs = int(result["epoch"]), int(result["epochs"])
-        scheduler = self.searcher.scheduler
         if epoch == 0:
-            scheduler.probed(node)
-            return TrialScheduler.CONTINUE
-        stop = scheduler.judge(node, best, epoch, epochs) if node in scheduler.chosen else None
+            self.searcher.scheduler.probed(node)
+        stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE
         self.searcher.stops[trial.trial_id] = stop
