@@ -163,7 +163,7 @@ def test_the_journal_has_the_policys_choices_alone(tmp_path):
     assert len(known) == 7
 
 
-@pytest.mark.parametrize("trained", range(1, 29))
+@pytest.mark.parametrize("trained", [1, 5, 10, 14, 18, 22])  # of 27, in every phase once
 def test_a_search_resumes_in_every_phase(tmp_path, trained):
     """Nothing finished is trained again, and nothing else is trained than without the end."""
     more = ("controls=true", "label_curve=true", "max_length=2")
