@@ -10,7 +10,7 @@ import pytest
 
 from search.chains import plan as plan_module
 from search.chains.node import Node
-from search.chains.plan import Plan, estimate
+from search.chains.plan import Plan
 from search.space import load
 from trainables.plugins import version
 from trainables.spec import digest
@@ -165,16 +165,6 @@ def test_a_repeat_has_its_own_seed_on_the_same_split_and_rates():
 
 def test_the_number_of_repeats_leaves_the_search_the_same():
     assert plan("repeats=3").identity() == plan().identity()
-
-
-def test_the_estimate_is_images_over_rate():
-    lengths = {"epochs": 2, "lr_epochs": 1, "downstream_epochs": 4, "downstream_lr_epochs": 1}
-    rates = {"images_per_second": 100, "label_fraction": 0.5}
-    overrides = [f"profile.{key}={value}" for key, value in (lengths | rates).items()]
-    overrides += ["lr_policy=full_range", "downstream.lr_range=[0.01,0.02]"]
-    cost = estimate(load("isic3", ["profile=smoke", *overrides]), 1000)
-    assert cost.stage == pytest.approx(1000 * (2 + 4) * 2 / 100)
-    assert cost.score == pytest.approx(500 * (4 + 2) / 100)
 
 
 def test_titles_of_measures_are_for_people():
