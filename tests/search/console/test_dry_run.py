@@ -10,7 +10,10 @@ GIVEN = ["--space", "isic3", "--budget", "8h", "--data", "my images", "repeats=3
 FORECAST = Forecast("isic3", True, "curriculum", "smoke", 839, ("moco",), 33, 15, 3, 7, (4, 2))
 
 
-def estimate(span=Span(600.0, 3000.0), **other):
+SPAN = Span(600.0, 3000.0)
+
+
+def estimate(span=SPAN, **other):
     given = {"seconds": {"moco": 45.0, "odc": 50.0, "probe": 2.0}, "timed": {"moco": 1.34}}
     known = {"groups": 2, "measured": ("probe",), "unknown": {}, **given, **other}
     return Estimate(span=span, **known)
@@ -29,7 +32,7 @@ def test_the_shorter_command_keeps_what_it_does_not_change():
     assert shorter(["--space=isic3", "--budget=8h", "budget=2d"], ["budget=30m"]) == (
         "python search/run.py --space=isic3 budget=30m"
     )
-    assert "u:" not in shorter(["--tracking-uri", "http://u:secret@h"], ["budget=30m"])
+    assert "secret" not in shorter(["--tracking-uri", "http://u:secret@h"], ["budget=30m"])
 
 
 def test_every_rate_says_where_it_is_from():

@@ -41,7 +41,7 @@ def test_the_median_of_equal_work_is_remembered(tmp_path):
     for seconds in (1.0, 2.0, 30.0):
         finished(tmp_path, STAGE, seconds * steps)
     found = remembered(tmp_path, [STAGE, SCORE], HERE)
-    assert found == {subject(STAGE): Rate(2.0, 0.0, 0.0)}
+    assert found == {subject(STAGE): Rate(2.0, EVALUATION * 2.0 / 32, 0.0)}
 
 
 def test_a_score_and_a_probe_give_back_their_own_seconds(tmp_path):
