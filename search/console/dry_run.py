@@ -82,7 +82,8 @@ def shorter(given: Sequence[str], settings: Sequence[str]) -> str:
     """Return the command with these settings instead of its own, without passwords."""
     keys, kept, skip = {one.partition("=")[0] for one in settings}, list[str](), False
     for one in given:
-        option = one.startswith("--b") and "--budget".startswith(one.partition("=")[0])
+        budget = one.startswith("--b") and "--budget".startswith(one.partition("=")[0])
+        option = budget and "budget" in keys
         if not (skip or one.partition("=")[0] in keys or one == "--dry-run" or option):
             kept.append(one)
         skip = option and "=" not in one

@@ -32,6 +32,7 @@ def test_the_shorter_command_keeps_what_it_does_not_change():
     assert shorter(["--space=isic3", "--budget=8h", "budget=2d"], ["budget=30m"]) == (
         "python search/run.py --space=isic3 budget=30m"
     )
+    assert "--budget 8h" in shorter(GIVEN, ["repeats=1"])
     assert "secret" not in shorter(["--tracking-uri", "http://u:secret@h"], ["budget=30m"])
 
 
