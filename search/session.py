@@ -27,6 +27,7 @@ from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
 from search.results.records import RunInfo
+from search.scheduling import finals
 from search.scheduling.cost import surely_short
 from search.scheduling.estimate import Estimate, Here, estimate
 from search.scheduling.forecast import Forecast, forecast
@@ -152,7 +153,9 @@ class Session:
     def _check_room(self) -> None:
         """Check the room for the backbones of all stages and scores, and for some checkpoints."""
         again = (self.space.max_length + 1) * sum(self.forecast.repeats)
-        files = 2 * self.forecast.stages_maximum + again + CHECKPOINTS
+        starts = self.space.repeats * len(self.plan.baselines())
+        final = sum(finals.planned(self.space))
+        files = 2 * self.forecast.stages_maximum + starts + again + final + CHECKPOINTS
         self.store.check_space(files * backbone_bytes(self.space.profile.backbone))
 
     def _engine(self) -> "Engine":
@@ -211,7 +214,8 @@ class Session:
 
     def _info(self, trained: set[str], interrupted: bool = False, incomplete: str = "") -> RunInfo:
         space, demo, outcome = self.space, self.forecast.demo, Collector(self.scheduler)
-        pick = self.policy.best() if space.repeats == 1 else None
+        last, scheduler = self.scheduler.finals(), self.scheduler
+        ended = "the search was interrupted" if interrupted else incomplete or scheduler.over
         wall = time.monotonic() - self.started
         return RunInfo(
             space=space.name,
@@ -223,16 +227,18 @@ class Session:
             stages_trained=len(trained),
             stages_reused=len(outcome.stages() - trained),
             stages_repeats=len(outcome.repeats()),
-            stages_pruned=len(self.scheduler.pruned()),
+            stages_pruned=len(scheduler.pruned()),
             stages_naive=self.forecast.stages_naive,
             wall_seconds=wall,
             interrupted=interrupted,
             started=self.began,
             near_duplicates=duplicates.count(self.images.data),
-            best_chain=name(pick.chain) if pick in self.scheduler.scores else None,
-            stopped=self.scheduler.stopped(),
+            best_chain=name(last.best.chain) if last.best else None,
+            leading_start=name(last.leading_start.chain) if last.leading_start else None,
+            fresh_missing=last.fresh_missing(scheduler.reasons, ended or "not trained yet"),
+            stopped=scheduler.stopped(),
             budget=str(space.budget),
-            budget_spent=bool(self.scheduler.over),
+            budget_spent=scheduler.over != "" and scheduler.over in scheduler.pruned().values(),
             overhead=self._overhead(wall),
             incomplete=incomplete,
         )

@@ -94,16 +94,22 @@ class Plan:
         )
 
     def score(self, node: Node) -> StageSpec:
-        """Return the downstream task on the node's backbone."""
+        """Return the downstream task on the node's backbone.
+
+        Other numbers of labels get as many epochs as make the profile's number of steps.
+        """
         space, profile, task = self.space, self.space.profile, self.space.downstream
-        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy)
-        training = self._training(task, profile.downstream_epochs, profile.downstream_batch, lr)
+        fraction = node.labels or profile.label_fraction
+        longer = profile.label_fraction / fraction
+        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs * longer, space.lr_policy)
+        epochs = profile.downstream_epochs * longer
+        training = self._training(task, epochs, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,
             name=task.kind,
             params={**task.params, "objective": task.objective},
             version=version(KINDS, task.kind),
-            training=replace(training, fraction=node.labels or profile.label_fraction),
+            training=replace(training, fraction=fraction),
             inputs=_keys({BACKBONE: self._last(node)}),
             data={IMAGES: self._images},
             seed=space.seed + node.repeat,

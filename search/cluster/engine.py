@@ -134,10 +134,11 @@ class EarlyStop(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Reported) -> str:  # noqa: ARG002
         node, best = self.searcher.trials[trial.trial_id], float(result[METRIC])
         epoch, epochs = int(result["epoch"]), int(result["epochs"])
+        scheduler = self.searcher.scheduler
         if epoch == 0:
-            self.searcher.scheduler.probed(node)
+            scheduler.probed(node)
             return TrialScheduler.CONTINUE
-        stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
+        stop = scheduler.judge(node, best, epoch, epochs) if node in scheduler.chosen else None
         if stop is None:
             return TrialScheduler.CONTINUE
         self.searcher.stops[trial.trial_id] = stop

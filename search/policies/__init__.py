@@ -7,7 +7,7 @@
         node = policy.ask()                 # None: wait until a node in flight is told
         policy.probed(node, probes)         # of its frozen backbone, before it is fine-tuned
         policy.tell(node, score)            # None or not finite: failed
-    policy.best()                           # its recommendation among the nodes tried
+    policy.best(again)                      # its recommendation among the nodes tried
 
 Ask whenever a worker is free, tell in any order. A node is asked once, and only after its parent
 was told a score, so descendants of a failed node are never asked. No I/O, no clock: the next node
@@ -22,7 +22,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random  # not the module: policies/random.py takes its name here
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from search.chains.chain import Chain, enumerate_chains, name, prefixes
 from search.chains.node import FULL, Node
@@ -33,6 +34,8 @@ from trainables.spec import Measure, Score
 if TYPE_CHECKING:
     from search.space import Space
 
+Again: TypeAlias = Mapping[Node, Sequence[Score]]  # of further seeds, by the node of the first
+NOT_AGAIN: Again = {}
 Z95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
 
@@ -152,10 +155,13 @@ class Policy:
         """Return True once ask() can only return None."""
         return self._spent() or not (self.in_flight() or self._candidates())
 
-    def best(self) -> Node | None:
-        """Return the recommended node: by default the one with the highest score."""
+    def best(self, again: Again = NOT_AGAIN) -> Node | None:
+        """Return the recommended node: by default the one with the highest mean over its seeds.
+
+        again: scores of further seeds.
+        """
         scores = {
-            p: value
+            p: fmean((value, *(score.merit for score in again.get(p, ()))))
             for p in sorted(self._told, key=self._place)
             if (value := self.value(p)) is not None
         }

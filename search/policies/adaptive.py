@@ -20,7 +20,7 @@ from pydantic import Field
 
 from search.chains.chain import Chain, name
 from search.chains.node import Node
-from search.policies import Planned, Policy
+from search.policies import NOT_AGAIN, Again, Planned, Policy
 from search.policies._chain_model import Array, Belief, Known, Rows, Tree
 from trainables.schema import Fraction, Schema
 
@@ -101,7 +101,7 @@ class Plugin(Policy):
         singles = sum(self._possible((task,)) for task in self.tasks)
         return Planned(self._within_budget(singles), super().planned().maximum)
 
-    def best(self) -> Node | None:
+    def best(self, again: Again = NOT_AGAIN) -> Node | None:  # noqa: ARG002
         view = self._current_view()
         return Node(self._chain[view.best]) if view else None
 

@@ -11,10 +11,10 @@ from itertools import combinations, groupby, islice
 
 from search.chains.chain import Chain
 from search.chains.node import FRESH, Node
+from search.scheduling.finals import FINALISTS, LABELS
 from search.space import Space
 
 Phase = list[Node]
-LABELS = (0.01, 0.1, 1.0)  # fractions of the label curve
 
 
 def phases(
@@ -52,6 +52,6 @@ def _finals(space: Space, starts: Sequence[str], ranked: Sequence[Chain]) -> lis
     final = [*ranked[:1], *roots]
     found.append([Node(chain).again(FRESH + k) for chain in final for k in seeds])
     if space.label_curve:
-        final = [*ranked[:2], *roots]
+        final = [*ranked[:FINALISTS], *roots]
         found.append([Node(c, labels=share).again(FRESH) for c in final for share in LABELS])
     return found

@@ -168,7 +168,7 @@ class Space(Schema):
     max_length: Annotated[int, Field(ge=1, le=16)]
     lr_policy: Literal["halving", "full_range", "optuna"]
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    repeats: Seeds  # of contenders and starts; as many fresh ones for the planned comparison
+    repeats: Seeds  # of contenders and starts; as many fresh ones for the best chain and the starts
     controls: bool
     label_curve: bool
     test: bool

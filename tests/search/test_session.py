@@ -28,7 +28,10 @@ def test_it_parses_and_prints_nothing(session, capsys):
 
 
 def test_room_is_needed_for_what_the_forecast_says(session, monkeypatch):
-    """Twice 7 stages, 6 chains once more with 3 stages and a score each, and the checkpoints."""
+    """Twice 7 stages, the start's 3 seeds, 6 chains once more with 3 stages and a score each.
+
+    Then 3 fresh seeds of a chain with 3 stages, and of the start, and the checkpoints.
+    """
     session.check()
     asked = []
 
@@ -38,10 +41,11 @@ def test_room_is_needed_for_what_the_forecast_says(session, monkeypatch):
             raise UserError("full")
 
     session.store = Full()
+    session.plan = Plan(session.space, "digest")
     monkeypatch.setattr("search.session.backbone_bytes", lambda name: 1)
     with pytest.raises(UserError, match="full"):
         session._check_room()
-    assert asked == [2 * 7 + 6 * 4 + CHECKPOINTS]
+    assert asked == [2 * 7 + 3 + 6 * 4 + 3 * 4 + 3 + CHECKPOINTS]
 
 
 def test_it_checks_before_it_says_anything(session, capsys, tmp_path):

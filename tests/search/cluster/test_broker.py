@@ -64,10 +64,11 @@ def test_equal_stages_are_trained_once_whoever_asks(plan):
 
 
 def test_a_scored_chain_comes_with_its_measures_rates_and_seconds(plan):
-    (baseline, chain), _, _ = run(plan, ["scratch", "odc>moco"])
+    (baseline, chain, control), _, _ = run(plan, ["scratch", "odc>moco", "odc>odc"])
     measures = {"measures/balanced_accuracy": 50.0}
     assert baseline.found == {**measures, "seconds": 1.0}
     assert chain.found == {**measures, "lr/odc": 0.1, "lr/moco": 0.1, "seconds": 3.0}
+    assert control.found == {**measures, "lr/odc": 0.1, "seconds": 3.0}
 
 
 def test_a_second_broker_reuses_the_store(plan):
@@ -469,6 +470,25 @@ def test_a_score_without_the_objective_fails_the_chain(plan):
 
     answers, _, _ = run(plan, ["odc"], spoil)
     assert (answers[0].state, answers[0].reason) == ("failed", "classify gave no balanced_accuracy")
+
+
+def test_probes_come_before_what_waits(plan):
+    async def main():
+        broker = Broker(probing(plan))
+        first = asyncio.create_task(broker.score(ODC))
+        leased = await broker.lease("g")
+        other = asyncio.create_task(broker.score(Node(("moco",))))
+        await asyncio.sleep(0)  # its stage waits
+        assert [job.spec.name for job in broker.queue] == ["moco"]
+        await broker.finish("g", leased.number, DONE)
+        while len(broker.queue) < 2:
+            await asyncio.sleep(0)
+        probe = await broker.lease("g")
+        for asked in (first, other):
+            asked.cancel()
+        return probe.job.spec.kind
+
+    assert asyncio.run(main()) == "probe"
 
 
 def test_a_damaged_probe_is_made_again(plan):
