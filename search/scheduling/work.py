@@ -39,9 +39,9 @@ def work(spec: StageSpec, images: int) -> Work:
         fraction = spec.params.get("fraction")
         return Work(0, 0, round(images * (fraction if isinstance(fraction, float) else 1.0)))
     count = images * training.fraction
-    epoch = count / training.global_batch if spec.kind != PRETEXT else max(
-        count // training.global_batch, 1
-    )  # fmt: skip
+    epoch = count / training.global_batch
+    if spec.kind == PRETEXT:  # whole batches; a fine-tuning repeats few labels
+        epoch = max(int(epoch), 1)
     trial, steps = max(1, round(training.lr.epochs * epoch)), max(1, round(training.epochs * epoch))
     evaluated = 0 if spec.kind == PRETEXT else _evaluated(spec, trial, images)
     return Work(steps + planned(training.lr, trial), evaluated, round(count))
