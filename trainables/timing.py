@@ -24,7 +24,7 @@ from trainables.spec import IMAGES, POOL, PRETEXT, Runtime, StageSpec
 from trainables.workers.job import Heartbeat
 
 WARM, STEPS = 2, 10  # steps before the timed ones, timed steps
-FEWEST, VALIDATION, CLASSES = 500, 128, 4  # images drawn to train on, to evaluate; their classes
+FEWEST, VALIDATION, CLASSES = 250, 64, 4  # images drawn to train on, to evaluate; their classes
 EVERY = 2  # steps between heartbeats; divides both
 
 
@@ -52,13 +52,13 @@ def answer(question: Question, folder: Path) -> list[Timed | str]:
     torch.set_num_threads(question.threads)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     runtime = Runtime(device, question.threads, EVERY)
+    _tried(question.specs[0], question, runtime, folder / "warm")  # imports and first kernels
     return [_tried(spec, question, runtime, folder) for spec in question.specs]
 
 
 def _tried(spec: StageSpec, question: Question, runtime: Runtime, folder: Path) -> Timed | str:
     try:
         data = drawn(images(spec), question.size, question.channels)
-        _run(spec, data, WARM, runtime, folder / f"{spec.key()}-warm")  # imports, first kernels
         return timed(_run(spec, data, WARM + STEPS, runtime, folder / spec.key()), len(data.labels))
     except (StageFailed, UserError, RuntimeError, ValueError, OSError) as error:
         return (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -95,7 +95,7 @@ Beats = Sequence[tuple[float, Heartbeat]]
 
 def _run(spec: StageSpec, data: Prepared, steps: int, runtime: Runtime, out: Path) -> Beats:
     """Do a stage of so many steps; return its heartbeats with their times, first and last empty."""
-    out.mkdir()
+    out.mkdir(parents=True)
     beats = [(time.perf_counter(), Heartbeat())]
     work = Work(
         spec=_short(spec, len(data.split["train"]), steps),
