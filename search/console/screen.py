@@ -39,7 +39,7 @@ class Screen:
     def begins(self, space: Space, expected: Estimate | None, given: Sequence[str]) -> None:
         """Print what is searched; first of all, if it takes long. given: the command."""
         if expected and (warning := long_search(expected, given)):
-            self.say(warning)
+            self.console.print(line(warning), soft_wrap=True)  # its command can be copied
         self.say(headline(space))
         self.say(f"data {data_line(space)}")
 
