@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -132,7 +134,8 @@ def timed(beats: Beats, count: int) -> Timed:
             at.setdefault(beat.step, moment)
     if not {0, WARM, WARM + STEPS} <= at.keys():
         return Timed(0.0, 0.0, (ended - begun) / (count - 2 * VALIDATION))
-    step = (at[WARM + STEPS] - at[WARM]) / STEPS
+    timed_at = sorted((number, moment) for number, moment in at.items() if number >= WARM)
+    step = median((b - a) / (k - j) for (j, a), (k, b) in pairwise(timed_at))  # other work stalls
     curves = [moment for moment, beat in beats if beat.curve]
     evaluation = curves[-1] - at[WARM + STEPS] if curves else 0.0
     start = max(at[WARM] - at[0] - WARM * step, 0.0)
