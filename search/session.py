@@ -2,6 +2,7 @@
 
 session = Session(request, screen, time.monotonic())
 session.check()     # returns the forecast; creates nothing
+session.estimate()  # of the wall time; may time ten steps
 session.search()    # returns the summary
 """
 
@@ -27,6 +28,8 @@ from search.report import duplicates
 from search.results.collect import Collector, snapshot
 from search.results.records import RunInfo
 from search.scheduling import finals
+from search.scheduling.cost import surely_short
+from search.scheduling.estimate import Estimate, Here, estimate
 from search.scheduling.forecast import Forecast, forecast
 from search.scheduling.scheduler import Scheduler
 from search.space import check_plugins, hardware
@@ -87,7 +90,19 @@ class Session:
         self.tracker.check()
         self.images = Images(space)
         self.forecast = forecast(space, self.policy, self.images.check())
+        self.plan = Plan(space, "", self.weights)  # without the images' digest
         return self.forecast
+
+    def estimate(self, done: Collection[str] = ()) -> Estimate:
+        """Estimate the wall time; times ten steps of what has no rate here. Creates nothing.
+
+        done: keys of finished stages.
+        """
+        here = Here.machine(self.request.gpus, self.request.address is None)
+        if self.cluster:
+            here = Here(self.cluster.nodes(), alone=False)
+        decoding = self.images.decoding_seconds()
+        return estimate(self.plan, self.forecast, here, decoding, done)
 
     def search(self) -> Mapping[str, Any]:
         """Train what is missing, write the report and return the summary.
@@ -97,11 +112,13 @@ class Session:
         from search.scheduling.journal import Journal
         from search.store.stage_store import StageStore, full_disk_explained
 
-        self.screen.begins(self.space)
         environment.prepare(self.request.address)  # the policy may import Ray
-        self.check()
-        self.store = StageStore(self.space.store)
-        self.plan = Plan(self.space, self.images.digest(), self.weights)
+        with self.screen.busy("checking settings and images, estimating the time"):
+            self.check()
+            self.store = StageStore(self.space.store)
+            self.plan = Plan(self.space, self.images.digest(), self.weights)
+            expected = self._expected()
+        self.screen.begins(self.space, expected, self.request.given)
         self._check_room()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
@@ -122,6 +139,12 @@ class Session:
             except MachineFault as fault:
                 return self._report(before, incomplete=str(fault))
             return self._report(before)
+
+    def _expected(self) -> Estimate | None:
+        """Estimate the wall time, unless it is short on any machine."""
+        done = self.store.keys()
+        short = surely_short(self.plan, self.forecast.counts, done)
+        return None if short else self.estimate(done)
 
     def _decode(self) -> None:
         self.images.decode(self.screen.console)

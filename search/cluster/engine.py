@@ -28,8 +28,9 @@ from search.chains.node import Node, Ranges
 from search.chains.plan import Plan
 from search.cluster.broker import Broker
 from search.cluster.connection import SLOT
+from search.cluster.group_shape import GroupShape
 from search.cluster.trials import ChainTrial, Kept, Reported
-from search.cluster.worker_groups import GroupShape, WorkerGroups
+from search.cluster.worker_groups import WorkerGroups
 from search.console import exit
 from search.console.printable import first_line
 from search.results.status import Status

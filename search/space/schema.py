@@ -113,8 +113,6 @@ class Profile(Schema):
     repeats: Seeds
     controls: bool
     label_curve: bool
-    # of one worker, for the estimate of a dry run
-    images_per_second: Annotated[float, Field(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True)
