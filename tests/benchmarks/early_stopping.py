@@ -1,6 +1,6 @@
 """How often early stopping ends chains that are truly equal, and what it saves where they differ.
 
-    python tests/benchmarks/early_stopping.py                # seconds; figures: early_stopping.md
+    python tests/benchmarks/early_stopping.py                # half a minute of one core
 
 A search has the seeds of its starts first, which measure the noise, then chains one by one, singles
 never stopped. Every chain is judged on its final score, the worst case: a real ceiling is higher.
