@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+TINY = 1e-9
+
 
 @dataclass(frozen=True)
 class Design:
@@ -44,8 +46,9 @@ class Design:
         names, seed = np.unique([k for some in seeds for k in some], return_inverse=True)
         own = np.eye(len(names))[seed]
         within = own - _row_means(own, row)[row]
-        solve = np.linalg.pinv(within)
-        rank = int(np.linalg.matrix_rank(within))
+        inner = within.T @ within  # whole numbers' fractions: what is below TINY is 0
+        inverse = np.linalg.pinv(inner, rcond=TINY, hermitian=True)
+        solve, rank = inverse @ within.T, round(float(np.trace(inverse @ inner)))
         return cls(row, seed, solve, len(row) - len(seeds) - rank, rank)
 
     def effects(self, scores: "Floats") -> "Floats":
