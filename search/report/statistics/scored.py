@@ -68,8 +68,8 @@ class Scored:
         if self.noise is None or not {chain, other} <= set(self.chains):
             return None
         a, b = self.chains.index(chain), self.chains.index(other)
-        resampled = self.images[a] + self.training[a] - self.images[b] - self.training[b]
-        return estimate(self.scores[a] - self.scores[b], resampled)
+        images, training = (part[a] - part[b] for part in (self.images, self.training))
+        return estimate(self.scores[a] - self.scores[b], images + training)
 
 
 @dataclass(frozen=True)
