@@ -124,7 +124,7 @@ class PolicySearch(Searcher):
 
 
 class EarlyStop(FIFOScheduler):
-    """Tells the policy a trial's probes; stops one that can no longer reach the best score."""
+    """Tells the policy a trial's probes; stops one that can't reach the best score any more."""
 
     def __init__(self, searcher: PolicySearch, broker: Any) -> None:
         super().__init__()
@@ -135,7 +135,6 @@ class EarlyStop(FIFOScheduler):
         epoch, epochs = int(result["epoch"]), int(result["epochs"])
         if epoch == 0:
             self.searcher.scheduler.probed(node)
-            return TrialScheduler.CONTINUE
         stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE
