@@ -8,7 +8,8 @@
 A search has chains and two starts with known true scores, patient groups, and four classes, of
 which the rarest has ten patient groups. Every network errs by the difficulty of an image, which is
 the same for all, by what its chain finds difficult, and by itself. A seed moves all networks that
-have it, and training moves each: `sd` points both. The verdicts are the report's own functions.
+have it, and training moves each: by `sd` points both, unless said otherwise. The verdicts are the
+report's own functions. Early stopping is simulated by early_stopping.py, whose first rows follow.
 Measured results: evidence.md.
 """
 
@@ -38,6 +39,7 @@ from search.report.statistics.scored import Observed  # noqa: E402
 from search.report.table import Images, Table  # noqa: E402
 from search.results.records import ChainResult, Repeat  # noqa: E402
 from search.scheduling import repeats  # noqa: E402
+from tests.benchmarks import early_stopping  # noqa: E402
 from trainables.downstream.measures import MEASURES  # noqa: E402
 from trainables.downstream.metrics import GroupBootstrap  # noqa: E402
 
@@ -55,11 +57,11 @@ MANY = 64  # chains; searches of so many are half as many
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of search. sd: of a seed, and of one training, in points.
+    """One kind of search. sd: of one training, in points.
 
     leaders: chains that are truly `lead` points above the others. halving: contenders get their
     seeds as in a search, by their scores so far; else all do. lower: the measure is an error.
-    starts: sd of a start's training, in that of a chain's.
+    starts: sd of a start's training, in that of a chain's; shared: sd of a seed, in the same.
     """
 
     chains: int = 15
@@ -70,6 +72,7 @@ class Cell:
     halving: bool = False
     lower: bool = False
     starts: float = 1.0
+    shared: float = 1.0
 
     @property
     def name(self) -> str:
@@ -78,6 +81,7 @@ class Cell:
         said += ", halving" if self.halving else ""
         said += ", lower is better" if self.lower else ""
         said += f", starts {self.starts:g} times as noisy" if self.starts != 1 else ""
+        said += f", seeds {self.shared:g} times as noisy" if self.shared != 1 else ""
         return f"{said}, {self.chains} chains, {self.seeds} seeds, sd {self.sd:g}"
 
     @property
@@ -99,6 +103,7 @@ def cells() -> Iterator[Cell]:
     yield Cell(sd=1.5, lower=True)
     yield Cell(sd=1.5, lead=8.0, lower=True)
     yield Cell(sd=1.5, starts=2.0)
+    yield from (Cell(seeds=seeds, sd=1.5, shared=3.0) for seeds in (2, 3))
     yield Cell(seeds=1, sd=1.5)
 
 
@@ -148,13 +153,12 @@ class Search:
         truth = 100 - cell.truth if cell.lower else cell.truth
         self.selection = [*range(cell.seeds)]
         self.fresh = [FRESH + k for k in self.selection]
-        seeds, shared = [*self.selection, *self.fresh], cell.sd / POINTS
-        own = np.full((len(self.names), 1), shared)
+        seeds, own = [*self.selection, *self.fresh], np.full((len(self.names), 1), cell.sd / POINTS)
         own[cell.chains :] *= cell.starts
+        shared = cell.shared * cell.sd / POINTS
         levels = norm.ppf(truth[:, None] / 100) * np.sqrt(1 + own**2 + shared**2)
-        levels = (
-            levels + rng.normal(0, shared, len(seeds)) + rng.normal(0, own, (len(own), len(seeds)))
-        )
+        levels = levels + rng.normal(0, shared, len(seeds))
+        levels = levels + rng.normal(0, own, (len(own), len(seeds)))
         self.level = {
             (name, seed): levels[k, s]
             for k, name in enumerate(self.names) for s, seed in enumerate(seeds)
@@ -343,6 +347,18 @@ def written(found: Mapping[str, Found]) -> str:
     return "\n\n".join(parts)
 
 
+def stopped(sds: Sequence[float] = (0.5, 1.5, 2.65)) -> str:
+    """Return how often early stopping ends a chain that is truly equal, in Markdown."""
+    lines = [
+        "**Early stopping of truly equal chains, %**",
+        "",
+        "| sd | stopped |",
+        "| --- | ---: |",
+    ]
+    lines += [f"| {sd} | {100 * early_stopping.simulate(sd).stopped:.1f} |" for sd in sds]
+    return "\n".join(lines)
+
+
 def _cell(value: float | None, percent: bool) -> str:
     if value is None:
         return "–"
@@ -367,7 +383,7 @@ def main() -> None:
             found[cell.name] = run(cell, searches, console)
             with path.open("a") as file:
                 file.write(json.dumps({"cell": cell.name, **found[cell.name]}) + "\n")
-    print(written({cell.name: found[cell.name] for cell in wanted}))
+    print(written({cell.name: found[cell.name] for cell in wanted}), stopped(), sep="\n\n")
 
 
 if __name__ == "__main__":

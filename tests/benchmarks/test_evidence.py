@@ -59,6 +59,7 @@ def test_finished_cells_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(evidence, "cells", lambda: iter([Cell(chains=3), Cell(chains=4)]))
+    monkeypatch.setattr(evidence, "stopped", lambda: "stopped")
     monkeypatch.setattr("sys.argv", ["evidence.py", "--quick", "--out", str(tmp_path)])
     evidence.main()
     path, first = tmp_path / "quick.jsonl", capsys.readouterr().out

@@ -60,8 +60,12 @@ class Scored:
 
     def estimate(self, chain: str) -> Estimate:
         place = self.chains.index(chain)
-        resampled = self.images[place] + self.training[place] + self.shared
-        return estimate(self.scores[place], resampled)
+        own = self.images[place] + self.training[place]
+        if self.noise is None:
+            return estimate(self.scores[place], own)
+        tails = self.noise.tails(float(own.var()), float(self.shared.var()), len(own))
+        middle = own.mean()
+        return estimate(self.scores[place], middle + (own + self.shared - middle) * tails)
 
     def difference(self, chain: str, other: str) -> Estimate | None:
         """Return the chain's score minus the other's; None if it is unknown or can't be judged."""

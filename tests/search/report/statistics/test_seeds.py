@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from search.report.statistics.seeds import Design, Noise, least_squares_means
 
@@ -98,14 +99,17 @@ def test_what_the_images_explain_is_counted_once() -> None:
 
 
 def test_draws_have_the_tails_of_students_t() -> None:
-    from scipy import stats
-
     design = Design.of([(0, 1)] * 4)  # three degrees of freedom; one of the seeds
-    noise = Noise(variance=4.0, images=0.0, free=3, shared=9.0, lent=0.0, shared_free=1)
+    noise = Noise(variance=4.0, images=0.0, free=3, shared=9.0, lent=0.5, shared_free=1)
     own, shared = noise.draws(design, 400_000)
     for p in (0.8, 0.975):
         assert np.quantile(own[0], p) == pytest.approx(stats.t.ppf(p, 3) * 2**0.5, rel=0.03)
-        assert np.quantile(shared, p) == pytest.approx(stats.t.ppf(p, 1) * 3 / 2**0.5, rel=0.05)
+    assert shared.std() == pytest.approx(((9 - 0.5 * 4) / 2) ** 0.5, rel=0.01)
+    alone = noise.tails(0.0, 1.0, 400_000) * shared
+    assert np.quantile(alone, 0.9) == pytest.approx(stats.t.ppf(0.9, 1) * 3.5**0.5, rel=0.03)
+    half = noise.tails(1.0, 1.0, 400_000) * shared
+    assert np.quantile(half, 0.9) == pytest.approx(stats.t.ppf(0.9, 4) * 3.5**0.5, rel=0.03)
+    assert (noise.tails(1.0, 0.0, 5) == 1).all()
 
 
 def test_without_a_second_seed_nothing_is_known() -> None:
