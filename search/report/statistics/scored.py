@@ -41,8 +41,8 @@ class Scored:
     """Rows scored on one split: scores [rows], means over seeds.
 
     images: the scores of resampled images, [rows, resamples]; training: errors of training, the
-    same shape; shared: what all rows of a seed share, [resamples]. noise: None if it is unknown;
-    then intervals are of images only, and nothing is compared.
+    same shape; shared: what all rows of a seed share, [resamples]. seeds: how many each row has.
+    noise: None if it is unknown; then intervals are of images only, and nothing is compared.
     """
 
     chains: tuple[str, ...]
@@ -50,6 +50,7 @@ class Scored:
     images: "Floats"
     training: "Floats"
     shared: "Floats"
+    seeds: tuple[int, ...]
     on: Images
     noise: Noise | None
 
@@ -95,7 +96,8 @@ class Observed:
         own, shared = np.zeros_like(images), np.zeros(images.shape[1])
         if noise:
             own, shared = noise.draws(design, images.shape[1])
-        return Scored(self.chains, means[:, 0], images, own, shared, self.on, noise)
+        counts = tuple(map(len, self.seeds))
+        return Scored(self.chains, means[:, 0], images, own, shared, counts, self.on, noise)
 
 
 def selection(rows: Iterable[Row]) -> Keys:

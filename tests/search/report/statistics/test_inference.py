@@ -58,9 +58,9 @@ def test_could_be_best_is_its_definition() -> None:
         others = [k for k in range(6) if k != one]
         sizes = [(merits[k] - merits[one]) / np.std(draws[k] - draws[one]) for k in others]
         kept.append(max(sizes) <= _chance(draws, one, others))
-    assert could_be_best(merits, draws).tolist() == kept
+    assert could_be_best(merits, draws, range(6)).tolist() == kept
     assert 1 < sum(kept) < 6
-    assert could_be_best(-merits, draws).tolist() != kept
+    assert could_be_best(-merits, draws, range(6)).tolist() != kept
 
 
 def test_nothing_falls_out_unless_the_widest_difference_is_significant() -> None:
@@ -68,27 +68,36 @@ def test_nothing_falls_out_unless_the_widest_difference_is_significant() -> None
     draws = rng.normal(size=(15, 4000))
     merits = np.zeros(15)
     merits[0] = 4.2  # 3.0 standard errors; Dunnett's critical value is 2.5, that of all pairs 3.4
-    assert could_be_best(merits, draws).all()
+    assert could_be_best(merits, draws, [3] * 15).all()
     merits[0] = 5.2
-    assert could_be_best(merits, draws).tolist() == [True] + [False] * 14
+    assert could_be_best(merits, draws, [3] * 15).tolist() == [True] + [False] * 14
 
 
 def test_among_equals_something_falls_out_in_one_search_of_twenty() -> None:
     """P(more than 18 of 200) is 1 %; one leader stays in all but one of twenty."""
     rng = np.random.default_rng(3)
     draws = rng.normal(size=(15, 2000))
-    equal = [could_be_best(rng.normal(size=15), draws).all() for _ in range(200)]
+    equal = [could_be_best(rng.normal(size=15), draws, [3] * 15).all() for _ in range(200)]
     assert 182 <= sum(equal) < 200
     ahead = np.append(2.9 * 2**0.5, np.zeros(14))
-    found = [could_be_best(ahead + rng.normal(size=15), draws) for _ in range(200)]
+    found = [could_be_best(ahead + rng.normal(size=15), draws, [3] * 15) for _ in range(200)]
     assert sum(one[0] for one in found) >= 190
     assert 7.5 <= np.mean([14 - one[1:].sum() for one in found]) <= 10, "of 14"
 
 
+def test_errors_are_pooled_over_rows_with_as_many_seeds() -> None:
+    """One that seems to be known exactly is no reason to call the others different."""
+    rng = np.random.default_rng(4)
+    draws = rng.normal(size=(10, 4000)) * np.array([0.05, 0.05, *[1.0] * 8])[:, None]
+    merits = np.array([0.5, 0.0, *[0.2] * 8])
+    assert not could_be_best(merits, draws, [1, 2, *[3] * 8]).all()
+    assert could_be_best(merits, draws, [3] * 10).all()
+
+
 def test_what_never_differs_could_be_best() -> None:
     draws = np.random.default_rng(0).normal(70, 1, 2000)
-    assert could_be_best(np.array([70.0, 70.0]), np.stack([draws, draws])).all()
-    assert could_be_best(np.array([70.0]), draws[None]).tolist() == [True]
+    assert could_be_best(np.array([70.0, 70.0]), np.stack([draws, draws]), [3, 1]).all()
+    assert could_be_best(np.array([70.0]), draws[None], [3]).tolist() == [True]
 
 
 def test_two_sided_p_value_is_that_of_the_draws() -> None:
