@@ -1,6 +1,6 @@
 """The report of a search: table, figures, page, best backbone. Only reads the store.
 
-    table = build(results, store, plan.objective)
+    table = build(results, store, plan.objective, best_chain)
     summary = write(table, plan, info, store, out)
     illustrate(summary, plan, store, out)
     console.print(printed_table.render(table))
@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.chains.plan import Plan
-from search.report import best, printed_table, summary
-from search.report import table as rows
+from search.report import best, printed_table, rows, summary
 from search.report.statistics import verdicts
 from search.report.stored import Store
 from search.report.summary import Summary
@@ -27,9 +26,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def build(results: Sequence[ChainResult], store: Store, objective: MeasureType) -> Table:
-    """Build the table with its comparisons, from which all parts of the report are made."""
-    return verdicts.compare(rows.build(results, store, objective), store)
+def build(
+    results: Sequence[ChainResult],
+    store: Store,
+    objective: MeasureType,
+    best_chain: str | None = None,
+) -> Table:
+    """Build the table with its comparisons, from which all parts of the report are made.
+
+    best_chain: the policy's recommendation; None takes the highest score.
+    """
+    return verdicts.compare(rows.build(results, store, objective, best_chain), store)
 
 
 def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> Summary:

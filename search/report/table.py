@@ -1,30 +1,22 @@
-"""The table from which CSV, page, terminal, figures and tracker are made.
+"""The table from which CSV, page, terminal, figures and tracker are made; `rows.py` builds it.
 
-    table = build(results, store)
     table.write_csv(out / "chains.csv")
 
 Best first, baselines included; then rows without a score, pruned chains last.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
-from search.chains import chain as chains
-from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
-from search.report import stored
-from search.report.stored import Result, Store
-from search.results.records import ChainResult
-from trainables.spec import Measure, MeasureType, Score
+from search.chains.chain import BASELINES, IMAGENET, Chain
+from search.report.statistics.seeds import Noise
+from trainables.spec import Measure, MeasureType
 
-WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
-BASELINE = "baseline"  # in the label's column
 CHEAPER = 0.8  # fraction of the cost; smaller differences may come from the machine
-SURE = 0.05  # significance level of corrected p-values; from it on, chains are tied
+SURE = 0.05  # significance level
 
 
 @dataclass(frozen=True)
@@ -33,11 +25,17 @@ class Row:
 
     lrs, downstream_lr: a * marks a rate at the edge of its task's range. train_seconds: all stages
     and the score, as if nothing were shared; stage_seconds: without the score, whose cost differs
-    between chains only by noise. difference: to the winner, on the same resampled patient groups;
-    p_value: corrected; tied: not significantly different. order: position among the scores, from 0.
-    pretext_accuracy, pretext_chance: the last stage's accuracy on its own task, 0 to 1, and that of
-    guessing. seed_scores: one a seed, in order; score, measures, linear and knn are means over
-    seeds; rates, cost and keys are the first seed's. repeat_keys: scores of the other seeds.
+    between chains only by noise. difference: to the best chain, images and training included;
+    could_be_best: by multiple comparisons with the best, of chains and starts; all four are None
+    where no row has several seeds. order: position among the scores, from 0. pretext_accuracy,
+    pretext_chance: the last stage's accuracy on its own task, 0 to 1, and that of guessing.
+    control: trained for comparison only, can't be the best.
+
+    seeds, seed_scores: the selection seeds and their scores, in order. score and measures are
+    means over all selection seeds of the search, by least squares where the row lacks some; linear
+    and knn are plain means; rates, cost and keys are the first seed's. repeat_keys: scores of the
+    other seeds. fresh_*: the same of the fresh seeds, counted from 0, on validation;
+    `fresh_stage_keys` are None for a start.
     """
 
     chain: str
@@ -61,14 +59,22 @@ class Row:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
-    p_value: float | None = None
-    tied: bool | None = None
+    could_be_best: bool | None = None
     order: int | None = None
     stage_seconds: float | None = None
     pretext_accuracy: float | None = None
     pretext_chance: float | None = None
     seed_scores: tuple[float, ...] = ()
     repeat_keys: tuple[str, ...] = ()
+    control: bool = False
+    seeds: tuple[int, ...] = ()
+    fresh_score: float | None = None
+    fresh_low: float | None = None
+    fresh_high: float | None = None
+    fresh_seeds: tuple[int, ...] = ()
+    fresh_scores: tuple[float, ...] = ()
+    fresh_keys: tuple[str, ...] = ()
+    fresh_stage_keys: tuple[str | None, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
@@ -78,7 +84,7 @@ class Row:
     @property
     def tasks(self) -> Chain:
         """The pretext tasks in order; none for a baseline."""
-        return () if self.is_baseline else chains.parse(self.chain)
+        return () if self.is_baseline else tuple(self.chain.split(">"))
 
     @property
     def title(self) -> str:
@@ -103,14 +109,24 @@ class Images:
 class Table:
     """All rows of one search.
 
-    compared_on: the images of the comparisons; None before them. training_noise: the
-    standard deviation of the objective over seeds, in points; None without repeats.
+    compared_on: the images of the comparisons; None before them. noise: of training, on these
+    images; None where no row has several seeds. best_chain: the policy's recommendation; None takes
+    the highest score.
     """
 
     rows: tuple[Row, ...]
     objective: MeasureType
     compared_on: Images | None = None
-    training_noise: float | None = None
+    noise: Noise | None = None
+    best_chain: str | None = None
+
+    @property
+    def training_noise(self) -> float | None:
+        """The standard deviation of one training, in points; None where it was not measured.
+
+        What all rows of a seed share and what the choice of images explains are no part of it.
+        """
+        return self.noise.std if self.noise else None
 
     @cached_property
     def scored(self) -> tuple[Row, ...]:
@@ -118,33 +134,48 @@ class Table:
 
     @cached_property
     def chains(self) -> tuple[Row, ...]:
-        """The scored chains without the baselines, best first."""
-        return tuple(row for row in self.scored if not row.is_baseline)
-
-    @property
-    def best(self) -> Row | None:
-        return self.chains[0] if self.chains else None
+        """The scored chains that can be chosen, highest score first: no starts, no controls."""
+        return tuple(row for row in self.scored if not row.is_baseline and not row.control)
 
     @cached_property
-    def tied(self) -> tuple[Row, ...]:
-        """The chains that are not significantly below the best one, which comes first."""
-        return tuple(row for row in self.chains if row.tied)
+    def starts(self) -> tuple[Row, ...]:
+        """The scored starts, highest score first."""
+        return tuple(row for row in self.scored if row.is_baseline)
+
+    @cached_property
+    def best(self) -> Row | None:
+        """The row of `best_chain`."""
+        named = (row for row in self.chains if row.chain == self.best_chain)
+        return next(named, self.chains[0] if self.chains else None)
+
+    @property
+    def leading_start(self) -> Row | None:
+        return self.starts[0] if self.starts else None
+
+    @cached_property
+    def contenders(self) -> tuple[Row, ...]:
+        """The chains and starts that could be the best; () if nothing was compared."""
+        return tuple(row for row in self.scored if row.could_be_best)
 
     @property
     def finalists(self) -> tuple[Row, ...]:
-        """The best chain and the baselines."""
+        """The best chain and the starts."""
         return tuple(row for row in self.scored if row.is_baseline or row == self.best)
 
     @property
     def cheapest(self) -> Row | None:
-        """The tied chain that trains fastest; the best one unless another is clearly faster.
+        """The chain that trains fastest of those that could be the best.
 
-        Compares stages if seconds are unknown.
+        It is the best chain unless another is clearly faster; compares stages if seconds are
+        unknown.
         """
-        timed = all(row.stage_seconds is not None for row in self.tied)
+        some = [row for row in self.contenders if not row.is_baseline]
+        timed = all(row.stage_seconds is not None for row in some)
         cost = (lambda row: row.stage_seconds) if timed else (lambda row: row.length)
-        found = min(self.tied, key=cost, default=None)
-        return found if found is None or cost(found) < CHEAPER * cost(self.best) else self.best
+        found = min(some, key=cost, default=None)
+        if found is None or self.best not in some:
+            return found
+        return found if cost(found) < CHEAPER * cost(self.best) else self.best
 
     def row(self, chain: str) -> Row | None:
         return next((row for row in self.rows if row.chain == chain), None)
@@ -176,19 +207,6 @@ class Table:
                 writer.writerow(_cell(name, value) for name, value in row.items())
 
 
-def build(results: Sequence[ChainResult], store: Store, objective: MeasureType) -> Table:
-    """Build a row for every result, with labels and deltas from the singles' scores."""
-    merits = {r.chain: fmean(one.merit for one in _scores(r)) for r in results if r.score}
-    singles = {c[0]: m for c, m in merits.items() if len(c) == 1 and c[0] not in BASELINES}
-    ranges = {
-        result.chain[0]: full
-        for result in results
-        if len(result.chain) == 1 and (full := stored.lr_range(store, result.stage_key))
-    }
-    rows = [_row(result, store, merits, singles, ranges, objective) for result in results]
-    return Table(tuple(sorted(rows, key=lambda row: _order(row, objective))), objective)
-
-
 def number(value: float | None, signed: bool = False) -> str:
     """Format with two decimals; a dash for None."""
     if value is None:
@@ -213,99 +231,6 @@ def p_text(p_value: float | None) -> str:
 
 def yes_no(value: bool | None) -> str:
     return "–" if value is None else "yes" if value else "no"
-
-
-def _row(
-    result: ChainResult,
-    store: Store,
-    merits: Mapping[Chain, float],
-    singles: Mapping[str, float],
-    ranges: Mapping[str, Sequence[float]],
-    objective: MeasureType,
-) -> Row:
-    tasks = () if result.chain[0] in BASELINES else result.chain
-    scores = _scores(result)
-    own = merits.get(result.chain)
-    better = None if own is None or not tasks else chains.delta(tasks, own, singles)
-    measures = _means(scores)
-    judged = measures.get(objective.name)
-    measured = stored.result(store, result.downstream_key)
-    keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
-    probed = [stored.measures(store, key) for key in keys if scores]
-    values = [{name: one.value for name, one in known.items()} for known in probed]
-    trained = stored.lineage(store, result.stage_key)
-    stages = {task: stored.result(store, key) for task, key in zip(tasks, trained, strict=False)}
-    last = stored.result(store, result.stage_key)
-    return Row(
-        chain=chains.name(result.chain),
-        length=len(tasks),
-        label=chains.label(tasks, singles) if tasks else BASELINE,
-        score=judged.value if judged else None,
-        ci_low=judged.low if judged else None,
-        ci_high=judged.high if judged else None,
-        delta=None if better is None else objective.merit(better),
-        above_scratch=_above(own, merits.get((SCRATCH,)), result.chain == (SCRATCH,)),
-        above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
-        linear=_known(values, "linear", fmean),
-        knn=_known(values, "knn", fmean),
-        lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
-        downstream_lr=_rate(measured) if scores else "",
-        status=result.status,
-        reason=result.reason,
-        train_seconds=_known([*stages.values(), measured], "seconds", sum) if scores else None,
-        stage_key=result.stage_key,
-        downstream_key=result.downstream_key,
-        order=result.order,
-        stage_seconds=_known(stages.values(), "seconds", sum) if scores else None,
-        pretext_accuracy=last.get("accuracy"),
-        pretext_chance=last.get("chance_level"),
-        seed_scores=tuple(score.value for score in scores),
-        repeat_keys=tuple(repeat.downstream_key for repeat in result.repeats),
-        measures=measures,
-    )
-
-
-def _scores(result: ChainResult) -> list[Score]:
-    """Return the scores of all seeds."""
-    return [result.score, *(repeat.score for repeat in result.repeats)] if result.score else []
-
-
-def _means(scores: Sequence[Score]) -> dict[str, Measure]:
-    """Return the mean of every measure that all seeds have, and of its interval's ends."""
-    found = {}
-    for name, first in scores[0].measures.items() if scores else ():
-        some = [score.measures[name] for score in scores if name in score.measures]
-        ends = [fmean(getattr(one, end) for one in some) for end in ("value", "low", "high")]
-        found[name] = replace(first, value=ends[0], low=ends[1], high=ends[2])
-    return found
-
-
-def _above(own: float | None, baseline: float | None, itself: bool) -> bool | None:
-    return None if own is None or baseline is None or itself else own > baseline
-
-
-def _rate(measured: Result, whole: Sequence[float] | None = None) -> str:
-    """Format a rate. whole: the task's full LR range, of which later stages try a part."""
-    if "lr" not in measured:
-        return ""
-    within = whole is not None and min(whole) < measured["lr"] < max(whole)
-    edge = "*" if measured.get("lr_at_edge") and not within else ""
-    return f"{measured['lr']:g}{edge}"
-
-
-def _known(
-    results: Iterable[Mapping[str, Any]], name: str, combined: Callable[[list[float]], float]
-) -> float | None:
-    """Return the values of that name, combined; None if there is none."""
-    known = [one[name] for one in results if name in one]
-    return combined(known) if known else None
-
-
-def _order(row: Row, objective: MeasureType) -> tuple[int, float, int]:
-    if row.score is not None:
-        return 0, -objective.merit(row.score), row.length
-    place = WITHOUT_SCORE.index(row.status) if row.status in WITHOUT_SCORE else 0
-    return 1 + place, 0.0, row.length
 
 
 def _cell(column: str, value: object) -> str:

@@ -20,8 +20,7 @@ from typing import Any
 
 from search.chains.chain import Chain
 from search.chains.plan import Plan
-from search.report import points
-from search.report import table as rows
+from search.report import points, rows
 from search.report.stored import Store
 from search.report.table import Row, Table
 from search.results.records import ChainResult, RunInfo

@@ -1,6 +1,6 @@
 """Tests and corrections: plain functions of numbers, seeded, vectorised.
 
-adjusted = against(accuracies, resampled, one=3)    # [n] p-values, corrected over all pairs
+kept = could_be_best(merits, draws, seeds)    # [n], by multiple comparisons with the best
 eta_squared(scores, levels), spearman(scores, rises)    # an Effect: its size and its p-value
 """
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 from scipy.stats import permutation_test, rankdata
 
 Floats = NDArray[np.float64]
@@ -17,7 +16,7 @@ PERMUTATIONS = 10_000
 ALL_ORDERS = 8  # values; up to this number all permutations are tried
 BATCH = 500  # permutations at once, so that thousands of values fit into memory
 ROUNDING = 1e-9
-ROWS = 256  # compared with all others at once: thousands of chains have millions of pairs
+SURE = 0.05  # significance level
 
 
 @dataclass(frozen=True)
@@ -28,63 +27,57 @@ class Effect:
     p_value: float
 
 
-def holm(p_values: Floats, some: Floats | None = None) -> Floats:
-    """Correct p-values for their number by Holm's method (family-wise error rate).
-
-    some: the p-values to return, all by default.
-    """
+def holm(p_values: Floats) -> Floats:
+    """Correct p-values for their number by Holm's method (family-wise error rate)."""
     rising = np.sort(p_values)
     factors = np.arange(len(rising), 0, -1)
     adjusted = np.minimum(np.maximum.accumulate(rising * factors), 1.0)
-    return adjusted[np.searchsorted(rising, p_values if some is None else some)]
+    return adjusted[np.searchsorted(rising, p_values)]
 
 
-def against(accuracies: Floats, resampled: Floats, one: int) -> Floats:
-    """Return [n] two-sided p-values of the differences to `one`, corrected over all pairs.
+def could_be_best(merits: Floats, draws: Floats, seeds: Sequence[int]) -> NDArray[np.bool_]:
+    """Return [n] whether each could be the best of all, by multiple comparisons with the best.
 
-    accuracies: [n]; resampled: [n, resamples], paired. A difference is divided by its bootstrap
-    standard error, so that a p-value can be below 1 / resamples. All pairs count, although only the
-    winner's are shown: it was selected by its score, and correcting for its pairs alone finds
-    differences among equal chains two to five times too often.
+    merits: [n]; draws: their errors, [n, draws], paired; seeds: how many each has. One that is the
+    best is kept with a probability of 1 - SURE: it falls out only if another lies above it by more
+    standard errors of their difference than any would by chance (Hsu, 1984; Dunnett's critical
+    value of each, found from the draws). If all are equal, each is a best one, and of 15 some would
+    fall out in two searches of five; so nothing falls out unless the largest of all differences is
+    significant.
     """
-    n = len(accuracies)
-    spread = resampled - resampled.mean(1, keepdims=True)
-    spread /= np.sqrt(resampled.shape[1] - 1)
-    variance = (spread**2).sum(1)
-    p_values = [np.empty(0)]  # of the pairs (0, 1), (0, 2), ... (1, 2), ...
-    for start in range(0, n, ROWS):
-        rows, rest = slice(start, start + ROWS), slice(start, None)
-        doubled = 2 * spread[rows] @ spread[rest].T
-        error = np.sqrt(np.maximum(variance[rows, None] + variance[rest] - doubled, 0.0))
-        distance = np.abs(accuracies[rows, None] - accuracies[rest])
-        size = np.divide(distance, error, out=np.zeros_like(error), where=error > ROUNDING)
-        above = np.triu(np.ones(size.shape, dtype=bool), 1)
-        p_values.append(2 * ndtr(-size[above]))
-    every = np.concatenate(p_values)
-    others = np.delete(np.arange(n), one)
-    low, high = np.minimum(others, one), np.maximum(others, one)
-    found = np.ones(n)
-    found[others] = holm(every, every[low * (2 * n - low - 1) // 2 + high - low - 1])
-    return found
+    draws = (draws - draws.mean(1, keepdims=True)).astype(np.float32)
+    scale = _scale(np.atleast_2d(np.cov(draws, bias=True)), seeds).astype(np.float32)
+    sizes = ((merits - merits[:, None]) * scale).max(1)
+    found = np.ones(len(merits), dtype=bool)
+    widest = np.zeros(draws.shape[1], dtype=np.float32)
+    for one in range(len(merits)):
+        by_chance = ((draws - draws[one]) * scale[one][:, None]).max(0)
+        found[one] = sizes[one] <= np.quantile(by_chance, 1 - SURE)
+        np.maximum(widest, by_chance, out=widest)
+    return found | (sizes.max() <= np.quantile(widest, 1 - SURE))
 
 
-def training_noise(seeds: Sequence[Sequence[float]], resamples: int) -> tuple[float | None, Floats]:
-    """Return the standard deviation over seeds, and its noise in the resampled means.
+def _scale(covariance: Floats, seeds: Sequence[int]) -> Floats:
+    """Return one over the standard error of every difference: [n, n], 0 on the diagonal.
 
-    seeds: the accuracies of each chain, one a seed. The standard deviation is assumed equal for all
-    chains and pooled, so that two or three seeds a chain are enough; None if no chain has two. The
-    noise is [n, resamples], with heavier tails the fewer degrees of freedom there are.
+    It is pooled over the pairs with as many seeds: a chain that was lucky with the few images of a
+    rare class has too small an error of its own, which among 64 equal ones finds a difference in
+    one search of five.
     """
-    counts = np.array([len(some) for some in seeds])
-    freedom = int((counts - 1).sum())
-    if freedom == 0:
-        return None, np.zeros((len(seeds), resamples))
-    spread = sum(float(np.square(np.subtract(some, np.mean(some))).sum()) for some in seeds)
-    std = (spread / freedom) ** 0.5
-    rng = np.random.default_rng(0)
-    unsure = np.sqrt(freedom / rng.chisquare(freedom, resamples))
-    draws = rng.standard_normal((len(seeds), resamples)) * unsure
-    return std, std * draws / np.sqrt(counts)[:, None]
+    variance = covariance.diagonal()
+    error = np.maximum(variance + variance[:, None] - 2 * covariance, 0.0)
+    _, kind = np.unique(seeds, return_inverse=True)
+    member = np.eye(kind.max() + 1)[kind]
+    pairs = member.T @ (1 - np.eye(len(error))) @ member
+    pooled = np.sqrt(member.T @ error @ member / np.maximum(pairs, 1))[kind][:, kind]
+    apart = (pooled > ROUNDING) & ~np.eye(len(error), dtype=bool)
+    return np.divide(1.0, pooled, out=np.zeros_like(pooled), where=apart)
+
+
+def two_sided(value: float, draws: Floats) -> float:
+    """Return the p-value of a value whose errors are drawn; never 0."""
+    errors = np.abs(draws - draws.mean())
+    return float((1 + (errors >= abs(value)).sum()) / (1 + len(errors)))
 
 
 def eta_squared(scores: Sequence[float], levels: Sequence[str]) -> Effect | None:

@@ -1,135 +1,216 @@
-"""The evidence: every chain compared with the winner, and the finalists on test images.
+"""The verdicts: which rows could be the best, and the best chain against the starts.
 
-    table = compare(tables.build(results, store), store)    # fills in difference, p_value, tied
+    table = compare(rows.build(results, store, objective, best_chain), store)
+    planned(table, store, "test").difference        # the one planned comparison
+    recommended(table).name
 
-Comparisons are paired: all chains are scored on the same resampled patient groups. With repeats, a
-chain's score is its mean over seeds, and the noise of training is part of every interval and
-comparison. The winner was selected on validation, so its validation score is a little too high.
-Test images are used here only, for the winner and the baselines.
+Comparisons are paired: all networks are scored on the same resampled patient groups, and seed k is
+the same for all rows. The noise of training is part of every one; where no row has several seeds,
+nothing is compared. Selection makes the winner look better than it is, so it is trained again on
+fresh seeds, and only these meet the test images.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from search.report import stored
+from search.report.statistics.scored import (
+    Estimate,
+    Observed,
+    Scored,
+    Split,
+    fresh,
+    noise_of,
+    observe,
+    selection,
+)
 from search.report.stored import Store
-from search.report.table import SURE, Images, Row, Table
+from search.report.table import Images, Row, Table
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Split = Literal["val", "test"]
+By = Literal["fresh seeds", "selection"]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval, in percent or percentage points."""
+class Other:
+    """The best chain minus a start that doesn't lead; p_value: by Holm over these starts."""
 
-    value: float
-    low: float
-    high: float
+    start: str
+    difference: Estimate | None
+    p_value: float | None
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Chains scored on one split: scores [chains]; resampled [chains, resamples], paired.
+class Planned:
+    """The best chain against the leading start on fresh seeds, paired by seed.
 
-    training_noise: see `Table`.
+    chain_score, start_score: means over `seeds` fresh seeds. difference: chain minus start, in the
+    unit of the objective; None if the noise of training is unknown. others: the remaining starts.
     """
 
-    chains: tuple[str, ...]
-    scores: "NDArray[np.float64]"
-    resampled: "NDArray[np.float64]"
+    chain: str
+    start: str
+    split: Split
     on: Images
-    training_noise: float | None
-
-    def estimate(self, chain: str) -> Estimate:
-        place = self.chains.index(chain)
-        return _estimate(self.scores[place], self.resampled[place])
-
-    def difference(self, chain: str, other: str) -> Estimate | None:
-        """Return the chain's score minus the other's; None if one has no predictions."""
-        if not {chain, other} <= set(self.chains):
-            return None
-        a, b = self.chains.index(chain), self.chains.index(other)
-        return _estimate(self.scores[a] - self.scores[b], self.resampled[a] - self.resampled[b])
+    seeds: int
+    chain_score: float
+    start_score: float
+    difference: Estimate | None
+    others: tuple[Other, ...]
 
 
-def on_split(rows: Iterable[Row], store: Store, split: Split, measure: str) -> Scored | None:
-    """Score the rows that have predictions on the split by a measure; None if none has."""
-    import numpy as np
+@dataclass(frozen=True)
+class Recommended:
+    """The chain or start to use, and what decided."""
 
-    from search.report.statistics.inference import training_noise
-    from trainables.downstream.measures import Judged
-    from trainables.downstream.metrics import GroupBootstrap
-
-    resamples: GroupBootstrap | None = None
-    scores: dict[str, list[float]] = {}
-    resampled = []
-    for row in rows:
-        keys = (row.downstream_key, *row.repeat_keys)
-        shown = [s for key in keys if (s := stored.predictions(store, key, split)) is not None]
-        seeds = []
-        for one in shown:
-            resamples = resamples or GroupBootstrap(one.labels, one.groups, len(one.classes))
-            assert np.array_equal(one.labels, resamples.labels), row.chain  # one data set
-            seeds.append(Judged(resamples, one.probabilities).values(measure))
-        if seeds:
-            scores[row.chain] = [float(values[0]) for values in seeds]
-            resampled.append(np.mean(seeds, axis=0)[1:])
-    if resamples is None:
-        return None
-    counts = np.bincount(resamples.labels)
-    on = Images(len(resamples.labels), resamples.groups, int(counts[counts > 0].min()))
-    std, noise = training_noise([*scores.values()], len(resampled[0]))
-    means = np.array([np.mean(some) for some in scores.values()])
-    return Scored(tuple(scores), means, np.stack(resampled) + noise, on, std)
+    name: str
+    by: By
 
 
 def compare(table: Table, store: Store) -> Table:
-    """Return the table with every scored row compared with the winner on validation."""
-    scored = on_split(table.scored, store, "val", table.objective.name)
-    if table.best is None or scored is None or table.best.chain not in scored.chains:
-        return table
-    from search.report.statistics.inference import against
+    """Return the table with every row compared with the best chain, on validation.
 
-    winner = table.best.chain
-    p_values = against(scored.scores, scored.resampled, scored.chains.index(winner))
-    known = dict(zip(scored.chains, p_values.tolist(), strict=True))
-    rows = [
-        _compared(row, scored, winner, known[row.chain]) if row.chain in known else row
-        for row in table.rows
-    ]
-    return replace(
-        table, rows=tuple(rows), compared_on=scored.on, training_noise=scored.training_noise
+    Fills in the intervals of selection and fresh scores, differences and `could_be_best`.
+    """
+    measure = table.objective.name
+    chosen = observe(selection(table.scored), store, "val", measure)
+    again = observe(fresh(table.scored), store, "val", measure)
+    return judge(table, chosen, again) if chosen else table
+
+
+def judge(table: Table, chosen: Observed, again: Observed | None) -> Table:
+    """Do the same from the scores of selection seeds and fresh seeds on validation."""
+    noise = noise_of([one for one in (chosen, again) if one])
+    scored = chosen.scored(noise)
+    table = replace(table, compared_on=chosen.on, noise=noise)
+    rows = _with_fresh(table.rows, again.scored(noise) if again else None)
+    if noise is not None:
+        rows = _compared(replace(table, rows=rows), scored)
+    return replace(table, rows=rows)
+
+
+def finalists(table: Table, store: Store, split: Split = "test") -> Scored | None:
+    """Score best chain and starts on the split: on fresh seeds, or on the selection's if none."""
+    measure, rows = table.objective.name, table.finalists
+    observed = observe(fresh(rows), store, split, measure)
+    observed = observed or observe(selection(rows), store, split, measure)
+    return observed.scored(table.noise) if observed else None
+
+
+def planned(table: Table, store: Store, split: Split) -> Planned | None:
+    """Return the planned comparison; None unless best chain and leading start have fresh seeds."""
+    observed = observe(fresh(table.finalists), store, split, table.objective.name)
+    return planned_of(table, observed, split) if observed else None
+
+
+def planned_of(table: Table, observed: Observed, split: Split) -> Planned | None:
+    """Do the same from the finalists' scores on fresh seeds."""
+    best, start = table.best, table.leading_start
+    if not best or not start or not {best.chain, start.chain} <= {*observed.chains}:
+        return None
+    scored = observed.scored(table.noise)
+    value = dict(zip(scored.chains, scored.scores.tolist(), strict=True))
+    seeds = dict(zip(observed.chains, map(len, observed.seeds), strict=True))
+    return Planned(
+        chain=best.chain,
+        start=start.chain,
+        split=split,
+        on=scored.on,
+        seeds=min(seeds[best.chain], seeds[start.chain]),
+        chain_score=value[best.chain],
+        start_score=value[start.chain],
+        difference=scored.difference(best.chain, start.chain),
+        others=_others(scored, best.chain, start.chain),
     )
 
 
-def finalists(table: Table, store: Store) -> Scored | None:
-    """Score the winner and the baselines on the test images."""
-    return on_split(table.finalists, store, "test", table.objective.name)
+def recommended(table: Table) -> Recommended | None:
+    """Return the chain or start with the higher mean on fresh seeds; None if nothing has a score.
+
+    Without fresh seeds of both it is the leading start, unless the best chain lies above it by the
+    interval of their difference.
+    """
+    best, start, merit = table.best, table.leading_start, table.objective.merit
+    if best is None or start is None:
+        only = best or start
+        return Recommended(only.chain, "selection") if only else None
+    if best.fresh_score is not None and start.fresh_score is not None:
+        ahead = merit(best.fresh_score) > merit(start.fresh_score)
+        return Recommended((best if ahead else start).chain, "fresh seeds")
+    ends = [end for end in (start.difference_low, start.difference_high) if end is not None]
+    above = bool(ends) and max(map(merit, ends)) < 0
+    return Recommended((best if above else start).chain, "selection")
 
 
-def _compared(row: Row, scored: Scored, winner: str, p_value: float) -> Row:
-    """Return the row compared with the winner; training noise widens its own interval too."""
-    difference, own = scored.difference(row.chain, winner), scored.estimate(row.chain)
-    assert difference is not None
-    noisy = scored.training_noise is not None
+def optimism(table: Table) -> float | None:
+    """Return the points by which selection made the best chain look better than fresh seeds do."""
+    best, merit = table.best, table.objective.merit
+    if best is None or best.score is None or best.fresh_score is None:
+        return None
+    return merit(best.score) - merit(best.fresh_score)
+
+
+def _with_fresh(rows: tuple[Row, ...], again: Scored | None) -> tuple[Row, ...]:
+    """Return the rows with their score on fresh seeds and its interval."""
+    if again is None:
+        return rows
+    found = {chain: again.estimate(chain) for chain in again.chains}
+    return tuple(
+        replace(row, fresh_score=own.value, fresh_low=own.low, fresh_high=own.high)
+        if (own := found.get(row.chain))
+        else row
+        for row in rows
+    )
+
+
+def _compared(table: Table, scored: Scored) -> tuple[Row, ...]:
+    """Return the rows with their interval, difference to the best chain and chance to be best."""
+    from search.report.statistics.inference import could_be_best
+
+    able = [k for k, name in enumerate(scored.chains) if not _row(table, name).control]
+    sign = table.objective.merit(1.0)
+    seeds = [scored.seeds[k] for k in able]
+    kept = could_be_best(sign * scored.scores[able], sign * scored.resampled[able], seeds)
+    best = dict(zip((scored.chains[k] for k in able), kept.tolist(), strict=True))
+    return tuple(
+        _judged(row, table, scored, best.get(row.chain)) if row.chain in scored.chains else row
+        for row in table.rows
+    )
+
+
+def _judged(row: Row, table: Table, scored: Scored, could_be_best: bool | None) -> Row:
+    own = scored.estimate(row.chain)
+    apart = scored.difference(row.chain, table.best.chain) if table.best else None
     return replace(
         row,
-        ci_low=own.low if noisy else row.ci_low,
-        ci_high=own.high if noisy else row.ci_high,
-        difference=difference.value,
-        difference_low=difference.low,
-        difference_high=difference.high,
-        p_value=p_value,
-        tied=p_value >= SURE,
+        ci_low=own.low,
+        ci_high=own.high,
+        difference=apart.value if apart else None,
+        difference_low=apart.low if apart else None,
+        difference_high=apart.high if apart else None,
+        could_be_best=could_be_best,
     )
 
 
-def _estimate(value: float, resampled: "NDArray[np.float64]") -> Estimate:
-    from trainables.downstream.metrics import interval
+def _row(table: Table, name: str) -> Row:
+    row = table.row(name)
+    assert row, name
+    return row
 
-    return Estimate(float(value), *interval(resampled))
+
+def _others(scored: Scored, best: str, leading: str) -> tuple[Other, ...]:
+    """Return the best chain against the starts that don't lead, corrected for their number."""
+    import numpy as np
+
+    from search.report.statistics.inference import holm, two_sided
+
+    starts = [name for name in scored.chains if name not in (best, leading)]
+    if scored.noise is None:
+        return tuple(Other(start, None, None) for start in starts)
+    apart = [scored.difference(best, start) for start in starts]
+    own = scored.resampled[scored.chains.index(best)]
+    p_values = [
+        two_sided(one.value, own - scored.resampled[scored.chains.index(start)])
+        for start, one in zip(starts, apart, strict=True)
+        if one
+    ]
+    corrected = holm(np.array(p_values)).tolist()
+    return tuple(Other(*one) for one in zip(starts, apart, corrected, strict=True))

@@ -16,8 +16,7 @@ import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 
-from search.report import best, summary
-from search.report import table as tables
+from search.report import best, rows, summary
 from tests.measures import BALANCED
 from trainables.backbone import Backbone
 
@@ -44,7 +43,7 @@ def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) 
 
 
 def _write(search: Any, out: Path) -> None:
-    table = tables.build(search.results, search.store, BALANCED)
+    table = rows.build(search.results, search.store, BALANCED)
     assert table.best is not None
     made = summary.build(table, search.info, search.store)
     best.write(table.best, made, search.plan, search.store, out / "best")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search import report
-from search.report import printed_table, stored
+from search.report import printed_table, rows, stored
 from search.report import table as tables
 from search.report.table import Table
 from tests.measures import BALANCED
@@ -29,16 +29,18 @@ ABOVE_IMAGENET = {
 COLUMNS = [
     "chain", "length", "label", "balanced_accuracy", "ci_low", "ci_high", "delta", "above_scratch",
     "above_imagenet", "linear", "knn", "lrs", "downstream_lr", "status", "reason", "train_seconds",
-    "stage_key", "downstream_key", "difference", "difference_low", "difference_high", "p_value",
-    "tied", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
-    "repeat_keys",
+    "stage_key", "downstream_key", "difference", "difference_low", "difference_high",
+    "could_be_best", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
+    "repeat_keys", "control", "seeds", "fresh_score", "fresh_low", "fresh_high", "fresh_seeds",
+    "fresh_scores", "fresh_keys", "fresh_stage_keys",
 ]  # fmt: skip
-FIRST_COLUMNS, LAST_COLUMNS = COLUMNS[:7], COLUMNS[-11:]
+FIRST_COLUMNS = COLUMNS[:7]
+COMPARED = COLUMNS[COLUMNS.index("difference") : COLUMNS.index("order")]
 
 
 @pytest.fixture(scope="module")
 def table(search: Any) -> Table:
-    return tables.build(search.results, search.store, BALANCED)
+    return rows.build(search.results, search.store, BALANCED)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +101,9 @@ def test_rates_edges_and_cost(table: Table) -> None:
 def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
     """A later stage tries a part of what its single tried."""
     narrow = {"lr": 0.03, "lr_at_edge": True}
-    assert tables._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
-    assert tables._rate(narrow, [0.01, 0.03]) == "0.03*"
-    assert tables._rate(narrow) == "0.03*"
+    assert rows._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
+    assert rows._rate(narrow, [0.01, 0.03]) == "0.03*"
+    assert rows._rate(narrow) == "0.03*"
     odc = next(result for result in search.results if result.chain == ("odc",))
     assert stored.lr_range(search.store, odc.stage_key) == [0.003, 0.01, 0.03, 0.1]
 
@@ -113,7 +115,7 @@ def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path)
     assert said.pop("downstream_key").startswith("classify-")
     assert said == {
         "chain": "imagenet", "length": "0", "label": "baseline", "status": "not run",
-        "reason": "no weights",
+        "reason": "no weights", "control": "no",
     }  # fmt: skip
     assert all(row.above_imagenet is None for row in partial.rows)
 
@@ -127,17 +129,20 @@ def test_csv(table: Table, tmp_path: Path) -> None:
     assert (rows[-1]["chain"], rows[-1]["above_imagenet"]) == ("scratch", "no")
 
 
-def test_csv_of_the_comparison(compared: Table, tmp_path: Path) -> None:
-    rows = {row["chain"]: row for row in _read(compared, tmp_path)}
-    assert [rows["odc>moco"][column] for column in LAST_COLUMNS] == [
-        "0.00", "0.00", "0.00", "1", "yes", "13", "200.00", "0.50", "0.12",
-        "75.44", "",
-    ]  # fmt: skip
-    odc = compared.row("odc")
-    assert odc is not None
-    assert rows["odc"]["difference"] == f"{odc.difference:.2f}"
-    assert rows["odc"]["p_value"] == f"{odc.p_value:.3g}", "three figures, not 0.00"
-    assert (rows["odc"]["tied"], rows["imagenet"]["tied"]) == ("no", "yes")
+def test_csv_of_the_comparison(repeated: Any, tmp_path: Path) -> None:
+    table = repeated.table
+    shown = {row["chain"]: row for row in _read(table, tmp_path)}
+    best, scratch = table.best, table.row("scratch")
+    assert [shown[best.chain][column] for column in COMPARED] == ["0.00", "0.00", "0.00", "yes"]
+    assert shown["scratch"]["difference"] == f"{scratch.difference:.2f}"
+    assert shown["scratch"]["could_be_best"] == "no"
+    assert (shown["scratch"]["seeds"], shown["odc"]["seeds"]) == ("0 1 2", "0")
+    assert shown["scratch"]["control"] == "no"
+
+
+def test_csv_without_further_seeds_compares_nothing(compared: Table, tmp_path: Path) -> None:
+    for row in _read(compared, tmp_path):
+        assert [row[column] for column in COMPARED] == ["", "", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +155,7 @@ def test_a_p_value_is_never_rounded_across_the_line(p_value: float | None, text:
 
 def test_no_label_before_the_singles_are_known(search: Any) -> None:
     small = search.only("odc>moco", "odc")
-    row = tables.build(small.results, small.store, BALANCED).row("odc>moco")
+    row = rows.build(small.results, small.store, BALANCED).row("odc>moco")
     assert row is not None
     assert row.label == ""
     assert row.delta == pytest.approx(11.92)
@@ -158,11 +163,11 @@ def test_no_label_before_the_singles_are_known(search: Any) -> None:
 
 def test_a_baseline_never_wins(search: Any) -> None:
     small = search.only("imagenet", "odc")
-    best = tables.build(small.results, small.store, BALANCED).best
+    best = rows.build(small.results, small.store, BALANCED).best
     assert best is not None
     assert best.chain == "odc"
     nothing = search.only("imagenet", "scratch")
-    assert tables.build(nothing.results, nothing.store, BALANCED).best is None
+    assert rows.build(nothing.results, nothing.store, BALANCED).best is None
 
 
 def test_terminal_fits_80_columns(partial: Table) -> None:
@@ -185,3 +190,16 @@ def test_csv_of_a_repeated_chain(repeated: Any, tmp_path: Path) -> None:
     assert rows["odc>moco"]["seed_scores"] == "75.44 73.00 73.60"
     assert rows["odc>moco"]["repeat_keys"].count("classify-") == 2
     assert rows["odc"]["seed_scores"] == "63.52"
+
+
+def test_measures_and_their_intervals_move_with_the_mean_over_all_seeds(repeated: Any) -> None:
+    """A row with one seed is put where it would be with all."""
+    odc = repeated.table.row("odc")
+    own = odc.measures["balanced_accuracy"]
+    plain = next(one.score for one in repeated.results if one.chain == ("odc",)).judged
+    assert own.value == odc.score
+    assert own.value != plain.value
+    assert (own.high - own.value, own.value - own.low) == pytest.approx(
+        (plain.high - plain.value, plain.value - plain.low)
+    )
+    assert odc.seed_scores == (plain.value,)

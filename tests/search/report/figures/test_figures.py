@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from search.report import stored, summary
-from search.report import table as tables
+from search.report import rows, stored, summary
 from search.report.figures import curves, forest, regret, tree
 from search.report.figures import draw as figures
 from search.report.statistics.course import course
@@ -23,7 +22,7 @@ def _texts(figure: Any) -> list[str]:
 
 
 def test_confusion_counts_are_sklearns(search: Any) -> None:
-    best = tables.build(search.results, search.store, BALANCED).best
+    best = rows.build(search.results, search.store, BALANCED).best
     assert best is not None
     shown = stored.predictions(search.store, best.downstream_key, "val")
     assert shown is not None
@@ -41,7 +40,7 @@ def test_confusion_counts_are_sklearns(search: Any) -> None:
 
 
 def test_tree_has_every_chain_once_and_its_score(search: Any) -> None:
-    texts = _texts(tree.draw(tables.build(search.results, search.store, BALANCED)))
+    texts = _texts(tree.draw(rows.build(search.results, search.store, BALANCED)))
     boxes = [text for text in texts if "\n" in text]
     assert len(boxes) == 15 + 2
     assert "moco\n75.44" in boxes
@@ -50,13 +49,13 @@ def test_tree_has_every_chain_once_and_its_score(search: Any) -> None:
 
 def test_tree_says_pruned_and_not_run(search: Any) -> None:
     partial = search.without("pruned", "falls", "moco>odc").without("not run", "", "imagenet")
-    texts = _texts(tree.draw(tables.build(partial.results, partial.store, BALANCED)))
+    texts = _texts(tree.draw(rows.build(partial.results, partial.store, BALANCED)))
     assert "odc\npruned" in texts
     assert "ImageNet\nnot run" in texts
 
 
 def test_best_branch_is_on_top(search: Any) -> None:
-    table = tables.build(search.results, search.store, BALANCED)
+    table = rows.build(search.results, search.store, BALANCED)
     root = tree.build(table.rows, table)
     assert [child.chain[0] for child in root.children] == ["odc", "relative_location", "moco"]
     assert root.leaves == 6
@@ -96,7 +95,7 @@ def test_forest_shows_the_best_and_every_baseline() -> None:
 
 
 def test_regret_falls_to_the_winner(search: Any) -> None:
-    steps = course(tables.build(search.results, search.store, BALANCED), search.store)
+    steps = course(rows.build(search.results, search.store, BALANCED), search.store)
     stages, time = regret.draw(steps).axes
     line = next(line for line in stages.lines if line.get_label() == "the best chain so far")
     assert np.allclose(line.get_ydata(), [step.regret for step in steps])
@@ -119,7 +118,7 @@ def _row(chain: str, score: float | None) -> Row:
 
 
 def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
-    figure = curves.lr_ranges(tables.build(search.results, search.store, BALANCED), search.store)
+    figure = curves.lr_ranges(rows.build(search.results, search.store, BALANCED), search.store)
     assert figure is not None
     titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
     assert sorted(titles) == ["fine-tuning", "moco", "odc", "relative_location"]
@@ -130,7 +129,7 @@ def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
 
 
 def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any) -> None:
-    figure = curves.lr_ranges(tables.build(search.results, search.store, BALANCED), search.store)
+    figure = curves.lr_ranges(rows.build(search.results, search.store, BALANCED), search.store)
     assert figure is not None
     titled = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes}
     moco = titled["moco"]

@@ -13,8 +13,7 @@ import pytest
 from jinja2 import UndefinedError, meta
 
 from search.console.printable import printable
-from search.report import summary
-from search.report import table as tables
+from search.report import rows, summary
 from search.report.page import page
 from tests.measures import BALANCED, scored
 
@@ -100,7 +99,7 @@ def test_no_gain_is_said(search: Any) -> None:
     shown = _render(replace(search, results=worse))
     assert "4.56 points worse than no pretraining" in shown.text
     assert "pretraining did not pay off here" in shown.text
-    table = tables.build(worse, search.store, BALANCED)
+    table = rows.build(worse, search.store, BALANCED)
     made = summary.build(table, search.info, search.store).as_json()
     assert (made["best_chain"], made["best_above_scratch"]) == ("odc>moco", False)
 

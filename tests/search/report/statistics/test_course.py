@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from search.report import table as tables
+from search.report import rows
 from search.report.statistics.course import course
 from tests.measures import BALANCED
 
 
 def test_regret_against_stages_and_seconds(search: Any) -> None:
-    steps = course(tables.build(search.results, search.store, BALANCED), search.store)
+    steps = course(rows.build(search.results, search.store, BALANCED), search.store)
     assert [step.chain for step in steps[:3]] == [
         "relative_location", "relative_location>odc", "relative_location>odc>moco",
     ]  # fmt: skip
@@ -26,10 +26,10 @@ def test_regret_against_stages_and_seconds(search: Any) -> None:
 
 def test_a_prefix_that_was_never_scored_is_paid_with_the_chain(search: Any) -> None:
     small = search.only("odc>moco", "moco")
-    steps = course(tables.build(small.results, small.store, BALANCED), small.store)
+    steps = course(rows.build(small.results, small.store, BALANCED), small.store)
     assert [(step.chain, step.stages) for step in steps] == [("moco", 1), ("odc>moco", 3)]
 
 
 def test_no_order_no_course(search: Any) -> None:
     results = [replace(result, order=None) for result in search.results]
-    assert course(tables.build(results, search.store, BALANCED), search.store) == ()
+    assert course(rows.build(results, search.store, BALANCED), search.store) == ()

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.report import summary
-from search.report import table as tables
+from search.report import rows, summary
 from search.report.statistics.factors import correlations, factors, rise
 from search.report.table import Table
 from tests.measures import BALANCED
@@ -18,7 +17,7 @@ CURRICULUM = (
 
 
 def _table(search: Any) -> Table:
-    return tables.build(search.results, search.store, BALANCED)
+    return rows.build(search.results, search.store, BALANCED)
 
 
 def test_last_task_explains_more_than_the_label(search: Any) -> None:

@@ -1,0 +1,168 @@
+"""The rows of the table, built from a search's results and the store.
+
+    table = build(results, store, objective, best_chain="odc>moco")
+
+A row's score is its mean over all selection seeds. Best first; then rows without a score.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from search.chains import chain as chains
+from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
+from search.report import stored
+from search.report.statistics.seeds import least_squares_means
+from search.report.stored import Result, Store
+from search.report.table import Row, Table
+from search.results.records import ChainResult
+from trainables.spec import Measure, MeasureType, Score
+
+WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
+BASELINE = "baseline"  # in the label's column
+
+
+def build(
+    results: Sequence[ChainResult],
+    store: Store,
+    objective: MeasureType,
+    best_chain: str | None = None,
+) -> Table:
+    """Build a row for every result, with labels and deltas from the singles' scores.
+
+    best_chain: the policy's recommendation; None takes the highest score.
+    """
+    means = _means(results)
+    merits = {
+        result.chain: mean[objective.name].merit
+        for result, mean in zip(results, means, strict=True)
+        if objective.name in mean
+    }
+    singles = {c[0]: m for c, m in merits.items() if len(c) == 1 and c[0] not in BASELINES}
+    ranges = {
+        result.chain[0]: full
+        for result in results
+        if len(result.chain) == 1 and (full := stored.lr_range(store, result.stage_key))
+    }
+    rows = [
+        _row(result, store, mean, merits, singles, ranges, objective)
+        for result, mean in zip(results, means, strict=True)
+    ]
+    rows.sort(key=lambda row: _order(row, objective))
+    return Table(tuple(rows), objective, best_chain=best_chain)
+
+
+def _row(
+    result: ChainResult,
+    store: Store,
+    measures: Mapping[str, Measure],
+    merits: Mapping[Chain, float],
+    singles: Mapping[str, float],
+    ranges: Mapping[str, Sequence[float]],
+    objective: MeasureType,
+) -> Row:
+    tasks = () if result.chain[0] in BASELINES else result.chain
+    scores = _scores(result)
+    own = merits.get(result.chain)
+    better = None if own is None or not tasks else chains.delta(tasks, own, singles)
+    judged = measures.get(objective.name)
+    measured = stored.result(store, result.downstream_key)
+    keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
+    probed = [stored.measures(store, key) for key in keys if scores]
+    values = [{name: one.value for name, one in known.items()} for known in probed]
+    trained = stored.lineage(store, result.stage_key)
+    stages = {task: stored.result(store, key) for task, key in zip(tasks, trained, strict=False)}
+    last = stored.result(store, result.stage_key)
+    fresh = [repeat.score.value for repeat in result.fresh]
+    return Row(
+        chain=chains.name(result.chain),
+        length=len(tasks),
+        label=chains.label(tasks, singles) if tasks else BASELINE,
+        score=judged.value if judged else None,
+        ci_low=judged.low if judged else None,
+        ci_high=judged.high if judged else None,
+        delta=None if better is None else objective.merit(better),
+        above_scratch=_above(own, merits.get((SCRATCH,)), result.chain == (SCRATCH,)),
+        above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
+        linear=_known(values, "linear", fmean),
+        knn=_known(values, "knn", fmean),
+        lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
+        downstream_lr=_rate(measured) if scores else "",
+        status=result.status,
+        reason=result.reason,
+        train_seconds=_known([*stages.values(), measured], "seconds", sum) if scores else None,
+        stage_key=result.stage_key,
+        downstream_key=result.downstream_key,
+        order=result.order,
+        stage_seconds=_known(stages.values(), "seconds", sum) if scores else None,
+        pretext_accuracy=last.get("accuracy"),
+        pretext_chance=last.get("chance_level"),
+        seed_scores=tuple(score.value for score in scores),
+        repeat_keys=tuple(repeat.downstream_key for repeat in result.repeats),
+        control=result.control,
+        seeds=_seeds(result),
+        fresh_score=fmean(fresh) if fresh else None,
+        fresh_seeds=tuple(repeat.seed for repeat in result.fresh),
+        fresh_scores=tuple(fresh),
+        fresh_keys=tuple(repeat.downstream_key for repeat in result.fresh),
+        fresh_stage_keys=tuple(repeat.stage_key for repeat in result.fresh),
+        measures=measures,
+    )
+
+
+def _scores(result: ChainResult) -> list[Score]:
+    """Return the scores of all seeds."""
+    return [result.score, *(repeat.score for repeat in result.repeats)] if result.score else []
+
+
+def _seeds(result: ChainResult) -> tuple[int, ...]:
+    """Return the selection seeds, in the order of `_scores`."""
+    return (0, *(repeat.seed for repeat in result.repeats)) if result.score else ()
+
+
+def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
+    """Return each row's mean of every measure over all seeds, by least squares; {} if unscored."""
+    found: list[dict[str, Measure]] = [{} for _ in results]
+    names = [one.score.measures if one.score else {} for one in results]
+    for name in dict.fromkeys(name for some in names for name in some):
+        some = {
+            place: [score.measures[name] for score in _scores(result)]
+            for place, result in enumerate(results)
+            if result.score and all(name in score.measures for score in _scores(result))
+        }
+        seeds = [_seeds(results[place]) for place in some]
+        levels = least_squares_means(seeds, [[one.value for one in row] for row in some.values()])
+        for (place, row), level in zip(some.items(), levels, strict=True):
+            mean, low, high = (fmean(getattr(o, k) for o in row) for k in ("value", "low", "high"))
+            shift = level - mean
+            found[place][name] = replace(row[0], value=level, low=low + shift, high=high + shift)
+    return found
+
+
+def _above(own: float | None, baseline: float | None, itself: bool) -> bool | None:
+    return None if own is None or baseline is None or itself else own > baseline
+
+
+def _rate(measured: Result, whole: Sequence[float] | None = None) -> str:
+    """Format a rate. whole: the task's full LR range, of which later stages try a part."""
+    if "lr" not in measured:
+        return ""
+    within = whole is not None and min(whole) < measured["lr"] < max(whole)
+    edge = "*" if measured.get("lr_at_edge") and not within else ""
+    return f"{measured['lr']:g}{edge}"
+
+
+def _known(
+    results: Iterable[Mapping[str, Any]], name: str, combined: Callable[[list[float]], float]
+) -> float | None:
+    """Return the values of that name, combined; None if there is none."""
+    known = [one[name] for one in results if name in one]
+    return combined(known) if known else None
+
+
+def _order(row: Row, objective: MeasureType) -> tuple[int, float, int]:
+    if row.score is not None:
+        return 0, -objective.merit(row.score), row.length
+    place = WITHOUT_SCORE.index(row.status) if row.status in WITHOUT_SCORE else 0
+    return 1 + place, 0.0, row.length

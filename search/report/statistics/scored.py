@@ -1,0 +1,157 @@
+"""Rows scored on one split from their predictions: means over seeds, and how they may err.
+
+    observed = observe(selection(table.scored), store, "val", "balanced_accuracy")
+    scored = observed.scored(noise)
+    scored.difference("odc>moco", "scratch")        # an Estimate
+
+All networks are scored on the same resampled patient groups, so that comparisons are paired.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from search.chains.node import FRESH
+from search.report import stored
+from search.report.statistics.seeds import Design, Noise
+from search.report.stored import Store
+from search.report.table import Images, Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Split = Literal["val", "test"]
+Keys: TypeAlias = Mapping[str, Mapping[int, str | None]]  # row -> seed -> key of its score
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval, in the unit of the measure."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows scored on one split: scores [rows], means over seeds.
+
+    images: the scores of resampled images, [rows, resamples]; training: errors of training, the
+    same shape; shared: what all rows of a seed share, [resamples]. seeds: how many each row has.
+    noise: None if it is unknown; then intervals are of images only, and nothing is compared.
+    """
+
+    chains: tuple[str, ...]
+    scores: "Floats"
+    images: "Floats"
+    training: "Floats"
+    shared: "Floats"
+    seeds: tuple[int, ...]
+    on: Images
+    noise: Noise | None
+
+    @property
+    def resampled(self) -> "Floats":
+        """Resampled scores to be compared with one another: what they share is left out."""
+        return self.images + self.training
+
+    def estimate(self, chain: str) -> Estimate:
+        place = self.chains.index(chain)
+        own = self.images[place] + self.training[place]
+        if self.noise is None:
+            return estimate(self.scores[place], own)
+        tails = self.noise.tails(float(own.var()), float(self.shared.var()), len(own))
+        middle = own.mean()
+        return estimate(self.scores[place], middle + (own + self.shared - middle) * tails)
+
+    def difference(self, chain: str, other: str) -> Estimate | None:
+        """Return the chain's score minus the other's; None if it is unknown or can't be judged."""
+        if self.noise is None or not {chain, other} <= set(self.chains):
+            return None
+        a, b = self.chains.index(chain), self.chains.index(other)
+        images, training = (part[a] - part[b] for part in (self.images, self.training))
+        return estimate(self.scores[a] - self.scores[b], images + training)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Every network's score: [networks, 1 + resamples], the split itself first; by row and seed."""
+
+    chains: tuple[str, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    values: "Floats"
+    on: Images
+
+    def scored(self, noise: Noise | None) -> Scored:
+        """Return the rows' means over seeds with the noise of their training."""
+        import numpy as np
+
+        design = Design.of(self.seeds)
+        means = design.means(self.values)
+        images = means[:, 1:]
+        own, shared = np.zeros_like(images), np.zeros(images.shape[1])
+        if noise:
+            own, shared = noise.draws(design, images.shape[1])
+        counts = tuple(map(len, self.seeds))
+        return Scored(self.chains, means[:, 0], images, own, shared, counts, self.on, noise)
+
+
+def selection(rows: Iterable[Row]) -> Keys:
+    """Return the keys of the selection seeds."""
+    return {
+        row.chain: dict(zip(row.seeds, (row.downstream_key, *row.repeat_keys), strict=True))
+        for row in rows
+    }
+
+
+def fresh(rows: Iterable[Row]) -> Keys:
+    """Return the keys of the fresh seeds; rows without are left out."""
+    return {
+        row.chain: {FRESH + k: key for k, key in zip(row.fresh_seeds, row.fresh_keys, strict=True)}
+        for row in rows
+        if row.fresh_keys
+    }
+
+
+def observe(keys: Keys, store: Store, split: Split, measure: str) -> Observed | None:
+    """Score all networks that have predictions on the split; None if none has."""
+    import numpy as np
+
+    from trainables.downstream.measures import Judged
+    from trainables.downstream.metrics import GroupBootstrap
+
+    resamples: GroupBootstrap | None = None
+    values = []
+    seeds: dict[str, list[int]] = {}
+    for chain, own in keys.items():
+        for seed, key in own.items():
+            if shown := stored.predictions(store, key, split):
+                resamples = resamples or GroupBootstrap(
+                    shown.labels, shown.groups, len(shown.classes)
+                )
+                assert np.array_equal(shown.labels, resamples.labels), chain  # one data set
+                values.append(Judged(resamples, shown.probabilities).values(measure))
+                seeds.setdefault(chain, []).append(seed)
+    if resamples is None:
+        return None
+    counts = np.bincount(resamples.labels)
+    on = Images(len(resamples.labels), resamples.groups, int(counts[counts > 0].min()))
+    return Observed(tuple(seeds), tuple(map(tuple, seeds.values())), np.stack(values), on)
+
+
+def noise_of(observed: Sequence[Observed]) -> Noise | None:
+    """Pool the noise of training over these; a row's seeds in each are apart from the others."""
+    import numpy as np
+
+    design = Design.of([seeds for one in observed for seeds in one.seeds])
+    return Noise.of(design, np.concatenate([one.values for one in observed]))
+
+
+def estimate(value: float, resampled: "Floats") -> Estimate:
+    from trainables.downstream.metrics import interval
+
+    return Estimate(float(value), *interval(resampled))
