@@ -113,6 +113,7 @@ def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path)
     imagenet = next(row for row in _read(partial, tmp_path) if row["chain"] == "imagenet")
     said = {key: value for key, value in imagenet.items() if value}
     assert said.pop("downstream_key").startswith("classify-")
+    assert (said.pop("control"), said.pop("recommended")) == ("no", "no")
     assert said == {
         "chain": "imagenet", "length": "0", "label": "baseline", "status": "not run",
         "reason": "no weights",
