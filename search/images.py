@@ -6,6 +6,7 @@ images.digest()
 images.decode(console)   # sets images.data
 """
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,12 @@ from search.console.printable import line
 from search.report import duplicates
 from search.space import Space
 from search.store.stage_store import full_disk_explained
+from trainables.processor import cores
 
 if TYPE_CHECKING:
     from trainables.images.cache import Prepared
+
+SAMPLE = 12  # images decoded for an estimate
 
 
 class Images:
@@ -45,6 +49,15 @@ class Images:
         """Return the digest of all image files and labels; reads every file once."""
         with full_disk_explained(self.cache, "cache"):
             return self.source.digest(self.cache)
+
+    def decoding_seconds(self) -> float:
+        """Estimate how long all cores take to decode the images; decodes a few of them."""
+        count = len(self.source.table.names)
+        begun = time.perf_counter()
+        rows = range(0, count, -(-count // SAMPLE))
+        for row in rows:
+            self.source.images.read(row)
+        return (time.perf_counter() - begun) / len(rows) * count / cores()
 
     def decode(self, console: Console) -> None:
         """Decode missing images with a progress bar and print a summary, once."""

@@ -19,7 +19,15 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.chains.chain import BASELINES, Chain, name, parse, prefixes, stages_shared
+from search.chains.chain import (
+    BASELINES,
+    Chain,
+    name,
+    parse,
+    prefixes,
+    repeats_a_task,
+    stages_shared,
+)
 from search.console.printable import printable
 from search.policies import chosen, policy_of
 from search.space import Space, load
@@ -125,6 +133,8 @@ def read(path: Path, usual: str, column: str | None = None) -> dict[Chain, Score
         except UserError as error:
             said = f"{where}: {error}"
             raise UserError(said) from None
+        if repeats_a_task(chain):
+            continue  # a control of the search that wrote the table
         if chain in scores:
             raise UserError(
                 f"{where}: must not repeat the chain of a row above ({name(chain)}); try "

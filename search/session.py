@@ -2,6 +2,7 @@
 
 session = Session(request, screen, time.monotonic())
 session.check()     # returns the forecast; creates nothing
+session.estimate()  # of the wall time; may time ten steps
 session.search()    # returns the summary
 """
 
@@ -26,6 +27,9 @@ from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
 from search.results.records import RunInfo
+from search.scheduling import finals
+from search.scheduling.cost import surely_short
+from search.scheduling.estimate import Estimate, Here, estimate
 from search.scheduling.forecast import Forecast, forecast
 from search.scheduling.scheduler import Scheduler
 from search.space import check_plugins, hardware
@@ -86,7 +90,19 @@ class Session:
         self.tracker.check()
         self.images = Images(space)
         self.forecast = forecast(space, self.policy, self.images.check())
+        self.plan = Plan(space, "", self.weights)  # without the images' digest
         return self.forecast
+
+    def estimate(self, done: Collection[str] = ()) -> Estimate:
+        """Estimate the wall time; times ten steps of what has no rate here. Creates nothing.
+
+        done: keys of finished stages.
+        """
+        here = Here.machine(self.request.gpus, self.request.address is None)
+        if self.cluster:
+            here = Here(self.cluster.nodes(), alone=False)
+        decoding = self.images.decoding_seconds()
+        return estimate(self.plan, self.forecast, here, decoding, done)
 
     def search(self) -> Mapping[str, Any]:
         """Train what is missing, write the report and return the summary.
@@ -96,11 +112,13 @@ class Session:
         from search.scheduling.journal import Journal
         from search.store.stage_store import StageStore, full_disk_explained
 
-        self.screen.begins(self.space)
         environment.prepare(self.request.address)  # the policy may import Ray
-        self.check()
-        self.store = StageStore(self.space.store)
-        self.plan = Plan(self.space, self.images.digest(), self.weights)
+        with self.screen.busy("checking settings and images, estimating the time"):
+            self.check()
+            self.store = StageStore(self.space.store)
+            self.plan = Plan(self.space, self.images.digest(), self.weights)
+            expected = self._expected()
+        self.screen.begins(self.space, expected, self.request.given)
         self._check_room()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
@@ -122,6 +140,12 @@ class Session:
                 return self._report(before, incomplete=str(fault))
             return self._report(before)
 
+    def _expected(self) -> Estimate | None:
+        """Estimate the wall time, unless it is short on any machine."""
+        done = self.store.keys()
+        short = surely_short(self.plan, self.forecast.counts, done)
+        return None if short else self.estimate(done)
+
     def _decode(self) -> None:
         self.images.decode(self.screen.console)
         duplicates.write(self.images.data, self.out / "report")
@@ -129,7 +153,9 @@ class Session:
     def _check_room(self) -> None:
         """Check the room for the backbones of all stages and scores, and for some checkpoints."""
         again = (self.space.max_length + 1) * sum(self.forecast.repeats)
-        files = 2 * self.forecast.stages_maximum + again + CHECKPOINTS
+        starts = self.space.repeats * len(self.plan.baselines())
+        final = sum(finals.planned(self.space))
+        files = 2 * self.forecast.stages_maximum + starts + again + final + CHECKPOINTS
         self.store.check_space(files * backbone_bytes(self.space.profile.backbone))
 
     def _engine(self) -> "Engine":
@@ -188,7 +214,8 @@ class Session:
 
     def _info(self, trained: set[str], interrupted: bool = False, incomplete: str = "") -> RunInfo:
         space, demo, outcome = self.space, self.forecast.demo, Collector(self.scheduler)
-        pick = self.policy.best() if space.repeats == 1 else None
+        last, scheduler = self.scheduler.finals(), self.scheduler
+        ended = "the search was interrupted" if interrupted else incomplete or scheduler.over
         wall = time.monotonic() - self.started
         return RunInfo(
             space=space.name,
@@ -200,16 +227,18 @@ class Session:
             stages_trained=len(trained),
             stages_reused=len(outcome.stages() - trained),
             stages_repeats=len(outcome.repeats()),
-            stages_pruned=len(self.scheduler.pruned()),
+            stages_pruned=len(scheduler.pruned()),
             stages_naive=self.forecast.stages_naive,
             wall_seconds=wall,
             interrupted=interrupted,
             started=self.began,
             near_duplicates=duplicates.count(self.images.data),
-            best_chain=name(pick.chain) if pick in self.scheduler.scores else None,
-            stopped=self.scheduler.stopped(),
+            best_chain=name(last.best.chain) if last.best else None,
+            leading_start=name(last.leading_start.chain) if last.leading_start else None,
+            fresh_missing=last.fresh_missing(scheduler.reasons, ended or "not trained yet"),
+            stopped=scheduler.stopped(),
             budget=str(space.budget),
-            budget_spent=bool(self.scheduler.over),
+            budget_spent=scheduler.over != "" and scheduler.over in scheduler.pruned().values(),
             overhead=self._overhead(wall),
             incomplete=incomplete,
         )

@@ -1,6 +1,7 @@
 """Chains: ordered tuples of distinct pretext tasks, their labels and deltas. Pure.
 
-The notation `odc>moco` is the same everywhere: CSV, command line, tracker, report.
+The notation `odc>moco` is the same everywhere: CSV, command line, tracker, report. Only a control
+repeats a task (`moco>moco`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,18 +13,24 @@ from trainables.errors import UserError
 Chain: TypeAlias = tuple[str, ...]
 SCRATCH, IMAGENET = "scratch", "imagenet"
 BASELINES = (SCRATCH, IMAGENET)
+CONTROL = "control"  # the label of a chain that repeats a task
 
 
 def parse(text: str) -> Chain:
     """Return the chain: `"odc>moco"` -> `("odc", "moco")`; UserError unless it is one."""
     chain = tuple(part.strip() for part in text.split(">"))
-    if not all(chain) or len(set(chain)) != len(chain):
-        raise UserError(f"chain={text}: must be different task names joined by '>'; try odc>moco")
+    if not all(chain):
+        raise UserError(f"chain={text}: must be task names joined by '>'; try odc>moco")
     return chain
 
 
 def name(chain: Chain) -> str:
     return ">".join(chain)
+
+
+def repeats_a_task(chain: Chain) -> bool:
+    """Return whether it can only be a control."""
+    return len(set(chain)) < len(chain)
 
 
 def enumerate_chains(tasks: Sequence[str], max_length: int) -> Iterator[Chain]:
@@ -46,8 +53,11 @@ def stages_shared(chains: Sequence[Chain]) -> int:
 def label(chain: Chain, singles: Mapping[str, float]) -> str:
     """Return C, AC or MC by the single accuracies; '' for a single or if one is unknown.
 
-    C: strictly rising; AC: strictly falling; MC: neither. A tie counts as neither.
+    C: strictly rising; AC: strictly falling; MC: neither. A tie counts as neither. CONTROL: a chain
+    that repeats a task.
     """
+    if repeats_a_task(chain):
+        return CONTROL
     if len(chain) < 2 or any(task not in singles for task in chain):
         return ""
     steps = [singles[b] - singles[a] for a, b in pairwise(chain)]

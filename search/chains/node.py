@@ -102,6 +102,10 @@ class Node:
         """Return the same node for another repeat; 0 is the first training."""
         return replace(self, repeat=repeat)
 
+    def first(self) -> "Node":
+        """Return the node of the first seed with the profile's labels."""
+        return replace(self, repeat=0, labels=None)
+
     def window(self, task: str) -> str:
         return dict(self.windows).get(task, FULL)
 

@@ -27,7 +27,6 @@ from trainables.spec import (
     StageSpec,
     Training,
 )
-from trainables.training.lr_range import planned
 
 TASKS, KINDS = "trainables.pretext", "trainables.kinds"
 NOTHING: Mapping[str, KnownData] = {}
@@ -95,16 +94,22 @@ class Plan:
         )
 
     def score(self, node: Node) -> StageSpec:
-        """Return the downstream task on the node's backbone."""
+        """Return the downstream task on the node's backbone.
+
+        Other numbers of labels get as many epochs as make the profile's number of steps.
+        """
         space, profile, task = self.space, self.space.profile, self.space.downstream
-        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs, space.lr_policy)
-        training = self._training(task, profile.downstream_epochs, profile.downstream_batch, lr)
+        fraction = node.labels or profile.label_fraction
+        longer = profile.label_fraction / fraction
+        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs * longer, space.lr_policy)
+        epochs = profile.downstream_epochs * longer
+        training = self._training(task, epochs, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,
             name=task.kind,
             params={**task.params, "objective": task.objective},
             version=version(KINDS, task.kind),
-            training=replace(training, fraction=node.labels or profile.label_fraction),
+            training=replace(training, fraction=fraction),
             inputs=_keys({BACKBONE: self._last(node)}),
             data={IMAGES: self._images},
             seed=space.seed + node.repeat,
@@ -245,28 +250,3 @@ def file_digest(start: str, path: str) -> str:
 def backbone_bytes(name: str) -> int:
     """Return a backbone's size on disk in float32; generous for one that is not known."""
     return (ARCHITECTURES[name].megabytes if name in ARCHITECTURES else 200) << 20
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds of one worker group, from image counts and images per second."""
-
-    stage: float
-    score: float
-
-
-def estimate(space: Space, images: int) -> Cost:
-    """Estimate the cost of a stage and a score; a pretext image costs about two labelled ones."""
-    profile = space.profile
-    ranges = [task.lr_range for task in space.tasks.values()]
-    trials = sum(_trials(space, rates, profile.lr_epochs) for rates in ranges) / len(ranges)
-    stage = images * (profile.epochs + trials) * 2
-    labelled = images * profile.label_fraction
-    trials = _trials(space, space.downstream.lr_range, profile.downstream_lr_epochs)
-    score = labelled * (profile.downstream_epochs + trials)
-    return Cost(stage / profile.images_per_second, score / profile.images_per_second)
-
-
-def _trials(space: Space, rates: tuple[float, ...], epochs: float) -> float:
-    """Return the epochs that the LR policy trains in total."""
-    return planned(LRPolicy(rates, epochs, space.lr_policy), 1000) / 1000 * epochs

@@ -120,8 +120,8 @@ class Broker:
         try:
             manifest = await self._scored(node, label)
             score, stages = score_of(manifest), self.plan.stages(node)
-            known = map(self.store.manifest, (spec.key() for spec in stages))
-            found = details(score, manifest, dict(zip(node.chain, known, strict=False)))
+            known = [self.store.manifest(spec.key()) for spec in stages]
+            found = details(score, manifest, known)
         except Stopped:
             return Scored(nan, self.states[label].reason or "interrupted", "ended")
         except StageFailed as failed:
@@ -215,6 +215,7 @@ class Broker:
     async def _enqueue(self, job: Job) -> None:
         async with self.changed:
             self.queue.append(job)
+            self._cancel_queued()  # its chain may have been cancelled just before
             self.changed.notify_all()
 
     # -- called by worker groups -----------------------------------------------------------------
@@ -242,8 +243,11 @@ class Broker:
         return self._lease(job, group, nodes)
 
     def _next(self, group: str) -> Job | None:
-        """Return the first job that met no fault in this worker group, or met one in each."""
-        for job in self.queue:
+        """Return the first job that met no fault in this worker group, or met one in each.
+
+        Probes come first: they are cheap, and the policy learns from them.
+        """
+        for job in sorted(self.queue, key=lambda job: job.spec.kind != PROBE):
             met = self.attempts[job.key].groups
             if group not in met or met >= self.heard.keys():
                 return job

@@ -28,8 +28,9 @@ from search.chains.node import Node, Ranges
 from search.chains.plan import Plan
 from search.cluster.broker import Broker
 from search.cluster.connection import SLOT
+from search.cluster.group_shape import GroupShape
 from search.cluster.trials import ChainTrial, Kept, Reported
-from search.cluster.worker_groups import GroupShape, WorkerGroups
+from search.cluster.worker_groups import WorkerGroups
 from search.console import exit
 from search.console.printable import first_line
 from search.results.status import Status
@@ -124,7 +125,7 @@ class PolicySearch(Searcher):
 
 
 class EarlyStop(FIFOScheduler):
-    """Tells the policy a trial's probes; stops one that can no longer reach the best score."""
+    """Tells the policy a trial's probes; stops one that can't reach the best score any more."""
 
     def __init__(self, searcher: PolicySearch, broker: Any) -> None:
         super().__init__()
@@ -135,7 +136,6 @@ class EarlyStop(FIFOScheduler):
         epoch, epochs = int(result["epoch"]), int(result["epochs"])
         if epoch == 0:
             self.searcher.scheduler.probed(node)
-            return TrialScheduler.CONTINUE
         stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE

@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
 
-from search.chains.chain import BASELINES
+from search.chains.chain import BASELINES, repeats_a_task
+from search.chains.node import Node
 from search.console.printable import clock, line
 from search.results.status import ChainState, GroupState, Progress, State
 
@@ -160,9 +161,15 @@ def _best(entries: Mapping[str, ChainState]) -> str | None:
     scored = {
         chain: entry.score.merit
         for chain, entry in entries.items()
-        if chain.partition("#")[0] not in BASELINES and entry.score is not None
+        if entry.score is not None and _may_be_best(Node.parse(chain))
     }
     return max(scored, key=lambda chain: scored[chain], default=None)
+
+
+def _may_be_best(node: Node) -> bool:
+    """Return whether it is a chain's first seed, and no start or control."""
+    ordinary = node.chain[0] not in BASELINES and not repeats_a_task(node.chain)
+    return ordinary and node == node.first()
 
 
 def _shown(entries: Mapping[str, ChainState], chains: list[str]) -> list[str]:

@@ -48,6 +48,17 @@ class ChainResult:
 
 
 @dataclass(frozen=True)
+class LabelPoint:
+    """One point of the label curve: a chain or start scored with this fraction of the labels."""
+
+    chain: Chain
+    labels: float
+    score: Score
+    downstream_key: str
+    probe_key: str | None = None
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """Pairs of near-duplicate images in different patient groups."""
 
@@ -69,7 +80,10 @@ class StoppedChain:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The cost and the circumstances of a search. stages_repeats: stages of later seeds."""
+    """The cost and the circumstances of a search.
+
+    stages_repeats: stages of later seeds, fresh ones included, and of controls.
+    """
 
     space: str
     data: str  # "demo" or the data set's name and root
@@ -88,7 +102,7 @@ class RunInfo:
     near_duplicates: Duplicates = Duplicates()
     best_chain: str | None = None  # the policy's choice among all chains tried
     leading_start: str | None = None  # the start with the highest mean over seeds
-    fresh_missing: str = ""  # why the two have no fresh seeds, or fewer, or ""
+    fresh_missing: str = ""  # why the two lack fresh seeds, or ""
     stopped: tuple[StoppedChain, ...] = ()
     budget: str = ""  # e.g. "8 h"; "" if there is none
     overhead: Overhead | None = None  # None if nothing was trained

@@ -7,7 +7,7 @@ Snapshot        driver to view: the state of every chain
 Progress        Status and Snapshot together, as the live view shows them
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,7 +60,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The driver's state. chains: all that have a score or were stopped, repeats included.
+    """The driver's state. chains: all nodes that have a score or were stopped, of every seed.
 
     done, total: number of scores; the total is an estimate until the search ends.
     """
@@ -115,14 +115,14 @@ class Scored:
     found: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
-def details(score: Score, own: Manifest, stages: Mapping[str, Manifest | None]) -> dict[str, float]:
+def details(score: Score, own: Manifest, stages: Sequence[Manifest | None]) -> dict[str, float]:
     """Return every measure, each task's chosen rate, and the seconds that all of it trained.
 
-    own: the score's manifest. stages: those of the chain, by task.
+    own: the score's manifest. stages: those of the chain; of a repeated task, the last rate counts.
     """
-    known = {task: manifest for task, manifest in stages.items() if manifest}
+    known = [manifest for manifest in stages if manifest]
     return {
         **{f"measures/{name}": measure.value for name, measure in score.measures.items()},
-        **{f"lr/{task}": float(manifest["result"]["lr"]) for task, manifest in known.items()},
-        "seconds": sum(manifest["seconds"] for manifest in (*known.values(), own)),
+        **{f"lr/{one['spec']['name']}": float(one["result"]["lr"]) for one in known},
+        "seconds": sum(manifest["seconds"] for manifest in (*known, own)),
     }

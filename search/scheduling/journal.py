@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
 
+from search.chains.chain import repeats_a_task
 from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
 from trainables.durable import sync
@@ -39,9 +40,11 @@ class Event:
     def parse(cls, line: bytes) -> "Event":
         """Read one line; ValueError, KeyError or TypeError if it is no event."""
         found = json.loads(line)
-        score, stop = found.get("score"), found.get("stop")
+        node, score, stop = Node.parse(found["proposal"]), found.get("score"), found.get("stop")
+        if repeats_a_task(node.chain):
+            raise ValueError(f"{node}: must be different tasks")
         return cls(
-            Node.parse(found["proposal"]),
+            node,
             Score.parse(score) if score else None,
             Stop(**stop) if stop else None,
         )

@@ -1,19 +1,21 @@
-"""The scheduler: the next node to train, from policy, store and repeats; keeps the journal.
+"""The scheduler: the next node to train, phase by phase; keeps the journal.
 
 while (node := scheduler.next()) is not None: train(node); scheduler.record(node)
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 
-from search.chains.chain import BASELINES, Chain
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.policies import Policy
 from search.report import stored
 from search.results.records import StoppedChain
 from search.scheduling import repeats
-from search.scheduling.early_stopping import Stop, judge
+from search.scheduling.early_stopping import Noise, Stop, judge, screen, training_noise
+from search.scheduling.finals import Finals
 from search.scheduling.journal import Journal
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
@@ -27,11 +29,13 @@ def score_of(manifest: Manifest) -> Score:
 
 
 class Scheduler:
-    """Yields baselines, then nodes in flight when interrupted, the policy's choices, the repeats.
+    """Yields the starts with all seeds, the policy's choices, the repeats, the final phases.
 
     Scores in the store are told to the policy at once and never become a trial. Policy and journal
-    see the first seed only. spent: returns why no new work may start, "" while it may. over: that
-    reason, once it has kept a node from being trained.
+    see the first seed of the chosen nodes, those that the policy asked for; the repeats and the
+    final phases depend on the scores alone, so a search resumes in any of them. spent: returns why
+    no new work may start, "" while it may. over: that reason, once it has kept a node from being
+    trained.
     """
 
     def __init__(
@@ -49,14 +53,16 @@ class Scheduler:
         stops = {} if plan.space.early_stop is None else stops
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
-        policy.resume(asked, told | {p: self._until(stop) for p, stop in self.stops.items()})
+        policy.resume(asked, told, {p: self._bound(stop) for p, stop in self.stops.items()})
+        self.first: deque[Node] = deque((*self._starts(), *policy.in_flight()))
+        self.scores = told
+        self.chosen = set(asked)
+        self.reasons: dict[Node, str] = {}
+        self.begun: set[Node] = set()
+        self.changes = 0  # counts the changes that a snapshot would show
+        self._current: tuple[int, list[Node], Node | None] = (-1, [], None)
         for node in asked:
             self.probed(node)
-        self.first: deque[Node] = deque((*plan.baselines(), *policy.in_flight()))
-        self.scores = told
-        self.reasons: dict[Node, str] = {}
-        self.repeating: set[Node] = set()
-        self.changes = 0  # counts the changes that a snapshot would show
 
     def next(self) -> Node | None:
         """Return the next node to train; None if there is none now (see `finished`)."""
@@ -77,13 +83,13 @@ class Scheduler:
         elif stop is not None:
             self.stops[node] = stop
             self.journal.stopped(node, stop)
-            self.policy.tell(node, self._until(stop))
+            self.policy.bounded(node, self._bound(stop))
             return
         else:
             assert reason, f"{node} has no score, no stop and no reason"
             self.reasons[node] = reason
-        self.repeating.discard(node)
-        if node.repeat == 0 and node not in self.plan.baselines():
+        self.begun.discard(node)
+        if node in self.chosen:
             self.journal.told(node, score)
             self.policy.tell(node, score)
 
@@ -91,26 +97,36 @@ class Scheduler:
         """Tell the policy the node's probes, if they are in the store."""
         spec = self.plan.probe(node)
         manifest = self.store.manifest(spec.key()) if spec else None
-        if manifest and node.repeat == 0 and node not in self.plan.baselines():
+        if manifest and node in self.chosen:
             self.policy.probed(node, score_of(manifest))
 
     def judge(self, node: Node, best: float, epoch: int, epochs: int) -> Stop | None:
-        """Return a Stop if the chain can't become the best; never for singles, baselines, repeats.
+        """Return a Stop if the chain can't become the best, as far as noise allows to say.
 
-        best: its highest merit so far, at `epoch` of `epochs`.
+        Only for chains of several tasks that the policy waits for. best: the highest merit so far,
+        at `epoch` of `epochs`; epoch 0: its probe is known.
         """
-        margin = self.plan.space.early_stop
-        scores = {
-            str(p): score.merit for p, score in self.scores.items() if p.chain[0] not in BASELINES
-        }
-        if margin is None or len(node.chain) == 1 or node.repeat or not scores:
+        deviations, objective = self.plan.space.early_stop, self.plan.objective
+        rivals = {str(p): v for p in self.scores if (v := self.policy.value(p)) is not None}
+        waited_for = len(node.chain) > 1 and node in self.policy.in_flight()
+        if deviations is None or not waited_for or not rivals or not (noise := self._noise()):
             return None
-        incumbent = max(scores.items(), key=lambda item: item[1])
-        curves, objective = self._curves(), self.plan.objective
-        return judge(best, epoch, epochs, curves, incumbent, margin, objective)
+        leader, curves = max(rivals.items(), key=lambda item: item[1]), self._curves()
+        if epoch:
+            return judge(best, epoch, epochs, curves, leader, noise, deviations, objective)
+        hint, longest = self.policy.hint(node), max(map(len, curves), default=0)
+        return screen(hint, longest, leader, noise, deviations, objective) if hint else None
 
-    def _until(self, stop: Stop) -> Score:
-        return stop.score(self.plan.objective)
+    def _noise(self) -> Noise | None:
+        """Return the noise of one training, by all chains and starts with several seeds."""
+        seeds: dict[Node, dict[int, float]] = {}
+        for node, score in self.scores.items():
+            if node.labels is None and math.isfinite(score.merit):
+                seeds.setdefault(node.again(0), {})[node.repeat] = score.merit
+        return training_noise(seeds)
+
+    def _bound(self, stop: Stop) -> float:
+        return self.plan.objective.merit(stop.ceiling)
 
     def pruned(self) -> dict[Chain, str]:
         """Return the untried chains with the reason: the policy's, or a spent budget."""
@@ -136,15 +152,15 @@ class Scheduler:
         return bool(self.over) or self._all_asked()
 
     def _all_asked(self) -> bool:
-        """Return whether nothing is left to ask; repeats wait for the nodes in flight."""
-        chosen = not self.first and self.policy.finished()
-        if self.plan.space.repeats == 1:
-            return chosen
-        return chosen and not self.policy.in_flight() and not self._round()
+        """Return whether nothing is left to ask; later phases wait for the nodes in flight."""
+        return not self.first and self._policy_is_done() and not self._phase()[0]
+
+    def _policy_is_done(self) -> bool:
+        return self.policy.finished() and not self.policy.in_flight()
 
     def _curves(self) -> list[tuple[float, ...]]:
         for node in self.scores:
-            if node not in self.curves:
+            if node not in self.curves and node.labels is None:
                 key = self.plan.score(node).key()
                 epochs = stored.history(self.store, key)["train"]
                 merit = self.plan.objective.merit
@@ -162,19 +178,52 @@ class Scheduler:
         if not self._all_asked() and (spent := self.spent()):
             self.over, self.changes = spent, self.changes + 1
             return None
-        if self.first:
-            return self.first.popleft()
-        if (node := self.policy.ask()) is not None:
-            self.journal.asked(node)
-            return node
-        if self.policy.finished() and not self.policy.in_flight():
-            waiting = (p for p in self._round() if p not in self.repeating)
-            if (node := next(waiting, None)) is not None:
-                self.repeating.add(node)
-            return node
-        return None
+        node = self._first() or self._asked() or self._later()
+        if node is not None:
+            self.begun.add(node)
+        return node
 
-    def _round(self) -> list[Node]:
-        """Return the nodes that the current round of repeats trains or waits for."""
-        scores = {p: score.merit for p, score in self.scores.items()}
-        return repeats.missing(scores, self.reasons, self.plan.space.repeats)
+    def _first(self) -> Node | None:
+        return self.first.popleft() if self.first else None
+
+    def _asked(self) -> Node | None:
+        if (node := self.policy.ask()) is not None:
+            self.chosen.add(node)
+            self.journal.asked(node)
+        return node
+
+    def _later(self) -> Node | None:
+        """Return a node of the phases after the policy."""
+        wanted = self._phase()[0] if self._policy_is_done() else []
+        return next((p for p in wanted if p not in self.begun), None)
+
+    def best(self) -> Node | None:
+        """Return the best chain: what the policy recommends, judged by all selection seeds."""
+        return self._phase()[1]
+
+    def finals(self) -> Finals:
+        return self._finals(self.best())
+
+    def _finals(self, best: Node | None) -> Finals:
+        return Finals(self.scores, self.chosen, self.plan.baselines(), best, self.plan.space)
+
+    def _phase(self) -> tuple[list[Node], Node | None]:
+        """Return the nodes that the current phase trains or waits for, and the best chain."""
+        if self._current[0] != self.changes:
+            self._current = (self.changes, *self._new_phase())
+        return self._current[1:]
+
+    def _new_phase(self) -> tuple[list[Node], Node | None]:
+        seeds, failed, recommend = self.plan.space.repeats, self.reasons, self.policy.best
+        wanted = [p for p in self._starts() if p not in self.scores and p not in failed]
+        scores = repeats.selection(self.scores, self.chosen)
+        if not wanted:
+            wanted, best = repeats.rounds(scores, failed, seeds, recommend)
+            if not wanted:
+                return self._finals(best).missing(failed), best
+        now = recommend(repeats.again(scores))
+        return wanted, now if now in self.scores else None
+
+    def _starts(self) -> list[Node]:
+        every = range(self.plan.space.repeats)
+        return [start.again(k) for start in self.plan.baselines() for k in every]

@@ -113,8 +113,6 @@ class Profile(Schema):
     repeats: Seeds
     controls: bool
     label_curve: bool
-    # of one worker, for the estimate of a dry run
-    images_per_second: Annotated[float, Field(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True)
@@ -154,9 +152,10 @@ class ReportChoice(Schema):
 class Space(Schema):
     """The complete configuration of one search, in plain values.
 
-    early_stop: margin in points; a fine-tuning whose ceiling stays that far below the best chain is
-    stopped (search/scheduling/early_stopping.py). None: off. probe: probe every chain's frozen
-    backbone. starts: weight files by name; null for `scratch`, and for those that are not run.
+    early_stop: standard deviations of the training noise, as seeds measure it; a fine-tuning whose
+    ceiling is that far below the best chain is stopped (search/scheduling/early_stopping.py). None:
+    off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: weight files by
+    name; null for `scratch`, and for those that are not run.
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
     of the labels. test: look at the test images at the end.
@@ -170,12 +169,12 @@ class Space(Schema):
     max_length: Annotated[int, Field(ge=1, le=16)]
     lr_policy: Literal["halving", "full_range", "optuna"]
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    repeats: Seeds  # of contenders and starts; as many fresh ones for the planned comparison
+    repeats: Seeds  # of contenders and starts; as many fresh ones for the best chain and the starts
     controls: bool
     label_curve: bool
     test: bool
     budget: Annotated[Budget, BeforeValidator(Budget.parse)]
-    early_stop: Annotated[float, Field(ge=-100, le=100)] | None
+    early_stop: Annotated[float, Field(gt=0, le=100)] | None
     store: Place
     cache: Place
     data: Data

@@ -8,7 +8,20 @@ from search.chains.node import Node, rates_in, windows_of
 from trainables.errors import UserError
 
 
-@pytest.mark.parametrize("text", ["odc", "odc>moco", "odc[low]>moco", "odc[high]>moco[low]>swav"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "odc",
+        "odc>moco",
+        "odc[low]>moco",
+        "odc[high]>moco[low]>swav",
+        "moco>moco",
+        "moco[low]>moco[low]>moco[low]#1002",
+        "odc>moco#1000@0.01",
+        "scratch#1000@0.1",
+        "odc@1",
+    ],
+)
 def test_text_round_trip(text: str) -> None:
     assert str(Node.parse(text)) == text
 
@@ -18,9 +31,24 @@ def test_a_full_window_is_not_written() -> None:
     assert Node(("odc",)).child("moco", "full") == Node(("odc", "moco"))
 
 
-@pytest.mark.parametrize("text", ["", "odc>", "odc>odc", "odc[up]", "[low]", "odc[low"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "odc>",
+        "odc[up]",
+        "[low]",
+        "odc[low",
+        "odc[low]>odc",
+        "odc#",
+        "odc#x",
+        "odc@",
+        "odc@2",
+        "odc@0.1#1",
+    ],
+)
 def test_malformed(text: str) -> None:
-    with pytest.raises(UserError, match="must be different tasks"):
+    with pytest.raises(UserError, match="must be tasks joined"):
         Node.parse(text)
 
 
@@ -40,6 +68,14 @@ def test_parents_keep_their_windows() -> None:
     assert str(node.parent()) == "odc[low]>moco"
     assert Node(("odc",)).parent() is None
     assert [node.window(task) for task in node.chain] == ["low", "full", "high"]
+
+
+def test_the_first_seed_has_the_profiles_labels() -> None:
+    node = Node.parse("odc[low]>moco#1001@0.1")
+    assert node.is_fresh
+    assert str(node.first()) == "odc[low]>moco"
+    assert str(node.parent()) == "odc[low]#1001", "the labels are those of the score alone"
+    assert not node.first().again(2).is_fresh
 
 
 @pytest.mark.parametrize(
@@ -69,7 +105,7 @@ RANGES = {"odc": (0.003, 0.01, 0.03, 0.1), "moco": (0.01, 0.1), "swav": (0.1,)}
     "text",
     [
         "scratch", "imagenet#2", "swav", "odc", "odc[low]", "odc[high]>moco[low]#1",
-        "swav>moco[high]>odc",
+        "swav>moco[high]>odc", "odc[low]>odc[low]#1", "moco>odc#1000@0.1",
     ],
 )  # fmt: skip
 def test_a_nodes_config_names_the_node(text: str) -> None:
@@ -83,9 +119,10 @@ def test_a_config_is_plain() -> None:
         "tasks": ["odc", "moco"],
         "repeat": 0,
         "lr": {"odc": [0.003, 0.01, 0.03], "moco": [0.01, 0.1]},
+        "labels": None,
     }
     assert Node.parse("imagenet#2").config({}) == {
-        "start": "imagenet", "tasks": [], "repeat": 2, "lr": {},
+        "start": "imagenet", "tasks": [], "repeat": 2, "lr": {}, "labels": None,
     }  # fmt: skip
 
 

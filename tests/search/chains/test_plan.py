@@ -10,12 +10,12 @@ import pytest
 
 from search.chains import plan as plan_module
 from search.chains.node import Node
-from search.chains.plan import Plan, estimate
+from search.chains.plan import Plan
 from search.space import load
 from trainables.plugins import version
 from trainables.spec import digest
 
-IDENTITY = "77eea1743d186b04"
+IDENTITY = "9cf96795bf1c831f"
 PRECISION = "profile.precision=float32"  # else the processor decides
 GOLDEN = json.loads((Path(__file__).parent / "golden_keys.json").read_text())
 GROUPS = {
@@ -163,18 +163,35 @@ def test_a_repeat_has_its_own_seed_on_the_same_split_and_rates():
     assert made.stages(Node.parse("odc#2")) == again[:1]
 
 
-def test_the_number_of_repeats_leaves_the_search_the_same():
-    assert plan("repeats=3").identity() == plan().identity()
+@pytest.mark.parametrize(
+    "override",
+    ["repeats=3", "controls=true", "label_curve=true", "test=false", "profile.repeats=2"],
+)
+def test_what_decides_no_result_leaves_the_search_the_same(override):
+    assert plan(override).identity() == plan().identity()
 
 
-def test_the_estimate_is_images_over_rate():
-    lengths = {"epochs": 2, "lr_epochs": 1, "downstream_epochs": 4, "downstream_lr_epochs": 1}
-    rates = {"images_per_second": 100, "label_fraction": 0.5}
-    overrides = [f"profile.{key}={value}" for key, value in (lengths | rates).items()]
-    overrides += ["lr_policy=full_range", "downstream.lr_range=[0.01,0.02]"]
-    cost = estimate(load("isic3", ["profile=smoke", *overrides]), 1000)
-    assert cost.stage == pytest.approx(1000 * (2 + 4) * 2 / 100)
-    assert cost.score == pytest.approx(500 * (4 + 2) / 100)
+def test_a_repeated_task_goes_on_from_its_first_stage():
+    made = plan()
+    first, again = made.stages(Node.parse("moco>moco"))
+    assert made.stages(Node.parse("moco")) == (first,)
+    assert again == replace(first, inputs={"backbone": first.key()})
+    assert made.score(Node.parse("moco>moco")).inputs == {"backbone": again.key()}
+
+
+def test_other_numbers_of_labels_have_as_many_steps():
+    made = plan("profile.label_fraction=0.2", "profile.downstream_epochs=3")
+    node = Node.parse("odc>moco#1000")
+    usual = made.score(node)
+    for labels, longer in ((0.01, 20), (0.1, 2), (1.0, 0.2)):
+        score = made.score(replace(node, labels=labels))
+        assert score.trained.fraction == labels
+        assert score.trained.epochs == pytest.approx(3 * longer)
+        assert score.trained.lr.epochs == pytest.approx(usual.trained.lr.epochs * longer)
+        assert (score.seed, score.inputs) == (usual.seed, usual.inputs)
+        assert made.probe(replace(node, labels=labels)).params["fraction"] == labels
+    assert made.score(replace(node, labels=0.2)).key() == usual.key()
+    assert made.probe(replace(node, labels=0.2)).key() == made.probe(node).key()
 
 
 def test_titles_of_measures_are_for_people():

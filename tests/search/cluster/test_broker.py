@@ -64,10 +64,11 @@ def test_equal_stages_are_trained_once_whoever_asks(plan):
 
 
 def test_a_scored_chain_comes_with_its_measures_rates_and_seconds(plan):
-    (baseline, chain), _, _ = run(plan, ["scratch", "odc>moco"])
+    (baseline, chain, control), _, _ = run(plan, ["scratch", "odc>moco", "odc>odc"])
     measures = {"measures/balanced_accuracy": 50.0}
     assert baseline.found == {**measures, "seconds": 1.0}
     assert chain.found == {**measures, "lr/odc": 0.1, "lr/moco": 0.1, "seconds": 3.0}
+    assert control.found == {**measures, "lr/odc": 0.1, "seconds": 3.0}
 
 
 def test_a_second_broker_reuses_the_store(plan):
@@ -334,6 +335,35 @@ def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(plan):
     assert status.leased > 0
 
 
+def test_a_score_cancelled_right_after_its_probe_is_never_leased(plan, monkeypatch):
+    """The cancel comes before the fine-tuning is queued, or after it; a sibling goes on."""
+    monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
+
+    async def main(turns):
+        space = replace(plan.space, probe=True, seed=turns)  # so that nothing is in the store
+        broker = Broker(replace(plan, space=space))
+        asked = asyncio.create_task(broker.follow(ODC, 0, False))
+        while (lease := await broker.lease("g")).job.spec.kind != "probe":
+            await broker.finish("g", lease.number, DONE)
+        await broker.finish("g", lease.number, DONE)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await broker.cancel(ODC, "hopeless")
+        assert isinstance(await asked, Probed)
+        assert await broker.lease("g") is None
+        end = await broker.follow(ODC, 0, True)
+        child = asyncio.create_task(broker.score(Node(("odc", "moco"))))
+        lease = await broker.lease("g")
+        child.cancel()
+        return end, lease.job.spec.name, broker.status().chains["odc"]
+
+    for turns in range(12):
+        end, trained, state = asyncio.run(main(turns))
+        assert (end.state, end.reason) == ("ended", "hopeless")
+        assert state == ChainState("stopped", "hopeless")
+        assert trained in ("odc", "moco")
+
+
 def test_a_cancelled_score_whose_group_dies_is_not_tried_again(plan, monkeypatch):
     monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
 
@@ -469,6 +499,25 @@ def test_a_score_without_the_objective_fails_the_chain(plan):
 
     answers, _, _ = run(plan, ["odc"], spoil)
     assert (answers[0].state, answers[0].reason) == ("failed", "classify gave no balanced_accuracy")
+
+
+def test_probes_come_before_what_waits(plan):
+    async def main():
+        broker = Broker(probing(plan))
+        first = asyncio.create_task(broker.score(ODC))
+        leased = await broker.lease("g")
+        other = asyncio.create_task(broker.score(Node(("moco",))))
+        while not broker.queue:  # its stage waits
+            await asyncio.sleep(0)
+        await broker.finish("g", leased.number, DONE)
+        while len(broker.queue) < 2:
+            await asyncio.sleep(0)
+        probe = await broker.lease("g")
+        for asked in (first, other):
+            asked.cancel()
+        return probe.job.spec.kind
+
+    assert asyncio.run(main()) == "probe"
 
 
 def test_a_damaged_probe_is_made_again(plan):

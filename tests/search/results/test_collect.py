@@ -27,8 +27,11 @@ def collector():
         stages=lambda _: (stage,), score=lambda _: stage, probe=lambda _: None, weights={},
         space=SimpleNamespace(chains=lambda: chains),
     )  # fmt: skip
+    plan.baselines = lambda: (Node(("scratch",)),)
     scheduler = SimpleNamespace(
         plan=plan,
+        chosen={p for p in known if p.chain != ("scratch",)},
+        best=lambda: None,
         scores={p: scored(one, one - 1, one + 1) for p, one in known.items()},
         reasons={},
         stops={},
@@ -62,14 +65,68 @@ def test_remarks_say_which_windows_and_which_repeats_failed(collector):
     assert found[("a", "b")] == "a[low]>b"
 
 
+def test_of_the_best_chain_the_recommended_node_counts(collector):
+    collector.scheduler.best = lambda: Node(("a",))
+    found = {result.chain: result for result in collector.results()}
+    assert found[("a",)].score.value == 55.0
+
+
+def test_later_seeds_and_fresh_ones_are_told_apart(collector):
+    node = Node(("a",), (("a", "low"),))
+    for repeat in (1001, 2, 1000):
+        collector.scheduler.scores[node.again(repeat)] = scored(repeat / 20, 0, 99)
+    found = {result.chain: result for result in Collector(collector.scheduler).results()}
+    one = found[("a",)]
+    assert [(again.seed, again.score.value) for again in one.repeats] == [(2, 0.1)]
+    assert [(again.seed, again.score.value) for again in one.fresh] == [(0, 50.0), (1, 50.05)]
+    assert (one.fresh[0].stage_key, one.control) == ("stage", False)
+    assert found[("b",)].fresh == ()
+
+
+def test_controls_are_marked_unless_the_policy_tried_them(collector):
+    asked = collector.scheduler
+    asked.scores |= {
+        Node.parse("b>a"): scored(58.0, 57.0, 59.0),  # the policy does not try it
+        Node.parse("b>b"): scored(59.0, 58.0, 60.0),
+        Node.parse("b>b#1"): scored(60.0, 59.0, 61.0),
+        Node.parse("a[low]>b#1"): scored(64.0, 63.0, 65.0),
+    }
+    asked.reasons = {Node.parse("b>b>b"): "loss is NaN"}
+    made = Collector(asked).results()
+    found = {">".join(one.chain): one for one in made}
+    assert len(found) == len(made)
+    assert {name for name, one in found.items() if one.control} == {"b>a", "b>b", "b>b>b"}
+    assert (found["b>a"].status, found["b>a"].score.value) == ("done", 58.0)
+    assert [again.score.value for again in found["b>b"].repeats] == [60.0]
+    assert (found["b>b>b"].status, found["b>b>b"].reason) == ("failed", "loss is NaN")
+    assert [one for one in made if one.chain == ("b", "b")] == Collector(
+        asked, {("b", "b")}
+    ).results()
+
+
+def test_the_label_curve_is_no_seed(collector):
+    asked = collector.scheduler
+    for text, value in (("b#1000@1", 70.0), ("b#1000@0.01", 40.0), ("scratch#1000@0.1", 30.0)):
+        asked.scores[Node.parse(text)] = scored(value, value - 1, value + 1)
+    made = Collector(asked)
+    assert [(">".join(p.chain), p.labels, p.score.value) for p in made.label_curve()] == [
+        ("b", 0.01, 40.0), ("b", 1.0, 70.0), ("scratch", 0.1, 30.0),
+    ]  # fmt: skip
+    assert {point.downstream_key for point in made.label_curve()} == {"stage"}
+    found = {result.chain: result for result in made.results()}
+    assert (found[("b",)].score.value, found[("b",)].repeats, found[("b",)].fresh) == (60.0, (), ())
+
+
 def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked = collector.scheduler
     asked.over, asked.policy = "", SimpleNamespace(planned=lambda: SimpleNamespace(maximum=4))
-    asked.plan.space.repeats, asked.plan.baselines = 2, lambda: (Node(("scratch",)),)
+    more = {"repeats": 2, "max_length": 2, "controls": True, "label_curve": True}
+    asked.plan.space = SimpleNamespace(**more, starts={"scratch": None, "imagenet": None})
     asked.stops = {Node(("b", "a")): Stop(2, 5, 40.0, 45.0, "hopeless")}
     asked.reasons = {Node(("a", "b")).again(1): "loss is NaN"}
     made = snapshot(asked)
-    assert (made.done, made.total) == (5 + 1 + 1, 4 + 2 + 2 * 1)  # chains, second seeds, baselines
+    final = 2 * 2 + 2 * 2 + 3 * 3  # controls, fresh seeds, label curve
+    assert (made.done, made.total) == (5 + 1 + 1, 4 + 2 + 2 * 1 + final)  # chains, seeds, starts
     assert made.chains["a[low]>b"] == ChainState("done", "", scored(65.0, 64.0, 66.0))
     assert made.chains["b>a"] == ChainState("stopped", "hopeless")
     asked.scores.clear()
