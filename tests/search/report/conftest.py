@@ -276,7 +276,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
             bn_groups=4, batch=64, epochs=6, lr_epochs=1, warmup=0.05, downstream_batch=64,
             downstream_epochs=EPOCHS, downstream_lr_epochs=2, label_fraction=0.3,
-            images_per_second=160, repeats=1, controls=False, label_curve=False,
+            repeats=1, controls=False, label_curve=False,
         ),
         policy=Policy("exhaustive", {}),
         runtime=RuntimeChoice(1, None, None, None, 10, 20.0, 2),

@@ -524,5 +524,5 @@ def test_the_protocol_is_that_of_the_fine_tuning_not_of_the_stages(judged: Any) 
     longer = replace(space, profile=replace(space.profile, epochs=99), policy=space.policy)
     assert points.protocol(replace(plan, space=longer)) == known
     assert points.protocol(replace(plan, data_digest="e" * 16)) != known
-    larger = replace(space, profile=replace(space.profile, image_size=96))
+    larger = replace(space, profile=replace(space.profile, image_size=72))
     assert points.protocol(replace(plan, space=larger))["protocol"] != known["protocol"]
