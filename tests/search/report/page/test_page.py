@@ -166,7 +166,7 @@ def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> No
 def test_tables_have_heads_and_captions(written: tuple[Path, dict[str, Any]]) -> None:
     tags = Page((written[0] / "report" / "index.html").read_text()).tags
     count = [tag for tag, _ in tags].count
-    assert count("table") == count("caption") == count("thead") == 7
+    assert count("table") == count("caption") == count("thead") == 8
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
 
 
