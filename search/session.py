@@ -200,8 +200,9 @@ class Session:
         from search import report
 
         outcome = Collector(self.scheduler)
-        table = report.build(outcome.results(), self.store, self.plan.objective)
         info = self._info(outcome.stages() - set(before), interrupted, incomplete)
+        results, objective = outcome.results(), self.plan.objective
+        table = report.build(results, self.store, objective, info.best_chain)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:
             report.illustrate(found, self.plan, self.store, self.out)
@@ -209,7 +210,7 @@ class Session:
             log.exception("figures and page failed")
         summary = found.as_json()
         self.tracker.mirror(table, self.plan, info, summary, self.store, self.out)
-        self.screen.ends(table, self.space, self.out, self.tracker.command, incomplete)
+        self.screen.ends(found, self.out, self.tracker.command)
         return summary
 
     def _info(self, trained: set[str], interrupted: bool = False, incomplete: str = "") -> RunInfo:

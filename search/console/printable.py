@@ -3,6 +3,7 @@
 console.print(line(f"data {root}"))      # rich interprets no markup and no :emoji: in it
 printable("a\\n\\x1b[2J")                  # one line, invisible characters escaped
 code("a`b")                              # Markdown: ``a`b``
+markdown("a>b [c]")                      # Markdown: a\\>b \\[c\\]
 first_line(error)                        # of its message, else its type's name
 """
 
@@ -41,6 +42,11 @@ def code(value: object) -> str:
     fence = "`" * (max(map(len, re.findall("`+", plain)), default=0) + 1)
     space = " " if not plain.strip() or "`" in (plain[0], plain[-1]) else ""
     return f"{fence}{space}{plain}{space}{fence}"
+
+
+def markdown(value: object) -> str:
+    """Return a sentence that Markdown shows literally; it begins with a word."""
+    return re.sub(r"([\\`*\[\]<>#|~&]|(?<!\w)_|_(?!\w))", r"\\\1", printable(value))
 
 
 def clock(seconds: float) -> str:

@@ -3,7 +3,7 @@
 screen = Screen()
 screen.begins(space, estimate, given)
 with screen.view(chains) as view: ...
-screen.ends(table, space, out, compare)
+screen.ends(found, out, compare)
 """
 
 import sys
@@ -17,8 +17,8 @@ from search.cluster.start import Sized
 from search.console.dry_run import data_line, headline, long_search
 from search.console.live_tree import LiveView
 from search.console.printable import line
-from search.report import printed_table
-from search.report.table import Table
+from search.report import notes, printed_table
+from search.report.summary import Summary
 from search.scheduling.estimate import Estimate
 from search.space import Space
 
@@ -51,18 +51,18 @@ class Screen:
     def view(self, chains: Iterable[str]) -> LiveView:
         return LiveView(self.console, chains)
 
-    def ends(
-        self, table: Table, space: Space, out: Path, compare: str, incomplete: str = ""
-    ) -> None:
-        """Print the table and where everything is.
+    def ends(self, found: Summary, out: Path, compare: str) -> None:
+        """Print the verdicts, the notes, the table and where everything is.
 
-        compare: the command that opens the tracker. incomplete: the fault that ended the search.
+        compare: the command that opens the tracker.
         """
-        self.console.print(printed_table.render(table))
-        if incomplete:
-            self.say(f"INCOMPLETE: {incomplete}")
-        if space.data.name == "demo":
-            self.say("these are DEMONSTRATION images: the result says nothing about yours")
+        for said in printed_table.lead(found):
+            self.say(said)
+        self.console.print(printed_table.render(found))
+        if found.info.incomplete:
+            self.say(f"INCOMPLETE: {found.info.incomplete}")
+        if mark := notes.mark(found.info):
+            self.say(mark)
         self.say(f"report    {out / 'report' / 'index.html'}")
         self.say(f"backbone  {out / 'best'}")
         self.say(f"compare   {compare}")

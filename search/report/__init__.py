@@ -3,17 +3,18 @@
     table = build(results, store, plan.objective, best_chain)
     summary = write(table, plan, info, store, out)
     illustrate(summary, plan, store, out)
-    console.print(printed_table.render(table))
+    console.print(printed_table.render(summary))
 
 Writes `out/report/` (chains.csv, summary.json, index.html, figures) and `out/best/`.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from search.chains.plan import Plan
-from search.report import best, printed_table, rows, summary
+from search.report import best, printed_table, rows, summary, test_ledger
 from search.report.statistics import verdicts
 from search.report.stored import Store
 from search.report.summary import Summary
@@ -36,19 +37,32 @@ def build(
 
     best_chain: the policy's recommendation; None takes the highest score.
     """
-    return verdicts.compare(rows.build(results, store, objective, best_chain), store)
+    table = verdicts.compare(rows.build(results, store, objective, best_chain), store)
+    chosen = verdicts.recommended(table)
+    marked = [
+        replace(row, recommended=chosen is not None and row.chain == chosen.name)
+        for row in table.rows
+    ]
+    return replace(table, rows=tuple(marked))
 
 
 def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> Summary:
-    """Write chains.csv, summary.json and the best backbone to `out`; return the summary."""
+    """Write chains.csv, summary.json and the recommended backbone to `out`; return the summary.
+
+    A use of test images is recorded beside the store.
+    """
     folder = out / "report"
     folder.mkdir(parents=True, exist_ok=True)
     table.write_csv(folder / "chains.csv")
-    found = summary.build(table, info, store)
+    found = summary.build(table, info, store, plan.space.test)
+    if found.test:
+        scored = [row for row in table.rows if row.chain in found.test]
+        use = test_ledger.use(plan, scored, out)
+        found = replace(found, seen=test_ledger.record(use, test_ledger.folder(store)))
     text = json.dumps(found.as_json(), indent=2, allow_nan=False)
     (folder / "summary.json").write_text(text + "\n")
-    if table.best:
-        best.write(table.best, found, plan, store, out / "best")
+    if found.winner:
+        best.write(found, plan, store, out / "best")
     return found
 
 

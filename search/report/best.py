@@ -1,21 +1,22 @@
-"""`out/best/`: the winner's pretrained backbone, its model card and a snippet that loads it.
+"""`out/best/`: the recommended backbone, its model card and a snippet that loads it.
 
     python out/best/load.py
 
-The weights are the last pretext stage's, before fine-tuning, under torchvision's key names.
+Of a chain, the weights of its last pretext stage, before fine-tuning; of a start, its own weights;
+of `scratch`, the fine-tuned network. All under torchvision's key names.
 """
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 
-from search.chains.chain import BASELINES
 from search.chains.plan import Plan
-from search.console.printable import code, printable
-from search.report import stored
+from search.console.printable import code, markdown, printable
+from search.report import notes, stored, words
 from search.report.stored import Meta, Store
-from search.report.summary import Summary
+from search.report.summary import Summary, first_key
 from search.report.table import Row, number
 from trainables.architectures import ARCHITECTURES
 
@@ -23,14 +24,43 @@ TEMPLATES = Path(__file__).parent
 BACKBONE, CARD, SNIPPET = "backbone.safetensors", "model_card.md", "load.py"
 
 
-def write(winner: Row, found: Summary, plan: Plan, store: Store, folder: Path) -> None:
-    """Write the three files to `folder`, the weights first, so that the card is never alone."""
-    assert winner.stage_key, winner
+@dataclass(frozen=True)
+class Weights:
+    """What `best/` holds. stage: whose backbone it is; score: the fine-tuning that has its meta."""
+
+    stage: str | None
+    score: str | None
+    words: str
+
+
+def write(found: Summary, plan: Plan, store: Store, folder: Path) -> None:
+    """Write the recommended to `folder`, the weights first, so that the card is never alone."""
+    row = found.winner
+    assert row
+    weights = chosen(row, store)
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(store.path(winner.stage_key) / BACKBONE, folder / BACKBONE)
-    meta = stored.meta(store, winner.downstream_key)
-    (folder / SNIPPET).write_text(snippet(plan, winner.chain, meta), encoding="utf-8")
-    (folder / CARD).write_text(card(winner, found, plan, meta), encoding="utf-8")
+    meta = stored.meta(store, weights.score)
+    source = store.path(weights.stage) / BACKBONE if weights.stage else None
+    if source and source.exists():
+        shutil.copyfile(source, folder / BACKBONE)
+        (folder / SNIPPET).write_text(snippet(plan, row.chain, meta), encoding="utf-8")
+    else:  # from an earlier report
+        (folder / BACKBONE).unlink(missing_ok=True)
+        (folder / SNIPPET).unlink(missing_ok=True)
+        weights = replace(weights, words="The store has no weights for it.")
+    (folder / CARD).write_text(card(row, found, plan, weights, meta), encoding="utf-8")
+
+
+def chosen(row: Row, store: Store) -> Weights:
+    """Return the weights of the first fresh seed, or of the first seed if there is none."""
+    score = first_key(row)
+    seed = "the first fresh seed" if row.fresh_keys else "the first seed (no fresh one was scored)"
+    if not row.is_baseline:
+        stage = row.fresh_stage_keys[0] if row.fresh_stage_keys else row.stage_key
+        return Weights(stage, score, f"{PRETRAINED} Trained with {seed}.")
+    if start := stored.backbone(store, score):
+        return Weights(start, score, STORED)
+    return Weights(score, score, f"{TUNED} Trained with {seed}.")
 
 
 def snippet(plan: Plan, chain: str, meta: Meta) -> str:
@@ -51,12 +81,17 @@ def snippet(plan: Plan, chain: str, meta: Meta) -> str:
     )
 
 
-def card(winner: Row, found: Summary, plan: Plan, meta: Meta) -> str:
+def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> str:
     """Return the model card in Markdown."""
     info, space, profile = found.info, plan.space, plan.space.profile
     return Template((TEMPLATES / "model_card.md.txt").read_text()).substitute(
-        warning=DEMO_WARNING if info.demo else "",
-        chain=code(winner.chain),
+        warning=f"> **{markdown(mark)}**\n" if (mark := notes.mark(info)) else "",
+        headline=markdown(found.headline),
+        what=weights.words,
+        notes="".join(f"* {markdown(note)}\n" for note in found.notes) or "None.\n",
+        verdicts=markdown(" ".join(filter(None, words.judged(found)))),
+        tested=markdown(words.looks(found)),
+        chain=code(row.chain),
         space=code(info.space),
         data=code(info.data),
         digest=code(plan.data_digest),
@@ -68,40 +103,58 @@ def card(winner: Row, found: Summary, plan: Plan, meta: Meta) -> str:
         epochs=f"{profile.epochs:g}",
         batch=profile.batch,
         precision=profile.precision,
-        rates=code(winner.lrs),
-        downstream_rate=winner.downstream_lr,
+        stages="" if row.is_baseline else STAGES,
+        rates=f"{code(row.lrs)} (`*`: at the edge of its range)" if row.lrs else "none",
+        downstream_rate=row.downstream_lr,
         measure=found.table.objective.with_unit,
-        scores=_scores(winner, found),
+        scores=_scores(row, found),
         labels=f"{profile.label_fraction:.0%}",
         mean=_numbers(meta["mean"]) if "mean" in meta else "not recorded",
         std=_numbers(meta["std"]) if "std" in meta else "not recorded",
         classes=", ".join(map(code, meta.get("classes", []))) or "not recorded",
-        stage=code(winner.stage_key),
+        stage=code(weights.stage),
     )
 
 
-DEMO_WARNING = (
-    "> **Trained on the built-in demonstration images.** They are drawn by a program; these "
-    "weights say nothing about real images and are of no use on them.\n"
+STAGES = (
+    ", each stage starts from the one before, the first from scratch; pretraining saw the training "
+    "split only"
+)
+PRETRAINED = (
+    "Self-supervised backbone, found by searching chains of pretext tasks. It is the state after "
+    "the last pretext stage, **before** fine-tuning, without a classifier."
+)
+STORED = (
+    "These are the weights of a start as they were given: no chain that the search trained from "
+    "its images was better."
+)
+TUNED = (
+    "No chain was better than no pretraining, so this is the network fine-tuned **from scratch**, "
+    "after fine-tuning, without its classifier."
 )
 
 
 def _scores(winner: Row, found: Summary) -> str:
-    lines = ["| | validation (selected on) | test (held out) |", "| --- | --- | --- |"]
-    rows = {f"**{code(winner.chain)}**": winner}
-    for title, row in (rows | {name: found.table.row(name) for name in BASELINES}).items():
-        value, test = "not run", found.test.get(row.chain if row else "")
-        if row and row.score is not None:
-            value = _score(row.score, row.ci_low, row.ci_high)
-        on_test = _score(test.value, test.low, test.high) if test else "–"
-        lines.append(f"| {title} | {value} | {on_test} |")
-    if winner.repeat_keys:
-        lines += ["", f"Means of {len(winner.seed_scores)} trainings; weights of the first."]
+    tested = " test |" if found.test else ""
+    lines = [
+        f"| | validation, seeds that chose | validation, fresh seeds |{tested}",
+        f"| --- | --- | --- |{' --- |' if found.test else ''}",
+    ]
+    others = [one for one in found.table.finalists if one != winner]
+    for row in (winner, *others):
+        title = f"**{code(row.chain)}**" if row == winner else code(row.chain)
+        fresh = _score(row.fresh_score, row.fresh_low, row.fresh_high)
+        test = found.test.get(row.chain)
+        on_test = f" {_score(test.value, test.low, test.high) if test else '–'} |" if tested else ""
+        lines.append(
+            f"| {title} | {_score(row.score, row.ci_low, row.ci_high)} | {fresh} |{on_test}"
+        )
     return "\n".join(lines)
 
 
-def _score(value: float, low: float | None, high: float | None) -> str:
-    return f"{number(value)} ({number(low)} – {number(high)})"
+def _score(value: float | None, low: float | None, high: float | None) -> str:
+    within = "" if low is None or high is None else f" ({number(low)} – {number(high)})"
+    return f"{number(value)}{within}"
 
 
 def _numbers(values: Sequence[float]) -> str:

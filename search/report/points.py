@@ -5,17 +5,23 @@ A point is (name, value, step). Plain values, independent of the tracker.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias
 
+from search.chains.node import Node
 from search.chains.plan import Plan
-from search.report import stored
+from search.console.printable import markdown
+from search.report import notes, stored
 from search.report.stored import Store
 from search.report.table import Row
 from search.results.records import RunInfo
 
 Point: TypeAlias = tuple[str, float, int]
 Params: TypeAlias = dict[str, str | float | tuple[float, ...]]
-METRICS = ("ci_low", "ci_high", "delta", "linear", "knn", "train_seconds")
+METRICS = (
+    "ci_low", "ci_high", "delta", "linear", "knn", "train_seconds", "fresh_score", "fresh_low",
+    "fresh_high",
+)  # fmt: skip
 FORBIDDEN = re.compile(r"[^\w\-. :]")  # in a metric's name, for MLflow
 NAME = 250  # characters in it
 SUMMARY_METRICS = (
@@ -43,8 +49,30 @@ def search_params(plan: Plan, info: RunInfo) -> Params:
     }
 
 
-def note(info: RunInfo) -> str:
-    return "Built-in demonstration images: says nothing about your data." if info.demo else ""
+def protocol(plan: Plan) -> dict[str, str]:
+    """Return what two fresh-seed scores must have in common to be compared, as tags.
+
+    `protocol` is the key of a fine-tuning without a backbone: it names all that decides how one is
+    scored, the data and their split included.
+    """
+    first = next(iter(plan.space.tasks))
+    scored, profile = plan.score(Node((first,))), plan.space.profile
+    return {
+        "protocol": replace(scored, inputs={}).key(),
+        "data_digest": plan.data_digest,
+        "objective": plan.space.downstream.objective,
+        "backbone": profile.backbone,
+        "image_size": str(profile.image_size),
+        "label_fraction": f"{profile.label_fraction:g}",
+        "downstream_epochs": f"{profile.downstream_epochs:g}",
+    }
+
+
+def note(info: RunInfo, summary: Mapping[str, Any] | None = None) -> str:
+    """Return the note of a search's run. summary: its `summary.json`, at the end."""
+    if summary is None:
+        return notes.mark(info)
+    return "\n\n".join([markdown(one) for one in (f"{summary['headline']}.", *summary["notes"])])
 
 
 def chain_params(row: Row) -> Params:

@@ -1,55 +1,70 @@
-"""The table in a terminal.
+"""The result in a terminal: verdicts, notes and the table.
 
-console.print(render(table))
+for line in lead(found): say(line)
+console.print(render(found))
 """
+
+from collections.abc import Iterator
 
 from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from search.console.printable import line
-from search.report import words
-from search.report.table import Row, Table, number, yes_no
+from search.report import verdict_words, words
+from search.report.summary import Summary
+from search.report.table import Row, Table, number
 
 
-def render(table: Table) -> RichTable:
-    """Build the table for 80 columns, without pruned chains; notes go to the caption."""
+def lead(found: Summary) -> Iterator[str]:
+    """Yield the headline, the verdicts and the notes."""
+    yield f"{found.headline}."
+    yield from filter(None, words.verdicts(found))
+    yield from (f"note: {note}" for note in found.notes)
+
+
+def render(found: Summary) -> RichTable:
+    """Build the table for 80 columns, without pruned chains; remarks go to the caption."""
+    table = found.table
     shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    shown.caption, shown.caption_justify, shown.caption_style = _caption(table), "left", "dim"
+    shown.caption, shown.caption_justify, shown.caption_style = _caption(found), "left", "dim"
     shown.add_column("chain", overflow="fold")
     shown.add_column("label")
-    score = f"{table.objective.with_unit}\n(interval)".replace(" ", "\n", 1)
-    for column in (score, "delta", "above\nscratch", "above\nImageNet"):
+    for column in _columns(table):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
         if row.status != "pruned":
-            cells = map(line, _terminal_cells(row))
-            shown.add_row(*cells, style=_style(row, table))
+            cells = map(line, _cells(row, table))
+            shown.add_row(*cells, style=_style(row))
     return shown
 
 
-def _style(row: Row, table: Table) -> str:
-    if row == table.best:
+def _style(row: Row) -> str:
+    if row.recommended:
         return "bold green"
     return "italic" if row.is_baseline else "" if row.score is not None else "dim"
 
 
-def _terminal_cells(row: Row) -> list[str]:
-    label = "" if row.is_baseline else row.label
+def _columns(table: Table) -> list[str]:
+    score = f"{table.objective.with_unit}\n(interval)".replace(" ", "\n", 1)
+    return [score, "fresh\nseeds", *(["could be\nthe best"] if table.compared else [])]
+
+
+def _cells(row: Row, table: Table) -> list[str]:
+    label = "" if row.is_baseline else "control" if row.control else row.label
     if row.score is None:
-        return [row.chain, label, row.status, *[""] * 3]
-    return [
-        row.chain,
-        label,
-        f"{number(row.score)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})",
-        number(row.delta, signed=True),
-        yes_no(row.above_scratch),
-        yes_no(row.above_imagenet),
-    ]
+        return [row.chain, label, row.status, *[""] * (len(_columns(table)) - 1)]
+    score = f"{number(row.score)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})"
+    cells = [row.chain, label, score, number(row.fresh_score)]
+    if not table.compared:
+        return cells
+    could = {True: "yes", False: "no", None: "–"}[row.could_be_best]
+    return [*cells, could]
 
 
-def _caption(table: Table) -> Text | None:
-    lines = [words.ties(table)] if table.best else []
+def _caption(found: Summary) -> Text | None:
+    table = found.table
+    lines = [f"control: {verdict_words.control(row, table)}" for row in found.controls]
     lines += [
         f"{row.chain}: {row.status}, {row.reason}"
         for row in table.rows

@@ -69,8 +69,7 @@ def _row(
     judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
     keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
-    probed = [stored.measures(store, key) for key in keys if scores]
-    values = [{name: one.value for name, one in known.items()} for known in probed]
+    values = [_probed(stored.measures(store, key)) for key in keys if scores]
     trained = stored.lineage(store, result.stage_key)
     stages = {task: stored.result(store, key) for task, key in zip(tasks, trained, strict=False)}
     last = stored.result(store, result.stage_key)
@@ -107,6 +106,10 @@ def _row(
         fresh_scores=tuple(fresh),
         fresh_keys=tuple(repeat.downstream_key for repeat in result.fresh),
         fresh_stage_keys=tuple(repeat.stage_key for repeat in result.fresh),
+        linear_low=_known(values, "linear_low", fmean),
+        linear_high=_known(values, "linear_high", fmean),
+        knn_low=_known(values, "knn_low", fmean),
+        knn_high=_known(values, "knn_high", fmean),
         measures=measures,
     )
 
@@ -137,6 +140,14 @@ def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
             mean, low, high = (fmean(getattr(o, k) for o in row) for k in ("value", "low", "high"))
             shift = level - mean
             found[place][name] = replace(row[0], value=level, low=low + shift, high=high + shift)
+    return found
+
+
+def _probed(measures: Mapping[str, Measure]) -> dict[str, float]:
+    """Return the probes' values, and the ends of their intervals as `linear_low`, ..."""
+    found: dict[str, float] = {}
+    for name, one in measures.items():
+        found |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return found
 
 

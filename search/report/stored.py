@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from trainables.spec import BACKBONE, PRETEXT, Measure, Score
 
+PROBED = "balanced_accuracy"  # the measure of fine-tuned networks that probes are compared with
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -33,6 +35,7 @@ class Result(TypedDict, total=False):
     lr: float
     lr_at_edge: bool
     seconds: float
+    steps: int
     accuracy: float
     chance_level: float
 
@@ -95,6 +98,12 @@ def lr_range(store: Store, key: str | None) -> list[float] | None:
     """Return the learning rates that a finished stage was to try."""
     known = store.manifest(key) if key else None
     return known["spec"]["training"]["lr"]["range"] if known else None
+
+
+def backbone(store: Store, key: str | None) -> str | None:
+    """Return the key of the stage whose backbone this one began with; None for a fresh one."""
+    known = store.manifest(key) if key else None
+    return known["spec"]["inputs"].get(BACKBONE) if known else None
 
 
 def lineage(store: Store, key: str | None) -> tuple[str, ...]:

@@ -6,45 +6,49 @@ found.as_json()["best_chain"]     # for programs: unrounded, null for no value
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
-from search.report import stored
+from search.report import convergence, notes, stored, verdict_words
+from search.report.convergence import Trend
+from search.report.notes import Recall
 from search.report.statistics import verdicts
 from search.report.statistics.course import Step, course
 from search.report.statistics.factors import Correlation, Factor, correlations, factors
-from search.report.statistics.verdicts import Estimate, Scored
+from search.report.statistics.verdicts import Estimate, Planned, Recommended
 from search.report.stored import Store
-from search.report.table import Images, Table
+from search.report.table import Images, Row, Table
+from search.report.test_ledger import Seen
 from search.results.records import RunInfo
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The points by which the winner is better than a baseline, paired; None if unknown."""
+    """The points by which the best chain is better than a baseline, paired; None if unknown."""
 
     val: Estimate | None
     test: Estimate | None
-
-
-class Recall(NamedTuple):
-    """The fraction of a class that was recognised, in percent, of `images` images."""
-
-    name: str
-    images: int
-    recall: float
 
 
 @dataclass(frozen=True)
 class Summary:
     """Everything that is told about a search.
 
-    test: winner and baselines on the test images. gains: by baseline. recall: the winner's, of
-    every class of the validation images.
+    headline: its result in one line. planned: the one planned comparison. optimism: points that
+    the best chain's selected score lost on fresh seeds. notes: what makes the numbers worth less.
+    test: best chain and baselines on the test images. tested: whether these were allowed to be
+    scored. seen: their earlier uses. gains: by baseline. recall: the recommended's, of every class
+    of the validation images. trends: of the starts' fine-tuning.
     """
 
     table: Table
     info: RunInfo
+    headline: str
+    recommended: Recommended | None
+    planned: Planned | None
+    optimism: float | None
+    notes: tuple[str, ...]
+    tested: bool
     test: dict[str, Estimate]
     test_on: Images | None
     gains: dict[str, Gain]
@@ -52,12 +56,34 @@ class Summary:
     correlations: tuple[Correlation, ...]
     course: tuple[Step, ...]
     recall: tuple[Recall, ...]
+    trends: tuple[Trend, ...]
+    seen: Seen | None = None
+
+    @property
+    def winner(self) -> Row | None:
+        """The row of the recommended, a chain or a start."""
+        return self.table.row(self.recommended.name) if self.recommended else None
+
+    @property
+    def controls(self) -> tuple[Row, ...]:
+        """The controls, and the best chain's tasks in reverse where that is an ordinary chain."""
+        best = self.table.best.tasks if self.table.best else ()
+        return tuple(
+            row
+            for row in self.table.scored
+            if row.control or (len(best) > 1 and row.tasks == best[::-1])
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return `summary.json` as plain values; its keys are an interface."""
         table, info, best = self.table, self.info, self.table.best
         plain: Any = asdict(self, dict_factory=_object)
         return {
+            "headline": self.headline,
+            "recommended": self.recommended.name if self.recommended else None,
+            "recommended_by": self.recommended.by if self.recommended else None,
+            "notes": [*self.notes],
+            "planned": plain["planned"],
             "best_chain": best.chain if best else None,
             "best_score": best.score if best else None,
             "best_ci": [best.ci_low, best.ci_high] if best else None,
@@ -70,12 +96,16 @@ class Summary:
             "test": plain["test"],
             "test_on": plain["test_on"],
             "explained": _explained(self.factors),
-            **plain["info"],
+            **{name: one for name, one in plain["info"].items() if name != "best_chain"},
             "overhead_seconds": info.overhead.kinds() if info.overhead else {},
             "failed": _reasons(table, "failed"),
             "pruned": _reasons(table, "pruned"),
-            "tied": [row.chain for row in table.tied],
-            "cheapest_tied": table.cheapest.chain if table.cheapest else None,
+            "could_be_best": [row.chain for row in table.contenders] if table.compared else None,
+            "cheapest_of_them": table.cheapest.chain if table.cheapest else None,
+            "optimism": self.optimism,
+            "controls": {row.chain: verdict_words.control(row, table) for row in self.controls},
+            "fine_tuning": plain["trends"],
+            "earlier_test_looks": self.seen.earlier if self.seen else None,
             "compared_on": plain["table"]["compared_on"],
             "training_noise": table.training_noise,
             "factors": plain["factors"],
@@ -91,34 +121,46 @@ class Summary:
         }
 
 
-def build(table: Table, info: RunInfo, store: Store) -> Summary:
-    """Build the summary; the winner is the best chain, compared with the baselines."""
-    test = verdicts.finalists(table, store)
+def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summary:
+    """Build the summary. test: whether test images may be scored."""
+    test = test and not (info.interrupted or info.incomplete)  # once, when the search is over
+    scored = verdicts.finalists(table, store) if test else None
+    chosen = verdicts.recommended(table)
+    planned = verdicts.planned(table, store, "test" if test else "val")
+    recall, trends = tuple(_recall(table, store)), convergence.starts(table, store)
+    said, mark = verdict_words.headline(table, chosen, planned), notes.mark(info)
     return Summary(
         table=table,
         info=info,
-        test={chain: test.estimate(chain) for chain in test.chains} if test else {},
-        test_on=test.on if test else None,
-        gains={baseline: _gain(table, test, baseline) for baseline in BASELINES},
+        headline=f"{said} ({mark})" if mark else said,
+        recommended=chosen,
+        planned=planned,
+        optimism=verdicts.optimism(table),
+        notes=notes.notes(table, info, store, recall, trends),
+        tested=test,
+        test={chain: scored.estimate(chain) for chain in scored.chains} if scored else {},
+        test_on=scored.on if scored else None,
+        gains={baseline: _gain(table, planned, baseline) for baseline in BASELINES},
         factors=factors(table),
         correlations=correlations(table),
         course=course(table, store),
-        recall=tuple(_recall(table, store)),
+        recall=recall,
+        trends=trends,
     )
 
 
-def _gain(table: Table, test: Scored | None, baseline: str) -> Gain:
-    row, best, val = table.row(baseline), table.best, None
-    merit = table.objective.merit
+def _gain(table: Table, planned: Planned | None, baseline: str) -> Gain:
+    row, val, test = table.row(baseline), None, None
     if row and row.difference is not None:
         assert row.difference_low is not None
         assert row.difference_high is not None
-        low, high = sorted((-merit(row.difference_low), -merit(row.difference_high)))
-        val = Estimate(-merit(row.difference), low, high)
-    if best is None or test is None:
-        return Gain(val, None)
-    better = (best.chain, baseline) if merit(1.0) > 0 else (baseline, best.chain)
-    return Gain(val, test.difference(*better))
+        less = Estimate(-row.difference, -row.difference_high, -row.difference_low)
+        val = verdict_words.gain(table, less)
+    if planned and planned.split == "test":
+        known = {one.start: one.difference for one in planned.others}
+        found = (known | {planned.start: planned.difference}).get(baseline)
+        test = verdict_words.gain(table, found) if found else None
+    return Gain(val, test)
 
 
 def _explained(decides: tuple[Factor, ...]) -> dict[str, float] | None:
@@ -128,13 +170,19 @@ def _explained(decides: tuple[Factor, ...]) -> dict[str, float] | None:
 
 
 def _recall(table: Table, store: Store) -> Iterator[Recall]:
-    shown = stored.predictions(store, table.best.downstream_key, "val") if table.best else None
+    row = table.recommended
+    shown = stored.predictions(store, first_key(row), "val") if row else None
     if shown is None:
         return
     for k, name in enumerate(shown.classes):
         right = shown.predicted[shown.labels == k] == k
         if len(right):
             yield Recall(name, len(right), 100 * float(right.mean()))
+
+
+def first_key(row: Row) -> str | None:
+    """Return the key of the score that stands for a row: of its first fresh seed, if it has one."""
+    return row.fresh_keys[0] if row.fresh_keys else row.downstream_key
 
 
 def _reasons(table: Table, status: str) -> list[dict[str, str]]:

@@ -35,7 +35,7 @@ class Row:
     means over all selection seeds of the search, by least squares where the row lacks some; linear
     and knn are plain means; rates, cost and keys are the first seed's. repeat_keys: scores of the
     other seeds. fresh_*: the same of the fresh seeds, counted from 0, on validation;
-    `fresh_stage_keys` are None for a start.
+    `fresh_stage_keys` are None for a start. recommended: the one row to use, a chain or a start.
     """
 
     chain: str
@@ -75,6 +75,11 @@ class Row:
     fresh_scores: tuple[float, ...] = ()
     fresh_keys: tuple[str, ...] = ()
     fresh_stage_keys: tuple[str | None, ...] = ()
+    linear_low: float | None = None
+    linear_high: float | None = None
+    knn_low: float | None = None
+    knn_high: float | None = None
+    recommended: bool = False
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
@@ -156,6 +161,15 @@ class Table:
     def contenders(self) -> tuple[Row, ...]:
         """The chains and starts that could be the best; () if nothing was compared."""
         return tuple(row for row in self.scored if row.could_be_best)
+
+    @property
+    def compared(self) -> bool:
+        """Whether rows are compared, for which some need several seeds."""
+        return any(row.could_be_best is not None for row in self.rows)
+
+    @cached_property
+    def recommended(self) -> Row | None:
+        return next((row for row in self.rows if row.recommended), None)
 
     @property
     def finalists(self) -> tuple[Row, ...]:

@@ -1,20 +1,22 @@
 """The result in sentences: plain text with numbers from the table and the summary.
 
-"Significantly" and "can't be told apart" always refer to corrected p-values; with too little data
-the sentence says so instead.
+The verdicts themselves are in `verdict_words.py`. With one seed nothing is compared, and the
+sentences say so.
 """
 
 from collections.abc import Sequence
 
-from search.chains.chain import BASELINES, IMAGENET, SCRATCH
 from search.console.printable import clock
+from search.report import verdict_words
+from search.report.convergence import FEWEST, Trend
 from search.report.statistics.course import Step
 from search.report.statistics.factors import LAST, LEVEL, RISE, Correlation, Factor
+from search.report.statistics.verdicts import Estimate
 from search.report.summary import Summary
-from search.report.table import SURE, Row, Table, number, p_text, span
+from search.report.table import SURE, Row, Table, number, p_text
+from search.report.test_ledger import FILE
 from search.results.records import RunInfo
 
-BASELINE_WORDS = {SCRATCH: "no pretraining", IMAGENET: "ImageNet weights"}
 FACTOR_WORDS = {"last_task": "the last task", "label": "the label (C, AC, MC)"}
 MEASURE_WORDS = {
     RISE: "the rise of the singles' scores along the chain",
@@ -23,32 +25,39 @@ MEASURE_WORDS = {
 }
 
 
+def verdicts(found: Summary) -> tuple[str, ...]:
+    """Return the result in sentences, unfavourable ones included, what matters most first."""
+    info = found.info
+    if found.winner is None:
+        return (incomplete(info) or "Reasons are listed below; the finished stages are kept.",)
+    return (*judged(found, info.fresh_missing), cheapest(found.table), *circumstances(info))
+
+
+def judged(found: Summary, missing: str = "") -> tuple[str, ...]:
+    """Return the verdicts. missing: why fresh seeds are, a free text."""
+    table = found.table
+    return (
+        verdict_words.recommendation(table, found.recommended, missing),
+        verdict_words.planned_words(table, found.planned),
+        verdict_words.luck(table, found.optimism),
+        verdict_words.could_be_best(table),
+    )
+
+
 def conclusion(found: Summary) -> str:
-    """Return the result in one paragraph, unfavourable parts included."""
-    table, best, info = found.table, found.table.best, found.info
-    if best is None:
-        return incomplete(info) or "Reasons are listed below; the finished stages are kept."
-    seeds = f", the mean of {len(best.seed_scores)} seeds" if best.repeat_keys else ""
+    """Return the result in one paragraph."""
+    return " ".join(filter(None, verdicts(found)))
+
+
+def circumstances(info: RunInfo) -> tuple[str, ...]:
+    """Return why the search may have missed a better chain."""
+    missed = "chains that were not tried may be better."
     said = [
-        f"Its {table.objective.title} on validation is {table.amount(best.score)}{seeds} "
-        f"(95 % interval {span(best.ci_low, best.ci_high)}"
-        f"{'' if table.objective.higher_is_better else '; lower is better'}).",
-        _baselines(table),
-        ties(table),
-        _tested(best, found),
-        f"The policy {info.policy} recommends {info.best_chain}: judged by all scores, it "
-        "is expected to be best; the winner may have been lucky."
-        if info.best_chain not in (None, best.chain)
-        else "",
-        "The search was interrupted: chains that were not tried may be better."
-        if info.interrupted
-        else "",
+        f"The search was interrupted: {missed}" if info.interrupted else "",
         incomplete(info),
-        f"The budget of {info.budget} was spent: chains that were not tried may be better."
-        if info.budget_spent
-        else "",
+        f"The budget of {info.budget} was spent: {missed}" if info.budget_spent else "",
     ]
-    return " ".join(filter(None, said))
+    return tuple(filter(None, said))
 
 
 def incomplete(info: RunInfo) -> str:
@@ -67,70 +76,77 @@ def repeated(table: Table, plan_seed: int) -> str:
     again = sum(count > 1 for count in seeds)
     if not again or table.training_noise is None:
         return (
-            f"Every stage was trained once, with seed {plan_seed}. Intervals and p-values say how "
-            "much the choice of images matters; they do not cover that training again would give "
-            "a somewhat different score (repeats=3 would)."
+            f"Every chain was trained once, with seed {plan_seed}. Intervals say how much the "
+            "choice of images matters; they do not cover that training again would give a somewhat "
+            "different score (repeats=3 would)."
         )
     return (
-        f"{_count(again, 'chain')} and the baselines were trained with several seeds, up to "
+        f"{_count(again, 'chain')} and the starts were trained with several seeds, up to "
         f"{max(seeds)}; {len(seeds) - again} with one, since their first scores were among the "
         f"lower ones. One training differs from the next by {number(table.training_noise)} points "
-        "(standard deviation over seeds, pooled over chains), which is part of every interval and "
-        "p-value."
+        "(standard deviation over seeds, pooled over chains), which is part of every interval."
     )
 
 
-def ties(table: Table) -> str:
-    """Name the number of chains tied with the winner, and the cheapest of them."""
-    best = table.best
-    if best is None:
+def cheapest(table: Table) -> str:
+    """Name the cheapest chain that could be the best; "" unless it is clearly cheaper."""
+    best, found = table.best, table.cheapest
+    if best is None or found is None or found == best:
         return ""
-    if len(table.chains) == 1:
-        return "No other chain has a score to compare it with."
-    if best.tied is None:
-        return "Whether another chain is as good can't be told: no predictions to compare."
-    others = sum(row.tied is not None for row in table.chains) - 1
-    tied = len(table.tied) - 1
-    if tied == 0:
-        all_others = "the one other chain" if others == 1 else f"each of the {others} other chains"
-        return f"It is significantly better than {all_others}."
-    said = f"{tied} of {_count(others, 'other chain')} can't be told apart from it on these images."
-    cheapest = table.cheapest
-    assert cheapest is not None
-    if cheapest == best:
-        return f"{said} None of them trains clearly faster."
-    assert cheapest.difference is not None
-    assert cheapest.difference_low is not None
-    assert cheapest.difference_high is not None
-    worst = min(map(table.objective.merit, (cheapest.difference_low, cheapest.difference_high)))
+    said = (
+        f"The cheapest chain that could be the best is {found.chain} ({cost(found)} of pretraining"
+    )
+    said += f" instead of {cost(best)})"
+    if found.difference is None or found.difference_low is None or found.difference_high is None:
+        return f"{said}."
+    difference = Estimate(found.difference, found.difference_low, found.difference_high)
+    better = verdict_words.gain(table, difference)
+    return f"{said}; it is {verdict_words.than(better)} that ({verdict_words.within(better)})."
+
+
+def looks(found: Summary) -> str:
+    """Describe whether the test images were scored, and how often before."""
+    if not found.tested and (found.info.interrupted or found.info.incomplete):
+        return "The search did not end, so the test images were not scored."
+    if not found.tested:
+        return (
+            "test=false: this search ended without a look at the test images, and its planned "
+            "comparison is on validation."
+        )
+    if found.seen is None:
+        return "There are no predictions on test images."
+    if found.seen.unrecorded:
+        return (
+            f"This look at the test images could not be recorded in {FILE} "
+            f"({found.seen.unrecorded}); how many came before is unknown."
+        )
+    if found.seen.earlier == 0:
+        return f"No earlier look at these test images is recorded in {FILE}, beside the store."
+    times = "once" if found.seen.earlier == 1 else f"{found.seen.earlier} times"
     return (
-        f"{said} The cheapest of them is {cheapest.chain} ({cost(cheapest)} of pretraining "
-        f"instead of {cost(best)}); it is {number(abs(cheapest.difference))} points worse, at "
-        f"worst about {number(abs(worst))}."
+        f"These test images were looked at {times} before, by the ledger {FILE} beside the "
+        "store. The more often, the less they test: a choice that they influenced is no longer "
+        "confirmed by them."
+    )
+
+
+def trend(found: Trend) -> str:
+    """Describe whether the fine-tuning of a start was long enough."""
+    if found.slope is None or found.error is None:
+        return (
+            f"{found.start}: can't be told from the {found.epochs} epochs of the last third; it "
+            f"takes {FEWEST}."
+        )
+    verdict = "still rising" if found.rises else "flat within its noise"
+    return (
+        f"{found.start}: {found.slope:+.3f} points an epoch (standard error {found.error:.3f}) "
+        f"over the last {found.epochs} epochs, {verdict}."
     )
 
 
 def cost(row: Row) -> str:
     """Return the cost of training all stages of a chain: `4:10`, or the number of stages."""
     return _count(row.length, "stage") if row.stage_seconds is None else clock(row.stage_seconds)
-
-
-def against(row: Row, table: Table) -> str:
-    """Return the verdict of the comparison with the winner."""
-    if row == table.best:
-        return "winner"
-    if row.tied is None or row.difference is None:
-        return "can't be told"
-    if row.tied:
-        return "tied"
-    worse = table.objective.merit(row.difference) < 0
-    return f"significantly {'worse' if worse else 'better'}"
-
-
-def gain(table: Table, baseline: str) -> float | None:
-    """Return the points by which the winner is better on validation; None if one has no score."""
-    own, other = table.merit(table.best), table.merit(table.row(baseline))
-    return None if own is None or other is None else own - other
 
 
 def factor(found: Factor) -> str:
@@ -194,47 +210,6 @@ def stopped(info: RunInfo) -> str:
         "same epoch, the best score was out of reach. One that improves unusually late would be "
         "missed; early_stop=null trains all to the end."
     )
-
-
-def _baselines(table: Table) -> str:
-    gains = {name: points for name in BASELINES if (points := gain(table, name)) is not None}
-    said = [
-        f"{_better(points)} {BASELINE_WORDS[name]} ({_doubt(table.row(name))})"
-        for name, points in gains.items()
-    ]
-    text = f"That is {' and '.join(said)}." if said else ""
-    if gains.get(SCRATCH, 1.0) <= 0:
-        text += " So pretraining did not pay off here."
-    return text if IMAGENET in gains else f"{text} A comparison with ImageNet weights was not run."
-
-
-def _doubt(baseline: Row | None) -> str:
-    assert baseline is not None
-    if baseline.tied is None:
-        return "whether by chance can't be told"
-    return "which chance can explain" if baseline.tied else "a significant difference"
-
-
-def _tested(best: Row, found: Summary) -> str:
-    own = found.test.get(best.chain)
-    if own is None:
-        return ""
-    said = " and ".join(
-        f"{_better(one.test.value)} {BASELINE_WORDS[name]} "
-        f"({span(one.test.low, one.test.high, signed=True)})"
-        for name, one in found.gains.items()
-        if one.test
-    )
-    return (
-        "On test images that no choice was based on it scores "
-        f"{found.table.amount(own.value)} ({span(own.low, own.high)}){', ' if said else ''}{said}."
-    )
-
-
-def _better(points: float) -> str:
-    if points == 0:
-        return "level with"
-    return f"{number(abs(points))} points {'better' if points > 0 else 'worse'} than"
 
 
 def _count(number_of: int, noun: str) -> str:

@@ -21,13 +21,15 @@ from uuid import uuid4
 from filelock import FileLock
 
 from search.chains.plan import Plan
-from search.report import points
+from search.report import notes, points
+from search.report.summary import first_key
 from search.report.table import Row, Table
 from search.results.records import RunInfo
 from search.tracking import sharing
 from search.tracking.check import deleted, refusing
 from search.tracking.sharing import Level
 from search.tracking.uri import Address
+from trainables.spec import MeasureType
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -39,7 +41,8 @@ BATCH = 500  # metrics in a request; the server's limit is 1000
 PAGE = 5000  # runs in a response
 TAG = 500  # characters in a tag or parameter
 PARENT, SEARCH_KEY, CHAIN_KEY = "mlflow.parentRunId", "search", "downstream_key"
-ALIAS = "best"
+ALIAS, FRESH = "best", "fresh_score"
+TOLD = ("best_chain", "recommended", "recommended_by", "headline")  # tags of a finished search
 ENDED = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with charts
 ENVIRONMENT = {  # read by mlflow when it is imported
@@ -56,6 +59,7 @@ class Mirror:
     """One search in one MLflow experiment. Used by one thread at a time; `connect` comes first."""
 
     _client: "MlflowClient"
+    _protocol: Mapping[str, str]
 
     def __init__(self, address: Address, experiment: str, out: Path, level: Level) -> None:
         self.address, self.experiment, self.out, self.level = address, experiment, out, level
@@ -97,6 +101,7 @@ class Mirror:
         for run in self._runs(PARENT, run_id):
             self._remember(run)
         self._log(parent, points.search_params(plan, info), [])
+        self._protocol = points.protocol(plan)
         self._client.set_tag(run_id, "mlflow.note.content", points.note(info))
         self._parent = parent
 
@@ -136,9 +141,13 @@ class Mirror:
             sharing.copy(self.level, self.out / "report", table, summary, Path(scratch))
             self._client.log_artifacts(run_id, scratch, "report")
             yield
-        if table.best:
-            self._client.set_tag(run_id, "best_chain", table.best.chain)
-            self._register(table.best, self.out / "best")
+        self._client.set_tag(run_id, "mlflow.note.content", points.note(info, summary))
+        for tag in TOLD:
+            if summary[tag] is not None:
+                self._client.set_tag(run_id, tag, str(summary[tag])[:TAG])
+        yield
+        if table.recommended:
+            self._register(table, info)
             yield
         ended = "KILLED" if info.interrupted else "FAILED" if info.incomplete else "FINISHED"
         self._client.set_terminated(run_id, ended)
@@ -209,20 +218,48 @@ class Mirror:
             self._client.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
         return bool(fresh or metrics)
 
-    def _register(self, best: Row, best_dir: Path) -> None:
-        """Register the best backbone as a version of the experiment's model, alias `best`."""
-        run_id, name = self._begun.info.run_id, f"{self.experiment}-backbone"
-        folder = f"best/{best.stage_key}"
+    def _register(self, table: Table, info: RunInfo) -> None:
+        """Register the recommended as a version of the experiment's model."""
+        row = table.recommended
+        assert row is not None
+        run_id, name, stage = self._begun.info.run_id, f"{self.experiment}-backbone", _weights(row)
+        folder = f"best/{stage}"
         versions = self._client.search_model_versions(f"name = '{name}'")
-        same = [v for v in versions if v.run_id == run_id and v.tags.get("stage") == best.stage_key]
+        same = [v for v in versions if v.run_id == run_id and v.tags.get("stage") == stage]
         if not same:
-            self._client.log_artifacts(run_id, str(best_dir), folder)
+            self._client.log_artifacts(run_id, str(self.out / "best"), folder)
             if not self._client.search_registered_models(f"name = '{name}'"):
                 self._client.create_registered_model(name)
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{folder}"
-            tags = {"chain": best.chain, "stage": str(best.stage_key)}
-            same = [self._client.create_model_version(name, source, run_id, tags)]
-        self._client.set_registered_model_alias(name, ALIAS, same[0].version)
+            same = [self._client.create_model_version(name, source, run_id, {"stage": stage})]
+        tags = {"chain": row.chain, **self._protocol, "numbers": notes.mark(info) or "count"}
+        tags |= {FRESH: repr(row.fresh_score)} if row.fresh_score is not None else {}
+        for tag, value in tags.items():
+            if same[0].tags.get(tag) != value:
+                self._client.set_model_version_tag(name, same[0].version, tag, value[:TAG])
+        stays = notes.mark(info) or self._stays(name, row.fresh_score, table.objective)
+        if not stays:
+            self._client.set_registered_model_alias(name, ALIAS, same[0].version)
+        self._client.set_tag(run_id, f"alias_{ALIAS}", f"not moved: {stays}" if stays else "moved")
+
+    def _stays(self, name: str, score: float | None, objective: MeasureType) -> str:
+        """Return why the alias stays where it is; "" if this fresh-seed score is the higher one."""
+        if score is None:
+            return "no fresh seeds"
+        if ALIAS not in self._client.get_registered_model(name).aliases:
+            return ""
+        known = self._client.get_model_version_by_alias(name, ALIAS)
+        same = all(known.tags.get(tag) == value for tag, value in self._protocol.items())
+        if not same or FRESH not in known.tags:
+            return f"version {known.version} has another data set or protocol"
+        higher = objective.merit(score) > objective.merit(float(known.tags[FRESH]))
+        return "" if higher else f"version {known.version} has {known.tags[FRESH]} on fresh seeds"
+
+
+def _weights(row: Row) -> str:
+    """Return the key of the stage, or of the score of a start, whose weights are registered."""
+    stages = [key for key in (*row.fresh_stage_keys, row.stage_key) if key]
+    return stages[0] if stages else str(first_key(row))
 
 
 def search_key(plan: Plan, info: RunInfo) -> str:

@@ -23,7 +23,7 @@ FIGURES = tuple(
     f"{name}.png"
     for name in ("tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext")
 )
-FREE_TEXT = ("reason", "incomplete")
+FREE_TEXT = ("reason", "incomplete", "fresh_missing")
 
 
 def level(address: Address, share_images: bool | None) -> Level:

@@ -10,11 +10,10 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from search.report import stored
+from search.report import notes, stored
 from search.report.figures import curves, forest, pretext, regret, style, tree
 from search.report.stored import Store
-from search.report.summary import Summary
-from search.report.table import Table
+from search.report.summary import Summary, first_key
 
 
 def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
@@ -25,16 +24,20 @@ def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
             "tree": tree.draw(table),
             "intervals": forest.draw(table) if table.scored else None,
             "regret": regret.draw(steps) if len(steps) > 1 else None,
-            "confusion": _confusion(table, store),
+            "confusion": _confusion(found, store),
             "finetuning": curves.finetuning(table, store),
             "lr_ranges": curves.lr_ranges(table, store),
             "pretext": pretext.confusions(table, store),
         }
+        mark = notes.mark(found.info)
+        for figure in filter(None, figures.values() if mark else ()):
+            figure.suptitle(mark, fontsize=10, color=style.WINNER)
         return {name: _write(f, folder / f"{name}.png") for name, f in figures.items() if f}
 
 
-def _confusion(table: Table, store: Store) -> Figure | None:
-    shown = stored.predictions(store, table.best.downstream_key, "val") if table.best else None
+def _confusion(found: Summary, store: Store) -> Figure | None:
+    row = found.winner
+    shown = stored.predictions(store, first_key(row), "val") if row else None
     return curves.confusions(shown) if shown else None
 
 

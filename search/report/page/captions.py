@@ -5,7 +5,7 @@ from itertools import pairwise
 from search.chains.chain import name, prefixes
 from search.report.summary import Summary
 from search.report.table import Row, Table, number, span
-from search.report.words import against
+from search.report.verdict_words import could
 
 SPOKEN = 6  # rows or steps listed in an alternative text
 
@@ -38,7 +38,7 @@ def _tree(found: Summary) -> str:
 def _intervals(found: Summary) -> str:
     table = found.table
     listed = "; ".join(
-        f"{_scored(row, table)} ({span(row.ci_low, row.ci_high)}), {against(row, table)}"
+        f"{_scored(row, table)} ({span(row.ci_low, row.ci_high)}), {could(row)}"
         for row in table.scored[:SPOKEN]
     )
     rest = len(table.scored) - SPOKEN

@@ -13,11 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from search.chains.plan import Plan
 from search.console.printable import clock, printable
-from search.report import duplicates, words
+from search.report import duplicates, verdict_words, words
 from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions
 from search.report.summary import Summary
-from search.report.table import Table, number, p_text, span, yes_no
+from search.report.table import Table, number, p_text, span
 from trainables.spec import Measure
 
 Unscored = dict[tuple[str, str], list[str]]
@@ -46,7 +46,6 @@ def environment() -> Environment:
         "number": number,
         "signed": lambda value: number(value, signed=True),
         "p_text": p_text,
-        "yes_no": yes_no,
         "general": lambda value: f"{value:g}",
         "percent": lambda value: f"{value:.0%}",
         "clock": clock,
@@ -72,8 +71,10 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "finalists": [row.chain for row in found.table.finalists],
         "unscored": _unscored(found.table),
         "most_drawn": MAX_ROWS,
+        "rows_compared": sum(row.could_be_best is not None for row in found.table.rows),
         "span": span,
         "words": words,
+        "verdicts": verdict_words,
     }
 
 
@@ -96,7 +97,7 @@ def _bars(table: Table) -> dict[str, Bar]:
 
 
 def _measured(table: Table) -> dict[str, dict[str, Measure]]:
-    """Return measure -> chain -> its value, of the winner and the baselines."""
+    """Return measure -> chain -> its value, of the best chain and the baselines."""
     found: dict[str, dict[str, Measure]] = {}
     for row in table.finalists:
         for name, one in row.measures.items():
