@@ -179,7 +179,7 @@ class Space(Schema):
     backbone. starts: weight files by name; null for `scratch`, and for those that are not run.
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
-    of the labels. test: look at the test images at the end. external: test sets from elsewhere by
+    of the labels. test: score the test images at the end. external: test sets from elsewhere by
     name, scored once and never used to choose.
     """
 
