@@ -2,10 +2,11 @@
 
 images = Images(space)
 images.check()           # the number to train on; UserError if a task can't be trained on them
-images.digest()
+images.digest(), images.external_digests()
 images.decode(console)   # sets images.data
 """
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan, data_spec, external_spec
 from search.console.printable import line
 from search.report import duplicates
 from search.space import Space
 from search.store.stage_store import full_disk_explained
+from trainables.errors import UserError
 from trainables.processor import cores
 
 if TYPE_CHECKING:
-    from trainables.images.cache import Prepared
+    from trainables.images.cache import Prepared, Source
 
 SAMPLE = 12  # images decoded for an estimate
 
@@ -37,12 +39,18 @@ class Images:
         root = space.data.root
         self.space, self.cache = space, Path(space.cache)
         self.source = Source(data_spec(space), Path(root) if root else None)
+        self.external = {name: _elsewhere(space, name) for name in space.external}
 
     def check(self) -> int:
         """Return the number of training images; UserError if a task or its settings don't fit."""
         from trainables.preflight import check
 
         check(Plan(self.space, "").graph(Node(tuple(self.space.tasks))), self.source)
+        if self.external:
+            from trainables.kinds.external import positions
+        for name, source in self.external.items():
+            mapped = self.space.external[name].classes
+            positions(source.table.classes, self.source.table.classes, mapped, name)
         return len(self.source.split["train"])
 
     def digest(self) -> str:
@@ -58,6 +66,11 @@ class Images:
         for row in rows:
             self.source.images.read(row)
         return (time.perf_counter() - begun) / len(rows) * count / cores()
+
+    def external_digests(self) -> dict[str, str]:
+        """Return the digests of the external test sets by name."""
+        with full_disk_explained(self.cache, "cache"):
+            return {name: source.digest(self.cache) for name, source in self.external.items()}
 
     def decode(self, console: Console) -> None:
         """Decode missing images with a progress bar and print a summary, once."""
@@ -75,8 +88,26 @@ class Images:
 
             with full_disk_explained(self.cache, "cache"):
                 folder = self.source.prepare(self.cache, show)
+                for source in self.external.values():
+                    source.prepare(self.cache, show)
         self.data = data = open_cache(folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
         console.print(line(said))
         console.print(line(duplicates.sentence(duplicates.count(data))))
+        for name, source in self.external.items():
+            count = len(source.table.names)
+            console.print(line(f"external test set {name}: {count} images"))
+
+
+def _elsewhere(space: Space, name: str) -> "Source":
+    """Read the tables of an external test set; UserError names it, not the main data set."""
+    from trainables.images.cache import Source
+
+    root, own = space.external[name].root, f"external.{name}"
+    try:
+        return Source(external_spec(space, name), Path(root) if root else None)
+    except UserError as error:
+        text = re.sub(r"\bdata(?=\.(name|params)\b)", own, str(error))
+        text = re.sub(r"--data(?= PATH\b)", f"{own}.root=", text).replace("root= PATH", "root=PATH")
+        raise UserError(text.replace("--data", f"{own}.root")) from None

@@ -26,6 +26,7 @@ from search.images import Images
 from search.policies import policy_of
 from search.report import duplicates
 from search.results.collect import Collector, snapshot
+from search.results.external import external_scores
 from search.results.records import RunInfo
 from search.scheduling import finals
 from search.scheduling.cost import surely_short
@@ -116,7 +117,8 @@ class Session:
         with self.screen.busy("checking settings and images, estimating the time"):
             self.check()
             self.store = StageStore(self.space.store)
-            self.plan = Plan(self.space, self.images.digest(), self.weights)
+            elsewhere = self.images.external_digests()
+            self.plan = Plan(self.space, self.images.digest(), self.weights, elsewhere)
             expected = self._expected()
         self.screen.begins(self.space, expected, self.request.given)
         self._check_room()
@@ -242,6 +244,8 @@ class Session:
             budget_spent=scheduler.over != "" and scheduler.over in scheduler.pruned().values(),
             overhead=self._overhead(wall),
             incomplete=incomplete,
+            label_curve=outcome.label_curve(),
+            external=external_scores(scheduler),
         )
 
     def _overhead(self, wall: float) -> Overhead | None:

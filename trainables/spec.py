@@ -13,8 +13,11 @@ from typing import Any, Literal, TypeAlias
 
 FORMAT = 2  # version of keys and of files under a key; a store of another format is refused
 PRETEXT, START, PROBE = "pretext", "start", "probe"  # kinds that chains have of themselves
+CLASSIFY = "classify"  # the kind of fine-tuning that has a label curve and external test sets
+EXTERNAL = "external"  # the kind that judges a finished fine-tuning elsewhere; its images' role
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
-Value: TypeAlias = "bool | int | float | str | list[Value] | None"
+SCORE = "score"  # the role of a finished fine-tuning
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 
 
@@ -27,7 +30,7 @@ class DataSpec:
     size: int  # side of the cached square, px
     channels: int  # 1 or 3
     val: float  # fractions of every class's images, in whole patient groups
-    test: float
+    test: float  # 1: there is no other part
     seed: int  # of the split
     merge_duplicates: bool = False  # merge patient groups that share near-duplicates
 

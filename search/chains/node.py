@@ -4,7 +4,8 @@
 `odc[low]>moco`, tries only the lower rates of odc. The window decides the rates in the stage's
 specification, so stages are shared exactly along equal prefixes with equal windows.
 `odc>moco#1` is the first repeat: the same node with another seed in all of its stages, and
-`odc>moco#1000` the first fresh one. `odc>moco@0.01` is scored with a hundredth of the labels.
+`odc>moco#1000` the first fresh one. `odc>moco@0.01` is scored with a hundredth of the labels,
+`odc>moco#1000~other` on the external test set called other.
 """
 
 import re
@@ -30,6 +31,7 @@ class Config(TypedDict):
     repeat: int
     lr: dict[str, list[float]]  # the rates that each task tries
     labels: float | None
+    external: str | None
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,15 @@ class Node:
     """A chain, its windows and its repeat. windows: (task, window) in order, without `full`.
 
     repeat: 0 for the nodes that policies ask for; `scheduling/` adds the others. labels: the
-    fraction of labels to score with; None for the profile's.
+    fraction of labels to score with; None for the profile's. external: the external test set that
+    its finished score is judged on.
     """
 
     chain: Chain
     windows: tuple[tuple[str, str], ...] = ()
     repeat: int = 0
     labels: float | None = None
+    external: str | None = None
 
     def __post_init__(self) -> None:
         assert self.chain
@@ -60,7 +64,7 @@ class Node:
     @classmethod
     def parse(cls, text: str) -> "Node":
         """Read a node as `str` writes it; UserError if it is none."""
-        whole = re.fullmatch(r"([^#@]+)(?:#(\d+))?(?:@(0?\.\d+|1))?", text)
+        whole = re.fullmatch(r"([^#@~]+)(?:#(\d+))?(?:@(0?\.\d+|1))?(?:~([\w.-]+))?", text)
         parts = [PART.fullmatch(part) for part in whole[1].split(">")] if whole else [None]
         named = [(part[1], part[2] or FULL) for part in parts if part]
         windows = dict(named)
@@ -68,7 +72,7 @@ class Node:
         if not whole or not known or not {*windows.values()} <= {*WINDOWS}:
             raise UserError(f"chain={text}: must be tasks joined by '>'; try odc[low]>moco")
         node = cls.of(tuple(task for task, _ in named), windows).again(int(whole[2] or 0))
-        return replace(node, labels=float(whole[3]) if whole[3] else None)
+        return replace(node, labels=float(whole[3]) if whole[3] else None, external=whole[4])
 
     def config(self, ranges: Ranges) -> Config:
         """Return the config of the node's trial. ranges: the space's LR range of each task."""
@@ -78,6 +82,7 @@ class Node:
         lr = {task: [*rates_in(ranges[task], self.window(task))] for task in tasks}
         return {
             "start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr, "labels": self.labels,
+            "external": self.external,
         }  # fmt: skip
 
     @classmethod
@@ -86,13 +91,14 @@ class Node:
         windows = {task: window_of(ranges[task], rates) for task, rates in config["lr"].items()}
         chain = tuple(config["tasks"]) or (config["start"],)
         node = cls.of(chain, windows).again(config["repeat"])
-        return replace(node, labels=config["labels"])
+        return replace(node, labels=config["labels"], external=config["external"])
 
     def __str__(self) -> str:
         marks = {task: f"[{window}]" for task, window in self.windows}
         text = ">".join(task + marks.get(task, "") for task in self.chain)
         repeat = f"#{self.repeat}" if self.repeat else ""
-        return f"{text}{repeat}" + (f"@{self.labels:g}" if self.labels else "")
+        labels = f"@{self.labels:g}" if self.labels else ""
+        return f"{text}{repeat}{labels}" + (f"~{self.external}" if self.external else "")
 
     @property
     def is_fresh(self) -> bool:
@@ -104,7 +110,7 @@ class Node:
 
     def first(self) -> "Node":
         """Return the node of the first seed with the profile's labels."""
-        return replace(self, repeat=0, labels=None)
+        return replace(self, repeat=0, labels=None, external=None)
 
     def window(self, task: str) -> str:
         return dict(self.windows).get(task, FULL)

@@ -12,11 +12,14 @@ from trainables.errors import UserError
 from trainables.plugins import load, version
 from trainables.spec import (
     BACKBONE,
+    CLASSIFY,
+    EXTERNAL,
     FORMAT,
     IMAGES,
     POOL,
     PRETEXT,
     PROBE,
+    SCORE,
     START,
     WEIGHTS,
     DataSpec,
@@ -32,15 +35,16 @@ TASKS, KINDS = "trainables.pretext", "trainables.kinds"
 NOTHING: Mapping[str, KnownData] = {}
 ELSEWHERE = (  # in a space: decides no result that a policy asks for
     "store", "cache", "runtime", "budget", "repeats", "early_stop", "report", "controls",
-    "label_curve", "test",
+    "label_curve", "test", "external",
 )  # fmt: skip
+LATER = ("source_column",)  # parameters of data sets that change no digest while they are null
 
 
 def data_spec(space: Space) -> DataSpec:
     data = space.data
     return DataSpec(
         name=data.name,
-        params=data.params,
+        params=_params(data.params),
         size=space.profile.cache_size,
         channels=data.channels,
         val=data.val,
@@ -50,24 +54,37 @@ def data_spec(space: Space) -> DataSpec:
     )
 
 
+def external_spec(space: Space, name: str) -> DataSpec:
+    """Return the images of an external test set, decoded as the data set's own."""
+    chosen, own = space.external[name], data_spec(space)
+    params = _params(chosen.params)
+    return replace(own, name=chosen.name, params=params, val=0.0, test=1.0, merge_duplicates=False)
+
+
+def _params(given: Settings) -> Settings:
+    return {key: value for key, value in given.items() if value is not None or key not in LATER}
+
+
 @dataclass(frozen=True)
 class Plan:
     """The specification of every stage of one space on one data set.
 
     Every stage of a chain tries its task's whole range, or the node's window of it. A repeat
     changes the seed of a chain's stages, probe and score, but not the split. weights: digests of
-    the starts' files by name.
+    the starts' files by name. external_digests: those of the external test sets.
     """
 
     space: Space
     data_digest: str
     weights: Mapping[str, str] = field(default_factory=dict)
+    external_digests: Mapping[str, str] = field(default_factory=dict)
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
         """Return all that is done for the node: inputs before what they are for, score last."""
         roots = [spec for spec in (self._start(node), self._pool()) if spec]
         probes = [spec for spec in (self.probe(node),) if spec]
-        return (*roots, *self.stages(node), *probes, self.score(node))
+        tuned = [self._tuned(node)] if node.external else []
+        return (*roots, *self.stages(node), *probes, *tuned, self.score(node))
 
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
         """Return the pretext stages of the node in order; none for a baseline."""
@@ -94,6 +111,31 @@ class Plan:
         )
 
     def score(self, node: Node) -> StageSpec:
+        """Return the downstream task on the node's backbone, or that on its external test set."""
+        return self.external(node, node.external) if node.external else self._tuned(node)
+
+    def external(self, node: Node, name: str) -> StageSpec:
+        """Return the judgement of the node's fine-tuned network on an external test set."""
+        profile, chosen = self.space.profile, self.space.external[name]
+        return StageSpec(
+            kind=EXTERNAL,
+            name=name,
+            params={
+                "objective": self.space.downstream.objective,
+                "backbone": profile.backbone,
+                "image_size": profile.image_size,
+                "classes": dict(chosen.classes),
+            },
+            version=version(KINDS, EXTERNAL),
+            training=None,
+            inputs=_keys({SCORE: self._tuned(node)}),
+            data={
+                EXTERNAL: KnownData(external_spec(self.space, name), self.external_digests[name])
+            },
+            seed=self.space.seed,
+        )
+
+    def _tuned(self, node: Node) -> StageSpec:
         """Return the downstream task on the node's backbone.
 
         Other numbers of labels get as many epochs as make the profile's number of steps.
@@ -107,7 +149,7 @@ class Plan:
         return StageSpec(
             kind=task.kind,
             name=task.kind,
-            params={**task.params, "objective": task.objective},
+            params={**task.params, **self._curve(node), "objective": task.objective},
             version=version(KINDS, task.kind),
             training=replace(training, fraction=fraction),
             inputs=_keys({BACKBONE: self._last(node)}),
@@ -115,11 +157,19 @@ class Plan:
             seed=space.seed + node.repeat,
         )
 
+    def _curve(self, node: Node) -> Settings:
+        """Return what a point of the label curve sets: as many evaluations at any fraction."""
+        usual = node.labels in (None, self.space.profile.label_fraction)
+        if usual or self.space.downstream.kind != CLASSIFY:
+            return {}
+        return {"evaluations": max(1, round(self.space.profile.downstream_epochs))}
+
     def probe(self, node: Node) -> StageSpec | None:
         """Return the probes of the node's frozen backbone; None where the space has none."""
         space, profile = self.space, self.space.profile
         if not space.probe:
             return None
+        judged = {"on": "val", "objective": space.downstream.objective} if node.labels else {}
         return StageSpec(
             kind=PROBE,
             name=PROBE,
@@ -129,6 +179,7 @@ class Plan:
                 "fraction": node.labels or profile.label_fraction,
                 "mean": space.data.augment["mean"],
                 "std": space.data.augment["std"],
+                **judged,
             },
             version=version(KINDS, PROBE),
             training=None,
@@ -164,7 +215,9 @@ class Plan:
 
     def places(self, spec: StageSpec) -> Mapping[str, str]:
         """Return where the images and the weight file of a stage lie, by role."""
-        root, file = self.space.data.root, self.space.starts.get(spec.name)
+        file = self.space.starts.get(spec.name)
+        elsewhere = self.space.external[spec.name] if spec.kind == EXTERNAL else None
+        root = elsewhere.root if elsewhere else self.space.data.root
         images = dict.fromkeys(spec.data, root) if root else {}
         return images | ({WEIGHTS: file} if spec.kind == START and file else {})
 

@@ -58,6 +58,10 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
         store=os.path.abspath(space.store.removeprefix("file://")),
         cache=os.path.abspath(space.cache.removeprefix("file://")),
         data=replace(space.data, root=root and os.path.abspath(root)),
+        external={
+            name: replace(one, root=one.root and os.path.abspath(one.root))
+            for name, one in space.external.items()
+        },
     )
     out = args.out or f"runs/{space.name}-{data_name(space)}"
     given = tuple(args.given)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.chains.plan import Plan
-from search.report import best, printed_table, rows, summary, test_ledger
+from search.report import best, external, labels, printed_table, rows, summary, test_ledger
 from search.report.statistics import verdicts
 from search.report.stored import Store
 from search.report.summary import Summary
@@ -61,6 +61,10 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> S
         found = replace(found, seen=test_ledger.record(use, test_ledger.folder(store)))
     text = json.dumps(found.as_json(), indent=2, allow_nan=False)
     (folder / "summary.json").write_text(text + "\n")
+    if found.label_curve:
+        labels.write_csv(found.label_curve, plan.objective, folder / "label_curve.csv")
+    if found.external:
+        external.write_csv(found.external, plan.objective, folder / "external.csv")
     if found.winner:
         best.write(found, plan, store, out / "best")
     return found

@@ -70,12 +70,16 @@ class Meta(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Predictions:
-    """One split's predictions: [n] true class, [n, classes] probabilities, [n] patient group."""
+    """One split's predictions: [n] true class, [n, classes] probabilities, [n] patient group.
+
+    sources: hospital or camera of each image, [n]; None where the data set has none.
+    """
 
     classes: list[str]
     labels: "NDArray[np.int64]"
     probabilities: "NDArray[np.floating]"
     groups: "NDArray[np.str_]"
+    sources: "NDArray[np.str_] | None" = None
 
     @property
     def predicted(self) -> "NDArray[np.int64]":
@@ -137,10 +141,13 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
 
     classes = meta(store, key)["classes"]
     columns_p = [f"p{k}" for k in range(len(classes))]
-    columns = pq.read_table(path, columns=["label", "group", *columns_p], use_threads=False)
+    known = "source" in pq.read_schema(path).names
+    wanted = ["label", "group", *columns_p, *(["source"] if known else [])]
+    columns = pq.read_table(path, columns=wanted, use_threads=False)
     scores = np.stack([columns[p].to_numpy() for p in columns_p], axis=1)
     labels, groups = columns["label"].to_numpy(), columns["group"].to_numpy().astype(str)
-    return Predictions(classes, labels, scores, groups)
+    sources = columns["source"].to_numpy().astype(str) if known else None
+    return Predictions(classes, labels, scores, groups, sources)
 
 
 def _json(store: Store, key: str | None, name: str) -> Any:

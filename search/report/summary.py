@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
-from search.report import convergence, notes, stored, verdict_words
+from search.report import convergence, external, labels, notes, sources, stored, verdict_words
 from search.report.convergence import Trend
+from search.report.external import ExternalSet
+from search.report.labels import Labelled
 from search.report.notes import Recall
+from search.report.sources import Sources
 from search.report.statistics import verdicts
 from search.report.statistics.course import Step, course
 from search.report.statistics.factors import Correlation, Factor, correlations, factors
@@ -56,6 +59,9 @@ class Summary:
     correlations: tuple[Correlation, ...]
     course: tuple[Step, ...]
     recall: tuple[Recall, ...]
+    label_curve: tuple[Labelled, ...]
+    external: tuple[ExternalSet, ...]
+    sources: Sources | None
     trends: tuple[Trend, ...]
     seen: Seen | None = None
 
@@ -106,6 +112,9 @@ class Summary:
             "controls": {row.chain: verdict_words.control(row, table) for row in self.controls},
             "fine_tuning": plain["trends"],
             "earlier_test_looks": self.seen.earlier if self.seen else None,
+            "label_curve": plain["label_curve"],
+            "external": plain["external"],
+            "sources": plain["sources"],
             "compared_on": plain["table"]["compared_on"],
             "training_noise": table.training_noise,
             "factors": plain["factors"],
@@ -145,7 +154,18 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
         correlations=correlations(table),
         course=course(table, store),
         recall=recall,
+        label_curve=labels.curve(info.label_curve, store, table.objective),
+        external=external.judged(info.external, table, chosen.name if chosen else None, store),
+        sources=sources.build(table, _chosen(table, chosen), store),
         trends=trends,
+    )
+
+
+def _chosen(table: Table, chosen: Recommended | None) -> list[str]:
+    """Return the recommended and the leading start, each once."""
+    start = table.leading_start
+    return list(
+        dict.fromkeys([*([chosen.name] if chosen else []), *([start.chain] if start else [])])
     )
 
 

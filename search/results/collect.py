@@ -97,7 +97,7 @@ class Collector:
     def _repeated(self) -> dict[Node, list[Repeat]]:
         """Return the later seeds by the node of the first, fresh ones by that of FRESH."""
         found: dict[Node, list[Repeat]] = {}
-        whole = (p for p in self.scores if p.repeat and p.labels is None)
+        whole = (p for p in self.scores if p.repeat and p.labels is None and p.external is None)
         for node in sorted(whole, key=lambda p: p.repeat):
             first = FRESH if node.is_fresh else 0
             again = Repeat(

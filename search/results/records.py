@@ -59,6 +59,17 @@ class LabelPoint:
 
 
 @dataclass(frozen=True)
+class ExternalScore:
+    """A chain or start judged on an external test set; seed: the fresh one, counted from 0."""
+
+    chain: Chain
+    external: str
+    seed: int
+    score: Score
+    downstream_key: str
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """Pairs of near-duplicate images in different patient groups."""
 
@@ -108,3 +119,5 @@ class RunInfo:
     overhead: Overhead | None = None  # None if nothing was trained
     budget_spent: bool = False  # True if chains were not tried for that reason
     incomplete: str = ""  # the machine fault that ended the search early, or ""
+    label_curve: tuple[LabelPoint, ...] = ()
+    external: tuple[ExternalScore, ...] = ()

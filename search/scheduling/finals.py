@@ -6,7 +6,8 @@
 Controls answer whether the best chain is better for its tasks and their order, or only for its
 length: the best single, trained as long as it, and its tasks in reverse. Fresh seeds, which no
 choice has seen, score the best chain and the starts without the luck of being chosen. The label
-curve scores the finalists with fewer and more labels. All of it depends on the scores alone.
+curve scores the finalists with fewer and more labels; external test sets judge what the fresh seeds
+trained. All of it depends on the scores alone.
 """
 
 from collections.abc import Collection, Mapping
@@ -41,7 +42,7 @@ class Finals:
 
     def missing(self, failed: Collection[Node]) -> list[Node]:
         """Return what the current phase still has to train; nothing when all are over."""
-        for phase in (self.controls, self.fresh, self.label_curve):
+        for phase in (self.controls, self.fresh, self.label_curve, self.external):
             if left := [p for p in phase() if p not in self.scores and p not in failed]:
                 return left
         return []
@@ -73,6 +74,11 @@ class Finals:
             return []
         nodes = [*self._finalists(), *self._starts]
         return [replace(p, repeat=FRESH, labels=labels) for p in nodes for labels in LABELS]
+
+    def external(self) -> list[Node]:
+        """Return the fresh seeds on every external test set."""
+        names = self.space.external if self.space.test else ()
+        return [replace(p, external=name) for name in names for p in self.fresh()]
 
     def _finalists(self) -> list[Node]:
         """Return the chains among the recommended and its runner-up.
@@ -141,4 +147,6 @@ def planned(space: Space) -> tuple[int, int]:
     if space.label_curve:
         stages += longest  # of the runner-up
         scores += (FINALISTS + starts) * len(LABELS)
+    if space.test:
+        scores += len(space.external) * seeds * (1 + starts)
     return stages, scores

@@ -6,6 +6,7 @@ from search.chains.chain import BASELINES, SCRATCH
 from trainables.errors import UserError
 from trainables.plugins import available, unknown
 from trainables.schema import shown
+from trainables.spec import CLASSIFY
 
 if TYPE_CHECKING:
     from search.space.schema import Space
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def check(space: "Space") -> None:
     """Raise UserError, one line, unless the values are consistent."""
-    for one in (_tasks, _plugins, _starts, _sizes, _parts, _pixels, _workers, _places):
+    for one in (_tasks, _plugins, _starts, _sizes, _parts, _pixels, _external, _workers, _places):
         one(space)
 
 
@@ -41,6 +42,9 @@ def _plugins(space: "Space") -> None:
     chosen.append(("downstream.kind", space.downstream.kind, "trainables.kinds"))
     if space.data.pool:
         chosen.append(("data.pool.kind", space.data.pool.kind, "trainables.kinds"))
+    chosen += [
+        (f"external.{key}.name", one.name, "trainables.data") for key, one in space.external.items()
+    ]
     chosen.append(("policy.name", space.policy.name, "search.policies"))
     for where, name, package in chosen:
         if name not in (known := available(package)):
@@ -94,6 +98,20 @@ def _pixels(space: "Space") -> None:
                 f"data.augment.{key}={shown(given)}: must be {channels} numbers, one a channel of "
                 f"data.channels={channels}, or null (measured on the training images); try null"
             )
+
+
+def _external(space: "Space") -> None:
+    for key, one in space.external.items():
+        if one.channels not in (None, space.data.channels):
+            raise UserError(
+                f"external.{key}.channels={one.channels}: must be data.channels="
+                f"{space.data.channels}, as one network sees both; try without it"
+            )
+    if space.external and space.downstream.kind != CLASSIFY:
+        raise UserError(
+            f"external.{next(iter(space.external))}: must be left out with downstream.kind="
+            f"{space.downstream.kind}, as only {CLASSIFY} can be judged elsewhere; try without it"
+        )
 
 
 def _workers(space: "Space") -> None:

@@ -167,7 +167,7 @@ def _explain(override: str, files: Section) -> None:
     key = override.partition("=")[0].lstrip("+~")
     place = key.partition("@")[2] if _group(override) else key
     parts = place.split(".") if place else []
-    if parts[:2] == ["data", "pool"]:
+    if parts[:2] == ["data", "pool"] or (parts[:1] == ["external"] and len(parts) > 1):
         return  # its kind may come with another override; the dataclass refuses unknown keys
     for depth, part in enumerate(parts):
         if part not in (known := _keys(parts[:depth], {**files, "modality": None})):

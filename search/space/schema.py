@@ -77,6 +77,26 @@ class Data(Schema):
 
 
 @dataclass(frozen=True)
+class External(Schema):
+    """A data set for testing only, decoded as the main one. classes: its names -> the main ones.
+
+    channels, val, test, merge_duplicates, pool and augment may stand in a file of spaces/data/;
+    nothing is split or trained here, and channels must be the main ones.
+    """
+
+    name: Name
+    root: Place | None = None
+    params: Section = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    channels: Literal[1, 3] | None = None
+    val: SplitFraction | None = None
+    test: SplitFraction | None = None
+    merge_duplicates: bool | None = None
+    pool: Made | None = None
+    augment: Section | None = None
+
+
+@dataclass(frozen=True)
 class Downstream(Schema):
     """The downstream task. kind: a file in trainables/kinds/; params: its own parameters.
 
@@ -158,7 +178,8 @@ class Space(Schema):
     name; null for `scratch`, and for those that are not run.
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
-    of the labels. test: look at the test images at the end.
+    of the labels. test: score the test images at the end. external: test sets from elsewhere by
+    name, scored once and never used to choose.
     """
 
     name: Name
@@ -185,6 +206,7 @@ class Space(Schema):
     probe: bool
     starts: dict[Name, Place | None]
     report: ReportChoice = ReportChoice()
+    external: dict[Name, External] = field(default_factory=dict)
 
     def chains(self) -> list[Chain]:
         """Return every chain of the space, shorter ones first."""

@@ -8,7 +8,7 @@ Rows are sorted by name, so that nothing depends on the order of a CSV file or a
 No torch here: the search reads tables too, and must start quickly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +22,8 @@ from trainables.plugins import name_of, unknown
 from trainables.schema import Schema, read
 from trainables.spec import Settings
 
+UNKNOWN = "unknown"  # the site of an image without one, if others have one
+
 
 @dataclass(frozen=True)
 class Item:
@@ -31,6 +33,7 @@ class Item:
     label: str  # the class's name
     group: str  # the patient group, never empty
     source: Path | str  # the image file, or a text that determines the pixels
+    site: str = ""  # what users call its source: hospital, camera; "" if it is not known
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Table:
     labels: NDArray[np.int64]  # [n], positions in classes
     groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
+    sites: tuple[str, ...] = field(default=(), kw_only=True)  # see `Item`; () if fewer than two
 
 
 class Dataset:
@@ -85,11 +89,13 @@ class Dataset:
     def table(self) -> Table:
         items, classes = self._scanned
         position = {label: at for at, label in enumerate(classes)}
+        sites = tuple(item.site or UNKNOWN for item in items)
         return Table(
             names=tuple(item.name for item in items),
             labels=np.array([position[item.label] for item in items], np.int64),
             groups=tuple(item.group for item in items),
             classes=classes,
+            sites=sites if len(set(sites)) > 1 else (),
         )
 
     @cached_property

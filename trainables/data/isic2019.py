@@ -4,10 +4,12 @@
     ROOT/ISIC_2019_Training_GroundTruth.csv        image, one 1.0 / 0.0 column per class
     ROOT/ISIC_2019_Training_Metadata.csv           image, ..., lesion_id
 
-The patient group is the lesion, or the image itself where no lesion is given (no patient ids).
+The patient group is the lesion, or the image itself where no lesion is given (no patient ids). The
+source is the collection that begins the lesion's id: BCN, HAM, MSK4; unknown without an id.
 """
 
 import logging
+import re
 from pathlib import Path
 
 from trainables.data import Dataset, Item
@@ -26,6 +28,7 @@ IMAGES = "ISIC_2019_Training_Input"
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 UNKNOWN = "UNK"  # a class of the test set only; its column is always 0
+COLLECTION = re.compile(r"([A-Za-z]+\d*)_")  # HAM of the lesion HAM_0000118
 SMALLER = "_downsampled"  # suffix of 2,074 names, missing in some copies of the images
 
 log = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ class Plugin(Dataset):
             if label not in used and label != UNKNOWN:
                 log.warning("%s: no image is of class %s; it is left out", base / TRUTH, label)
         items = [
-            Item(name, label, lesions[name] or name, files[_name(name)])
+            Item(name, label, lesions[name] or name, files[_name(name)], _site(lesions[name]))
             for name, label in labels.items()
         ]
         return items, classes
@@ -108,6 +111,11 @@ def _lesions(path: Path, labels: dict[str, str]) -> dict[str, str]:
             "may be empty)"
         )
     return lesions
+
+
+def _site(lesion: str) -> str:
+    found = COLLECTION.match(lesion)
+    return found[1] if found else ""
 
 
 def _name(image: str) -> str:

@@ -5,7 +5,7 @@
 
 The image column holds the path under the folder of images or the file name, each with or without
 its suffix. `group_column` names the patient or lesion; an image is its own patient group where its
-cell is empty or `group_column` is null.
+cell is empty or `group_column` is null. `source_column` names the hospital or camera, if given.
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ class Plugin(Dataset):
         image_column: Text = "image"
         label_column: Text = "label"
         group_column: Text | None = "group"
+        source_column: Text | None = None
 
     params: Params
 
@@ -37,13 +38,16 @@ class Plugin(Dataset):
                 f"that holds {p.images}/ and {p.csv}"
             )
         csv, image, label, group = root / p.csv, p.image_column, p.label_column, p.group_column
-        rows = read_csv(csv, [image, label, *([group] if group else [])])
+        rows = read_csv(csv, [image, label, *filter(None, (group, p.source_column))])
         _check(csv, rows, image, label)
         files = match_files(root / p.images, csv, [row[image] for row in rows], _names)
         items = [
-            Item(row[image], row[label], (group and row[group]) or row[image], files[row[image]])
+            Item(
+                row[image], row[label], (group and row[group]) or row[image], files[row[image]],
+                row[p.source_column] if p.source_column else "",
+            )
             for row in rows
-        ]
+        ]  # fmt: skip
         return items, tuple(sorted({row[label] for row in rows}))
 
 

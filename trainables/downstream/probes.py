@@ -28,7 +28,7 @@ def cross_validated(
     """
     from sklearn.model_selection import StratifiedGroupKFold  # imported here: it takes 1.5 s
 
-    folds = min(FOLDS, len(np.unique(groups)))
+    folds = possible_folds(labels, groups)
     answers = {name: np.zeros_like(labels) for name in ("linear", "knn")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer patients than folds
@@ -44,8 +44,18 @@ def cross_validated(
     return answers
 
 
+def possible_folds(labels: Index, groups: NDArray[np.str_]) -> int:
+    """Return the number of folds: some class needs a patient group for each; below 2: none."""
+    return min(FOLDS, max(len(np.unique(groups[labels == k])) for k in np.unique(labels)))
+
+
 def knn(train: Features, labels: Index, query: Features, classes: int) -> Index:
-    """Predict the class of each query by a weighted vote of its NEIGHBOURS nearest: int64 [n].
+    """Predict the class of each query by the votes of its neighbours: int64 [n]."""
+    return knn_votes(train, labels, query, classes).argmax(1).numpy()
+
+
+def knn_votes(train: Features, labels: Index, query: Features, classes: int) -> Tensor:
+    """Return the weighted votes of each query's NEIGHBOURS nearest, summing to 1: [n, classes].
 
     A vote weighs exp(cosine / 0.07), as in Wu et al., 2018, divided by the size of its class.
     """
@@ -55,17 +65,28 @@ def knn(train: Features, labels: Index, query: Features, classes: int) -> Index:
     size = torch.bincount(target, minlength=classes).clamp(min=1)
     votes = (nearest / 0.07).exp() / size[target[place]]
     scores = torch.zeros(len(query), classes).scatter_add_(1, target[place], votes)
-    return scores.argmax(1).numpy()
+    return scores / scores.sum(1, keepdim=True)
 
 
 def linear(train: Features, labels: Index, query: Features) -> Index:
-    """Predict by class-balanced logistic regression on standardised features: int64 [n]."""
+    """Predict by `linear_probabilities`: int64 [n]."""
+    present, found = linear_probabilities(train, labels, query)
+    return present[found.argmax(1)]
+
+
+def linear_probabilities(
+    train: Features, labels: Index, query: Features
+) -> tuple[Index, NDArray[np.floating]]:
+    """Return the classes and their probabilities: int64 [classes], [n, classes].
+
+    Class-balanced logistic regression on standardised features.
+    """
     from sklearn.linear_model import LogisticRegression  # imported here: it takes 1.5 s
     from sklearn.preprocessing import StandardScaler
 
     if len(present := np.unique(labels)) == 1:
-        return np.full(len(query), present[0])
+        return present, np.ones((len(query), 1))
     scaler = StandardScaler().fit(train.numpy())
     model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=300, tol=1e-3)
     model.fit(scaler.transform(train.numpy()), labels)
-    return model.predict(scaler.transform(query.numpy()))
+    return model.classes_, model.predict_proba(scaler.transform(query.numpy()))

@@ -32,7 +32,7 @@ from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, statistics
 from trainables.images.duplicates import Pair
-from trainables.images.splits import Index, check, split
+from trainables.images.splits import Index, all_test, check, split
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest
@@ -78,7 +78,11 @@ class Source:
             table, sources = self.table, map(self.images.source, range(len(self.table.names)))
             pixels = fingerprint.contents(list(sources), cache_root)
             labels = [table.classes[label] for label in table.labels]
-            rows = sorted(zip(table.names, labels, table.groups, pixels, strict=True))
+            columns = [table.names, labels, table.groups, pixels]
+            columns += (
+                [table.sites] if table.sites else []
+            )  # digests without them stay as they were
+            rows = sorted(zip(*columns, strict=True))
             self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
         return self._digest
 
@@ -114,7 +118,8 @@ class Source:
             if spec.merge_duplicates:
                 table = replace(table, groups=duplicates.merged(table.groups, pairs))
             parts = _split(spec, table)
-            mean, std = statistics(sums[parts["train"]], spec.size**2)
+            trained = parts["train"] if len(parts["train"]) else parts["test"]
+            mean, std = statistics(sums[trained], spec.size**2)
             sync(beside / IMAGES)
             write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
@@ -147,7 +152,7 @@ def save_made(stage: Path, data: Prepared) -> None:
     folder = stage / MADE
     folder.mkdir(exist_ok=True)
     np.save(folder / IMAGES, data.images)
-    table = Table(data.names, data.labels, data.groups, data.classes)
+    table = Table(data.names, data.labels, data.groups, data.classes, sites=data.sites)
     write_json(folder / TABLE, _columns(table, data.split, data.duplicates))
     spec = {"merge_duplicates": data.merged, "name": data.name}
     write_json(folder / MANIFEST, {
@@ -176,11 +181,13 @@ def open_cache(path: Path) -> Prepared:
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
         mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
-        demo=manifest["demo"],
+        demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
     )  # fmt: skip
 
 
 def _split(spec: DataSpec, table: Table) -> dict[str, Index]:
+    if spec.test == 1:
+        return all_test(len(table.names))
     return split(table.labels, table.groups, spec.val, spec.test, spec.seed, table.classes)
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.augment import FullView, View
@@ -88,10 +90,14 @@ class Plugin(Kind):
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """objective: the measure that decides the best epoch. class_balanced: weight the loss."""
+        """objective: the measure that decides the best epoch. class_balanced: weight the loss.
+
+        evaluations: on validation, evenly spread over the run; None: one an epoch.
+        """
 
         objective: str
         class_balanced: bool = True
+        evaluations: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
     version = "2"
     measures = MEASURES
@@ -100,7 +106,7 @@ class Plugin(Kind):
         source, unknown = tables[IMAGES], (0.5,) * tables[IMAGES].spec.channels
         table, train = source.table, source.split["train"]
         index = subset(table.labels, table.groups, train, spec.trained.fraction, spec.seed)
-        context(spec, len(index), unknown, unknown)
+        context(spec, len(index), unknown, unknown, repeated=True)
 
     def run(self, work: Work) -> Result:
         parent = work.inputs.get(BACKBONE)
@@ -140,7 +146,8 @@ def finetune(
         return value
 
     merit = MEASURES[params.objective].merit
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit)
+    often = params.evaluations
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit, often)
     outcome = loop.train()
     best = loop.runs.by_name[FULL].best
     assert best is not None
@@ -150,7 +157,9 @@ def finetune(
         save_backbone(outcome.task.backbone, out_dir)
         save(outcome.task.get_submodule("head"), out_dir / HEAD)
         for name, probabilities in said.items():
-            _write_predictions(out_dir / f"{name}.parquet", data, data.split[name], probabilities)
+            part = data.split[name]
+            file = out_dir / f"{name}.parquet"
+            write_predictions(file, data, part, data.labels[part], probabilities)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
         known = outcome.task.context
         meta = {"classes": data.classes, "mean": known.mean, "std": known.std}
@@ -176,13 +185,22 @@ def _value(name: str, data: Prepared, probabilities: NDArray[np.floating]) -> fl
     return float(Judged(_split(data, resamples=0), probabilities).values(name)[0])
 
 
-def _write_predictions(
-    path: Path, data: Prepared, index: Index, probabilities: NDArray[np.float32]
+def write_predictions(
+    path: Path,
+    data: Prepared,
+    index: Index,
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
 ) -> None:
-    columns = {
+    """Write a row an image at `index`: name, patient group, class, probabilities, any source.
+
+    labels: their classes among those of the probabilities, [n].
+    """
+    columns: dict[str, Any] = {
         "image": [data.names[i] for i in index],
         "group": [data.groups[i] for i in index],
-        "label": data.labels[index],
+        "label": labels,
     }
+    columns |= {"source": [data.sites[i] for i in index]} if data.sites else {}
     columns |= {f"p{k}": probabilities[:, k] for k in range(probabilities.shape[1])}
     pq.write_table(pa.table(columns), path)

@@ -2,16 +2,22 @@
 
 They cost a pass over these images and see neither validation nor test images: a policy knows
 them before any fine-tuning. BatchNorm statistics are refitted: fine-tuning would adapt them anyway.
+For a label curve, where too few labels are left to cross-validate, they are judged on validation
+as the fine-tuned network is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.augment import FullView
 from trainables.backbone import Backbone, fit_statistics, load_backbone
+from trainables.downstream import measures as downstream
 from trainables.downstream import probes
 from trainables.downstream.measures import Judged
 from trainables.downstream.metrics import GroupBootstrap, interval
@@ -23,6 +29,7 @@ from trainables.spec import BACKBONE, IMAGES, MeasureType, Score
 from trainables.training.evaluation import BATCH, over, pixels
 from trainables.workers.job import Heartbeat, Result
 
+Floats = NDArray[np.floating]
 RESAMPLES = 200  # there are more images than on validation, and no decision hangs on it
 JUDGED_BY = "balanced_accuracy"
 MEASURES = {
@@ -34,18 +41,23 @@ MEASURES = {
 class Plugin(Kind):
     """Linear and nearest-neighbour probes of the role `backbone` on the role `images`.
 
-    No measures if there is only one patient, or if features are not finite.
+    No measures if there are too few patients or images, or if features are not finite.
     """
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """fraction: of the labels. mean, std: of the modality; None: of the images."""
+        """fraction: of the labels. mean, std: of the modality; None: of the images.
+
+        on: the images judged on; `train`: cross-validated. objective: the measure that is told.
+        """
 
         backbone: str
         image_size: int
         fraction: float
         mean: list[float] | None = None
         std: list[float] | None = None
+        on: Literal["train", "val"] = "train"
+        objective: str = JUDGED_BY
 
     version = "1"
     measures = MEASURES
@@ -55,21 +67,55 @@ class Plugin(Kind):
         work.report(Heartbeat("probing"))
         train = data.split["train"]
         index = subset(data.labels, data.groups, train, params.fraction, work.spec.seed)
-        features = _features(params, work, data, index)
+        judged = data.split["val"] if params.on == "val" else index
+        features, *asked = _features(params, work, data, index, judged)
         labels, groups = data.labels[index], np.asarray(data.groups)[index]
-        if len(set(groups)) < 2 or not features.isfinite().all():
+        if not all(some.isfinite().all() for some in (features, *asked)):
             return Result({}, Score("linear", {}))
-        classes = len(data.classes)
-        answers = probes.cross_validated(features, labels, groups, classes, work.spec.seed)
-        split, measures = GroupBootstrap(labels, groups, classes, RESAMPLES), {}
-        for name, kind in MEASURES.items():
-            value, *resampled = Judged(split, np.eye(classes)[answers[name]]).values(JUDGED_BY)
-            measures[name] = kind.measure(float(value), *interval(np.array(resampled)))
-        return Result({}, Score("linear", measures))
+        if params.on == "val":
+            answers = _answers(features, labels, asked[0], len(data.classes))
+        elif probes.possible_folds(labels, groups) < 2:
+            return Result({}, Score("linear", {}))
+        else:
+            found = probes.cross_validated(
+                features, labels, groups, len(data.classes), work.spec.seed
+            )
+            answers = {name: np.eye(len(data.classes))[one] for name, one in found.items()}
+        return Result({}, _score(params, data, judged, answers))
 
 
-def _features(params: Plugin.Params, work: Work, data: Prepared, index: Index) -> Tensor:
-    """Return the frozen features of full views: float32 [n, width], the same on every rank."""
+def _score(
+    params: Plugin.Params, data: Prepared, judged: Index, answers: Mapping[str, Floats]
+) -> Score:
+    """Judge the answers: probabilities [n, classes] of the images at `judged`, by probe."""
+    known = params.objective if params.objective in downstream.MEASURES else JUDGED_BY
+    groups = np.asarray(data.groups)[judged]
+    split = GroupBootstrap(data.labels[judged], groups, len(data.classes), RESAMPLES)
+    measures = {}
+    for name in MEASURES:
+        value, *resampled = Judged(split, answers[name]).values(known)
+        kind = downstream.MEASURES[known]
+        measures[name] = kind.measure(float(value), *interval(np.array(resampled)))
+    return Score("linear", measures)
+
+
+def _answers(
+    features: Tensor, labels: NDArray[np.int64], asked: Tensor, classes: int
+) -> dict[str, Floats]:
+    """Return probabilities for the images asked: [n, classes] by probe."""
+    present, found = probes.linear_probabilities(features, labels, asked)
+    linear = np.zeros((len(asked), classes))
+    linear[:, present] = found
+    return {"linear": linear, "knn": probes.knn_votes(features, labels, asked, classes).numpy()}
+
+
+def _features(
+    params: Plugin.Params, work: Work, data: Prepared, index: Index, judged: Index
+) -> list[Tensor]:
+    """Return the frozen features of full views: float32 [n, width], the same on every rank.
+
+    First those at `index`, which also give BatchNorm its statistics, then any others at `judged`.
+    """
     torch.manual_seed(work.spec.seed)
     backbone = Backbone(params.backbone, len(data.mean))
     load_backbone(backbone, work.inputs.get(BACKBONE))
@@ -79,4 +125,5 @@ def _features(params: Plugin.Params, work: Work, data: Prepared, index: Index) -
     order = np.random.default_rng(0).permutation(index)
     parts = np.array_split(order, max(1, len(order) // BATCH))
     fit_statistics(encode, encode, (pixels(data, part, work.runtime) for part in parts))
-    return over(index, data, work.runtime, encode, encode)
+    wanted = [index] if judged is index else [index, judged]
+    return [over(part, data, work.runtime, encode, encode) for part in wanted]

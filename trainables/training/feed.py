@@ -32,7 +32,7 @@ class Feed:
     ) -> None:
         self.data, self.index, self.seed, self.device = data, index, seed, device
         self.global_batch, self.local = global_batch, global_batch // distributed.world_size()
-        self.epoch_steps = len(index) // global_batch
+        self.epoch_steps = max(1, len(index) // global_batch)
         self.waited = 0.0  # seconds that `batch` has waited for pixels in total
         self._orders: dict[int, Index] = {}  # for the epoch read last
         self._ahead: tuple[int, Future[Read]] | None = None
@@ -40,7 +40,10 @@ class Feed:
         self._pool = ThreadPoolExecutor(1, "feed", _settle, (self._stream,))
 
     def batch(self, step: int) -> Batch:
-        """Return this rank's part of the global batch; an epoch uses each image at most once."""
+        """Return this rank's part of the global batch; an epoch uses each image at most once.
+
+        If there are fewer images than a batch has, it repeats them as evenly as possible.
+        """
         begun = time.perf_counter()
         ahead, self._ahead = self._ahead, None
         reading = ahead[1] if ahead and ahead[0] == step else self._pool.submit(self._read, step)
@@ -65,8 +68,10 @@ class Feed:
     def _read(self, step: int) -> Read:
         epoch, place = divmod(step, self.epoch_steps)
         if epoch not in self._orders:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.index))
-            self._orders = {epoch: order}
+            rng = np.random.default_rng([self.seed, epoch])
+            passes = -(-self.global_batch // len(self.index))
+            order = [rng.permutation(len(self.index)) for _ in range(passes)]
+            self._orders = {epoch: np.concatenate(order)}
         first = place * self.global_batch + distributed.rank() * self.local
         positions = torch.from_numpy(self._orders[epoch][first : first + self.local])
         if self._stream is None:

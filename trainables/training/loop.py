@@ -72,10 +72,10 @@ class Loop:
 
     make: builds a fresh task with its start weights. index: cache positions to train on.
     evaluate: judges the task after every epoch of the full run; the epoch with the highest merit
-    is kept. merit: signs what `evaluate` returns, so that higher is better. report: called on
-    rank 0 before a run's first step, every `log_every` steps, and after every evaluated epoch with
-    the `curve` so far. If it answers True, all ranks write a checkpoint and raise Stopped at the
-    next reported step.
+    is kept. merit: signs what `evaluate` returns, so that higher is better. evaluations: that many,
+    evenly spread over the run, instead of one an epoch. report: called on rank 0 before a run's
+    first step, every `log_every` steps, and after every evaluation with the `curve` so far. If it
+    answers True, all ranks write a checkpoint and raise Stopped at the next reported step.
     """
 
     make: Callable[[Context], Task]
@@ -87,16 +87,20 @@ class Loop:
     report: Report
     evaluate: Callable[[Task], float] | None = None
     merit: Callable[[float], float] = float
+    evaluations: int | None = None
 
     def __post_init__(self) -> None:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
-        self.context = context(spec, len(self.index), data.mean, data.std)
-        self.epoch_steps = self.context.epoch_steps
+        repeated = self.evaluate is not None
+        self.context = context(spec, len(self.index), data.mean, data.std, repeated)
+        self.epoch_steps = _epoch_steps(len(self.index), self.training.global_batch)
         self.device = torch.device(self.runtime.device)
         self.runs = Runs.load(self.out_dir)
         self.steps = self.context.steps
         self.trial_steps = _steps(self.training.lr.epochs, self.epoch_steps)
+        whole = self.context.epoch_steps
+        self.period = math.ceil(self.steps / self.evaluations) if self.evaluations else whole
         self.rates = self.training.lr.range
         self._started: dict[str, Tensor] = {}  # the task's state after `start`, before step 0
         self.feed = Feed(data, self.index, self.training.global_batch, self.seed, self.device)
@@ -166,7 +170,7 @@ class Loop:
         for step in range(run.step, until):
             self._pending.append(advance(self.feed.batch(step)))
             last = step + 1 == until
-            epoch_end = (step + 1) % self.epoch_steps == 0 or last
+            epoch_end = (step + 1) % self.period == 0 or last
             if last or (step + 1) % self.runtime.log_every == 0 or (epoch_end and self.evaluate):
                 due, unwanted = self._flush(run, advance, step + 1, epoch_end)
                 if self.evaluate and (last or (epoch_end and not trial)):
@@ -268,7 +272,7 @@ class Loop:
                 state = {key: value.clone() for key, value in task.state_dict().items()}
                 run.tensors |= checkpoint.prefixed("best", state)
         if self._phase == "training" and distributed.rank() == 0:
-            epochs = math.ceil(self.steps / self.epoch_steps)
+            epochs = math.ceil(self.steps / self.period)
             merits = tuple(self.merit(row[SCORE]) for row in run.rows)
             self._beat(Heartbeat(curve=merits, epochs=epochs))
         self._spend(run)
@@ -323,17 +327,19 @@ def _trial(run: Run) -> Trial:
                  diverged=bool(failed), reason=failed)  # fmt: skip
 
 
-def context(spec: StageSpec, images: int, mean: PerChannel, std: PerChannel) -> Context:
+def context(
+    spec: StageSpec, images: int, mean: PerChannel, std: PerChannel, repeated: bool = False
+) -> Context:
     """Build the context of a full run; UserError if the images do not fill one batch.
 
     images: how many are trained on. mean, std: of these images, 0..1, one per channel; those of the
-    modality, if it has any, replace them.
+    modality, if it has any, replace them. repeated: a batch may hold an image more than once.
     """
     training = spec.trained
-    epoch_steps = images // training.global_batch
-    if epoch_steps == 0:
+    epoch_steps = _epoch_steps(images, training.global_batch)
+    if epoch_steps < 1 and not repeated:
         raise UserError(
-            f"profile.batch (or downstream_batch)={training.global_batch}: must be at most the "
+            f"profile.batch={training.global_batch}: must be at most the "
             f"{images} images to train on; try {max(1, images // training.bn_groups)} times "
             f"profile.bn_groups={training.bn_groups}, or less"
         )
@@ -341,13 +347,18 @@ def context(spec: StageSpec, images: int, mean: PerChannel, std: PerChannel) -> 
     mean, std = tuple(preset.mean or mean), tuple(preset.std or std)
     return Context(
         images=images, global_batch=training.global_batch,
-        steps=_steps(training.epochs, epoch_steps), epoch_steps=epoch_steps,
+        steps=_steps(training.epochs, epoch_steps), epoch_steps=max(1, int(epoch_steps)),
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
         augment=preset, seed=spec.seed,
     )  # fmt: skip
 
 
-def _steps(epochs: float, epoch_steps: int) -> int:
+def _epoch_steps(images: int, batch: int) -> float:
+    """Return the steps of an epoch: whole batches, or the fraction of one that the images fill."""
+    return images // batch or images / batch
+
+
+def _steps(epochs: float, epoch_steps: float) -> int:
     return max(1, round(epochs * epoch_steps))
 
 

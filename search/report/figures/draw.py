@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from search.report import notes, stored
-from search.report.figures import curves, forest, pretext, regret, style, tree
+from search.report.figures import curves, forest, label_curve, pretext, regret, style, tree
 from search.report.stored import Store
 from search.report.summary import Summary, first_key
 
@@ -23,6 +23,9 @@ def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
         figures = {
             "tree": tree.draw(table),
             "intervals": forest.draw(table) if table.scored else None,
+            "label_curve": label_curve.draw(
+                found.label_curve, table.objective, _recommended(found)
+            ),
             "regret": regret.draw(steps) if len(steps) > 1 else None,
             "confusion": _confusion(found, store),
             "finetuning": curves.finetuning(table, store),
@@ -33,6 +36,10 @@ def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
         for figure in filter(None, figures.values() if mark else ()):
             figure.suptitle(mark, fontsize=10, color=style.WINNER)
         return {name: _write(f, folder / f"{name}.png") for name, f in figures.items() if f}
+
+
+def _recommended(found: Summary) -> str | None:
+    return found.recommended.name if found.recommended else None
 
 
 def _confusion(found: Summary, store: Store) -> Figure | None:

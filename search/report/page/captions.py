@@ -15,6 +15,7 @@ def alt(figure: str, found: Summary) -> str:
     return {
         "tree": _tree,
         "intervals": _intervals,
+        "label_curve": _label_curve,
         "regret": _regret,
         "confusion": _confusion,
         "finetuning": _finetuning,
@@ -43,6 +44,15 @@ def _intervals(found: Summary) -> str:
     )
     rest = len(table.scored) - SPOKEN
     return f"{listed}{f'; and {rest} more, in the table' if rest > 0 else ''}."
+
+
+def _label_curve(found: Summary) -> str:
+    listed = "; ".join(
+        f"{point.chain} at {point.labels:.0%} {number(point.tuned.value)} fine-tuned"
+        f"{f', {number(point.probe.value)} by a linear probe' if point.probe else ''}"
+        for point in found.label_curve
+    )
+    return f"Scores by fraction of the labels: {listed}."
 
 
 def _regret(found: Summary) -> str:

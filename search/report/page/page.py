@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from search.chains.plan import Plan
 from search.console.printable import clock, printable
-from search.report import duplicates, verdict_words, words
+from search.report import duplicates, sources, verdict_words, words
 from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions
 from search.report.summary import Summary
@@ -73,6 +73,7 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "most_drawn": MAX_ROWS,
         "rows_compared": sum(row.could_be_best is not None for row in found.table.rows),
         "span": span,
+        "source_sentence": sources.sentence,
         "words": words,
         "verdicts": verdict_words,
     }

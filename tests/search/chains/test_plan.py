@@ -191,7 +191,12 @@ def test_other_numbers_of_labels_have_as_many_steps():
         assert (score.seed, score.inputs) == (usual.seed, usual.inputs)
         assert made.probe(replace(node, labels=labels)).params["fraction"] == labels
     assert made.score(replace(node, labels=0.2)).key() == usual.key()
-    assert made.probe(replace(node, labels=0.2)).key() == made.probe(node).key()
+    curve = made.probe(replace(node, labels=0.2)).params
+    assert curve == {
+        **made.probe(node).params,
+        "on": "val",
+        "objective": made.space.downstream.objective,
+    }
 
 
 def test_titles_of_measures_are_for_people():

@@ -274,7 +274,7 @@ def prepare(here):
         (["--space", ""], "--space=: must be one of isic3"),
         (["--data", "nowhere"], "nowhere: must be the folder that holds"),
         (["--data", ".", "data=demo"], "--data=.: must be left out with data=demo"),
-        (["profile.batch=2048"], "batch (or downstream_batch)=2048: must be at most the 839 image"),
+        (["profile.batch=2048"], "profile.batch=2048: must be at most the 839 image"),
         (["tasks.odc.params.clusters=600"], "tasks.odc.params.clusters=600, min_cluster=1: must"),
         (["--data", "file", "data=folder"], "file: must be the folder that holds"),
         (["profile.backbone=vgg16"], "profile.backbone=vgg16: must be one of resnet10, resnet18"),

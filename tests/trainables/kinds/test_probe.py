@@ -46,7 +46,7 @@ def test_what_can_not_be_probed_has_no_measures(data, tmp_path, monkeypatch, fau
     if fault == "one patient":
         data = replace(data, groups=("p",) * len(data.groups))
     else:
-        monkeypatch.setattr(kind, "_features", lambda *given: torch.full((len(given[3]), 2), nan))
+        monkeypatch.setattr(kind, "_features", lambda *given: [torch.full((len(given[3]), 2), nan)])
     done = Plugin().run(Work(spec, RUNTIME, tmp_path, quiet, {"images": data}))
     assert done.score.measures == {}
 

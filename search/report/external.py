@@ -1,0 +1,100 @@
+"""External test sets: the recommended and the starts on images from elsewhere.
+
+    sets = judged(info.external, table, "odc>moco", store)
+    write_csv(sets, objective, out / "report" / "external.csv")
+
+Nothing was chosen on these images. Differences are paired, by image and by fresh seed; they include
+the noise of training where there are several seeds, and are left out where there are not.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.chains.chain import name
+from search.report.statistics.scored import Estimate, Keys, noise_of, observe
+from search.report.stored import Store
+from search.report.table import Images, Table
+from search.results.records import ExternalScore
+from trainables.spec import MeasureType
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A chain or start on an external set: its mean over seeds.
+
+    ahead: points by which the recommended is better, paired; None if that can't be judged.
+    """
+
+    chain: str
+    seeds: int
+    score: Estimate
+    ahead: Estimate | None
+
+
+@dataclass(frozen=True)
+class ExternalSet:
+    """An external test set, its size, and who was judged on it, the best first."""
+
+    name: str
+    on: Images
+    rows: tuple[Outside, ...]
+
+
+def judged(
+    scores: Sequence[ExternalScore], table: Table, recommended: str | None, store: Store
+) -> tuple[ExternalSet, ...]:
+    """Judge all that has predictions, one external set after the other."""
+    sets = []
+    for external in dict.fromkeys(one.external for one in scores):
+        keys: dict[str, dict[int, str | None]] = {}
+        for one in scores:
+            if one.external == external:
+                keys.setdefault(name(one.chain), {})[one.seed] = one.downstream_key
+        if found := _set(external, keys, table.objective, recommended, store):
+            sets.append(found)
+    return tuple(sets)
+
+
+def _set(
+    external: str, keys: Keys, objective: MeasureType, recommended: str | None, store: Store
+) -> ExternalSet | None:
+    observed = observe(keys, store, "test", objective.name)
+    if observed is None:
+        return None
+    scored = observed.scored(noise_of([observed]))
+    rows = []
+    for chain, seeds in zip(observed.chains, observed.seeds, strict=True):
+        apart = None
+        if recommended in observed.chains and chain != recommended:
+            apart = scored.difference(str(recommended), chain)
+        ahead = _better(apart, objective) if apart else None
+        rows.append(Outside(chain, len(seeds), scored.estimate(chain), ahead))
+    rows.sort(key=lambda row: -objective.merit(row.score.value))
+    return ExternalSet(external, observed.on, tuple(rows))
+
+
+def _better(apart: Estimate, objective: MeasureType) -> Estimate:
+    """Return the difference signed so that more is better."""
+    low, high = sorted(map(objective.merit, (apart.low, apart.high)))
+    return Estimate(objective.merit(apart.value), low, high)
+
+
+def write_csv(sets: Sequence[ExternalSet], objective: MeasureType, path: Path) -> None:
+    """Write a row for every chain and start on every set."""
+    header = ["set", "chain", objective.name, "ci_low", "ci_high"]
+    header += ["recommended_better_by", "better_low", "better_high", "seeds", "images"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*header, "patient_groups"])
+        for one in sets:
+            for row in one.rows:
+                values = [*_cells(row.score), *_cells(row.ahead), row.seeds]
+                writer.writerow([one.name, row.chain, *values, one.on.images, one.on.groups])
+
+
+def _cells(found: Estimate | None) -> list[str]:
+    if found is None:
+        return [""] * 3
+    return [f"{value:.2f}" for value in (found.value, found.low, found.high)]
