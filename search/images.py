@@ -7,6 +7,7 @@ images.decode(console)   # sets images.data
 """
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,12 @@ from search.space import Space
 from search.store.stage_store import full_disk_explained
 from trainables.data._files import some
 from trainables.errors import UserError
+from trainables.processor import cores
 
 if TYPE_CHECKING:
     from trainables.images.cache import Prepared, Source
+
+SAMPLE = 12  # images decoded for an estimate
 
 
 class Images:
@@ -60,6 +64,15 @@ class Images:
         """Return the digest of all image files and labels; reads every file once."""
         with full_disk_explained(self.cache, "cache"):
             return self.source.digest(self.cache)
+
+    def decoding_seconds(self) -> float:
+        """Estimate how long all cores take to decode the images; decodes a few of them."""
+        count = len(self.source.table.names)
+        begun = time.perf_counter()
+        rows = range(0, count, -(-count // SAMPLE))
+        for row in rows:
+            self.source.images.read(row)
+        return (time.perf_counter() - begun) / len(rows) * count / cores()
 
     def external_digests(self) -> dict[str, str]:
         """Return the digests of the external test sets by name."""

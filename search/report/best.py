@@ -108,7 +108,8 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         epochs=f"{profile.epochs:g}",
         batch=profile.batch,
         precision=profile.precision,
-        rates=code(row.lrs),
+        stages="" if row.is_baseline else STAGES,
+        rates=f"{code(row.lrs)} (`*`: at the edge of its range)" if row.lrs else "none",
         downstream_rate=row.downstream_lr,
         measure=found.table.objective.with_unit,
         scores=_scores(row, found),
@@ -120,6 +121,10 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
     )
 
 
+STAGES = (
+    ", each stage starts from the one before, the first from scratch; pretraining saw the training "
+    "split only"
+)
 PRETRAINED = (
     "Self-supervised backbone, found by searching chains of pretext tasks. It is the state after "
     "the last pretext stage, **before** fine-tuning, without a classifier."

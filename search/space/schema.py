@@ -147,8 +147,6 @@ class Profile(Schema):
     repeats: Seeds
     controls: bool
     label_curve: bool
-    # of one worker, for the estimate of a dry run
-    images_per_second: Annotated[float, Field(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True)
@@ -188,12 +186,13 @@ class ReportChoice(Schema):
 class Space(Schema):
     """The complete configuration of one search, in plain values.
 
-    early_stop: margin in points; a fine-tuning whose ceiling stays that far below the best chain is
-    stopped (search/scheduling/early_stopping.py). None: off. probe: probe every chain's frozen
-    backbone. starts: weight files by name; null for `scratch`, and for those that are not run.
+    early_stop: standard deviations of the training noise, as seeds measure it; a fine-tuning whose
+    ceiling is that far below the best chain is stopped (search/scheduling/early_stopping.py). None:
+    off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: weight files by
+    name; null for `scratch`, and for those that are not run.
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
-    of the labels. test: look at the test images at the end. external: test sets from elsewhere by
+    of the labels. test: score the test images at the end. external: test sets from elsewhere by
     name, scored once and never used to choose.
     """
 
@@ -210,7 +209,7 @@ class Space(Schema):
     label_curve: bool
     test: bool
     budget: Annotated[Budget, BeforeValidator(Budget.parse)]
-    early_stop: Annotated[float, Field(ge=-100, le=100)] | None
+    early_stop: Annotated[float, Field(gt=0, le=100)] | None
     store: Place
     cache: Place
     data: Data

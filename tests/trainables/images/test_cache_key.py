@@ -35,8 +35,10 @@ def deep(root: Path) -> None:
     for name in ("a/a4.PNG", "b/b4.jpeg"):
         (root / name).unlink()
     pixels = np.arange(2000, dtype=np.uint16).reshape(40, 50)
+    pixels[:8] = 0
     for name in ("a/a4.png", "b/b4.png"):
         Image.fromarray(pixels).save(root / name)
+        pixels = pixels.T.copy()
 
 
 def test_digests_of_8_bit_images_are_as_before(spec: Make, folders: Path, tmp_path: Path) -> None:
@@ -70,8 +72,8 @@ def test_each_setting_has_a_cache_of_its_own(spec: Make, folders: Path, tmp_path
     paths = [prepare(made, folders, tmp_path / "cache") for made in specs]
     assert len(set(paths)) == len(specs)
     assert spec("folder", **ADDED) == specs[0]
-    pixels = {open_cache(path).images[4].tobytes() for path in paths[:3] + paths[4:]}
-    assert len(pixels) == 5
+    pixels = [open_cache(path) for path in paths]
+    assert len({data.images[data.names.index("a/a4.png")].tobytes() for data in pixels}) == 6
 
 
 def test_a_cache_of_before_is_decoded_again_under_its_name(
@@ -83,17 +85,18 @@ def test_a_cache_of_before_is_decoded_again_under_its_name(
     manifest = json.loads((path / "manifest.json").read_text())
     for later in ("checks", "seal", "found"):
         manifest.pop(later)
-    old = (path / "manifest.json").stat().st_ino
     (path / "manifest.json").write_text(json.dumps(manifest | {"seal": digest(manifest)}))
     assert prepare(made, folders, cache) == path
-    assert (path / "manifest.json").stat().st_ino != old
     assert "an older version" in caplog.text
+    caplog.clear()
+    assert prepare(made, folders, cache) == path
+    assert not caplog.text
 
 
 def test_what_was_found_is_kept(spec: Make, tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((40, 40)).astype(np.float32)
     for i in range(12):
-        pixels = values.copy()
+        pixels = values + np.float32(i / 1000)
         if i < 3:
             pixels[5, 5] = np.nan
         if i in (2, 4):
