@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from markdown_it import MarkdownIt
@@ -18,7 +19,9 @@ from safetensors.torch import save_file
 
 from search.chains.node import Node
 from search.report import best
+from trainables.augment import FullView
 from trainables.backbone import Backbone
+from trainables.images.fit import square
 
 
 def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) -> Backbone:
@@ -70,8 +73,11 @@ def test_snippet_gives_the_same_features(
     theirs = module.backbone().eval()
     images = torch.randint(0, 256, (2, channels, 64, 64), dtype=torch.uint8)
     ready = module.preprocess(images)
-    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (module.MEAN, module.STD))
-    assert torch.allclose(ready, (images / 255 - mean) / std)
+    side = [
+        square(one.permute(1, 2, 0).squeeze(2).numpy(), module.SIDE, channels) for one in images
+    ]
+    view = FullView(module.MEAN, module.STD, module.SIZE)
+    assert torch.equal(ready, view(torch.from_numpy(np.stack(side)).permute(0, 3, 1, 2)))
     with torch.inference_mode():
         assert torch.allclose(theirs(ready), ours(ready), atol=1e-5)
 

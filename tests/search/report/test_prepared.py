@@ -112,7 +112,7 @@ def test_a_batch_of_pixels_is_prepared_alike(pictures: Path, tmp_path: Path) -> 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     made = module(Plan(load("isic3"), ""), tmp_path)
     (tmp_path / "x.png").write_text("no image")
-    with pytest.raises(made.UserError, match="x.png: must be a readable image"):
+    with pytest.raises(made.UserError, match=r"x\.png: must be a readable image"):
         made.read(tmp_path / "x.png")
 
 

@@ -16,7 +16,7 @@ from trainables.spec import ADDED, DataSpec, digest
 Make = Callable[..., DataSpec]
 CHANGES = {
     "pad": {"fit": "pad"}, "stretch": {"fit": "stretch"}, "trim": {"trim": True},
-    "window": {"window": (0.0, 100.0)}, "wider": {"window": (0.0, 200.0)},
+    "window": {"window": (0.0, 1000.0)}, "wider": {"window": (0.0, 3000.0)},
 }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_what_was_found_is_kept(spec: Make, tmp_path: Path) -> None:
     for i in range(12):
         pixels = values + np.float32(i / 1000)
         if i < 3:
-            pixels[5, 5] = np.nan
+            pixels[20, 5] = np.nan
         if i in (2, 4):
             pixels[:8] = 0
         path = tmp_path / "data" / "ab"[i % 2] / f"{i}.tif"

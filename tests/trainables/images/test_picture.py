@@ -78,6 +78,6 @@ def test_what_decides_grey_levels_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="x.png: must be readable"):
+    with pytest.raises(UserError, match=r"x\.png: must be readable"):
         decode(tmp_path / "x.png")
     assert reading(tmp_path / "x.png") == ""
