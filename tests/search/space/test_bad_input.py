@@ -81,7 +81,7 @@ def refused(name, *overrides):
         ("downstream=3", "downstream=3: must be one of classify; try classify"),
         (
             "data=null",
-            "data=null: must be one of cxr_covid, demo, folder, ham10000, isic2018, isic2019, isic2020, medmnist, t",
+            "data=null: must be one of cxr_covid, demo, folder, ham10000, isic2018, isic2019",
         ),
         ("data=../task/moco", "data=../task/moco: must be one of cxr_covid, demo"),
         ("policy=../x", "policy=../x: must be one of adaptive"),
