@@ -89,8 +89,8 @@ class Images:
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
         console.print(line(said))
         console.print(line(duplicates.sentence(duplicates.count(data))))
-        if data.leak:
-            console.print(line(data.leak))
+        for remark in self.understood.remarks():
+            console.print(line(remark))
         if data.damaged:
             left = f"{len(data.damaged)} damaged images are left out: {some(data.damaged)}"
             console.print(line(left))

@@ -70,6 +70,7 @@ class Source:
         self.spec = spec
         self.images: Dataset = load("trainables.data", spec.name)(root, spec.params)
         self.table = self.images.table()
+        _check_merging(spec, self.images)
         self.published = self.images.params.protocol == "published"
         self.split = self._split(self.table)  # before duplicates are merged
         self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
@@ -164,6 +165,14 @@ class Source:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         log.info("decoded %d images into %s", len(table.names), path)
+
+
+def _check_merging(spec: DataSpec, data: Dataset) -> None:
+    if spec.merge_duplicates and data.params.protocol:
+        raise UserError(
+            "data.merge_duplicates=true: must be false with data.params.protocol=published, which "
+            "has no patient groups; try one without the other"
+        )
 
 
 def prepare(
