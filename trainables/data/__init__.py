@@ -62,7 +62,7 @@ class Table:
 
 
 class Dataset:
-    """Base of data sets: a subclass writes `scan`; labels, groups, tables are made here."""
+    """Base of data sets: a subclass writes `scan`; tables are made and images read here."""
 
     @dataclass(frozen=True)
     class Params(Schema):

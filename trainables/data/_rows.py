@@ -1,7 +1,7 @@
 """Rows of a CSV file and the files they mean: one item an image.
 
 rows = Rows(names=[...], labels=[...], groups=[...], parts=[...], sites=[...])
-items = placed(rows, Files(walk(folder)), table, choice, notes)
+items = placed(rows, Files(walk(folder)), table, only, pattern(None, []), notes)
 """
 
 import re

@@ -14,7 +14,7 @@ from trainables.data._walk import Found
 
 @dataclass(frozen=True)
 class Count:
-    """Of one class or part."""
+    """The size of one class or part."""
 
     images: int
     patient_groups: int

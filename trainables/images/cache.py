@@ -122,7 +122,8 @@ class Source:
         if data.params.damaged == "skip":
             return
         if len(names) == 1:
-            raise UserError(f"{next(iter(data.damaged.values()))}, or {advice} it out")
+            said = f"{next(iter(data.damaged.values()))}, or {advice} it out"
+            raise UserError(said)
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise UserError(
             f"--data={data.root}: must hold readable images, and {len(names)} of "

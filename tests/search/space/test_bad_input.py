@@ -72,7 +72,7 @@ def refused(name, *overrides):
         ("tasks=moco", "tasks=moco: must be a section of tasks, as +task@tasks.moco=moco adds one"),
         ("task=moco", "task=moco: must say its place; try +task@tasks.moco=moco"),
         ("downstream=3", "downstream=3: must be one of classify; try classify"),
-        ("data=null", "data=null: must be one of cxr_covid, demo, folder, isic2019, table"),
+        ("data=null", "data=null: must be one of cxr_covid, demo, folder, ham10000, isic2018"),
         ("data=../task/moco", "data=../task/moco: must be one of cxr_covid, demo"),
         ("policy=../x", "policy=../x: must be one of adaptive"),
         ("policy=", "policy=: must be one of adaptive"),
