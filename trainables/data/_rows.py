@@ -1,6 +1,6 @@
 """Rows of a CSV file and the files they mean: one item an image.
 
-rows = Rows(names=[...], labels=[...], groups=[...], parts=[...], sites=[...])
+rows = Rows(names, labels, patients, parts, sites)
 items = placed(rows, Files(walk(folder)), table, only, pattern(None, []), notes)
 """
 
