@@ -7,6 +7,8 @@ images.decode(console)   # sets images.data
 """
 
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,17 @@ from search.chains.node import Node
 from search.chains.plan import Plan, data_spec, external_spec
 from search.console.printable import line
 from search.console.understood import Understood
-from search.report import duplicates
+from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
 from trainables.data._files import some
 from trainables.errors import UserError
+from trainables.processor import cores
 
 if TYPE_CHECKING:
     from trainables.images.cache import Prepared, Source
+
+SAMPLE = 12  # images decoded for an estimate
 
 
 class Images:
@@ -61,6 +66,16 @@ class Images:
         with full_disk_explained(self.cache, "cache"):
             return self.source.digest(self.cache)
 
+    def decoding_seconds(self) -> float:
+        """Estimate how long all cores take to decode the images; decodes a few of them."""
+        count = len(self.source.table.names)
+        begun = time.perf_counter()
+        rows = range(0, count, -(-count // SAMPLE))
+        for row in rows:
+            with suppress(UserError):  # all damaged images are named together, when decoded
+                self.source.images.read(row)
+        return (time.perf_counter() - begun) / len(rows) * count / cores()
+
     def external_digests(self) -> dict[str, str]:
         """Return the digests of the external test sets by name."""
         with full_disk_explained(self.cache, "cache"):
@@ -91,6 +106,8 @@ class Images:
         console.print(line(duplicates.sentence(duplicates.count(data))))
         for remark in self.understood.remarks():
             console.print(line(remark))
+        for found in prepared.findings(data.found, len(data.labels), self.space.data):
+            console.print(line(found))
         if data.damaged:
             left = f"{len(data.damaged)} damaged images are left out: {some(data.damaged)}"
             console.print(line(left))

@@ -2,6 +2,7 @@
 
 session = Session(request, screen, time.monotonic())
 session.check()     # returns the forecast; creates nothing
+session.estimate()  # of the wall time; may time ten steps
 session.search()    # returns the summary
 """
 
@@ -29,6 +30,8 @@ from search.results.collect import Collector, snapshot
 from search.results.external import external_scores
 from search.results.records import RunInfo
 from search.scheduling import finals
+from search.scheduling.cost import surely_short
+from search.scheduling.estimate import Estimate, Here, estimate
 from search.scheduling.forecast import Forecast, forecast
 from search.scheduling.scheduler import Scheduler
 from search.space import check_plugins, hardware
@@ -91,7 +94,19 @@ class Session:
         if not len(self.images.source.split["test"]):  # as a published protocol may have it
             self.space = space = replace(space, test=False)
         self.forecast = forecast(space, self.policy, self.images.check())
+        self.plan = Plan(space, "", self.weights)  # without the images' digest
         return self.forecast
+
+    def estimate(self, done: Collection[str] = ()) -> Estimate:
+        """Estimate the wall time; times ten steps of what has no rate here. Creates nothing.
+
+        done: keys of finished stages.
+        """
+        here = Here.machine(self.request.gpus, self.request.address is None)
+        if self.cluster:
+            here = Here(self.cluster.nodes(), alone=False)
+        decoding = self.images.decoding_seconds()
+        return estimate(self.plan, self.forecast, here, decoding, done)
 
     def search(self) -> Mapping[str, Any]:
         """Train what is missing, write the report and return the summary.
@@ -101,12 +116,14 @@ class Session:
         from search.scheduling.journal import Journal
         from search.store.stage_store import StageStore, full_disk_explained
 
-        self.screen.begins(self.space)
         environment.prepare(self.request.address)  # the policy may import Ray
-        self.check()
-        self.store = StageStore(self.space.store)
-        elsewhere = self.images.external_digests()
-        self.plan = Plan(self.space, self.images.digest(), self.weights, elsewhere)
+        with self.screen.busy("checking settings and images, estimating the time"):
+            self.check()
+            self.store = StageStore(self.space.store)
+            elsewhere = self.images.external_digests()
+            self.plan = Plan(self.space, self.images.digest(), self.weights, elsewhere)
+            expected = self._expected()
+        self.screen.begins(self.space, expected, self.request.given)
         self._check_room()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):
@@ -127,6 +144,12 @@ class Session:
             except MachineFault as fault:
                 return self._report(before, incomplete=str(fault))
             return self._report(before)
+
+    def _expected(self) -> Estimate | None:
+        """Estimate the wall time, unless it is short on any machine."""
+        done = self.store.keys()
+        short = surely_short(self.plan, self.forecast.counts, done)
+        return None if short else self.estimate(done)
 
     def _decode(self) -> None:
         self.images.decode(self.screen.console)
@@ -183,8 +206,9 @@ class Session:
         from search import report
 
         outcome = Collector(self.scheduler)
-        table = report.build(outcome.results(), self.store, self.plan.objective)
         info = self._info(outcome.stages() - set(before), interrupted, incomplete)
+        results, objective = outcome.results(), self.plan.objective
+        table = report.build(results, self.store, objective, info.best_chain)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:
             report.illustrate(found, self.plan, self.store, self.out)

@@ -25,16 +25,16 @@ SMALL = [
 ]  # fmt: skip
 
 
-def start(folder, *more):
+def start(folder, *more, run=RUN):
     return subprocess.Popen(
-        [*RUN, *SMALL, *more], cwd=folder, text=True,
+        [*run, *SMALL, *more], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 
-def search(folder, *more):
+def search(folder, *more, run=RUN):
     """The summary of a search that ended well."""
-    process = start(folder, "--json", *more)
+    process = start(folder, "--json", *more, run=run)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
     return json.loads(out.splitlines()[-1])
@@ -164,12 +164,26 @@ def test_contenders_are_repeated_and_prefixes_shared_within_a_seed(exhaustive):
     assert summary["training_noise"] > 0
 
 
+HOPELESS = f"""
+import sys
+sys.path[0] = {str(ROOT)!r}
+from search.run import main
+from search.scheduling import early_stopping, scheduler
+def judge(best, epoch, epochs, curves, leader, *more):
+    return early_stopping.judge(best, epoch, epochs, curves, ("moco", 1e6), *more)
+scheduler.judge = judge
+scheduler.training_noise = lambda scores: early_stopping.Noise(1.0, 9)
+sys.exit(main())
+"""
+
+
 @pytest.mark.slow
 def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
-    """Any longer chain is hopeless by a margin of -100 points, once three curves are known."""
-    lever = ["early_stop=-100", "profile.downstream_epochs=6", "runtime.groups=1", "max_length=2"]
+    """Any longer chain is hopeless, once three curves are known."""
+    lever = ["profile.downstream_epochs=6", "runtime.groups=1", "max_length=2"]
     lever += ["~tasks.relative_location"]
-    summary = search(tmp_path, "policy=exhaustive", "--out", "one", *lever)
+    run = [sys.executable, "-c", HOPELESS, "--space", "isic3"]
+    summary = search(tmp_path, "policy=exhaustive", "--out", "one", *lever, run=run)
     rows = csv.DictReader((tmp_path / "one" / "report" / "chains.csv").open())
     stopped = {row["chain"]: row["reason"] for row in rows if row["status"] == "stopped"}
     assert stopped
@@ -179,7 +193,7 @@ def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
     assert summary["stages_trained"] == 4  # the stages of a stopped chain are finished
     scores = {key for key in finished(tmp_path) if key.startswith("classify")}
     assert len(scores) == 1 + 4 - len(stopped)
-    again = search(tmp_path, "policy=exhaustive", "--out", "one", *lever)
+    again = search(tmp_path, "policy=exhaustive", "--out", "one", *lever, run=run)
     assert (again["stages_trained"], again["stopped"]) == (0, summary["stopped"])
 
 

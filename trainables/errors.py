@@ -5,6 +5,10 @@ class UserError(ValueError):
     """Bad input, in one line: `WHERE=VALUE: must be ...; try ...`. Exit status 2."""
 
 
+class NotInstalled(UserError):
+    """Input that needs a library which is not there: true of every image, so none is skipped."""
+
+
 class StageFailed(RuntimeError):
     """A stage that cannot be finished; the message is the reason (`loss is NaN at step 12`).
 

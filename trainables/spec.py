@@ -19,6 +19,8 @@ BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # rol
 SCORE = "score"  # the role of a finished fine-tuning
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
+# Fields younger than the stores in use: while they have these values, no key knows them.
+ADDED: Mapping[str, Value] = {"fit": "crop", "trim": False, "window": None}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class DataSpec:
     test: float  # 1: there is no other part
     seed: int  # of the split
     merge_duplicates: bool = False  # merge patient groups that share near-duplicates
+    fit: str = "crop"  # how any shape becomes a square; see `images.fit.square`
+    trim: bool = False  # cut borders
+    window: tuple[float, ...] | None = None  # black and white of more than 8 bits
 
     def __post_init__(self) -> None:
         assert self.channels in (1, 3), self.channels
@@ -96,7 +101,7 @@ class StageSpec:
     format: int = FORMAT
 
     def key(self) -> str:
-        return f"{self.name}-{digest(asdict(self))}"
+        return f"{self.name}-{digest(identity(self))}"
 
     @property
     def trained(self) -> Training:
@@ -188,6 +193,15 @@ class MeasureType:
     def merit(self, value: float) -> float:
         """Return the value, signed so that higher is better; twice gives the value back."""
         return self.measure(value, value, value).merit
+
+
+def identity(spec: StageSpec | DataSpec) -> dict[str, Any]:
+    """Return what a key is the digest of; see `ADDED`."""
+    return asdict(spec, dict_factory=_without_added)
+
+
+def _without_added(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {k: v for k, v in pairs if k not in ADDED or v != ADDED[k]}
 
 
 def canonical_json(value: Any) -> str:

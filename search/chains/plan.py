@@ -11,6 +11,7 @@ from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 from trainables.plugins import load, version
 from trainables.spec import (
+    ADDED,
     BACKBONE,
     CLASSIFY,
     EXTERNAL,
@@ -30,7 +31,6 @@ from trainables.spec import (
     StageSpec,
     Training,
 )
-from trainables.training.lr_range import planned
 
 TASKS, KINDS = "trainables.pretext", "trainables.kinds"
 NOTHING: Mapping[str, KnownData] = {}
@@ -55,6 +55,9 @@ def data_spec(space: Space) -> DataSpec:
         test=data.test,
         seed=space.seed,
         merge_duplicates=data.merge_duplicates,
+        fit=data.fit,
+        trim=data.trim,
+        window=data.window,
     )
 
 
@@ -262,6 +265,9 @@ class Plan:
         for default in ("repeats", "controls", "label_curve"):
             space["profile"].pop(default)
         space["data"].pop("root")
+        for name, value in ADDED.items():
+            if space["data"][name] == value:
+                space["data"].pop(name)
         starts = space.pop("starts")
         nodes = [Node((name,)) for name in (*starts, *self.space.tasks)]
         versions = {str(node): [spec.version for spec in self.graph(node)] for node in nodes}
@@ -310,28 +316,3 @@ def file_digest(start: str, path: str) -> str:
 def backbone_bytes(name: str) -> int:
     """Return a backbone's size on disk in float32; generous for one that is not known."""
     return (ARCHITECTURES[name].megabytes if name in ARCHITECTURES else 200) << 20
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds of one worker group, from image counts and images per second."""
-
-    stage: float
-    score: float
-
-
-def estimate(space: Space, images: int) -> Cost:
-    """Estimate the cost of a stage and a score; a pretext image costs about two labelled ones."""
-    profile = space.profile
-    ranges = [task.lr_range for task in space.tasks.values()]
-    trials = sum(_trials(space, rates, profile.lr_epochs) for rates in ranges) / len(ranges)
-    stage = images * (profile.epochs + trials) * 2
-    labelled = images * profile.label_fraction
-    trials = _trials(space, space.downstream.lr_range, profile.downstream_lr_epochs)
-    score = labelled * (profile.downstream_epochs + trials)
-    return Cost(stage / profile.images_per_second, score / profile.images_per_second)
-
-
-def _trials(space: Space, rates: tuple[float, ...], epochs: float) -> float:
-    """Return the epochs that the LR policy trains in total."""
-    return planned(LRPolicy(rates, epochs, space.lr_policy), 1000) / 1000 * epochs

@@ -215,6 +215,7 @@ class Broker:
     async def _enqueue(self, job: Job) -> None:
         async with self.changed:
             self.queue.append(job)
+            self._cancel_queued()  # its chain may have been cancelled just before
             self.changed.notify_all()
 
     # -- called by worker groups -----------------------------------------------------------------

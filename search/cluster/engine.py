@@ -28,8 +28,9 @@ from search.chains.node import Node, Ranges
 from search.chains.plan import Plan
 from search.cluster.broker import Broker
 from search.cluster.connection import SLOT
+from search.cluster.group_shape import GroupShape
 from search.cluster.trials import ChainTrial, Kept, Reported
-from search.cluster.worker_groups import GroupShape, WorkerGroups
+from search.cluster.worker_groups import WorkerGroups
 from search.console import exit
 from search.console.printable import first_line
 from search.results.status import Status
@@ -124,7 +125,7 @@ class PolicySearch(Searcher):
 
 
 class EarlyStop(FIFOScheduler):
-    """Tells the policy a trial's probes; stops one that can no longer reach the best score."""
+    """Tells the policy a trial's probes; stops one that can't reach the best score any more."""
 
     def __init__(self, searcher: PolicySearch, broker: Any) -> None:
         super().__init__()
@@ -133,11 +134,9 @@ class EarlyStop(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Reported) -> str:  # noqa: ARG002
         node, best = self.searcher.trials[trial.trial_id], float(result[METRIC])
         epoch, epochs = int(result["epoch"]), int(result["epochs"])
-        scheduler = self.searcher.scheduler
         if epoch == 0:
-            scheduler.probed(node)
-            return TrialScheduler.CONTINUE
-        stop = scheduler.judge(node, best, epoch, epochs) if node in scheduler.chosen else None
+            self.searcher.scheduler.probed(node)
+        stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE
         self.searcher.stops[trial.trial_id] = stop

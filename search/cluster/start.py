@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec
 from search.cluster import environment
+from search.cluster.group_shape import GroupShape
 from search.console import exit
 from search.space import hardware
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search.cluster.connection import Cluster
-    from search.cluster.worker_groups import GroupShape
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sized:
     sharing: how many share a GPU and why; "" unless it was measured.
     """
 
-    shape: "GroupShape"
+    shape: GroupShape
     groups: int
     device: str
     sharing: str = ""
@@ -54,8 +54,6 @@ def size(plan: Plan, wanted: int, cluster: "Cluster", decode: Callable[[], None]
 
     wanted: worker groups that there is work for. decode: called before a GPU is measured.
     """
-    from search.cluster.worker_groups import GroupShape
-
     resources, runtime = cluster.connect(), plan.space.runtime
     per_gpu, sharing = _per_gpu(plan, resources, wanted, decode)
     shape = GroupShape.of(runtime, cluster.nodes(), wanted, per_gpu)

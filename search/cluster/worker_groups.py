@@ -9,18 +9,15 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import ray
 
+from search.cluster.group_shape import GroupShape
 from search.console.printable import first_line
 from search.results.status import Status
-from search.space.schema import RuntimeChoice
-
-Resources: TypeAlias = Mapping[str, float]
 
 POLL_SECONDS = 2.0  # between polls of the cluster for room for another worker group
 LATE_SECONDS = 120.0  # silence of a worker group before a notice is shown
@@ -29,49 +26,6 @@ START_CORES = 2  # kept busy by a worker group while it starts
 START_SECONDS = 30.0  # the next worker group waits no longer for the last one
 JOIN_SECONDS = 20.0
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class GroupShape:
-    """The shape of the worker groups: their most (`limit`), workers in each, what a worker uses.
-
-    threads: CPU threads a worker. per_gpu: workers on one GPU; 0 without GPUs.
-    """
-
-    limit: int
-    workers: int
-    threads: int
-    per_gpu: int
-
-    @classmethod
-    def of(
-        cls, runtime: RuntimeChoice, nodes: Sequence[Resources], wanted: int, per_gpu: int = 1
-    ) -> "GroupShape":
-        """Choose the shape; a node's CPUs are divided among its workers.
-
-        nodes: resources of each Ray node. wanted: worker groups with work. per_gpu: see the class.
-        """
-        limit = runtime.groups or wanted
-        if any(node.get("GPU") for node in nodes):
-            threads = [n["CPU"] // (n["GPU"] * per_gpu) for n in nodes if n.get("GPU")]
-        else:
-            per_gpu = 0
-            cpus = [n["CPU"] for n in nodes if n.get("CPU")]
-            at_once = min(limit * runtime.workers, sum(cpus))
-            threads = [min(cpus) // -(-at_once // len(cpus))]
-        fit = runtime.threads or max(1, int(min(threads)))
-        return cls(limit, runtime.workers, fit, per_gpu)
-
-    @property
-    def gpus(self) -> float:
-        """GPUs per worker, e.g. 0.5 if two worker groups share one."""
-        return 1 / self.per_gpu if self.per_gpu else 0.0
-
-    def fit(self, resources: Resources) -> int:
-        """Return how many worker groups fit on these resources, `limit` at most."""
-        by_cpu = resources.get("CPU", 0) // (self.workers * self.threads)
-        by_gpu = resources.get("GPU", 0) * self.per_gpu // self.workers if self.per_gpu else by_cpu
-        return int(min(by_cpu, by_gpu, self.limit))
 
 
 class WorkerGroups:

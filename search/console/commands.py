@@ -87,8 +87,9 @@ def _search(args: argparse.Namespace) -> int:
 def _searched(args: argparse.Namespace) -> int:
     started = time.monotonic()
     from search.cluster.start import join
+    from search.console import dry_run
     from search.console.request import check_given, request
-    from search.console.screen import Screen, forecast_lines
+    from search.console.screen import Screen
     from search.session import Session
     from search.space import hardware
 
@@ -98,10 +99,11 @@ def _searched(args: argparse.Namespace) -> int:
     asked, screen = request(args, gpus), Screen()
     session = Session(asked, screen, started, cluster)
     if args.dry_run:
-        forecast = session.check()
-        as_json = [json.dumps(asdict(forecast) | session.images.understood.as_json())]
-        told = [*forecast_lines(asked.space, forecast), *session.images.understood.lines()]
-        return _print(as_json if args.json else told)
+        forecast, found = session.check(), session.estimate()
+        understood = session.images.understood
+        as_json = [json.dumps(asdict(forecast) | asdict(found) | understood.as_json())]
+        lines = dry_run.lines(asked.space, forecast, found, args.given)
+        return _print(as_json if args.json else [*lines, *understood.lines()])
     summary = session.search()
     if args.json:
         print(json.dumps(summary))

@@ -45,8 +45,8 @@ def code(value: object) -> str:
 
 
 def markdown(value: object) -> str:
-    """Return a sentence that Markdown shows literally, also inside a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&=-])", r"\\\1", printable(value))
+    """Return a sentence that Markdown shows literally; it begins with a word."""
+    return re.sub(r"([\\`*\[\]<>#|~&]|(?<!\w)_|_(?!\w))", r"\\\1", printable(value))
 
 
 def clock(seconds: float) -> str:

@@ -17,13 +17,17 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """One search. gpus: number on this machine, or in the cluster at the address."""
+    """One search. gpus: number on this machine, or in the cluster at the address.
+
+    given: the command's arguments.
+    """
 
     space: Space
     gpus: int
     out: Path
     address: str | None = None
     tracking_uri: str | None = None
+    given: tuple[str, ...] = ()
 
 
 def check_given(args: argparse.Namespace) -> None:
@@ -60,7 +64,8 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
         },
     )
     out = args.out or f"runs/{space.name}-{data_name(space)}"
-    return Request(space, gpus, Path(out).absolute(), args.address, args.tracking_uri)
+    given = tuple(args.given)
+    return Request(space, gpus, Path(out).absolute(), args.address, args.tracking_uri, given)
 
 
 def data_name(space: Space) -> str:

@@ -1,23 +1,25 @@
 """The lines that a search prints on stdout, in their order.
 
 screen = Screen()
-screen.begins(space)
+screen.begins(space, estimate, given)
 with screen.view(chains) as view: ...
 screen.ends(found, out, compare)
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
 from search.cluster.start import Sized
+from search.console.dry_run import data_line, headline, long_search
 from search.console.live_tree import LiveView
-from search.console.printable import clock, line
+from search.console.printable import line
 from search.report import notes, printed_table
 from search.report.summary import Summary
-from search.scheduling.forecast import Forecast
+from search.scheduling.estimate import Estimate
 from search.space import Space
 
 
@@ -30,7 +32,14 @@ class Screen:
     def say(self, text: str) -> None:
         self.console.print(line(text))
 
-    def begins(self, space: Space) -> None:
+    def busy(self, text: str) -> AbstractContextManager[object]:
+        """Show the text on a terminal as long as the block takes."""
+        return self.console.status(line(text)) if self.console.is_terminal else nullcontext()
+
+    def begins(self, space: Space, expected: Estimate | None, given: Sequence[str]) -> None:
+        """Print what is searched; first of all, if it takes long. given: the command."""
+        if expected and (warning := long_search(expected, given)):
+            self.console.print(line(warning), soft_wrap=True)  # its command can be copied
         self.say(headline(space))
         self.say(f"data {data_line(space)}")
 
@@ -57,45 +66,3 @@ class Screen:
         self.say(f"report    {out / 'report' / 'index.html'}")
         self.say(f"backbone  {out / 'best'}")
         self.say(f"compare   {compare}")
-
-
-def headline(space: Space) -> str:
-    profile = space.profile
-    return (
-        f"{space.name}: {', '.join(space.tasks)}; profile {profile.name} "
-        f"({profile.backbone}, {profile.image_size} px, {profile.precision}, "
-        f"{profile.epochs:g} epochs); policy {space.policy}"
-    )
-
-
-def data_line(space: Space) -> str:
-    if space.data.name == "demo":
-        return "DEMONSTRATION images, drawn by the program (use --data for your own)"
-    return f"{space.data.name} at {space.data.root}"
-
-
-def forecast_lines(space: Space, found: Forecast) -> Iterator[str]:
-    """Yield the lines of a dry run: the chains, their stages and their cost."""
-    yield headline(space)
-    yield f"data      {data_line(space)}, {found.images} images to train on"
-    yield f"chains    {len(found.chains)} of up to {space.max_length} tasks"
-    yield from (f"            {chain}" for chain in found.chains)
-    span = str(found.stages_maximum)
-    if found.stages_minimum != found.stages_maximum:
-        span = f"{found.stages_minimum} to {found.stages_maximum}"
-    yield (
-        f"stages    {found.stages_naive} naive, {found.stages_shared} with shared prefixes, "
-        f"{span} under the policy {found.policy}"
-    )
-    if found.repeats:
-        rounds = ", ".join(f"the best {n} {k} times" for k, n in enumerate(found.repeats, 2))
-        yield f"repeats   {rounds}; the baselines {space.repeats} times"
-    stage, score, total = found.stage_seconds, found.score_seconds, found.total_seconds
-    yield (
-        f"cost      about {clock(stage)} a stage, {clock(score)} a score "
-        f"on one worker; {clock(total)} of one worker in all, at most (an estimate)"
-    )
-    if (seconds := space.budget.worker_seconds) is not None:
-        enough = min(int(seconds / (stage + score)), found.stages_maximum)
-        yield f"budget    {space.budget}: about {enough} of these stages on one worker"
-    yield "nothing was trained (--dry-run)"

@@ -7,11 +7,13 @@
         node = policy.ask()                 # None: wait until a node in flight is told
         policy.probed(node, probes)         # of its frozen backbone, before it is fine-tuned
         policy.tell(node, score)            # None or not finite: failed
-    policy.best(again)                      # its recommendation among the nodes tried
+        policy.bounded(node, 41.5)          # or: stopped, its score would be at most that
+    policy.best(again)                      # its recommendation; again: scores of further seeds
 
 Ask whenever a worker is free, tell in any order. A node is asked once, and only after its parent
-was told a score, so descendants of a failed node are never asked. No I/O, no clock: the next node
-depends only on the seed and on the sets of nodes asked and told, so `resume` can restore a policy.
+was told a score or a bound, so descendants of a failed node are never asked. No I/O, no clock: the
+next node depends only on the seed and on the sets of nodes asked, told, bounded and probed, so
+`resume` and `probed` can restore a policy.
 The budget counts nodes asked (stages), without the baselines.
 
 A new policy is a file with a class `Plugin(Policy)` that chooses among the open nodes, and
@@ -22,11 +24,12 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random  # not the module: policies/random.py takes its name here
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from search.chains.chain import Chain, enumerate_chains, name, prefixes
 from search.chains.node import FULL, Node
+from search.chains.seeds import means
+from search.policies._hint import FEWEST, Hint, predict
 from trainables.plugins import load
 from trainables.schema import Schema, read
 from trainables.spec import Measure, Score
@@ -34,9 +37,10 @@ from trainables.spec import Measure, Score
 if TYPE_CHECKING:
     from search.space import Space
 
+Z95 = 1.96  # half the width of a 95 % interval, in standard deviations
+PROBE = "linear"  # the probe that predicts best
 Again: TypeAlias = Mapping[Node, Sequence[Score]]  # of further seeds, by the node of the first
 NOT_AGAIN: Again = {}
-Z95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Policy:
         self.prepare()
         self._asked: dict[Node, None] = {}
         self._told: dict[Node, float | None] = {}
+        self._bounds: dict[Node, float] = {}
         self._noise: dict[Node, float] = {}
         self._probes: dict[Node, Mapping[str, Measure]] = {}
         self._open: dict[Node, None] = dict.fromkeys(self._children(None))
@@ -144,8 +149,14 @@ class Policy:
         if score and self._told[node] is not None:
             width = score.high - score.low
             self._noise[node] = width / (2 * Z95) if 0 <= width < math.inf else 0.0
-            children = (p for p in self._children(node) if p not in self._asked)
-            self._open |= dict.fromkeys(children)
+            self._extend(node)
+
+    def bounded(self, node: Node, bound: float) -> None:
+        """Record that a node was stopped: its merit would be at most `bound`."""
+        assert node in self._asked, f"{node} was never asked"
+        assert self.flies(node), f"{node} was told before"
+        self._bounds[node] = bound
+        self._extend(node)
 
     def probed(self, node: Node, probes: Score) -> None:
         """Record the probes of a node that was asked."""
@@ -156,19 +167,15 @@ class Policy:
         return self._spent() or not (self.in_flight() or self._candidates())
 
     def best(self, again: Again = NOT_AGAIN) -> Node | None:
-        """Return the recommended node: by default the one with the highest mean over its seeds.
+        """Return the recommended node among those with a score; by default the highest mean.
 
-        again: scores of further seeds.
+        again: the scores of further seeds, in their order, by node.
         """
-        scores = {
-            p: fmean((value, *(score.merit for score in again.get(p, ()))))
-            for p in sorted(self._told, key=self._place)
-            if (value := self.value(p)) is not None
-        }
-        return max(scores, key=lambda p: scores[p], default=None)
+        found = self.means(again)
+        return max(found, key=lambda p: found[p], default=None)
 
     def in_flight(self) -> tuple[Node, ...]:
-        return tuple(node for node in self._asked if node not in self._told)
+        return tuple(node for node in self._asked if self.flies(node))
 
     def pruned(self) -> dict[Chain, str]:
         """Return the chains that will not be tried, with the reason, as far as known now."""
@@ -183,25 +190,65 @@ class Policy:
                     reasons[chain] = reason
         return reasons
 
-    def resume(self, asked: Iterable[Node], told: Mapping[Node, Score | None]) -> None:
-        """Replay a journal; nodes asked but not told are in flight, and the caller runs them."""
+    def resume(
+        self,
+        asked: Iterable[Node],
+        told: Mapping[Node, Score | None],
+        bounds: Mapping[Node, float] | None = None,
+    ) -> None:
+        """Replay a journal; nodes asked but not told are in flight, and the caller runs them.
+
+        bounds: the merits that stopped nodes would have at most.
+        """
         assert not self._asked, "resume comes before the first ask"
-        journal = dict.fromkeys((*asked, *told))
+        bounds = bounds or {}
+        journal = dict.fromkeys((*asked, *told, *bounds))
         for node in sorted(journal, key=lambda node: len(node.chain)):
             self._asked[node] = None
             self._open.pop(node, None)
             if node in told:
                 self.tell(node, told[node])
+            elif node in bounds:
+                self.bounded(node, bounds[node])
 
     # Helpers for policies.
 
     def value(self, node: Node) -> float | None:
-        """Return the merit told; None if the node failed or has none yet."""
+        """Return the merit told; None if the node failed, was stopped or has none yet."""
         return self._told.get(node)
+
+    def means(self, again: Again = NOT_AGAIN) -> dict[Node, float]:
+        """Return the merit of every node with a score, as a mean over its seeds."""
+        order = sorted(self._told, key=self._place)
+        merits = {p: {0: value} for p in order if (value := self.value(p)) is not None}
+        for node in again.keys() & merits.keys():
+            more = {k: score.merit for k, score in enumerate(again[node], 1)}
+            merits[node] |= {k: merit for k, merit in more.items() if math.isfinite(merit)}
+        return means(merits)
+
+    def bound(self, node: Node) -> float | None:
+        """Return the most that a stopped node's merit could be; None if it was not stopped."""
+        return self._bounds.get(node)
+
+    def flies(self, node: Node) -> bool:
+        """Return whether nothing is known of the node's score, not even a bound."""
+        return node not in self._told and node not in self._bounds
 
     def probes(self, node: Node) -> Mapping[str, Measure]:
         """Return the measures of the node's frozen backbone; {} as long as there are none."""
         return self._probes.get(node, {})
+
+    def hint(self, node: Node) -> Hint | None:
+        """Predict the node's merit from its probe, by the nodes that have probe and score."""
+        known = {
+            p: (self.probes(p)[PROBE].merit, value)
+            for p, value in self._told.items()
+            if value is not None and PROBE in self.probes(p)
+        }
+        if PROBE not in self.probes(node) or len(known) < FEWEST:
+            return None
+        pairs = [known[p] for p in sorted(known, key=self._place)]
+        return predict(self.probes(node)[PROBE].merit, *zip(*pairs, strict=True))
 
     def noise(self, node: Node) -> float:
         """Return the score's standard deviation, from its interval; 0 if that has no width."""
@@ -240,6 +287,10 @@ class Policy:
             for task in left
             for window in self.windows(task)
         ]
+
+    def _extend(self, node: Node) -> None:
+        children = (p for p in self._children(node) if p not in self._asked)
+        self._open |= dict.fromkeys(children)
 
     def _spent(self) -> bool:
         return self.budget is not None and len(self._asked) >= self.budget

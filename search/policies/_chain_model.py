@@ -1,7 +1,7 @@
 """A Gaussian process over chains: the posterior score of every chain, tried or not.
 
     tree = Tree.of(tasks=4, max_length=3)              # the chains of four tasks, as rows
-    belief = Belief(tree, Known(rows, scores, sds, flying), singles)
+    belief = Belief(tree, Known(rows, scores, sds, flying, hints, bounds), singles)
     belief.mean(), belief.gain(best), belief.probability(best, margin=0.5)
 
 A chain's score is a sum of unknown normal effects:
@@ -14,11 +14,13 @@ A chain's score is a sum of unknown normal effects:
 prefix have correlated scores. `keep` and the effects' sizes come from a small grid: its points are
 weighted by marginal likelihood, and predictions are averaged over the best few. `rise` has a
 positive prior mean: that is the curriculum heuristic, which the data can overrule. Scores are in
-percentage points. A chain in flight is assumed to score its mean.
+percentage points. A hint is a further, noisier observation. A bound says that one evaluation would
+be at most so high (`_censored.py`); bounds leave the grid's weights alone. A chain in flight is
+assumed to score its mean.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import permutations, product
 from typing import NamedTuple
@@ -27,6 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import ndtr
+
+from search.policies._censored import pseudo_scores
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -115,19 +119,53 @@ class Tree:
         return (prior.scale * prior.rest) ** 2 * table.ravel()
 
 
+class Seen(NamedTuple):
+    """Rows of chains, a value of each, and its sd."""
+
+    rows: Rows
+    values: Array
+    sds: Array
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[int, float, float]]) -> "Seen":
+        rows, values, sds = zip(*found, strict=True) if found else ((), (), ())
+        return cls(np.array(rows, int), np.array(values, float), np.array(sds, float))
+
+    def and_(self, other: "Seen") -> "Seen":
+        return Seen(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+
+
+NOTHING = Seen.of([])
+
+
 @dataclass(frozen=True)
 class Known:
-    """Rows of scored chains, their scores and the sd of each evaluation; rows in flight."""
+    """Rows of scored chains, their scores and the sd of each evaluation; rows in flight.
+
+    hints: what probes predict of chains without a score. bounds: the most that stopped chains would
+    score, by row.
+    """
 
     rows: Rows
     scores: Array
     sds: Array
     flying: Rows
+    hints: Seen = NOTHING
+    bounds: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def noise(self) -> float:
         """Return the expected sd of a future evaluation."""
         return float(np.median(self.sds)) + JITTER
+
+    @property
+    def told(self) -> Seen:
+        """Return scores and hints."""
+        return Seen(self.rows, self.scores, self.sds).and_(self.hints)
+
+    @property
+    def every(self) -> Rows:
+        return np.concatenate([self.told.rows, np.array([*self.bounds], int), self.flying])
 
     def expected(self, prior: Prior, rise: Array) -> Array:
         """Return the prior mean of every chain."""
@@ -138,18 +176,18 @@ class Posterior:
     """The posterior of all chains' scores under one prior."""
 
     def __init__(self, tree: Tree, prior: Prior, known: Known, rise: Array, common: Rows) -> None:
-        """rise: [chain]. common: [chain, row] codes, with the rows known and in flight."""
+        """rise: [chain]. common: [chain, row] codes, with the rows in `known.every`."""
         self.tree, self.prior, self.rest = tree, prior, tree.rest[prior]
         self.effects = tree.effects(prior, rise, tree.every)
-        rows, told = np.concatenate([known.rows, known.flying]), len(known.rows)
-        before = self.effects @ self.effects[rows].T + self.rest[common]
-        noise = np.concatenate([known.sds + JITTER, np.full(len(known.flying), known.noise)])
-        root = np.linalg.cholesky(before[rows] + np.diag(noise**2))
-        self.seen = solve_triangular(root, before.T, lower=True, check_finite=False)
+        before = self.effects @ self.effects[known.every].T + self.rest[common]
         expected = known.expected(prior, rise)
-        surprise = known.scores - expected[known.rows]
-        whitened = solve_triangular(root[:told, :told], surprise, lower=True)
-        self.mean = expected + self.seen[:told].T @ whitened
+        told = _with_bounds(known, before[known.every], expected)
+        noise = np.concatenate([told.sds + JITTER, np.full(len(known.flying), known.noise)])
+        root = np.linalg.cholesky(before[known.every] + np.diag(noise**2))
+        self.seen = solve_triangular(root, before.T, lower=True, check_finite=False)
+        surprise, count = told.values - expected[told.rows], len(told.rows)
+        whitened = solve_triangular(root[:count, :count], surprise, lower=True)
+        self.mean = expected + self.seen[:count].T @ whitened
         variance = (self.effects**2).sum(1) + self.rest[tree.itself]
         self.variance = np.maximum(variance - (self.seen**2).sum(0), 0)
 
@@ -159,19 +197,37 @@ class Posterior:
         return before - self.seen[:, some].T @ self.seen[:, others]
 
 
-def evidence(tree: Tree, known: Known, rise: Array, common: Rows) -> Array:
-    """Return the log marginal likelihood of the scores for each grid point, up to a constant.
+def _with_bounds(known: Known, before: Array, expected: Array) -> Seen:
+    """Return what was told, and normal scores that stand for the bounds.
 
-    rise: [chain]. common: [row, row] codes of the known rows. The residuals form an extra row of
-    the covariance, so its Cholesky root whitens them.
+    before: [row, row] prior covariance of `known.every`. expected: [chain].
     """
-    told = len(known.rows)
+    told = known.told
+    if not known.bounds:
+        return told
+    rows, bounds = np.array([*known.bounds]), np.array([*known.bounds.values()])
+    count, both = len(told.rows), len(told.rows) + len(rows)
+    seen, cross = before[:count, :count], before[:count, count:both]
+    gain = np.linalg.solve(seen + np.diag((told.sds + JITTER) ** 2), cross).T
+    mean = expected[rows] + gain @ (told.values - expected[told.rows])
+    covariance = before[count:both, count:both] - gain @ cross
+    return told.and_(Seen(rows, *pseudo_scores(mean, covariance, bounds, known.noise)))
+
+
+def evidence(tree: Tree, known: Known, rise: Array, common: Rows) -> Array:
+    """Return the log marginal likelihood of scores and hints for each grid point, up to a constant.
+
+    rise: [chain]. common: [row, row] codes of their rows. The residuals form an extra row of the
+    covariance, so its Cholesky root whitens them.
+    """
+    seen = known.told
+    told = len(seen.rows)
     matrix = np.zeros((len(GRID), told + 1, told + 1))
     for each, prior in zip(matrix, GRID, strict=True):
-        effects = tree.effects(prior, rise, known.rows)
+        effects = tree.effects(prior, rise, seen.rows)
         each[:told, :told] = effects @ effects.T + tree.rest[prior][common]
-        each[:told, :told] += np.diag((known.sds + JITTER) ** 2)
-        each[told, :told] = known.scores - known.expected(prior, rise)[known.rows]
+        each[:told, :told] += np.diag((seen.sds + JITTER) ** 2)
+        each[told, :told] = seen.values - known.expected(prior, rise)[seen.rows]
         each[told, told] = 1e12
     roots = np.linalg.cholesky(matrix)
     scale = np.log(np.diagonal(roots, axis1=1, axis2=2)[:, :told]).sum(1)
@@ -183,9 +239,9 @@ class Belief:
 
     def __init__(self, tree: Tree, known: Known, singles: Array) -> None:
         """singles: [task] scores in percent, NaN where unknown."""
-        rise, told = tree.rise(singles), len(known.rows)
-        common = tree.common(tree.every, np.concatenate([known.rows, known.flying]))
-        log = evidence(tree, known, rise, common[known.rows, :told])
+        rise, told = tree.rise(singles), known.told.rows
+        common = tree.common(tree.every, known.every)
+        log = evidence(tree, known, rise, common[told, : len(told)])
         points = np.argsort(-log, kind="stable")[:POINTS]
         likely = np.exp(log[points] - log[points[0]])
         points, likely = points[likely > 1 / ODDS], likely[likely > 1 / ODDS]

@@ -7,7 +7,8 @@ the path with the highest gain per missing stage, even through a poor prefix.
 
 It recommends the chain with the highest posterior mean, not the luckiest evaluation. It ends when
 the probability that any remaining chain beats that one by more than `margin` points falls below
-`threshold`. Chains in flight are assumed to score their mean.
+`threshold`. Chains in flight are assumed to score their mean. A stopped chain counts as its bound;
+without a score, a chain's probe says what the others' probes and scores make of it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pydantic import Field
 from search.chains.chain import Chain, name
 from search.chains.node import Node
 from search.policies import NOT_AGAIN, Again, Planned, Policy
-from search.policies._chain_model import Array, Belief, Known, Rows, Tree
+from search.policies._chain_model import Array, Belief, Known, Rows, Seen, Tree
 from trainables.schema import Fraction, Schema
 
 
@@ -71,7 +72,7 @@ class Plugin(Policy):
         self._chain = [tuple(self.tasks[task] for task in c) for c in self._tree.chains]
         self._row = {chain: row for row, chain in enumerate(self._chain)}
         self._allowed = np.array([self._possible(chain) for chain in self._chain])
-        self._moment = (0, 0)
+        self._moment: tuple[int, ...] = ()
         self._view: View | None = None
         self._over = False
 
@@ -101,13 +102,14 @@ class Plugin(Policy):
         singles = sum(self._possible((task,)) for task in self.tasks)
         return Planned(self._within_budget(singles), super().planned().maximum)
 
-    def best(self, again: Again = NOT_AGAIN) -> Node | None:  # noqa: ARG002
-        view = self._current_view()
+    def best(self, again: Again = NOT_AGAIN) -> Node | None:
+        """Return the node with the highest posterior mean among those with a score."""
+        view = self._new_view(again) if again else self._current_view()
         return Node(self._chain[view.best]) if view else None
 
     def _current_view(self) -> View | None:
         """Return the view of the nodes asked and told so far; None before the first score."""
-        moment = len(self._asked), len(self._told)
+        moment = len(self._asked), len(self._told), len(self._bounds), len(self._probes)
         if moment != self._moment:
             self._moment, self._over = moment, False
             self._view = self._new_view()
@@ -116,18 +118,26 @@ class Plugin(Policy):
                 self._over = self._view.over(self.params["threshold"], rng)
         return self._view
 
-    def _new_view(self) -> View | None:
-        told = {self._row[p.chain]: p for p in self._told if not self.failed(p)}
-        rows = sorted(told)
-        if not rows:
+    def _new_view(self, again: Again = NOT_AGAIN) -> View | None:
+        """again: see `best`; a mean over seeds is that much less noisy."""
+        means = {self._row[p.chain]: (p, mean) for p, mean in self.means(again).items()}
+        if not means:
             return None
-        known = Known(
-            np.array(rows),
-            np.array([self.value(told[row]) for row in rows], float),
-            np.array([self.noise(told[row]) for row in rows]),
-            np.array(sorted(self._row[p.chain] for p in self.in_flight()), int),
+        scores = Seen.of(
+            [
+                (row, mean, self.noise(p) / (1 + len(again.get(p, ()))) ** 0.5)
+                for row, (p, mean) in sorted(means.items())
+            ]
         )
+        flying = np.array(sorted(self._row[p.chain] for p in self.in_flight()), int)
+        bounds = sorted((self._row[p.chain], bound) for p, bound in self._bounds.items())
+        known = Known(*scores, flying, self._hints(), dict(bounds))
         return View(self._tree, known, self._left(), self.params["margin"])
+
+    def _hints(self) -> Seen:
+        unscored = (*self._bounds, *self.in_flight())
+        hints = ((self._row[p.chain], self.hint(p)) for p in unscored)
+        return Seen.of(sorted((row, *hint) for row, hint in hints if hint))
 
     def _left(self) -> Rows:
         """Return the rows not asked yet, within the budget, without a failed prefix."""

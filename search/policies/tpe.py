@@ -5,7 +5,8 @@ task; the node asked is the suggestion's first stage without a score. Every fini
 a chain with a score, so the study holds exactly the nodes told. It is rebuilt for every `ask`: the
 policy is a function of (seed, asked, told) and needs none of Optuna's storages. Nodes in
 flight enter as running trials, which TPE assumes to be poor (constant liar), so that parallel
-suggestions differ. A suggestion with nothing new in it stays in the study as a running trial.
+suggestions differ; stopped ones as pruned trials, which it ranks below all others, by their bounds.
+A suggestion with nothing new in it stays in the study as a running trial.
 
 Without a budget it asks as many nodes as there are chains: all their windows would be no search.
 """
@@ -53,7 +54,7 @@ class Plugin(Policy):
             return singles[0]
         allowed = set(candidates)
         for suggested in islice(self.suggestions(), self.params["tries"]):
-            found = next((step for step in suggested.path() if self.value(step) is None), None)
+            found = next((step for step in suggested.path() if self._new(step)), None)
             if found in allowed:
                 return found
         return self.rng("fallback").choice(candidates)
@@ -74,11 +75,14 @@ class Plugin(Policy):
         )
 
     def known(self) -> list[Node]:
-        """Return the nodes with a score or in flight."""
+        """Return the nodes with a score, stopped or in flight."""
         return [p for p in sorted(self._asked, key=self._place) if not self.failed(p)]
 
+    def _new(self, node: Node) -> bool:
+        return self.value(node) is None and self.bound(node) is None
+
     def _trial(self, node: Node) -> FrozenTrial:
-        """Return a node told as a finished trial, one in flight as a running trial."""
+        """Return the node as a trial: finished, pruned or running."""
         params: dict[str, int | str] = {}
         distributions: dict[str, BaseDistribution] = {}
 
@@ -88,9 +92,15 @@ class Plugin(Policy):
             return params[name]
 
         self._walk(pick)
-        value = self.value(node)
-        state = TrialState.RUNNING if value is None else TrialState.COMPLETE
-        return create_trial(state=state, value=value, params=params, distributions=distributions)
+        value, bound = self.value(node), self.bound(node)
+        ended = TrialState.COMPLETE if bound is None else TrialState.PRUNED
+        return create_trial(
+            state=TrialState.RUNNING if self._new(node) else ended,
+            value=value,
+            params=params,
+            distributions=distributions,
+            intermediate_values={} if bound is None else {1: bound},
+        )
 
     def _walk(self, pick: Pick) -> Node:
         """Build a node from choices; each name lists its options, so its domain never changes."""

@@ -3,7 +3,8 @@
 A chain is one conditional choice: a task, the window of its LR range, then to stop or another of
 the tasks left, and so on. As in `tpe`, the node asked is the first stage without a score of the
 chain suggested. The searcher is made anew for every `ask`: the nodes known are its points to
-evaluate, those in flight without a result. So the policy is a function of (seed, asked, told).
+evaluate, those in flight without a result, stopped ones with their bound, which is behind the best.
+So the policy is a function of (seed, asked, told).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -52,8 +53,10 @@ class Plugin(tpe.Plugin):
         searcher = self._searcher([self._point(node) for node in known])
         for number, node in enumerate(known):
             searcher.suggest(str(number))
-            if (value := self.value(node)) is not None:
-                searcher.on_trial_complete(str(number), {METRIC: value})
+            value, bound = self.value(node), self.bound(node)
+            if not self._new(node):
+                merit = bound if value is None else value
+                searcher.on_trial_complete(str(number), {METRIC: merit})
         for number in count(len(known)):
             suggested: Any = searcher.suggest(str(number))
             yield _node(suggested["chain"])

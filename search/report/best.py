@@ -14,7 +14,7 @@ from string import Template
 
 from search.chains.plan import Plan
 from search.console.printable import code, markdown, printable
-from search.report import notes, stored, words
+from search.report import notes, prepared, stored, words
 from search.report.stored import Meta, Store
 from search.report.summary import Summary, first_key
 from search.report.table import Row, number
@@ -77,6 +77,11 @@ def snippet(plan: Plan, chain: str, meta: Meta) -> str:
         size=profile.image_size,
         mean=_numbers(meta.get("mean", [0.0] * channels)),
         std=_numbers(meta.get("std", [1.0] * channels)),
+        fit=repr(plan.space.data.fit),
+        trim=plan.space.data.trim,
+        window=plan.space.data.window,
+        side=profile.cache_size,
+        prepared=prepared.source(),
         recorded="as it was trained with" if "mean" in meta else "NOT RECORDED: put in your own",
     )
 
@@ -102,12 +107,13 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         ),
         seed=space.seed,
         backbone=printable(profile.backbone),
-        channels=space.data.channels,
+        preparation=prepared.words(space.data, profile.cache_size),
         size=profile.image_size,
         epochs=f"{profile.epochs:g}",
         batch=profile.batch,
         precision=profile.precision,
-        rates=code(row.lrs),
+        stages="" if row.is_baseline else STAGES,
+        rates=f"{code(row.lrs)} (`*`: at the edge of its range)" if row.lrs else "none",
         downstream_rate=row.downstream_lr,
         measure=found.table.objective.with_unit,
         scores=_scores(row, found),
@@ -119,6 +125,10 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
     )
 
 
+STAGES = (
+    ", each stage starts from the one before, the first from scratch; pretraining saw the training "
+    "split only"
+)
 PRETRAINED = (
     "Self-supervised backbone, found by searching chains of pretext tasks. It is the state after "
     "the last pretext stage, **before** fine-tuning, without a classifier."

@@ -47,8 +47,7 @@ def _style(row: Row) -> str:
 
 def _columns(table: Table) -> list[str]:
     score = f"{table.objective.with_unit}\n(interval)".replace(" ", "\n", 1)
-    compared = ["against\nthe best", "could be\nthe best"] if table.compared else []
-    return [score, "fresh\nseeds", *compared]
+    return [score, "fresh\nseeds", *(["could be\nthe best"] if table.compared else [])]
 
 
 def _cells(row: Row, table: Table) -> list[str]:
@@ -60,7 +59,7 @@ def _cells(row: Row, table: Table) -> list[str]:
     if not table.compared:
         return cells
     could = {True: "yes", False: "no", None: "–"}[row.could_be_best]
-    return [*cells, number(row.difference, signed=True), could]
+    return [*cells, could]
 
 
 def _caption(found: Summary) -> Text | None:

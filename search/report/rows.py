@@ -145,7 +145,7 @@ def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
 
 def _probed(measures: Mapping[str, Measure]) -> dict[str, float]:
     """Return the probes' values, and the ends of their intervals as `linear_low`, ..."""
-    found = {}
+    found: dict[str, float] = {}
     for name, one in measures.items():
         found |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return found

@@ -87,17 +87,17 @@ def planned_words(table: Table, planned: Planned | None) -> str:
             "tell whether they differ."
         )
     better = gain(table, planned.difference)
-    verdict = "" if better.low > 0 or better.high < 0 else ", so they can't be told apart"
+    verdict = "" if better.low > 0 or better.high < 0 else "; that may be noise"
     said = (
-        f"The planned comparison: {planned.chain} is {signed(better)} points better than "
-        f"{planned.start} on {where} ({scores}; {seeds}, paired){verdict}."
+        f"The planned comparison: {planned.chain} is {than(better)} {planned.start} on {where} "
+        f"({within(better)}{verdict}): {scores}, {seeds}, paired."
     )
     others = "; ".join(
-        f"{one.start} {signed(gain(table, one.difference))}, p {p_text(one.p_value)}"
+        f"{than(found)} {one.start} ({within(found)}, p {p_text(one.p_value)})"
         for one in planned.others
-        if one.difference
+        if one.difference and (found := gain(table, one.difference))
     )
-    return f"{said} Against the other starts, by Holm's method: {others}." if others else said
+    return f"{said} It is {others}; these are corrected by Holm's method." if others else said
 
 
 def luck(table: Table, optimism: float | None) -> str:
@@ -157,6 +157,18 @@ def gain(table: Table, difference: Estimate) -> Estimate:
     if table.objective.higher_is_better:
         return difference
     return Estimate(-difference.value, -difference.high, -difference.low)
+
+
+def than(better: Estimate) -> str:
+    """Return `4.64 points better than`."""
+    return f"{number(abs(better.value))} points {'better' if better.value > 0 else 'worse'} than"
+
+
+def within(better: Estimate) -> str:
+    """Return the interval of such a difference, in its direction."""
+    if better.value > 0:
+        return f"95 % interval {span(better.low, better.high)}"
+    return f"95 % interval {span(-better.high, -better.low)}"
 
 
 def signed(found: Estimate) -> str:

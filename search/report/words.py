@@ -100,7 +100,8 @@ def cheapest(table: Table) -> str:
     if found.difference is None or found.difference_low is None or found.difference_high is None:
         return f"{said}."
     difference = Estimate(found.difference, found.difference_low, found.difference_high)
-    return f"{said}: {verdict_words.signed(verdict_words.gain(table, difference))} points."
+    better = verdict_words.gain(table, difference)
+    return f"{said}; it is {verdict_words.than(better)} that ({verdict_words.within(better)})."
 
 
 def looks(found: Summary) -> str:

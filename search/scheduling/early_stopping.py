@@ -1,16 +1,24 @@
 """Early stopping: end a fine-tuning whose best plausible finish is behind the leader. Pure.
 
-    ceiling(41.0, 4, curves)                            # 46.5: no curve has gained more than 5.5
-    judge(41.0, 4, 10, curves, ("moco", 52.3), 2.0)     # a Stop: 46.5 + 2.0 is below 52.3
+    noise = training_noise({"scratch": {0: 49.0, 1: 50.5, 2: 48.1}, "imagenet": {...}})
+    judge(41.0, 4, 10, curves, ("moco", 62.3), noise, 3.0, objective)
+    screen(hint, 10, ("moco", 62.3), noise, 3.0, objective)
 
 A curve is the merit of the objective on validation (see `Measure`) after each epoch of a
-fine-tuning's full run. `scheduler.py` has the curves, `engine.py` asks after every epoch.
+fine-tuning's full run. `scheduler.py` has curves and scores, `engine.py` asks after every epoch,
+and once before the first, when the probe is known.
+
+The leader is the best of several scores, so it is too high; with 3 standard deviations a chain that
+is truly its equal is stopped in at most 1.5 % of cases (tests/benchmarks/early_stopping.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot, sqrt
+from statistics import variance
 
-from trainables.spec import MeasureType, Score
+from search.chains.seeds import Key, Scores, fit
+from trainables.spec import MeasureType
 
 CURVES = 3  # finished curves needed to judge how much another may still gain
 GRACE = 1 / 3  # fraction of the epochs in which nothing is stopped
@@ -18,7 +26,10 @@ GRACE = 1 / 3  # fraction of the epochs in which nothing is stopped
 
 @dataclass(frozen=True)
 class Stop:
-    """A fine-tuning ended early. best: its objective so far; ceiling: the best it could reach."""
+    """A fine-tuning ended early. best: its objective so far; ceiling: the best it could reach.
+
+    epoch: 0 if it was not begun; `best` is then what the probe predicts.
+    """
 
     epoch: int
     epochs: int  # of the whole run
@@ -26,9 +37,36 @@ class Stop:
     ceiling: float
     reason: str
 
-    def score(self, objective: MeasureType) -> Score:
-        """Return best to ceiling as a score for the policy, which may still extend the chain."""
-        return objective.score(self.best, *sorted((self.best, self.ceiling)))
+
+@dataclass(frozen=True)
+class Noise:
+    """The sd of a score between trainings of one chain, estimated with so many degrees."""
+
+    sd: float
+    degrees: int
+
+    def corrected(self, deviations: float) -> float:
+        """Return the sd, larger by Student's t: as unlikely to be exceeded `deviations` times."""
+        from scipy.special import ndtr, stdtrit  # slow to import
+
+        return self.sd * abs(float(stdtrit(self.degrees, ndtr(-deviations)))) / deviations
+
+    def __str__(self) -> str:
+        return f"sd {self.sd:.2f}, degrees of freedom {self.degrees}"
+
+
+def training_noise(scores: Mapping[Key, Scores]) -> Noise | None:
+    """Return the noise by the chains and starts that have several seeds; None without any.
+
+    scores: by seed. If the seeds' common effects cannot be told from noise, they count as noise. No
+    spread at all is no estimate: a network that learns nothing scores the same every time.
+    """
+    _, squares, degrees = fit(scores)
+    if not degrees:
+        several = [list(known.values()) for known in scores.values() if len(known) > 1]
+        degrees = sum(len(values) - 1 for values in several)
+        squares = sum(variance(values) * (len(values) - 1) for values in several)
+    return Noise(sqrt(squares / degrees), degrees) if degrees and squares > 0 else None
 
 
 def ceiling(best: float, epoch: int, curves: Sequence[Sequence[float]]) -> float:
@@ -41,23 +79,51 @@ def judge(
     epoch: int,
     epochs: int,
     curves: Sequence[Sequence[float]],
-    incumbent: tuple[str, float],
-    margin: float,
+    leader: tuple[str, float],
+    noise: Noise,
+    deviations: float,
     objective: MeasureType,
 ) -> Stop | None:
-    """Return a Stop if ceiling + margin is below the incumbent's score, else None.
+    """Return a Stop if the ceiling is below the leader by more than noise explains, else None.
 
-    best, curves: merits; margin: in points of it; incumbent: (chain, merit).
+    best, curves: merits; leader: (chain, merit). deviations: of the difference of two trainings.
     """
     if len(curves) < CURVES or not GRACE * epochs < epoch < epochs:
         return None
-    most = ceiling(best, epoch, curves)
-    name, score = incumbent
+    most, margin = ceiling(best, epoch, curves), sqrt(2) * deviations * noise.corrected(deviations)
+    name, score = leader
     if most + margin >= score:
         return None
     best, most, score = map(objective.merit, (best, most, score))
     reason = (
         f"after epoch {epoch} of {epochs} at {best:.2f}: at best {most:.2f} by the gains of the "
-        f"other curves, {name} has {score:.2f} (margin {margin:g})"
+        f"other curves, {name} has {score:.2f}; noise explains {margin:.2f} (training noise: "
+        f"{noise}; early_stop={deviations:g})"
     )
     return Stop(epoch, epochs, best, most, reason)
+
+
+def screen(
+    hint: tuple[float, float],
+    epochs: int,
+    leader: tuple[str, float],
+    noise: Noise,
+    deviations: float,
+    objective: MeasureType,
+) -> Stop | None:
+    """Return a Stop if what the probe predicts is too far below the leader, else None.
+
+    hint: merit and sd of one training. The leader's own noise is at most that sd, which contains
+    the noise of a training.
+    """
+    value, sd = hint
+    most = value + deviations * hypot(sd, min(sd, noise.corrected(deviations)))
+    name, score = leader
+    if most >= score:
+        return None
+    value, most, score = map(objective.merit, (value, most, score))
+    reason = (
+        f"before fine-tuning: its probe predicts {value:.2f} (sd {sd:.2f}), at best {most:.2f} "
+        f"with training noise ({noise}; early_stop={deviations:g}), {name} has {score:.2f}"
+    )
+    return Stop(0, epochs, value, most, reason)

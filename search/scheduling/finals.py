@@ -17,8 +17,8 @@ from statistics import fmean
 
 from search.chains.chain import SCRATCH
 from search.chains.node import FRESH, Node
+from search.chains.seeds import means
 from search.scheduling.repeats import best_of_each, selection
-from search.scheduling.seeds import means
 from search.space import Space
 from trainables.spec import Score
 
@@ -114,8 +114,10 @@ class Finals:
     def _means(self) -> dict[Node, float]:
         """The means of starts and of the chains that the policy asked for."""
         chose = selection(self.scores, {*self.chosen, *self.starts})
-        found = means({p: score.merit for p, score in chose.items()})
-        return {p: mean for p, mean in found.items() if p in self.scores}
+        seeds: dict[Node, dict[int, float]] = {}
+        for node in sorted(chose, key=str):
+            seeds.setdefault(node.first(), {})[node.repeat] = chose[node].merit
+        return {p: mean for p, mean in means(seeds).items() if p in chose}
 
     @cached_property
     def _ranked(self) -> list[Node]:

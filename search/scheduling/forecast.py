@@ -1,21 +1,21 @@
-"""The forecast of a search, which dry run and search share: its chains, stages and cost.
+"""The forecast of a search, which dry run and search share: its chains and stages.
 
 found = forecast(space, policy, images)
-found.stages_maximum, found.total_seconds
+found.stages_maximum, found.counts
 """
 
 from dataclasses import dataclass
 
 from search.chains.chain import name, stages_shared
-from search.chains.plan import estimate
 from search.policies import Policy
 from search.scheduling import repeats
+from search.scheduling.cost import Counts
 from search.space import Space
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Counts of stages and estimated seconds of one worker."""
+    """Counts of chains and stages."""
 
     space: str
     demo: bool  # built-in images, which say nothing about a user's own
@@ -28,17 +28,16 @@ class Forecast:
     stages_minimum: int  # under the policy
     stages_maximum: int
     repeats: tuple[int, ...]  # how many chains get a second seed, a third, ...
-    stage_seconds: float
-    score_seconds: float
-    total_seconds: float  # at most
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self.stages_minimum, self.stages_maximum, self.repeats, self.images)
 
 
 def forecast(space: Space, policy: Policy, images: int) -> Forecast:
     """Return the forecast of a search. images: the number to train on."""
-    planned, chains, cost = policy.planned(), space.chains(), estimate(space, images)
+    planned, chains = policy.planned(), space.chains()
     again = repeats.schedule(planned.maximum, space.repeats)
-    scores = planned.maximum + space.repeats + sum(again)
-    stages = planned.maximum + space.max_length * sum(again)
     return Forecast(
         space=space.name,
         demo=space.data.name == "demo",
@@ -51,7 +50,4 @@ def forecast(space: Space, policy: Policy, images: int) -> Forecast:
         stages_minimum=planned.minimum,
         stages_maximum=planned.maximum,
         repeats=again,
-        stage_seconds=cost.stage,
-        score_seconds=cost.score,
-        total_seconds=stages * cost.stage + scores * cost.score,
     )

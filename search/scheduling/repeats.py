@@ -3,18 +3,17 @@
     wanted, best = repeats.rounds(scores, failed, 3, policy.best)   # wanted: of the current round
 
 Training again gives another score, so the best of many scores is partly luck. Once the policy is
-done, the better half of its chains gets a second seed, the better quarter a third, and so on, by
-their means so far. Then the chain that the policy recommends gets all seeds, until the one that it
-recommends has them. The starts have every seed from the beginning. After Audibert, Bubeck & Munos,
-2010.
+done, the better half of its chains gets a second seed, the better half of those a third, and so on.
+The contenders of a round have the same seeds, so what a seed does to all of them decides nothing.
+Then the chain that the policy recommends gets all seeds, until the one that it recommends has them.
+The starts have every seed from the beginning. After Audibert, Bubeck & Munos, 2010.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import fmean
 from typing import TypeAlias
 
-from search.chains.chain import BASELINES
 from search.chains.node import Node
-from search.scheduling.seeds import means
 from trainables.spec import Score
 
 FEWEST = 2  # contenders of a round: the leader and one to compare it with
@@ -32,28 +31,28 @@ def rounds(
 ) -> tuple[list[Node], Node | None]:
     """Return what the current round still has to train; once all are over, the best chain, too.
 
-    scores: of selection seeds. failed: not tried again. repeats: seeds in total. recommend: the
-    policy's choice, given the scores of further seeds. The result depends on the scores alone, not
-    on their order: a round is decided by the scores of the rounds before it.
+    scores: of the chains' selection seeds. failed: not tried again. repeats: seeds in total.
+    recommend: the policy's choice, given the scores of further seeds. The result depends on the
+    scores alone, not on their order: the scores of earlier rounds decide a round.
     """
-    chains = [p for p in best_of_each(scores) if p.chain[0] not in BASELINES]
-    seeds = {p: 1 if p.chain[0] not in BASELINES else repeats for p in scores if p.repeat == 0}
-    for number, count in enumerate(schedule(len(chains), repeats), 2):
-        rank = means({p: scores[p].merit for p in _known(scores, seeds)})
-        contenders = sorted(chains, key=lambda p: rank[p], reverse=True)[:count]
+    contenders = best_of_each(scores)
+    seeds = {p: 1 for p in scores if p.repeat == 0}
+    for number, count in enumerate(schedule(len(contenders), repeats), 2):
+        rank = _means(scores, contenders, number - 1)
+        contenders = sorted(contenders, key=lambda p: rank[p], reverse=True)[:count]
         seeds |= dict.fromkeys(contenders, number)
         if wanted := _missing(scores, failed, seeds):
             return wanted, None
     for node in seeds:  # others may have all seeds, too: as controls, say
         if not _missing(scores, failed, {node: repeats}):
             seeds[node] = repeats
-    while (
-        best := recommend(again({p: scores[p] for p in _known(scores, seeds)}))
-    ) in seeds and seeds[best] < repeats:
+    while True:
+        best = recommend(again({p: scores[p] for p in _known(scores, seeds)}))
+        if best not in seeds or seeds[best] == repeats:
+            return [], best if best in seeds else None
         seeds[best] = repeats
         if wanted := _missing(scores, failed, seeds):
             return wanted, None
-    return [], best if best in seeds else None
 
 
 def selection(scores: Mapping[Node, Score], known: Collection[Node]) -> dict[Node, Score]:
@@ -82,6 +81,11 @@ def best_of_each(scores: Mapping[Node, Score]) -> list[Node]:
         if node.repeat == 0 and (known is None or scores[node].merit > scores[known].merit):
             best[node.chain] = node
     return sorted(best.values(), key=lambda node: len(node.chain))
+
+
+def _means(scores: Mapping[Node, Score], nodes: Sequence[Node], seeds: int) -> dict[Node, float]:
+    known = {p: _known(scores, {p: seeds}) for p in nodes}
+    return {p: fmean(scores[q].merit for q in own) for p, own in known.items()}
 
 
 def _every(seeds: Mapping[Node, int]) -> list[Node]:

@@ -3,17 +3,18 @@
 while (node := scheduler.next()) is not None: train(node); scheduler.record(node)
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 
-from search.chains.chain import BASELINES, Chain
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.policies import Policy
 from search.report import stored
 from search.results.records import StoppedChain
 from search.scheduling import repeats
-from search.scheduling.early_stopping import Stop, judge
+from search.scheduling.early_stopping import Noise, Stop, judge, screen, training_noise
 from search.scheduling.finals import Finals
 from search.scheduling.journal import Journal
 from search.store.sealing import Manifest
@@ -52,7 +53,7 @@ class Scheduler:
         stops = {} if plan.space.early_stop is None else stops
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
-        policy.resume(asked, told | {p: self._until(stop) for p, stop in self.stops.items()})
+        policy.resume(asked, told, {p: self._bound(stop) for p, stop in self.stops.items()})
         self.first: deque[Node] = deque((*self._starts(), *policy.in_flight()))
         self.scores = told
         self.chosen = set(asked)
@@ -82,7 +83,7 @@ class Scheduler:
         elif stop is not None:
             self.stops[node] = stop
             self.journal.stopped(node, stop)
-            self.policy.tell(node, self._until(stop))
+            self.policy.bounded(node, self._bound(stop))
             return
         else:
             assert reason, f"{node} has no score, no stop and no reason"
@@ -100,22 +101,32 @@ class Scheduler:
             self.policy.probed(node, score_of(manifest))
 
     def judge(self, node: Node, best: float, epoch: int, epochs: int) -> Stop | None:
-        """Return a Stop if the chain can't become the best; never for singles, baselines, repeats.
+        """Return a Stop if the chain can't become the best, as far as noise allows to say.
 
-        best: its highest merit so far, at `epoch` of `epochs`.
+        Only for chains of several tasks that the policy waits for. best: the highest merit so far,
+        at `epoch` of `epochs`; epoch 0: its probe is known.
         """
-        margin = self.plan.space.early_stop
-        scores = {
-            str(p): score.merit for p, score in self.scores.items() if p.chain[0] not in BASELINES
-        }
-        if margin is None or len(node.chain) == 1 or node.repeat or not scores:
+        deviations, objective = self.plan.space.early_stop, self.plan.objective
+        rivals = {str(p): v for p in self.scores if (v := self.policy.value(p)) is not None}
+        waited_for = len(node.chain) > 1 and node in self.policy.in_flight()
+        if deviations is None or not waited_for or not rivals or not (noise := self._noise()):
             return None
-        incumbent = max(scores.items(), key=lambda item: item[1])
-        curves, objective = self._curves(), self.plan.objective
-        return judge(best, epoch, epochs, curves, incumbent, margin, objective)
+        leader, curves = max(rivals.items(), key=lambda item: item[1]), self._curves()
+        if epoch:
+            return judge(best, epoch, epochs, curves, leader, noise, deviations, objective)
+        hint, longest = self.policy.hint(node), max(map(len, curves), default=0)
+        return screen(hint, longest, leader, noise, deviations, objective) if hint else None
 
-    def _until(self, stop: Stop) -> Score:
-        return stop.score(self.plan.objective)
+    def _noise(self) -> Noise | None:
+        """Return the noise of one training, by all chains and starts with several seeds."""
+        seeds: dict[Node, dict[int, float]] = {}
+        for node, score in self.scores.items():
+            if node.labels is None and math.isfinite(score.merit):
+                seeds.setdefault(node.again(0), {})[node.repeat] = score.merit
+        return training_noise(seeds)
+
+    def _bound(self, stop: Stop) -> float:
+        return self.plan.objective.merit(stop.ceiling)
 
     def pruned(self) -> dict[Chain, str]:
         """Return the untried chains with the reason: the policy's, or a spent budget."""
@@ -149,7 +160,7 @@ class Scheduler:
 
     def _curves(self) -> list[tuple[float, ...]]:
         for node in self.scores:
-            if node not in self.curves:
+            if node not in self.curves and node.labels is None:
                 key = self.plan.score(node).key()
                 epochs = stored.history(self.store, key)["train"]
                 merit = self.plan.objective.merit
@@ -205,7 +216,7 @@ class Scheduler:
     def _new_phase(self) -> tuple[list[Node], Node | None]:
         seeds, failed, recommend = self.plan.space.repeats, self.reasons, self.policy.best
         wanted = [p for p in self._starts() if p not in self.scores and p not in failed]
-        scores = repeats.selection(self.scores, {*self.chosen, *self.plan.baselines()})
+        scores = repeats.selection(self.scores, self.chosen)
         if not wanted:
             wanted, best = repeats.rounds(scores, failed, seeds, recommend)
             if not wanted:

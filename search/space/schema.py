@@ -23,6 +23,15 @@ def _whole(augment: Section) -> Section:
     return asdict(Preset.of(augment))
 
 
+def _apart(window: tuple[float, ...]) -> tuple[float, ...]:
+    if window[0] >= window[1]:
+        raise ValueError("must be two numbers that rise")
+    return window
+
+
+Window = Annotated[
+    tuple[float, ...], Field(min_length=2, max_length=2), AfterValidator(_apart)
+]  # black and white
 Augment = Annotated[
     Section, AfterValidator(_whole), WithJsonSchema(TypeAdapter(Preset).json_schema())
 ]
@@ -62,7 +71,9 @@ class Made(Schema):
 class Data(Schema):
     """A data set: plug-in, root folder, fractions of the splits, modality (`augment`).
 
-    pool: what makes the images of the pretext tasks; null: they see the training images.
+    pool: what makes the images of the pretext tasks; null: they see the training images. fit: how
+    any shape becomes a square. trim: cut dark or light borders first. window: black and white of
+    values of more than 8 bits; null: a DICOM file's own, else robust ones (images/levels.py).
     """
 
     name: Name
@@ -73,6 +84,9 @@ class Data(Schema):
     merge_duplicates: bool
     params: Section = field(default_factory=dict)
     pool: Made | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    trim: bool = False
+    window: Window | None = None
     augment: Augment = field(default_factory=lambda: _whole({}))
 
 
@@ -133,8 +147,6 @@ class Profile(Schema):
     repeats: Seeds
     controls: bool
     label_curve: bool
-    # of one worker, for the estimate of a dry run
-    images_per_second: Annotated[float, Field(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True)
@@ -174,12 +186,13 @@ class ReportChoice(Schema):
 class Space(Schema):
     """The complete configuration of one search, in plain values.
 
-    early_stop: margin in points; a fine-tuning whose ceiling stays that far below the best chain is
-    stopped (search/scheduling/early_stopping.py). None: off. probe: probe every chain's frozen
-    backbone. starts: weight files by name; null for `scratch`, and for those that are not run.
+    early_stop: standard deviations of the training noise, as seeds measure it; a fine-tuning whose
+    ceiling is that far below the best chain is stopped (search/scheduling/early_stopping.py). None:
+    off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: weight files by
+    name; null for `scratch`, and for those that are not run.
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
-    of the labels. test: look at the test images at the end. external: test sets from elsewhere by
+    of the labels. test: score the test images at the end. external: test sets from elsewhere by
     name, scored once and never used to choose.
     """
 
@@ -196,7 +209,7 @@ class Space(Schema):
     label_curve: bool
     test: bool
     budget: Annotated[Budget, BeforeValidator(Budget.parse)]
-    early_stop: Annotated[float, Field(ge=-100, le=100)] | None
+    early_stop: Annotated[float, Field(gt=0, le=100)] | None
     store: Place
     cache: Place
     data: Data

@@ -8,6 +8,7 @@ from search.chains.plan import Plan
 from search.console.commands import parse
 from search.console.request import request
 from search.console.screen import Screen
+from search.scheduling.cost import Span
 from search.session import CHECKPOINTS, Session
 from trainables.errors import UserError
 
@@ -47,14 +48,32 @@ def test_room_is_needed_for_what_the_forecast_says(session, monkeypatch):
     assert asked == [2 * 7 + 3 + 6 * 4 + 3 * 4 + 3 + CHECKPOINTS]
 
 
-def test_what_it_says_before_it_refuses(session, capsys, tmp_path):
-    """A search begins with what it is about, so that a slow check is not a silent one."""
+def test_it_checks_before_it_says_anything(session, capsys, tmp_path):
+    """The first line says how long a long search takes, so the checks come before it."""
     (tmp_path / "runs").write_text("x")
     with pytest.raises(UserError, match="must be a folder to write to"):
         session.search()
-    out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("isic3: relative_location, moco, odc; profile smoke (resnet10, 32 px")
-    assert out[1].startswith("data DEMONSTRATION images")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_long_search_says_so_first(session, capsys, monkeypatch):
+    """The rates are made up, and nothing is trained: there is no room."""
+    shorter = ("repeats=1", "budget=30m")
+    long = SimpleNamespace(shorter=shorter, span=Span(1200.0, 2400.0))
+    monkeypatch.setattr("search.session.Session._expected", lambda self: long)
+    monkeypatch.setattr("search.session.backbone_bytes", lambda name: 1 << 50)
+    with pytest.raises(UserError, match="GB free"):
+        session.search()
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("this takes about 20 to 40 minutes; shorter: python search/run.py --sp")
+    assert second.startswith("isic3: relative_location, moco, odc; profile smoke")
+
+
+def test_a_short_search_times_nothing(session, monkeypatch):
+    session.check()
+    session.store = SimpleNamespace(keys=list)
+    monkeypatch.setattr("search.session.estimate", lambda *_: 1 / 0)
+    assert session._expected() is None
 
 
 def test_the_worker_groups_get_what_the_space_says(session, capsys, monkeypatch, tmp_path):

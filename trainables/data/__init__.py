@@ -17,10 +17,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data._files import decode, memory, some
+from trainables.data._files import decode_checked, memory, some
 from trainables.data._labels import find, is_placeholder, mapping, several, spellings
 from trainables.data._understood import Count, Notes, Understood
 from trainables.errors import UserError
+from trainables.images.levels import Window
 from trainables.plugins import name_of
 from trainables.schema import Schema, Text, read, shown
 from trainables.spec import Settings
@@ -82,10 +83,13 @@ class Dataset:
 
     params: Params
 
-    def __init__(self, root: Path | None, params: Settings) -> None:
+    def __init__(self, root: Path | None, params: Settings, window: Window | None = None) -> None:
+        """Read the parameters. window: black and white of more than 8 bits; None: robust ones."""
         self.params, self.root = read(self.Params, params, "data.params"), root
-        self.notes = Notes()
-        self.damaged: dict[int, UserError] = {}  # rows that could not be read so far
+        self.window, self.notes = window, Notes()
+        # Rows read so far: damaged; with values that are NaN or infinite; with a border cut.
+        self.damaged: dict[int, UserError] = {}
+        self.unsound, self.trimmed = set[int](), set[int]()
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         """Return the images, and the classes in order; UserError if the data is invalid."""
@@ -95,7 +99,10 @@ class Dataset:
         """Decode row i to uint8 [h, w, 3] or [h, w]; may be reduced while both sides >= `side`."""
         path = self.source(i)
         assert isinstance(path, Path), path
-        return decode(path, side)
+        pixels, sound = decode_checked(path, side, self.window)
+        if not sound:
+            self.unsound.add(i)
+        return pixels
 
     def memory(self, i: int, side: int = 0) -> int:
         """Bound the bytes that `read` and a resize need, without decoding a pixel."""

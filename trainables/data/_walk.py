@@ -2,7 +2,7 @@
 
 found = walk(folder)
 found.images        # ("a/x.jpg", ...): sorted paths under the folder
-found.others        # {".dcm": 12}: files that no reader takes
+found.others        # {".txt": 12}: files that no reader takes
 
 Hidden files and macOS zip residue are skipped. A link to a folder above itself ends there.
 """
@@ -17,8 +17,10 @@ from typing import NoReturn
 
 from trainables.data._files import SUFFIXES
 from trainables.errors import UserError
+from trainables.images import dicom
 from trainables.images.files import regular
 
+VOLUMES = (".nii", ".nii.gz")
 SKIPPED = (".", "__MACOSX")
 MASKS = re.compile(r"(.*[\W_])?(masks|segmentations?)|mask", re.IGNORECASE)  # folders
 MASK = re.compile(r"(.+?)[ _-](mask|segmentation|seg)([ _-]?\d+)?", re.IGNORECASE)  # stems
@@ -43,20 +45,33 @@ class Found:
 
 def walk(folder: Path) -> Found:
     """List the files at any depth; UserError for a pipe, a broken link or an unreadable folder."""
-    images, others, loops = list[str](), Counter[str](), list[str]()
+    images, others, loops, volume = list[str](), Counter[str](), list[str](), ""
     for path, kind in _visit(str(folder), "", frozenset()):
         if kind == "loop":
             loops.append(path)
-        elif (ending := os.path.splitext(path)[1].lower()) in SUFFIXES:
+        elif (ending := os.path.splitext(path)[1].lower()) in SUFFIXES or (
+            kind == "file" and _is_dicom(folder / path, ending)
+        ):
             if kind != "file":
                 regular(folder / path)
             images.append(path)
         elif kind == "file":
             others[ending or "no ending"] += 1
+            volume = path if path.lower().endswith(VOLUMES) else volume
+    if volume and not images:
+        raise UserError(
+            f"{folder / volume}: must be an image, as NIfTI volumes are out of scope; try saving "
+            "their slices as PNG or DICOM files"
+        )
     images.sort()
     masks = _masks(images)
     kept = tuple(path for path in images if path not in masks) if masks else tuple(images)
     return Found(folder, kept, tuple(sorted(masks)), dict(sorted(others.items())), tuple(loops))
+
+
+def _is_dicom(path: Path, ending: str) -> bool:
+    """Tell by content where the name has no ending, or a part of a UID for one."""
+    return (not ending or ending[1:].isdigit()) and dicom.has_magic(path)
 
 
 def _visit(folder: str, below: str, above: frozenset[Id]) -> Iterator[tuple[str, str]]:

@@ -35,9 +35,10 @@ from trainables.images.duplicates import Pair
 from trainables.images.splits import Index, all_test, check, given, leak, split
 from trainables.plugins import load
 from trainables.processor import cores
-from trainables.spec import DataSpec, digest
+from trainables.spec import DataSpec, digest, identity
 
 FORMAT = 2  # version of folder layout, resizing and duplicate search; part of the digest
+CHECKS = 2  # version of what decoding refuses; a cache of an older one is decoded again
 MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
 MADE = "images"  # a data set that a stage made, in its folder
 SPARE = 64 << 20  # bytes to leave free
@@ -59,6 +60,7 @@ class Prepared(Table):
     digest: str
     name: str  # of the data set
     demo: bool
+    found: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # images trimmed, unsound
     leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
     damaged: tuple[str, ...] = field(default=(), kw_only=True)  # names of images left out
 
@@ -68,7 +70,7 @@ class Source:
 
     def __init__(self, spec: DataSpec, root: Path | None) -> None:
         self.spec = spec
-        self.images: Dataset = load("trainables.data", spec.name)(root, spec.params)
+        self.images: Dataset = load("trainables.data", spec.name)(root, spec.params, spec.window)
         self.table = self.images.table()
         _check_merging(spec, self.images)
         self.published = self.images.params.protocol == "published"
@@ -95,7 +97,7 @@ class Source:
             columns += [table.sites] if table.sites else []  # digests without stay as they were
             columns += [[f"split {part}" for part in table.parts]] if table.parts else []
             rows = sorted(zip(*columns, strict=True))
-            self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
+            self._digest = digest([FORMAT, identity(self.spec), table.classes, rows])
         return self._digest
 
     def prepare(self, cache_root: Path, progress: OnDecoded | None = None) -> Path:
@@ -128,7 +130,7 @@ class Source:
         raise UserError(
             f"--data={data.root}: must hold readable images, and {len(names)} of "
             f"{len(self.table.names)} are damaged ({', '.join(names[:5])}{more}); try replacing "
-            f"them, or {advice} them out"
+            f"them, or {advice} them out (the first is {data.damaged[min(data.damaged)]})"
         )
 
     def _build(self, content: str, path: Path, progress: OnDecoded | None) -> None:
@@ -156,7 +158,8 @@ class Source:
             write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
-                "demo": data.demo, "format": FORMAT, "leak": self.leak,
+                "demo": data.demo, "format": FORMAT, "checks": CHECKS, "leak": self.leak,
+                "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
                 "damaged": damaged,
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
@@ -225,6 +228,7 @@ def open_cache(path: Path) -> Prepared:
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
         demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
         leak=manifest.get("leak", ""), damaged=tuple(manifest.get("damaged", ())),
+        found=manifest.get("found", {}),
     )  # fmt: skip
 
 
@@ -239,6 +243,8 @@ def _damage(path: Path) -> str:
         manifest = json.loads((path / MANIFEST).read_bytes())
         if manifest.pop("seal") != digest(manifest):
             return f"{MANIFEST} is not what was written"
+        if manifest.get("checks") != CHECKS:
+            return "of an older version, which took JPEG files without an end for whole"
         for name, known in manifest["checksums"].items():
             if _checksums(path / name) != known:
                 return f"{name} is not what was written"

@@ -14,26 +14,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from trainables.data import Dataset
-from trainables.errors import UserError
+from trainables.errors import NotInstalled, UserError
+from trainables.images.fit import square, trimmed
 from trainables.processor import cores, free_memory
 from trainables.spec import DataSpec
 
 MEMORY_DIVISOR = 4  # images that are being decoded may use 1 / MEMORY_DIVISOR of the free memory
 OnDecoded = Callable[[int, int], None]  # images done, images in total
-
-
-def square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.uint8]:
-    """Crop the centre square of [h, w] or [h, w, 3] and resize it to [side, side, channels]."""
-    image = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
-    short = min(image.size)
-    left, top = (image.width - short) / 2, (image.height - short) / 2
-    box = (left, top, left + short, top + short)
-    if box != (0, 0, side, side):
-        image = image.resize((side, side), Image.Resampling.BICUBIC, box)
-    return np.asarray(image).reshape(side, side, channels)
 
 
 class Room:
@@ -79,7 +68,9 @@ def decode_all(
     def decode(i: int) -> None:
         try:
             with room.taken(data.memory(i, spec.size)):
-                images[i] = square(data.read(i, spec.size), spec.size, spec.channels)
+                images[i] = _read(spec, data, i)
+        except NotInstalled:
+            raise
         except UserError as error:
             data.damaged[i] = error
         flat = images[i].reshape(-1, spec.channels).astype(np.int64)
@@ -95,6 +86,16 @@ def decode_all(
             raise
     images.flush()
     return sums
+
+
+def _read(spec: DataSpec, data: Dataset, i: int) -> NDArray[np.uint8]:
+    """Read row i, cut its border if the data set says so, and fit it into the square."""
+    pixels, cut = data.read(i, spec.size), False
+    if spec.trim:
+        pixels, cut = trimmed(pixels)
+    if cut:
+        data.trimmed.add(i)
+    return square(pixels, spec.size, spec.channels, spec.fit)
 
 
 def keep(file: Path, rows: Sequence[int]) -> None:

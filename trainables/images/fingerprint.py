@@ -3,6 +3,7 @@
 `digests-*.json` in the cache's folder, one per data folder, keeps each file's digest with its path,
 size and times of its last changes, so that a second start does not read gigabytes again. A file put
 in another's place may keep its size and modification time, but not the time of the change itself.
+Files whose pixels depend on how they are read (`picture.reading`) have that in their digest.
 """
 
 import hashlib
@@ -15,21 +16,23 @@ from pathlib import Path
 from trainables.durable import file_digest, write_json
 from trainables.errors import UserError
 from trainables.images.files import regular
+from trainables.images.picture import reading
 from trainables.processor import cores
 from trainables.spec import digest
 
+MEMORY = 2  # version of the file; digests of another are forgotten
 Entry = tuple[int, int, int, str]  # size, mtime_ns, ctime_ns, digest
 Known = dict[str, Entry]  # by path
 
 
 def contents(sources: Sequence[Path | str], cache_root: Path) -> list[str]:
     """Return the digest of each file's bytes; a text stands for itself."""
-    files = [Path(os.path.abspath(s)) for s in sources if isinstance(s, Path)]
-    digests = iter(_digests(files, cache_root) if files else ())
-    return [next(digests) if isinstance(s, Path) else s for s in sources]
+    files = {s: Path(os.path.abspath(s)) for s in sources if isinstance(s, Path)}
+    digests = _digests(list(dict.fromkeys(files.values())), cache_root) if files else {}
+    return [digests[files[s]] if isinstance(s, Path) else s for s in sources]
 
 
-def _digests(files: list[Path], cache_root: Path) -> list[str]:
+def _digests(files: list[Path], cache_root: Path) -> dict[Path, str]:
     place = hashlib.sha256(os.path.commonpath(files).encode()).hexdigest()[:16]
     memory = cache_root / f"digests-{place}.json"
     known = _remembered(memory)
@@ -37,15 +40,16 @@ def _digests(files: list[Path], cache_root: Path) -> list[str]:
         entries = list(pool.map(lambda file: _entry(file, known.get(str(file))), files))
     now = {str(file): entry for file, entry in zip(files, entries, strict=True)}
     if now != known:
-        write_json(memory, {"files": now, "digest": digest(now)})
-    return [entry[-1] for entry in entries]
+        write_json(memory, {"files": now, "digest": digest(now), "version": MEMORY})
+    return {file: entry[-1] for file, entry in zip(files, entries, strict=True)}
 
 
 def _remembered(memory: Path) -> Known:
     """Read the remembered digests; {} if the file is missing or damaged."""
     try:
         found = json.loads(memory.read_bytes())
-        files = found["files"] if found["digest"] == digest(found["files"]) else {}
+        sound = found["version"] == MEMORY and found["digest"] == digest(found["files"])
+        files = found["files"] if sound else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {path: tuple(entry) for path, entry in files.items()}
@@ -57,6 +61,6 @@ def _entry(file: Path, known: Entry | None) -> Entry:
     if known and known[:-1] == now:
         return known
     try:
-        return *now, file_digest(file)
+        return *now, file_digest(file) + reading(file)
     except OSError as error:
         raise UserError(f"{file}: must be readable ({error.strerror}); try its rights") from error

@@ -106,6 +106,8 @@ def perform(job: Job, report: Report) -> Result:
     device = torch.cuda.get_device_name() if gpu else "cpu"
     took: dict[str, float | str] = {"seconds": time.monotonic() - begun}
     done_by: dict[str, float | str] = {"device": device, "workers": distributed.world_size()}
+    done_by |= {"threads": torch.get_num_threads()}  # with the images: for the next estimate
+    done_by |= {"images": max((len(one.split["train"]) for one in data.values()), default=0)}
     return replace(result, values={**took, **result.values, **done_by})
 
 

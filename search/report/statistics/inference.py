@@ -1,6 +1,6 @@
 """Tests and corrections: plain functions of numbers, seeded, vectorised.
 
-kept = could_be_best(merits, draws)    # [n], by multiple comparisons with the best
+kept = could_be_best(merits, draws, seeds)    # [n], by multiple comparisons with the best
 eta_squared(scores, levels), spearman(scores, rises)    # an Effect: its size and its p-value
 """
 
@@ -35,17 +35,18 @@ def holm(p_values: Floats) -> Floats:
     return adjusted[np.searchsorted(rising, p_values)]
 
 
-def could_be_best(merits: Floats, draws: Floats) -> NDArray[np.bool_]:
+def could_be_best(merits: Floats, draws: Floats, seeds: Sequence[int]) -> NDArray[np.bool_]:
     """Return [n] whether each could be the best of all, by multiple comparisons with the best.
 
-    merits: [n]; draws: their errors, [n, draws], paired. One that is the best is kept with a
-    probability of 1 - SURE: it falls out only if another lies above it by more standard errors of
-    their difference than any would by chance (Hsu, 1984; Dunnett's critical value of each, found
-    from the draws). If all are equal, each is a best one, and of 15 some would fall out in two
-    searches of five; so nothing falls out unless the largest of all differences is significant.
+    merits: [n]; draws: their errors, [n, draws], paired; seeds: how many each has. One that is the
+    best is kept with a probability of 1 - SURE: it falls out only if another lies above it by more
+    standard errors of their difference than any would by chance (Hsu, 1984; Dunnett's critical
+    value of each, found from the draws). If all are equal, each is a best one, and of 15 some would
+    fall out in two searches of five; so nothing falls out unless the largest of all differences is
+    significant.
     """
     draws = (draws - draws.mean(1, keepdims=True)).astype(np.float32)
-    scale = _inverse(np.cov(draws, bias=True)).astype(np.float32)
+    scale = _scale(np.atleast_2d(np.cov(draws, bias=True)), seeds).astype(np.float32)
     sizes = ((merits - merits[:, None]) * scale).max(1)
     found = np.ones(len(merits), dtype=bool)
     widest = np.zeros(draws.shape[1], dtype=np.float32)
@@ -56,11 +57,21 @@ def could_be_best(merits: Floats, draws: Floats) -> NDArray[np.bool_]:
     return found | (sizes.max() <= np.quantile(widest, 1 - SURE))
 
 
-def _inverse(covariance: Floats) -> Floats:
-    """Return one over the standard error of every difference; 0 where nothing differs."""
-    variance = np.atleast_2d(covariance).diagonal()
-    error = np.sqrt(np.maximum(variance + variance[:, None] - 2 * covariance, 0.0))
-    return np.divide(1.0, error, out=np.zeros_like(error), where=error > ROUNDING)
+def _scale(covariance: Floats, seeds: Sequence[int]) -> Floats:
+    """Return one over the standard error of every difference: [n, n], 0 on the diagonal.
+
+    It is pooled over the pairs with as many seeds: a chain that was lucky with the few images of a
+    rare class has too small an error of its own, which among 64 equal ones finds a difference in
+    one search of five.
+    """
+    variance = covariance.diagonal()
+    error = np.maximum(variance + variance[:, None] - 2 * covariance, 0.0)
+    _, kind = np.unique(seeds, return_inverse=True)
+    member = np.eye(kind.max() + 1)[kind]
+    pairs = member.T @ (1 - np.eye(len(error))) @ member
+    pooled = np.sqrt(member.T @ error @ member / np.maximum(pairs, 1))[kind][:, kind]
+    apart = (pooled > ROUNDING) & ~np.eye(len(error), dtype=bool)
+    return np.divide(1.0, pooled, out=np.zeros_like(pooled), where=apart)
 
 
 def two_sided(value: float, draws: Floats) -> float:

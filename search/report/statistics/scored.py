@@ -41,8 +41,8 @@ class Scored:
     """Rows scored on one split: scores [rows], means over seeds.
 
     images: the scores of resampled images, [rows, resamples]; training: errors of training, the
-    same shape; shared: what all rows of a seed share, [resamples]. noise: None if it is unknown;
-    then intervals are of images only, and nothing is compared.
+    same shape; shared: what all rows of a seed share, [resamples]. seeds: how many each row has.
+    noise: None if it is unknown; then intervals are of images only, and nothing is compared.
     """
 
     chains: tuple[str, ...]
@@ -50,6 +50,7 @@ class Scored:
     images: "Floats"
     training: "Floats"
     shared: "Floats"
+    seeds: tuple[int, ...]
     on: Images
     noise: Noise | None
 
@@ -60,16 +61,20 @@ class Scored:
 
     def estimate(self, chain: str) -> Estimate:
         place = self.chains.index(chain)
-        resampled = self.images[place] + self.training[place] + self.shared
-        return estimate(self.scores[place], resampled)
+        own = self.images[place] + self.training[place]
+        if self.noise is None:
+            return estimate(self.scores[place], own)
+        tails = self.noise.tails(float(own.var()), float(self.shared.var()), len(own))
+        middle = own.mean()
+        return estimate(self.scores[place], middle + (own + self.shared - middle) * tails)
 
     def difference(self, chain: str, other: str) -> Estimate | None:
         """Return the chain's score minus the other's; None if it is unknown or can't be judged."""
         if self.noise is None or not {chain, other} <= set(self.chains):
             return None
         a, b = self.chains.index(chain), self.chains.index(other)
-        resampled = self.images[a] + self.training[a] - self.images[b] - self.training[b]
-        return estimate(self.scores[a] - self.scores[b], resampled)
+        images, training = (part[a] - part[b] for part in (self.images, self.training))
+        return estimate(self.scores[a] - self.scores[b], images + training)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ class Observed:
         own, shared = np.zeros_like(images), np.zeros(images.shape[1])
         if noise:
             own, shared = noise.draws(design, images.shape[1])
-        return Scored(self.chains, means[:, 0], images, own, shared, self.on, noise)
+        counts = tuple(map(len, self.seeds))
+        return Scored(self.chains, means[:, 0], images, own, shared, counts, self.on, noise)
 
 
 def selection(rows: Iterable[Row]) -> Keys:

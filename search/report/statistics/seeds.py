@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+TINY = 1e-9
+
 
 @dataclass(frozen=True)
 class Design:
@@ -44,8 +46,9 @@ class Design:
         names, seed = np.unique([k for some in seeds for k in some], return_inverse=True)
         own = np.eye(len(names))[seed]
         within = own - _row_means(own, row)[row]
-        solve = np.linalg.pinv(within)
-        rank = int(np.linalg.matrix_rank(within))
+        inner = within.T @ within  # whole numbers' fractions: what is below TINY is 0
+        inverse = np.linalg.pinv(inner, rcond=TINY, hermitian=True)
+        solve, rank = inverse @ within.T, round(float(np.trace(inverse @ inner)))
         return cls(row, seed, solve, len(row) - len(seeds) - rank, rank)
 
     def effects(self, scores: "Floats") -> "Floats":
@@ -122,7 +125,7 @@ class Noise:
     def draws(self, design: Design, resamples: int) -> "tuple[Floats, Floats]":
         """Draw the noise of the rows' means, and what they share: [rows, n], [n].
 
-        Both have the heavier tails of a variance that is itself estimated.
+        The former has the heavier tails of a variance that is itself estimated; see `tails`.
         """
         import numpy as np
 
@@ -130,11 +133,22 @@ class Noise:
         ratio = self.free / rng.chisquare(self.free, resamples)
         std = np.sqrt(np.maximum(self.variance * ratio - self.images, 0.0))
         own = design.noise(rng, resamples) * std
-        if not self.shared_free:
-            return own, np.zeros(resamples)
-        ratio = self.shared_free / rng.chisquare(self.shared_free, resamples)
-        shared = np.maximum(self.shared * ratio - self.lent * self.variance, 0.0)
-        return own, rng.standard_normal(resamples) * np.sqrt(shared / len(design.solve))
+        shared = max(self.shared - self.lent * self.variance, 0.0) / len(design.solve)
+        return own, rng.standard_normal(resamples) * np.sqrt(shared)
+
+    def tails(self, own: float, shared: float, resamples: int) -> "Floats":
+        """Draw factors for the error of one row's mean, whose variance is own + shared.
+
+        What seeds share is known from few of them, so the sum has the tails of Student's t, with
+        the degrees of freedom of Welch and Satterthwaite: drawing the variance of the shared part
+        by itself covers 98 % where two seeds and the images matter alike.
+        """
+        import numpy as np
+
+        if not self.shared_free or not shared:
+            return np.ones(resamples)
+        free = self.shared_free * ((own + shared) / shared) ** 2
+        return np.sqrt(free / np.random.default_rng(1).chisquare(free, resamples))
 
 
 def least_squares_means(

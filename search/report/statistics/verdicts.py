@@ -167,7 +167,8 @@ def _compared(table: Table, scored: Scored) -> tuple[Row, ...]:
 
     able = [k for k, name in enumerate(scored.chains) if not _row(table, name).control]
     sign = table.objective.merit(1.0)
-    kept = could_be_best(sign * scored.scores[able], sign * scored.resampled[able])
+    seeds = [scored.seeds[k] for k in able]
+    kept = could_be_best(sign * scored.scores[able], sign * scored.resampled[able], seeds)
     best = dict(zip((scored.chains[k] for k in able), kept.tolist(), strict=True))
     return tuple(
         _judged(row, table, scored, best.get(row.chain)) if row.chain in scored.chains else row

@@ -120,9 +120,10 @@ def test_a_config_is_plain() -> None:
         "repeat": 0,
         "lr": {"odc": [0.003, 0.01, 0.03], "moco": [0.01, 0.1]},
         "labels": None,
+        "external": None,
     }
     assert Node.parse("imagenet#2").config({}) == {
-        "start": "imagenet", "tasks": [], "repeat": 2, "lr": {}, "labels": None,
+        "start": "imagenet", "tasks": [], "repeat": 2, "lr": {}, "labels": None, "external": None,
     }  # fmt: skip
 
 

@@ -335,6 +335,35 @@ def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(plan):
     assert status.leased > 0
 
 
+def test_a_score_cancelled_right_after_its_probe_is_never_leased(plan, monkeypatch):
+    """The cancel comes before the fine-tuning is queued, or after it; a sibling goes on."""
+    monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
+
+    async def main(turns):
+        space = replace(plan.space, probe=True, seed=turns)  # so that nothing is in the store
+        broker = Broker(replace(plan, space=space))
+        asked = asyncio.create_task(broker.follow(ODC, 0, False))
+        while (lease := await broker.lease("g")).job.spec.kind != "probe":
+            await broker.finish("g", lease.number, DONE)
+        await broker.finish("g", lease.number, DONE)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await broker.cancel(ODC, "hopeless")
+        assert isinstance(await asked, Probed)
+        assert await broker.lease("g") is None
+        end = await broker.follow(ODC, 0, True)
+        child = asyncio.create_task(broker.score(Node(("odc", "moco"))))
+        lease = await broker.lease("g")
+        child.cancel()
+        return end, lease.job.spec.name, broker.status().chains["odc"]
+
+    for turns in range(12):
+        end, trained, state = asyncio.run(main(turns))
+        assert (end.state, end.reason) == ("ended", "hopeless")
+        assert state == ChainState("stopped", "hopeless")
+        assert trained in ("odc", "moco")
+
+
 def test_a_cancelled_score_whose_group_dies_is_not_tried_again(plan, monkeypatch):
     monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
 
@@ -478,8 +507,8 @@ def test_probes_come_before_what_waits(plan):
         first = asyncio.create_task(broker.score(ODC))
         leased = await broker.lease("g")
         other = asyncio.create_task(broker.score(Node(("moco",))))
-        await asyncio.sleep(0)  # its stage waits
-        assert [job.spec.name for job in broker.queue] == ["moco"]
+        while not broker.queue:  # its stage waits
+            await asyncio.sleep(0)
         await broker.finish("g", leased.number, DONE)
         while len(broker.queue) < 2:
             await asyncio.sleep(0)

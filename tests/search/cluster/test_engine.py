@@ -9,7 +9,7 @@ import ray
 
 from search.chains.node import Node
 from search.cluster import engine as tuning
-from search.cluster.engine import LOST_TRIALS, Engine, PolicySearch
+from search.cluster.engine import LOST_TRIALS, EarlyStop, Engine, PolicySearch
 from search.console import exit
 from search.results.status import Status
 
@@ -84,6 +84,28 @@ def test_a_stop_is_recorded(searcher):
     searcher.stops["1"] = "hopeless"
     searcher.on_trial_complete("1", {"epoch": 3})
     assert searcher.scheduler.recorded == [(MOCO, "", "hopeless")]
+
+
+def test_a_stop_ends_trial_and_score_even_before_the_first_epoch(searcher):
+    said: list[Node] = []
+    searcher.scheduler.probed = said.append
+    answers = {0: None, 1: None, 2: SimpleNamespace(reason="behind")}
+    searcher.scheduler.judge = lambda node, best, epoch, epochs: answers[epoch]
+    cancelled = []
+    cancel = SimpleNamespace(remote=lambda *given: cancelled.append(given))
+    stopping = EarlyStop(searcher, SimpleNamespace(cancel=cancel))
+    searcher.suggest("1")
+    trial = SimpleNamespace(trial_id="1")
+
+    def result(epoch):
+        found = {"merit": float("nan"), "epoch": epoch, "epochs": 3}
+        return stopping.on_trial_result(None, trial, found)
+
+    assert [result(epoch) for epoch in (0, 1)] == ["CONTINUE"] * 2
+    assert said == [MOCO]
+    assert (result(2), cancelled, [*searcher.stops]) == ("STOP", [(MOCO, "behind")], ["1"])
+    answers[0] = SimpleNamespace(reason="hopeless probe")
+    assert (result(0), said, cancelled[1:]) == ("STOP", [MOCO] * 2, [(MOCO, "hopeless probe")])
 
 
 def test_what_changed_is_published_by_the_thread_that_asks_and_tells():

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from search.cluster import worker_groups
-from search.cluster.worker_groups import GroupShape, WorkerGroups
+from search.cluster.group_shape import GroupShape
+from search.cluster.worker_groups import WorkerGroups
 from search.results.status import Status
 from search.space import load
 
@@ -67,7 +68,8 @@ import ray
 from search.cluster import worker_groups
 from search.cluster.broker import Broker
 from search.chains.plan import Plan
-from search.cluster.worker_groups import GroupShape, WorkerGroups
+from search.cluster.group_shape import GroupShape
+from search.cluster.worker_groups import WorkerGroups
 from search.console.exit import leave
 from search.space import load
 

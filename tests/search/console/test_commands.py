@@ -186,7 +186,8 @@ def test_the_plan_as_json_is_one_line_and_nothing_is_created(capsys, here):
     stages = [plan[f"stages_{kind}"] for kind in ("naive", "shared", "minimum", "maximum")]
     assert stages == [33, 15, 3, 7]
     assert (plan["repeats"], plan["images"], plan["demo"]) == ([4, 2], 839, True)
-    assert 0 < plan["stage_seconds"] < plan["total_seconds"]
+    assert 0 < plan["span"]["minimum"] < plan["span"]["maximum"]
+    assert plan["timed"].keys() == {"relative_location", "moco", "odc", "classify"}
     assert list(here.iterdir()) == []
 
 
@@ -195,6 +196,7 @@ def test_the_plan_in_lines(capsys, here):
     assert status == 0
     assert "33 naive, 15 with shared prefixes, 3 to 7 under the policy curriculum" in out
     assert "DEMONSTRATION" in out
+    assert "timed ten steps of moco: " in out
     assert list(here.iterdir()) == []
 
 

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from search import report
 from search.chains.chain import BASELINES, Chain, parse
-from search.chains.node import Node
+from search.chains.node import FRESH, Node
 from search.chains.plan import Plan
 from search.report.summary import Summary, build
 from search.report.table import Table
@@ -86,7 +86,8 @@ class Search:
     @property
     def table(self) -> Table:
         """Every chain compared with the winner."""
-        return report.build(self.results, self.store, self.plan.objective)
+        best = self.info.best_chain
+        return report.build(self.results, self.store, self.plan.objective, best)
 
     def write(self, out: Path) -> dict[str, Any]:
         """The whole report; its summary."""
@@ -100,17 +101,43 @@ class Search:
 
     def repeated(self, scores: Mapping[str, Sequence[float]]) -> "Search":
         """The same search with the scores of further seeds, chain by chain."""
-        return replace(self, results=[self._again(result, scores) for result in self.results])
+        results = []
+        for result in self.results:
+            again = scores.get(">".join(result.chain), ())
+            repeats = [self._trained(result.chain, k, score) for k, score in enumerate(again, 1)]
+            results.append(replace(result, repeats=tuple(repeats)))
+        return replace(self, results=results)
 
-    def _again(self, result: ChainResult, scores: Mapping[str, Sequence[float]]) -> ChainResult:
-        repeats = []
-        for number, score in enumerate(scores.get(">".join(result.chain), ()), 1):
-            spec = self.plan.score(Node(result.chain).again(number))
-            _write_score(self.store, spec, score, np.random.default_rng(number), CLASSES)
-            measured = scored(score, score - 1.9, score + 1.8)
-            probe = _write_probe(self.store, self.plan, Node(result.chain).again(number), score)
-            repeats.append(Repeat(number, measured, spec.key(), probe))
-        return replace(result, repeats=tuple(repeats))
+    def fresh(self, scores: Mapping[str, Sequence[float]]) -> "Search":
+        """The same search with the scores of fresh seeds, chain by chain."""
+        results = []
+        for result in self.results:
+            again = scores.get(">".join(result.chain), ())
+            fresh = [self._trained(result.chain, FRESH + k, one) for k, one in enumerate(again)]
+            results.append(replace(result, fresh=tuple(fresh)))
+        return replace(self, results=results)
+
+    def controlled(self, chain: str, scores: Sequence[float]) -> "Search":
+        """The same search with a control of these scores, one a seed."""
+        first, *again = (self._trained(parse_any(chain), k, one) for k, one in enumerate(scores))
+        control = ChainResult(
+            parse_any(chain), "done", first.score, stage_key=first.stage_key, control=True,
+            downstream_key=first.downstream_key, probe_key=first.probe_key, repeats=tuple(again),
+        )  # fmt: skip
+        return replace(self, results=[*self.results, control])
+
+    def _trained(self, chain: Chain, repeat: int, score: float) -> Repeat:
+        """A training of a chain with another seed, in the store."""
+        node = Node(chain).again(repeat)
+        spec, stages = self.plan.score(node), self.plan.stages(node)
+        rng = np.random.default_rng(repeat)
+        if stages:
+            _write_stage(self.store, stages[-1], rng)
+        _write_score(self.store, spec, score, rng, CLASSES)
+        return Repeat(
+            repeat % FRESH, scored(score, score - 1.9, score + 1.8), spec.key(),
+            _write_probe(self.store, self.plan, node, score), stages[-1].key() if stages else None,
+        )  # fmt: skip
 
     def without(self, status: str, reason: str, *names: str) -> "Search":
         """The same search with these chains failed, pruned or not run."""
@@ -127,6 +154,11 @@ class Search:
         return replace(self, results=[r for r in self.results if ">".join(r.chain) in names])
 
 
+def parse_any(chain: str) -> Chain:
+    """A chain that may repeat a task."""
+    return tuple(chain.split(">"))
+
+
 @pytest.fixture(scope="session")
 def make_search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Search]:
     def make(
@@ -135,7 +167,8 @@ def make_search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Searc
         **changes: object,
     ) -> Search:
         """Chain -> score, in the order in which they were found; the published ones by default."""
-        root = tmp_path_factory.mktemp("store")
+        root = tmp_path_factory.mktemp("study") / "store"
+        root.mkdir()
         made = finished(root, scores or PUBLISHED, classes or CLASSES)
         return replace(made, info=replace(made.info, **changes))
 
@@ -171,18 +204,46 @@ def repeated(make_search: Callable[..., Search]) -> Search:
 
 
 @pytest.fixture(scope="session")
-def compared(search: Search) -> Table:
-    """The one table of the search, with every chain compared with the winner."""
-    return search.table
+def judged(repeated: Search) -> Search:
+    """The repeated search with fresh seeds of the best chain and the starts; the chain is better.
+
+    The policy recommends relative_location>odc>moco.
+    """
+    best = "relative_location>odc>moco"
+    fresh = repeated.fresh(
+        {best: (74.9, 74.2, 75.1), "imagenet": (70.1, 69.6, 70.6), "scratch": (49.0, 48.5, 50.0)}
+    )
+    return replace(fresh, info=replace(fresh.info, best_chain=best))
+
+
+@pytest.fixture(scope="session")
+def led(make_search: Callable[..., Search]) -> Search:
+    """A small search in which scratch leads, on selection seeds and on fresh ones."""
+    scores = {"moco": 30.0, "odc": 28.0, "odc>moco": 31.2, "scratch": 35.9, "imagenet": 33.0}
+    seeds = {
+        "odc>moco": (29.8, 30.5), "moco": (29.0, 29.9), "odc": (27.1, 28.2),
+        "scratch": (34.8, 36.3), "imagenet": (32.1, 33.4),
+    }  # fmt: skip
+    fresh = {
+        "odc>moco": (29.1, 28.7, 29.9), "scratch": (35.5, 35.0, 36.1),
+        "imagenet": (32.9, 32.1, 33.5),
+    }  # fmt: skip
+    return make_search(scores=scores, best_chain="odc>moco").repeated(seeds).fresh(fresh)
+
+
+@pytest.fixture(scope="session")
+def compared(repeated: Search) -> Table:
+    """The one table of the repeated search, with every chain compared with the best."""
+    return repeated.table
 
 
 @pytest.fixture(scope="session")
 def written(
-    search: Search, tmp_path_factory: pytest.TempPathFactory
+    judged: Search, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    """The whole report of the search: its folder and the summary."""
+    """The whole report of the judged search: its folder and the summary."""
     out = tmp_path_factory.mktemp("run")
-    return out, search.write(out)
+    return out, judged.write(out)
 
 
 def _info() -> RunInfo:
@@ -215,7 +276,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
             bn_groups=4, batch=64, epochs=6, lr_epochs=1, warmup=0.05, downstream_batch=64,
             downstream_epochs=EPOCHS, downstream_lr_epochs=2, label_fraction=0.3,
-            images_per_second=160, repeats=1, controls=False, label_curve=False,
+            repeats=1, controls=False, label_curve=False,
         ),
         policy=Policy("exhaustive", {}),
         runtime=RuntimeChoice(1, None, None, None, 10, 20.0, 2),
@@ -232,6 +293,9 @@ def _finished(
     if stages:
         _write_stage(store, stages[-1], rng)
     _write_score(store, downstream, score, rng, classes)
+    if start := downstream.inputs.get("backbone") if not stages else None:
+        store.path(start).mkdir(exist_ok=True)
+        _write_weights(store.path(start), rng)
     return ChainResult(
         chain, "done", scored(score, score - 1.9, score + 1.8),
         stage_key=stages[-1].key() if stages else None, downstream_key=downstream.key(),
@@ -262,6 +326,10 @@ def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) 
     folder = _commit(
         store, spec, result, {"lr_range": trials, "train": rows, "confusion": confusion}
     )
+    _write_weights(folder, rng)
+
+
+def _write_weights(folder: Path, rng: np.random.Generator) -> None:
     weights = {"conv1.weight": rng.normal(0, 0.1, (64, 3, 7, 7)).astype(np.float32)}
     save_file(weights, folder / "backbone.safetensors")
 
@@ -301,6 +369,7 @@ def _write_score(
     result = {"best_epoch": EPOCHS, "lr": 0.01, "lr_at_edge": False, "seconds": 50.0}
     folder = _commit(store, spec, result, {"lr_range": trials, "train": rows})
     (folder / "meta.json").write_text(json.dumps({"classes": classes}))
+    _write_weights(folder, rng)
     for split, count in (("val", 2400), ("test", 1200)):
         _write_predictions(folder / f"{split}.parquet", score / 100, count, rng, len(classes))
 

@@ -16,16 +16,17 @@ import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 
-from search.report import best, rows, summary
-from tests.measures import BALANCED
+from search.chains.node import Node
+from search.report import best
 from trainables.backbone import Backbone
 
 
 def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) -> Backbone:
-    """A report whose winner has real weights of this architecture."""
+    """A report whose recommended chain has real weights of this architecture."""
     backbone = Backbone(name, channels)
-    winner = next(r for r in search.results if r.chain == ("odc", "moco"))
-    save_file(backbone.state_dict(), search.store.path(winner.stage_key) / best.BACKBONE)
+    row = search.table.recommended
+    weights = best.chosen(row, search.store)
+    save_file(backbone.state_dict(), search.store.path(weights.stage) / best.BACKBONE)
     space = search.plan.space
     plan = replace(
         search.plan,
@@ -35,7 +36,7 @@ def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) 
             data=replace(space.data, channels=channels),
         ),
     )
-    meta = search.store.path(winner.downstream_key) / "meta.json"
+    meta = search.store.path(weights.score) / "meta.json"
     statistics = {"mean": [0.4, 0.5, 0.6][:channels], "std": [0.1, 0.2, 0.3][:channels]}
     meta.write_text(json.dumps(json.loads(meta.read_text()) | statistics))
     _write(replace(search, plan=plan), out)
@@ -43,10 +44,12 @@ def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) 
 
 
 def _write(search: Any, out: Path) -> None:
-    table = rows.build(search.results, search.store, BALANCED)
-    assert table.best is not None
-    made = summary.build(table, search.info, search.store)
-    best.write(table.best, made, search.plan, search.store, out / "best")
+    best.write(search.summary, search.plan, search.store, out / "best")
+
+
+def _chains(make_search: Callable[..., Any]) -> Any:
+    """A search in which no start has a score."""
+    return make_search(scores={"moco": 30.0, "odc": 28.0, "odc>moco": 31.2})
 
 
 def _load(path: Path) -> Any:
@@ -62,7 +65,7 @@ def _load(path: Path) -> Any:
 def test_snippet_gives_the_same_features(
     make_search: Callable[..., Any], tmp_path: Path, name: str, channels: int
 ) -> None:
-    ours = _written(make_search(), tmp_path, name, channels).eval()
+    ours = _written(_chains(make_search), tmp_path, name, channels).eval()
     module = _load(tmp_path / "best" / best.SNIPPET)
     theirs = module.backbone().eval()
     images = torch.randint(0, 256, (2, channels, 64, 64), dtype=torch.uint8)
@@ -74,7 +77,7 @@ def test_snippet_gives_the_same_features(
 
 
 def test_snippet_runs_as_a_command(make_search: Callable[..., Any], tmp_path: Path) -> None:
-    _written(make_search(), tmp_path)
+    _written(_chains(make_search), tmp_path)
     script = str(tmp_path / "best" / best.SNIPPET)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert done.stdout == "resnet10 loaded: 512 features an image\n"
@@ -83,15 +86,51 @@ def test_snippet_runs_as_a_command(make_search: Callable[..., Any], tmp_path: Pa
 def test_card(written: tuple[Path, dict[str, Any]]) -> None:
     text = (written[0] / "best" / best.CARD).read_text()
     for said in (
-        "# resnet10 pretrained by `odc>moco`",
-        "| **`odc>moco`** | 75.44 (73.54 – 77.24) |",
-        "odc 0.03, moco 0.1*",
+        "# resnet10: `relative_location>odc>moco`",
+        "was better than imagenet on test.**",
+        "**before** fine-tuning, without a classifier. Trained with the first fresh seed.",
+        "moco 0.1*",
+        "The planned comparison: ",
         "mean not recorded",
         "Not a medical device",
     ):
-        assert said in text
+        assert said in text.replace("\\>", ">")
     assert "$" not in text
-    assert "demonstration" not in text
+    assert "DEMONSTRATION" not in text
+
+
+def test_the_weights_are_those_of_the_first_fresh_seed(
+    judged: Any, led: Any, written: Any, tmp_path: Path
+) -> None:
+    row = judged.table.recommended
+    stage = judged.store.path(row.fresh_stage_keys[0])
+    copied = (written[0] / "best" / best.BACKBONE).read_bytes()
+    assert copied == (stage / best.BACKBONE).read_bytes()
+    assert row.fresh_stage_keys[0] != row.stage_key
+    _write(led, tmp_path)
+    scratch = led.table.row("scratch")
+    tuned = led.store.path(scratch.fresh_keys[0]) / best.BACKBONE
+    assert (tmp_path / "best" / best.BACKBONE).read_bytes() == tuned.read_bytes()
+    assert "fine-tuned **from scratch**" in (tmp_path / "best" / best.CARD).read_text()
+
+
+def test_a_start_with_weights_is_copied_as_it_is_stored(search: Any, tmp_path: Path) -> None:
+    """Without several seeds the leading start is recommended."""
+    _write(search, tmp_path)
+    start = search.plan.score(Node(("imagenet",))).inputs["backbone"]
+    stored = search.store.path(start) / best.BACKBONE
+    assert (tmp_path / "best" / best.BACKBONE).read_bytes() == stored.read_bytes()
+    assert "weights of a start as they were given" in (tmp_path / "best" / best.CARD).read_text()
+
+
+def test_a_card_without_weights_says_so(make_search: Callable[..., Any], tmp_path: Path) -> None:
+    search = _chains(make_search)
+    _write(search, tmp_path)
+    stage = best.chosen(search.table.recommended, search.store).stage
+    (search.store.path(stage) / best.BACKBONE).unlink()
+    _write(search, tmp_path)
+    assert [path.name for path in (tmp_path / "best").iterdir()] == [best.CARD]
+    assert "no weights" in (tmp_path / "best" / best.CARD).read_text()
 
 
 HOSTILE = [
@@ -123,11 +162,11 @@ def test_no_name_is_markup_in_the_card(make_search: Callable[..., Any], tmp_path
 
 def test_demo_card_warns(search: Any, tmp_path: Path) -> None:
     _write(replace(search, info=replace(search.info, demo=True, data="demo")), tmp_path)
-    assert "say nothing about real images" in (tmp_path / "best" / best.CARD).read_text()
+    assert "the numbers mean nothing" in (tmp_path / "best" / best.CARD).read_text()
 
 
-def test_no_winner_no_folder(search: Any, tmp_path: Path) -> None:
-    baselines = search.only("scratch", "imagenet")
-    made = baselines.write(tmp_path)
-    assert (made["best_chain"], made["best_score"]) == (None, None)
+def test_no_score_no_folder(search: Any, tmp_path: Path) -> None:
+    nothing = search.without("failed", "no disk", "scratch", "imagenet")
+    made = nothing.only("scratch", "imagenet").write(tmp_path)
+    assert (made["best_chain"], made["best_score"], made["recommended"]) == (None, None, None)
     assert not (tmp_path / "best").exists()

@@ -1,21 +1,24 @@
 """`summary.json`: its keys and their order are an interface."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search.cluster.time_ledger import Overhead
+from search.report.test_ledger import FILE
 from search.results.records import StoppedChain
 
 KEYS = [
-    "best_chain", "best_score", "best_ci", "best_above_scratch", "best_above_imagenet", "scratch",
-    "imagenet", "gain_over_scratch", "gain_over_imagenet", "test", "test_on", "explained", "space",
-    "data", "demo", "policy", "profile", "device", "stages_trained", "stages_reused",
-    "stages_pruned", "stages_naive", "wall_seconds", "interrupted", "started", "stages_repeats",
-    "near_duplicates", "recommended", "stopped", "budget", "overhead", "budget_spent", "incomplete",
-    "overhead_seconds", "failed", "pruned", "tied", "cheapest_tied", "compared_on",
-    "training_noise", "factors", "correlations", "course", "recall", "objective", "measures",
-    "chains",
+    "headline", "recommended", "recommended_by", "notes", "planned", "best_chain", "best_score",
+    "best_ci", "best_above_scratch", "best_above_imagenet", "scratch", "imagenet",
+    "gain_over_scratch", "gain_over_imagenet", "test", "test_on", "explained", "space", "data",
+    "demo", "policy", "profile", "device", "stages_trained", "stages_reused", "stages_pruned",
+    "stages_naive", "wall_seconds", "interrupted", "started", "stages_repeats", "near_duplicates",
+    "leading_start", "fresh_missing", "stopped", "budget", "overhead", "budget_spent", "incomplete",
+    "overhead_seconds", "failed", "pruned", "could_be_best", "cheapest_of_them", "optimism",
+    "controls", "fine_tuning", "earlier_test_looks", "compared_on", "training_noise", "factors",
+    "correlations", "course", "recall", "objective", "measures", "chains",
 ]  # fmt: skip
 NESTED = {
     "gain_over_scratch": ["val", "test"],
@@ -62,7 +65,8 @@ def test_without_a_number_the_keys_stay(search: Any) -> None:
     baselines = search.only("scratch").summary.as_json()
     assert list(baselines) == KEYS
     assert baselines["best_ci"] is None
-    assert (baselines["course"], baselines["recall"]) == ([], [])
+    assert baselines["course"] == []
+    assert (baselines["recommended"], baselines["recommended_by"]) == ("scratch", "selection")
     assert baselines["gain_over_imagenet"] == {"val": None, "test": None}
 
 
@@ -71,3 +75,36 @@ def test_seconds_by_kind(make_search: Any) -> None:
     made = make_search(overhead=overhead).summary.as_json()
     assert made["overhead_seconds"] == overhead.kinds()
     assert list(made["overhead"]) == list(Overhead.__dataclass_fields__)
+
+
+def test_the_recommended_is_not_the_best_chain_where_a_start_leads(
+    led: Any, tmp_path: Path
+) -> None:
+    made = _read(led, tmp_path)
+    assert (made["recommended"], made["recommended_by"]) == ("scratch", "fresh seeds")
+    assert (made["best_chain"], made["headline"]) == (
+        "odc>moco",
+        "No chain was better than scratch",
+    )
+    assert made["planned"]["split"] == "test"
+    assert made["gain_over_scratch"]["test"]["high"] < 0
+    assert made["could_be_best"] == ["scratch"]
+    again = _read(led, tmp_path)
+    assert again["earlier_test_looks"] == made["earlier_test_looks"], "one result, reported twice"
+    other = _read(led, tmp_path / "other")
+    assert other["earlier_test_looks"] == made["earlier_test_looks"] + 1
+
+
+def test_without_test_nothing_of_it_is_told_and_no_use_recorded(
+    make_search: Any, tmp_path: Path
+) -> None:
+    made = make_search(scores={"moco": 30.0, "scratch": 36.0})
+    made = made.fresh({"moco": (30.0,), "scratch": (36.0,)})
+    space = replace(made.plan.space, test=False)
+    summary = _read(replace(made, plan=replace(made.plan, space=space)), tmp_path)
+    assert (summary["test"], summary["test_on"], summary["earlier_test_looks"]) == ({}, None, None)
+    assert summary["planned"]["split"] == "val"
+    assert not (made.store.root.parent / FILE).exists()
+    assert "test images of" not in (tmp_path / "report" / "index.html").read_text()
+    assert _read(made, tmp_path)["earlier_test_looks"] == 0
+    assert (made.store.root.parent / FILE).exists()

@@ -25,7 +25,7 @@ def collector():
     chains = [("a",), ("b",), ("a", "b"), ("b", "a")]
     plan = SimpleNamespace(
         stages=lambda _: (stage,), score=lambda _: stage, probe=lambda _: None, weights={},
-        space=SimpleNamespace(chains=lambda: chains),
+        space=SimpleNamespace(test=True, external={}, chains=lambda: chains),
     )  # fmt: skip
     plan.baselines = lambda: (Node(("scratch",)),)
     scheduler = SimpleNamespace(

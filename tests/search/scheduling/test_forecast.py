@@ -1,6 +1,6 @@
 """What a search will train, counted by hand."""
 
-from search.chains.plan import estimate
+from search.scheduling.cost import Counts
 from search.scheduling.forecast import forecast
 from search.space import load
 from trainables.plugins import load as plugin
@@ -28,14 +28,10 @@ def test_the_policy_and_the_budget_decide_how_many():
     assert forecast_of("policy=exhaustive", "budget=4")[1].stages_maximum == 4
 
 
-def test_seconds_add_up():
-    space, found = forecast_of("policy=exhaustive", "repeats=3")
-    cost = estimate(space, 1000)
-    assert (found.stage_seconds, found.score_seconds) == (cost.stage, cost.score)
+def test_repeats_are_counted():
+    _, found = forecast_of("policy=exhaustive", "repeats=3")
     assert found.repeats == (8, 4)
-    stages, scores = 15 + 12 * 3, 15 + 3 + 12
-    assert found.total_seconds == stages * cost.stage + scores * cost.score
-    assert forecast_of(images=2000)[1].stage_seconds == 2 * forecast_of()[1].stage_seconds
+    assert found.counts == Counts(15, 15, (8, 4), 1000)
 
 
 def test_it_says_whether_the_images_are_drawn():

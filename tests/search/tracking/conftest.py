@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from search.tracking import outbox
-from tests.search.report.conftest import make_search, search, written  # noqa: F401
+from tests.search.report.conftest import judged, make_search, repeated, written  # noqa: F401
 
 PASSWORD = "a%20b%40secret1234"  # as in an address: "a b@secret1234"
 AUTH = """
@@ -126,3 +127,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def database(folder: Path) -> str:
     return f"sqlite:///{folder}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def search(judged: Any) -> Any:  # noqa: F811
+    """The search whose report is `written`."""
+    return judged

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 CHILDREN = 17  # 15 chains and two baselines
+WINNER = "relative_location>odc>moco"
 
 
 def _mirror(
@@ -60,7 +62,8 @@ def _check(uri: str) -> None:
     client = MlflowClient(uri, uri)
     assert len(children) == CHILDREN
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert parent.data.metrics["best_score"] == 75.44
+    assert parent.data.tags["recommended"] == WINNER
+    assert parent.data.tags["headline"] == f"{WINNER} was better than imagenet on test"
     winner = next(run for run in children if run.info.run_name == "odc>moco")
     assert winner.data.metrics["delta"] == pytest.approx(11.92)
     assert winner.data.params["label"] == "C"
@@ -71,7 +74,7 @@ def _check(uri: str) -> None:
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
     assert {"report/index.html", "report/chains.csv", "report/tree.png"} <= artifacts
     assert "report/near_duplicates.csv" not in artifacts  # names of images and patients
-    assert client.get_model_version_by_alias("isic3-backbone", "best").tags["chain"] == "odc>moco"
+    assert client.get_model_version_by_alias("isic3-backbone", "best").tags["chain"] == WINNER
 
 
 def test_sqlite_by_default_in_this_directory(
@@ -320,6 +323,7 @@ def test_a_deleted_experiment_is_said_with_the_cure(database: str, server: "Serv
 CONNECT = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+from types import SimpleNamespace
 from search.tracking.tracker import Tracker
 tracker = Tracker(None, "isic3", Path("out"), None)
 print("ready", flush=True)
@@ -418,7 +422,7 @@ def test_a_remote_tracker_gets_aggregates_only(told: Any, server: "Server", tmp_
     assert {"chains.csv", "summary.json", "tree.png", "finetuning.png"} <= sent
     assert not sent & {"index.html", "thumbnails.png", "names.txt", duplicates.FILE}
     got = client.download_artifacts(parent.info.run_id, "report", str(tmp_path))
-    assert json.loads((Path(got) / "summary.json").read_text())["best_chain"] == "odc>moco"
+    assert json.loads((Path(got) / "summary.json").read_text())["best_chain"] == WINNER
     assert "moco,1," in (Path(got) / "chains.csv").read_text()
 
 
@@ -440,3 +444,85 @@ def test_everything_is_sent_when_asked_for(told: Any, server: "Server") -> None:
 )  # fmt: skip
 def test_what_is_shared_by_default(uri: str, share: bool | None, level: str) -> None:
     assert Tracker(uri, "isic3", Path("out"), share)._mirror.level == level
+
+
+# -- the alias -------------------------------------------------------------------------------------
+
+
+class Registry:
+    """The calls on models that `_register` makes, in memory."""
+
+    def __init__(self) -> None:
+        self.versions: list[Any] = []
+        self.aliases: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+
+    def search_model_versions(self, _: str) -> list[Any]:
+        return self.versions
+
+    def search_registered_models(self, _: str) -> list[Any]:
+        return [1]
+
+    def get_registered_model(self, _: str) -> Any:
+        return SimpleNamespace(aliases=self.aliases)
+
+    def get_model_version_by_alias(self, _: str, alias: str) -> Any:
+        return next(one for one in self.versions if one.version == self.aliases[alias])
+
+    def log_artifacts(self, *_: str) -> None: ...
+
+    def get_run(self, _: str) -> Any:
+        return SimpleNamespace(info=SimpleNamespace(artifact_uri="file:///a"))
+
+    def create_model_version(self, _: str, __: str, run_id: str, tags: dict[str, str]) -> Any:
+        made = SimpleNamespace(run_id=run_id, tags=tags, version=str(len(self.versions) + 1))
+        self.versions.append(made)
+        return made
+
+    def set_model_version_tag(self, _: str, version: str, tag: str, value: str) -> None:
+        self.versions[int(version) - 1].tags[tag] = value
+
+    def set_registered_model_alias(self, _: str, alias: str, version: str) -> None:
+        self.aliases[alias] = version
+
+    def set_tag(self, _: str, tag: str, value: str) -> None:
+        self.tags[tag] = value
+
+
+def _registered(registry: Registry, search: Any, score: float | None, run: str, **more: Any) -> str:
+    """Register the recommended with this fresh-seed score; return the version with the alias."""
+    mirror = Mirror(Address.of("sqlite:///x.db"), "isic3", Path("out"), "no names")
+    mirror._client = registry  # type: ignore[assignment]
+    mirror._parent = SimpleNamespace(info=SimpleNamespace(run_id=run))  # type: ignore[assignment]
+    mirror._protocol = points.protocol(more.pop("plan", search.plan))
+    rows = [replace(r, fresh_score=score) if r.recommended else r for r in search.table.rows]
+    mirror._register(replace(search.table, rows=tuple(rows)), replace(search.info, **more))
+    return registry.aliases.get("best", "")
+
+
+def test_the_alias_moves_only_to_a_higher_fresh_score_of_the_same_protocol(judged: Any) -> None:
+    registry, space = Registry(), judged.plan.space
+    assert _registered(registry, judged, None, "a") == "", "no fresh seeds"
+    assert _registered(registry, judged, 90.0, "b", demo=True) == "", "never a demonstration"
+    assert _registered(registry, judged, 90.0, "c", profile="smoke") == ""
+    assert _registered(registry, judged, 70.0, "d") == "4"
+    assert _registered(registry, judged, 69.0, "e") == "4"
+    assert registry.tags["alias_best"] == "not moved: version 4 has 70.0 on fresh seeds"
+    labels = replace(space, profile=replace(space.profile, label_fraction=1.0))
+    for plan in (replace(judged.plan, data_digest="e" * 16), replace(judged.plan, space=labels)):
+        assert _registered(registry, judged, 95.0, "f", plan=plan) == "4"
+        assert "another data set or protocol" in registry.tags["alias_best"]
+    assert _registered(registry, judged, 71.0, "g") == "7"
+    assert _registered(registry, judged, 71.0, "g") == "7", "the same version, not a new one"
+    assert registry.tags["alias_best"].startswith("not moved") is True
+    assert len(registry.versions) == 7
+
+
+def test_the_protocol_is_that_of_the_fine_tuning_not_of_the_stages(judged: Any) -> None:
+    plan, space = judged.plan, judged.plan.space
+    known = points.protocol(plan)
+    longer = replace(space, profile=replace(space.profile, epochs=99), policy=space.policy)
+    assert points.protocol(replace(plan, space=longer)) == known
+    assert points.protocol(replace(plan, data_digest="e" * 16)) != known
+    larger = replace(space, profile=replace(space.profile, image_size=72))
+    assert points.protocol(replace(plan, space=larger))["protocol"] != known["protocol"]

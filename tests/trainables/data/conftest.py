@@ -104,6 +104,18 @@ def folder_example(folders: Path) -> Example:
     return folders, {"groups_csv": "who.csv"}
 
 
+@pytest.fixture
+def medmnist_example(tmp_path: Path) -> Example:
+    """40 images of 3 classes; every class in every part."""
+    rng, arrays = np.random.default_rng(0), {}
+    for part, count in {"train": 24, "val": 8, "test": 8}.items():
+        arrays[f"{part}_images"] = rng.integers(0, 256, (count, 28, 28, 3), np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % 3).astype(np.uint8)[:, None]
+    (tmp_path / "medmnist").mkdir()
+    np.savez_compressed(tmp_path / "medmnist" / "drawnmnist.npz", **arrays)
+    return tmp_path / "medmnist", {}
+
+
 def save(path: Path, seed: int, mode: str = "RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)

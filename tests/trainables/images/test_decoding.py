@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from trainables import processor
-from trainables.data import _files
 from trainables.data._files import decode, memory
 from trainables.errors import UserError
 from trainables.images import decoding
+from trainables.images import picture as pictures
 from trainables.images.decoding import Room
 
 SIDE = 3000
@@ -71,7 +71,7 @@ def test_a_picture_takes_at_most_what_its_header_says(tmp_path: Path, channels: 
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     for line in done.stdout.splitlines():
         name, said, taken = line.split()
-        assert int(said) == (20 if PICTURES[name] not in _files.GREY else 8) * SIDE**2, line
+        assert int(said) == (20 if PICTURES[name] not in pictures.GREY else 8) * SIDE**2, line
         assert 0.1 * int(said) < int(taken) <= int(said), line
     assert len(done.stdout.splitlines()) == len(PICTURES)
 
@@ -109,7 +109,7 @@ def test_too_many_pixels_are_refused_by_the_header(
 def test_as_many_as_are_allowed_come_to_the_decoder_without_a_word(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    assert memory(bomb(tmp_path / "x.png", 13_341)) == 20 * 13_341**2 <= 20 * _files.PIXELS
+    assert memory(bomb(tmp_path / "x.png", 13_341)) == 20 * 13_341**2 <= 20 * pictures.PIXELS
     assert not recwarn.list
 
 
@@ -120,19 +120,6 @@ def test_no_program_is_run_for_a_picture(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
     with pytest.raises(UserError, match="must be a readable image"):
         decode(tmp_path / "x.jpg")
-
-
-@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i4", "<f4"])
-def test_strips_stretch_like_the_whole(dtype: str) -> None:
-    drawn = np.random.default_rng(0).integers(0, 60_000, (3 * _files.STRIP + 5, 7))
-    values = drawn.astype(dtype)
-    exact = values.astype(np.float64)
-    whole = np.round((exact - exact.min()) * (255 / (exact.max() - exact.min())))
-    assert np.array_equal(_files._stretched(values), whole.astype(np.uint8))
-
-
-def test_a_blank_picture_is_black() -> None:
-    assert not _files._stretched(np.full((4, 4), 7, np.uint16)).any()
 
 
 def test_room_is_never_overdrawn_and_all_come_through() -> None:
@@ -185,7 +172,7 @@ def test_as_many_pictures_are_decoded_at_once_as_fit(
 
     monkeypatch.setattr(decoding, "free_memory", lambda: int(decoding.MEMORY_DIVISOR * 1000 * fit))
     monkeypatch.setattr(decoding, "cores", lambda: 8)
-    spec: Any = SimpleNamespace(size=16, channels=1)
+    spec: Any = SimpleNamespace(size=16, channels=1, fit="crop", trim=False)
     pictures: Any = Pictures()
     decoding.decode_all(spec, pictures, 24, tmp_path / "images.npy", None)
     assert pictures.most == expected

@@ -78,13 +78,14 @@ def test_the_largest_trees_show_the_best_chains() -> None:
     assert len(leaves) == 30
 
 
-def test_forest_marks_what_can_be_told_from_the_winner(compared: Table) -> None:
+def test_forest_marks_what_could_be_the_best(compared: Table) -> None:
     axes = forest.draw(compared).axes[0]
     marks = [line for line in axes.lines if line.get_marker() in ("o", "D")]
     hollow = [line.get_markerfacecolor() == "white" for line in marks]
-    assert hollow == [row.tied is False for row in compared.scored]
+    assert hollow == [row.could_be_best is False for row in compared.scored]
     written = {text.get_text() for text in axes.texts}
-    assert {"75.44", "winner", "<0.001"} <= written
+    assert {"score", "fresh", f"{compared.scored[0].score:.2f}"} <= written
+    assert {True, False} <= {*hollow}
 
 
 def test_forest_shows_the_best_and_every_baseline() -> None:

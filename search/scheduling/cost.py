@@ -1,0 +1,113 @@
+"""The wall time of a search, from its phases and the rates of this machine. Pure.
+
+pace = Pace(rates, groups=2, start=28.0)
+span(space, forecast, plan, pace)         # Span(minimum=400.0, maximum=900.0), in seconds
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from search.chains.node import Node
+from search.chains.plan import Plan
+from search.scheduling.phases import Phase, phases
+from search.scheduling.rates import Subject, subject
+from search.scheduling.work import Rate, work
+from search.space import Space
+from trainables.architectures import ARCHITECTURES
+from trainables.spec import START, StageSpec
+
+CLOSING = 6.0  # seconds from the last job to the end of the command
+BETWEEN = 0.4  # seconds a job: leasing it, reading inputs, writing its result
+SLOW = 1e-6  # seconds a training image, pixel and MB of backbone: ten times those of one core
+MANY = 1000  # chains; the seconds of more are in proportion
+LONG = 30 * 60.0  # seconds; a search that would take longer says so
+NOTHING = Rate(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine is. rates: by `subject`; start: seconds until training begins."""
+
+    rates: Mapping[Subject, Rate]
+    groups: int  # worker groups
+    start: float
+
+    def seconds(self, spec: StageSpec, images: int) -> float:
+        """Return the seconds of one stage in one worker group."""
+        rate = NOTHING if spec.kind == START else self.rates[subject(spec)]
+        return rate.seconds(work(spec, images)) + BETWEEN
+
+
+@dataclass(frozen=True)
+class Span:
+    """Wall time in seconds."""
+
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many chains the policy tries at least and at most, and get a second seed, a third..."""
+
+    minimum: int
+    maximum: int
+    again: tuple[int, ...]
+    images: int  # to train on
+
+
+def span(plan: Plan, counts: Counts, pace: Pace, done: Collection[str] = ()) -> Span:
+    """Return the wall time of a search with the plan. done: keys of finished stages."""
+    starts = [node.chain[0] for node in plan.baselines()]
+    tried = min(counts.maximum, len(plan.space.chains()), MANY)
+    few = [min(n, counts.minimum) for n in counts.again]
+    least = phases(plan.space, starts, min(counts.minimum, tried), few, most=False)
+    most = phases(plan.space, starts, tried, counts.again, most=True)
+    found = [_wall(plan, each, counts.images, pace, done) for each in (least, most)]
+    return Span(min(found), max(found) * counts.maximum / max(tried, 1))
+
+
+def _wall(plan: Plan, found: list[Phase], images: int, pace: Pace, done: Collection[str]) -> float:
+    """Return the seconds of all phases, `done` apart, at most those of the budget."""
+    known, total, longest = set(done), pace.start + CLOSING, 0.0
+    for phase in found:
+        jobs = [_missing(plan, node, images, pace, known) for node in phase]
+        total += side_by_side(jobs, pace.groups)
+        longest = max([longest, *jobs])
+    limit = limit_of(plan.space, pace.groups)
+    return total if limit is None else min(total, limit + longest + CLOSING)
+
+
+def _missing(plan: Plan, node: Node, images: int, pace: Pace, known: set[str]) -> float:
+    """Return the seconds of the node's stages that are not known; adds their keys to `known`."""
+    missing = [spec for spec in plan.graph(node) if spec.key() not in known]
+    known.update(spec.key() for spec in missing)
+    return sum(pace.seconds(spec, images) for spec in missing)
+
+
+def side_by_side(jobs: list[float], groups: int) -> float:
+    """Return the seconds of jobs in worker groups, of which some idle at the end.
+
+    Between all of them busy to the end and the worst order (Graham, 1969): half of the longest.
+    """
+    longest = max(jobs, default=0.0)
+    return max(longest, sum(jobs) / groups + (1 - 1 / groups) * longest / 2)
+
+
+def limit_of(space: Space, groups: int) -> float | None:
+    """Return the wall seconds of a time budget; None without one. groups: GPUs in use."""
+    budget = space.budget
+    return budget.seconds if budget.gpu_hours is None else budget.gpu_hours * 3600 / groups
+
+
+def surely_short(plan: Plan, counts: Counts, done: Collection[str] = ()) -> bool:
+    """Return whether even a very slow machine needs less than half an hour: nothing is timed."""
+    if (plan.space.budget.seconds or LONG + 1) <= LONG:
+        return True
+    profile = plan.space.profile
+    known = ARCHITECTURES.get(profile.backbone)
+    image = SLOW * profile.image_size**2 * (known.megabytes if known else 200)
+    batch = max(profile.batch, profile.downstream_batch)
+    slow = Rate(image * batch, image / 4, image)
+    rates = {subject(spec): slow for spec in plan.graph(Node(tuple(plan.space.tasks)))}
+    return span(plan, counts, Pace(rates, 1, 0.0), done).maximum < LONG

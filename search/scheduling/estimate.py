@@ -1,0 +1,114 @@
+"""The estimate of a search on this machine: rates found or timed, and the wall time.
+
+found = estimate(plan, forecast, Here.machine(gpus=0), decoding=3.0)
+found.span, found.timed, found.unknown, found.shorter
+"""
+
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from search.chains.node import Node
+from search.chains.plan import Plan, data_spec
+from search.cluster.group_shape import GroupShape
+from search.scheduling import rates
+from search.scheduling.cost import LONG, Pace, Span, limit_of, span
+from search.scheduling.forecast import Forecast
+from search.scheduling.rates import Machine, subject
+from search.scheduling.work import Rate
+from trainables.processor import cores
+from trainables.spec import START, StageSpec
+
+STARTING = 25.0  # seconds from the command to the first step: imports, Ray, worker groups
+
+
+@dataclass(frozen=True)
+class Here:
+    """The machine or cluster. nodes: resources of each Ray node. alone: stages can be timed."""
+
+    nodes: Sequence[Mapping[str, float]]
+    alone: bool = True
+
+    @classmethod
+    def machine(cls, gpus: int, alone: bool = True) -> "Here":
+        return cls(({"CPU": float(cores()), "GPU": float(gpus)},), alone)
+
+    def groups(self, plan: Plan, wanted: int) -> tuple[int, Machine]:
+        """Return how many worker groups fit, and what one of them is."""
+        runtime = plan.space.runtime
+        total = {kind: sum(n.get(kind, 0.0) for n in self.nodes) for kind in ("CPU", "GPU")}
+        shape = GroupShape.of(runtime, self.nodes, wanted, runtime.groups_per_gpu or 1)
+        host = socket.gethostname() if self.alone else None
+        machine = Machine(host, shape.threads, shape.workers, total["GPU"] > 0)
+        return max(1, shape.fit(total)), machine
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Wall time, seconds a stage by task, and where the rates are from.
+
+    timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
+    rate; there is no span then. shorter: settings of a shorter search, if this one is long.
+    """
+
+    groups: int
+    span: Span | None
+    seconds: Mapping[str, float]
+    timed: Mapping[str, float]
+    measured: tuple[str, ...]
+    unknown: Mapping[str, str]
+    shorter: tuple[str, ...] = ()
+
+
+def estimate(
+    plan: Plan, forecast: Forecast, here: Here, decoding: float, done: Collection[str] = ()
+) -> Estimate:
+    """Return the estimate; times ten steps of what the store knows no rate of.
+
+    decoding: seconds. done: keys of finished stages.
+    """
+    groups, machine = here.groups(plan, forecast.stages_maximum + len(plan.baselines()))
+    specs = [spec for spec in plan.graph(Node(tuple(plan.space.tasks))) if spec.kind != START]
+    known = rates.remembered(Path(plan.space.store), specs, machine)
+    missing = [spec for spec in specs if subject(spec) not in known]
+    found = _timed(plan, missing, here, machine, groups)
+    fresh = {of: rate for of, rate in found.items() if isinstance(rate, Rate)}
+    unknown = {s.name: str(found[subject(s)]) for s in missing if subject(s) not in fresh}
+    pace = Pace(known | fresh, groups, STARTING + decoding)
+    timed = [(spec, fresh[subject(spec)]) for spec in missing if subject(spec) in fresh]
+    measured = [spec for spec in specs if subject(spec) in pace.rates]
+    whole = None if unknown else span(plan, forecast.counts, pace, done)
+    return Estimate(
+        groups=groups,
+        span=whole,
+        seconds={spec.name: pace.seconds(spec, forecast.images) for spec in measured},
+        timed={spec.name: 10 * rate.step for spec, rate in timed if rate.step},
+        measured=tuple(spec.name for spec, rate in timed if not rate.step),
+        unknown=unknown,
+        shorter=_shorter(plan, forecast, pace) if whole and whole.maximum > LONG else (),
+    )
+
+
+def _timed(
+    plan: Plan, specs: Sequence[StageSpec], here: Here, machine: Machine, groups: int
+) -> dict[rates.Subject, Rate | str]:
+    if not specs:
+        return {}
+    if not here.alone:
+        return {subject(spec): "no stage has been trained there yet" for spec in specs}
+    return rates.timed(specs, data_spec(plan.space), machine, groups)
+
+
+def _shorter(plan: Plan, forecast: Forecast, pace: Pace) -> tuple[str, ...]:
+    """Return the settings of a shorter search: one seed each, and a budget if that is too long.
+
+    () where a budget of time already ends the search.
+    """
+    if (limit_of(plan.space, pace.groups) or LONG + 1) <= LONG:
+        return ()
+    quick = replace(plan.space, repeats=1, controls=False, label_curve=False)
+    changed = {k: getattr(quick, k) for k in ("repeats", "controls", "label_curve")}
+    settings = [f"{k}={v}".lower() for k, v in changed.items() if getattr(plan.space, k) != v]
+    less = span(Plan(quick, "", plan.weights), replace(forecast.counts, again=()), pace)
+    return (*settings, *(() if settings and less.maximum <= LONG else ("budget=30m",)))

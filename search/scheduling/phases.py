@@ -1,0 +1,57 @@
+"""The nodes of a typical search, phase by phase, as few and as many as it may train. Pure.
+
+phases(space, ("scratch",), chains=7, again=(4, 2), most=True)
+
+Nodes of one phase train side by side, and a phase waits for the one before. Which chains will win
+is unknown: the longest ones for the most work, singles for the least.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations, groupby, islice
+
+from search.chains.chain import Chain
+from search.chains.node import FRESH, Node
+from search.scheduling.finals import FINALISTS, LABELS
+from search.space import Space
+
+Phase = list[Node]
+
+
+def phases(
+    space: Space, starts: Sequence[str], chains: int, again: Sequence[int], most: bool
+) -> list[Phase]:
+    """Return the phases in their order.
+
+    starts: those that are run. chains: how many the policy tries. again: how many of them get a
+    second seed, a third, ...
+    """
+    tried = list(islice(_chains(space), chains))
+    ranked = sorted(tried, key=len, reverse=most)
+    begin = [Node((start,)).again(k) for start in starts for k in range(space.repeats)]
+    levels = [[Node(chain) for chain in level] for _, level in groupby(tried, key=len)]
+    rounds = [[Node(c).again(k) for c in ranked[:n]] for k, n in enumerate(again, 1)]
+    leading = [[Node(c).again(k) for c in ranked[:1] for k in range(space.repeats)]]
+    return [begin, *levels, *rounds, *leading, *_finals(space, starts, ranked)]
+
+
+def _chains(space: Space) -> list[Chain]:
+    """Return all chains, by length; of one length those that rise if the tasks do come first."""
+    rising = {one for k in range(1, space.max_length + 1) for one in combinations(space.tasks, k)}
+    if len(rising) == len(space.chains()):
+        return space.chains()
+    return sorted(space.chains(), key=lambda chain: (chain not in rising, len(chain)))
+
+
+def _finals(space: Space, starts: Sequence[str], ranked: Sequence[Chain]) -> list[Phase]:
+    """Return controls, fresh seeds and label curve. ranked: the chains tried, the winner first."""
+    seeds, roots = range(space.repeats), [(start,) for start in starts]
+    found: list[Phase] = []
+    if space.controls and ranked and len(ranked[0]) > 1:
+        controls = (ranked[0][-1:] * len(ranked[0]), ranked[0][::-1])
+        found.append([Node(chain).again(k) for chain in controls for k in seeds])
+    final = [*ranked[:1], *roots]
+    found.append([Node(chain).again(FRESH + k) for chain in final for k in seeds])
+    if space.label_curve:
+        final = [*ranked[:FINALISTS], *roots]
+        found.append([Node(c, labels=share).again(FRESH) for c in final for share in LABELS])
+    return found

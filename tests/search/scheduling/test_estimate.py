@@ -1,0 +1,78 @@
+"""The estimate of a search: worker groups, rates that are timed, the shorter command."""
+
+import pytest
+
+from search.chains.plan import Plan
+from search.policies import policy_of
+from search.scheduling import rates
+from search.scheduling.cost import LONG
+from search.scheduling.estimate import Here, estimate
+from search.scheduling.forecast import forecast
+from search.scheduling.rates import subject
+from search.scheduling.work import Rate
+from search.space import load
+
+TWO_CORES = Here(({"CPU": 2.0},))
+LONGER = ["repeats=3", "controls=true", "label_curve=true"]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Names of what was timed, and the seconds of a step, which a test may change."""
+    names = []
+
+    def timed(specs, _data, machine, beside):
+        names.extend([*(spec.name for spec in specs), (machine.threads, beside)])
+        return {subject(spec): Rate(rate[0], 0.0, 0.0) for spec in specs}
+
+    rate = [1.0]
+    monkeypatch.setattr(rates, "timed", timed)
+    return names, rate
+
+
+def found(tmp_path, *overrides, here=TWO_CORES, store="none"):
+    given = ["profile=smoke", "profile.precision=float32", f"store={tmp_path / store}"]
+    space = load("isic3", [*given, *overrides])
+    return estimate(Plan(space, ""), forecast(space, policy_of(space), 1000), here, decoding=5.0)
+
+
+def test_what_has_no_rate_is_timed_beside_as_many_as_will_train(tmp_path, asked):
+    names, _ = asked
+    known = found(tmp_path)
+    assert names == ["relative_location", "moco", "odc", "probe", "classify", (1, 2)]
+    assert (known.groups, known.unknown) == (2, {})
+    assert known.timed == dict.fromkeys(names[:-1], 10.0)
+    assert 30 < known.span.minimum < known.span.maximum
+
+
+def test_nothing_is_timed_in_place_of_a_cluster(tmp_path, asked):
+    known = found(tmp_path, here=Here(({"CPU": 8.0, "GPU": 1.0},) * 2, alone=False))
+    assert asked[0] == []
+    assert (known.span, known.shorter, known.groups) == (None, (), 2)
+    assert set(known.unknown.values()) == {"no stage has been trained there yet"}
+
+
+def test_a_task_that_fails_leaves_no_time_but_its_reason(tmp_path, monkeypatch):
+    def timed(specs, *_):
+        answers = {subject(spec): Rate(1.0, 0.0, 0.0) for spec in specs}
+        return answers | {subject(s): "out of memory" for s in specs if s.name == "odc"}
+
+    monkeypatch.setattr(rates, "timed", timed)
+    known = found(tmp_path)
+    assert known.unknown == {"odc": "out of memory"}
+    assert known.span is None
+    assert known.seconds.keys() == {"relative_location", "moco", "probe", "classify"}
+
+
+def test_the_shorter_command(tmp_path, asked):
+    """One seed is enough if that is below half an hour; else the budget says when to end."""
+    settings = ("repeats=1", "controls=false", "label_curve=false")
+    rate = asked[1]
+    assert found(tmp_path, *LONGER).span.maximum < LONG
+    assert found(tmp_path, *LONGER).shorter == ()
+    rate[0] = 6.0
+    assert found(tmp_path, *LONGER).shorter == settings
+    rate[0] = 60.0
+    assert found(tmp_path, *LONGER).shorter == (*settings, "budget=30m")
+    assert found(tmp_path).shorter == ("budget=30m",)
+    assert found(tmp_path, *LONGER, "budget=30m").shorter == ()

@@ -1,0 +1,48 @@
+"""The work of a stage, counted by hand."""
+
+import pytest
+
+from search.chains.node import Node
+from search.chains.plan import Plan
+from search.scheduling.work import Rate, Work, work
+from search.space import load
+
+LENGTHS = {
+    "epochs": 2, "lr_epochs": 1, "downstream_epochs": 4, "downstream_lr_epochs": 1, "batch": 10,
+    "downstream_batch": 10, "bn_groups": 1, "label_fraction": 0.5,
+}  # fmt: skip
+PRECISION = "profile.precision=float32"
+
+
+def specs(*overrides):
+    given = [f"profile.{key}={value}" for key, value in LENGTHS.items()]
+    ranges = ["tasks.odc.lr_range=[0.01,0.02,0.03,0.1]", "downstream.lr_range=[0.01,0.02]"]
+    space = load("isic3", ["profile=smoke", PRECISION, *given, *ranges, *overrides])
+    stage, probe, score = Plan(space, "").graph(Node(("odc",)))
+    return stage, probe, score
+
+
+def test_a_stage_trains_its_epochs_and_its_range():
+    """100 steps an epoch; halving: four rates for 25 steps, three for 38, two for 37."""
+    stage, _, _ = specs()
+    trials = 4 * 25 + 3 * 37 + 2 * 38
+    assert work(stage, 1000) == Work(200 + trials, 0, 1000)
+    assert work(specs("lr_policy=full_range")[0], 1000) == Work(200 + 400, 0, 1000)
+
+
+def test_a_score_evaluates_after_every_epoch_every_trial_and_at_the_end():
+    """700 of 1000 images train, 150 validate and 150 test; half of the labels make 35 steps."""
+    score = specs("lr_policy=full_range")[2]
+    found = work(score, 700)
+    assert (found.steps, found.images) == (35 * 4 + 2 * 35, 350)
+    assert found.evaluated == 150 * (4 + 2 + 1) + 150
+    halving = work(specs()[2], 700)  # two rates up to the only rung
+    assert halving.evaluated == found.evaluated
+
+
+def test_a_probe_sees_the_labelled_images_once():
+    assert work(specs()[1], 700) == Work(0, 0, 350)
+
+
+def test_seconds_are_rates_times_work():
+    assert Rate(0.5, 0.01, 0.1).seconds(Work(10, 200, 30)) == pytest.approx(5 + 2 + 3)
