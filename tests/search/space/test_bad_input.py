@@ -68,7 +68,7 @@ def refused(name, *overrides):
         ("tasks.moco.name=../moco", "tasks.moco.name=../moco: must be a name of letters"),
         ("policy.name=../tpe", "policy.name=../tpe: must be a name of letters"),
         ("policy.name=nothing", "policy.name=nothing: must be one of adaptive, curriculum"),
-        ("data.name=nothing", "data.name=nothing: must be one of demo, folder, isic2019, table"),
+        ("data.name=nothing", "data.name=nothing: must be one of demo, folder, isic2019, medmnist"),
         ("tasks=moco", "tasks=moco: must be a section of tasks, as +task@tasks.moco=moco adds one"),
         ("task=moco", "task=moco: must say its place; try +task@tasks.moco=moco"),
         ("downstream=3", "downstream=3: must be one of classify; try classify"),
