@@ -8,6 +8,7 @@ images.decode(console)   # sets images.data
 
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,8 @@ class Images:
         begun = time.perf_counter()
         rows = range(0, count, -(-count // SAMPLE))
         for row in rows:
-            self.source.images.read(row)
+            with suppress(UserError):  # all damaged images are named together, when decoded
+                self.source.images.read(row)
         return (time.perf_counter() - begun) / len(rows) * count / cores()
 
     def external_digests(self) -> dict[str, str]:
@@ -102,10 +104,10 @@ class Images:
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
         console.print(line(said))
         console.print(line(duplicates.sentence(duplicates.count(data))))
+        for remark in self.understood.remarks():
+            console.print(line(remark))
         for found in prepared.findings(data.found, len(data.labels), self.space.data):
             console.print(line(found))
-        if data.leak:
-            console.print(line(data.leak))
         if data.damaged:
             left = f"{len(data.damaged)} damaged images are left out: {some(data.damaged)}"
             console.print(line(left))

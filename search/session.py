@@ -25,7 +25,7 @@ from search.console import exit
 from search.console.request import Request, data_name
 from search.images import Images
 from search.policies import policy_of
-from search.report import duplicates
+from search.report import duplicates, left_out
 from search.results.collect import Collector, snapshot
 from search.results.external import external_scores
 from search.results.records import RunInfo
@@ -154,6 +154,7 @@ class Session:
     def _decode(self) -> None:
         self.images.decode(self.screen.console)
         duplicates.write(self.images.data, self.out / "report")
+        left_out.write(self.images.source.images.notes, self.out / "report")
 
     def _check_room(self) -> None:
         """Check the room for the backbones of all stages and scores, and for some checkpoints."""

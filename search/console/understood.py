@@ -39,6 +39,11 @@ class Understood:
         drawn = "given by the data set" if found.given_split else "drawn"
         sizes = ", ".join(f"{len(rows)} {part}" for part, rows in self.split.items())
         yield f"split     {sizes}; {drawn}"
+        yield from self.remarks()
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what a search says too: images that it does not use, and decisions."""
+        found = self.found
         if found.unlabelled:
             yield f"unlabelled {found.unlabelled} images, which no task sees"
         yield from (f"left out  {_left_out(one)}" for one in found.left_out)

@@ -100,7 +100,11 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         space=code(info.space),
         data=code(info.data),
         digest=code(plan.data_digest),
-        held=f"{space.data.val:.0%} of patient groups (validation), {space.data.test:.0%} (test)",
+        split=info.leak
+        or (
+            "by patient group (a lesion or patient is on one side), stratified; "
+            f"{space.data.val:.0%} of patient groups (validation), {space.data.test:.0%} (test)"
+        ),
         seed=space.seed,
         backbone=printable(profile.backbone),
         preparation=prepared.words(space.data, profile.cache_size),

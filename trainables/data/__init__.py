@@ -63,7 +63,7 @@ class Table:
 
 
 class Dataset:
-    """Base of data sets: a subclass writes `scan`; labels, groups, tables are made here."""
+    """Base of data sets: a subclass writes `scan`; tables are made and images read here."""
 
     @dataclass(frozen=True)
     class Params(Schema):
@@ -171,6 +171,7 @@ class Dataset:
         items, classes = self._classed(items, classes)
         excluded = self._excluded(classes)
         kept = sorted((i for i in items if i.label not in excluded), key=lambda i: i.name)
+        self._check_single(Counter(str(item.label) for item in kept))
         present = {str(item.label) for item in kept}
         if len(present) < 2:
             raise UserError(
@@ -196,7 +197,6 @@ class Dataset:
             renamed = mapping(self.params.classes, classes, "data.params.classes")
             new = {label: renamed[one] for label, one in spelt.items() if one in renamed}
             classes = tuple(self.params.classes)
-        self._check_single(Counter({new[k]: n for k, n in counts.items() if k in new}))
         dropped = [item.name for item in items if item.label not in new]
         self.notes.leave("images of classes that data.params.classes does not name", dropped)
         return [_labelled(i, new[str(i.label)]) for i in items if i.label in new], classes

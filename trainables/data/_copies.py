@@ -14,6 +14,7 @@ from trainables.data._understood import Notes
 from trainables.errors import UserError
 
 HEAD = 4096  # bytes that tell most files of one size apart
+BLANK = 1024  # bytes; smaller files are blank or damaged, and equal ones no copies
 
 
 def once(items: Sequence[Item], notes: Notes) -> list[Item]:
@@ -57,15 +58,14 @@ def _alike(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     sizes = defaultdict[int, list[Item]](list)
     for item in items:
         sizes[Path(item.source).stat().st_size].append(item)
-    sizes.pop(0, None)  # damaged, and no copies
-    for same in sizes.values():
-        for near in _by(same, HEAD) if len(same) > 1 else ():
+    for size, same in sizes.items():
+        for near in _by(same, HEAD) if len(same) > 1 and size > BLANK else ():
             for copies in _by(near, -1):
                 yield sorted(copies, key=lambda item: item.name)
 
 
 def _by(items: Sequence[Item], length: int) -> Iterator[Sequence[Item]]:
-    """Group items by the first `length` bytes of their files, -1: all; only those not alone."""
+    """Yield items that have in common the first `length` bytes, -1: all."""
     found = defaultdict[bytes, list[Item]](list)
     for item in items:
         with open(item.source, "rb") as file:

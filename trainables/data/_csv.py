@@ -16,7 +16,6 @@ from pathlib import Path
 
 from trainables.errors import UserError
 from trainables.images.files import regular
-from trainables.plugins import near
 
 ENDINGS = frozenset({".csv", ".tsv", ".tab", ".txt"})
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}  # likelier ones first
@@ -74,18 +73,6 @@ def read_csv(path: Path) -> Csv:
             f"{path}: must be a CSV file in UTF-8 or UTF-16 ({reason}); try saving it as one"
         ) from None
     return Csv(path, tuple(header), columns, lines, encoding, DELIMITERS[delimiter])
-
-
-def with_columns(path: Path, *columns: str) -> Csv:
-    """Read a file whose columns have fixed names; UserError if one is missing."""
-    table = read_csv(path)
-    for column in columns:
-        if column not in table:
-            raise UserError(
-                f"{path}: must have the column {column} in its header ({', '.join(table.named)}); "
-                f"try {near(column, table.named) or 'adding it'}"
-            )
-    return table
 
 
 def read_names(path: Path) -> list[str]:

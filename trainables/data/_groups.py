@@ -1,7 +1,7 @@
 """The patient group of an image, from a file's path or from another CSV file.
 
-group = pattern(r"patient(\\d+)", paths)
-group("train/patient007/view1.jpg")     # "007"; the whole match if nothing is in brackets
+read = pattern(r"patient(\\d+)", paths)
+read("train/patient007/view1.jpg")     # "007"; the whole match if nothing is in brackets
 column(table, "image", "lesion_id", names)
 """
 

@@ -16,7 +16,7 @@ from trainables.data._match import Files
 from trainables.errors import UserError
 from trainables.plugins import near
 
-SAMPLE = 300  # rows looked at
+SAMPLE = 300  # rows read
 CLASSES = 50  # more values than these are no labels
 PATIENT = re.compile(r"patient|subject|person|participant|\bpid\b|lesion|case|study|group", re.I)
 LABEL = re.compile(r"label|\bdx\b|diagnos|class|finding|target|categor|disease|patholog", re.I)
@@ -74,12 +74,12 @@ def tables(root: Path) -> list[str]:
 
 def table(root: Path, files: Files) -> str:
     """Return the table whose cells name most files; "" if there is none."""
-    shares = dict[str, float]()
+    found_in = dict[str, float]()
     for path in tables(root):
         with suppress(UserError):
-            found = read_csv(root / path)
-            shares[path] = max((_found(found[name], files) for name in found.named), default=0.0)
-    return max(shares, key=shares.__getitem__, default="")
+            read = read_csv(root / path)
+            found_in[path] = max((_found(read[name], files) for name in read.named), default=0.0)
+    return max(found_in, key=found_in.__getitem__, default="")
 
 
 def missing(root: Path, problems: Sequence[str], settings: Mapping[str, object]) -> UserError:

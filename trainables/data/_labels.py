@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from trainables.errors import UserError
-from trainables.plugins import one_of
+from trainables.plugins import unknown
 
 EMPTY = frozenset({"", "nan", "na", "n/a", "#n/a", "#na", "<na>", "null", "nat"})  # folded cells
 PLACEHOLDERS = EMPTY | {
@@ -27,7 +27,7 @@ def folded(label: str) -> str:
 
 
 def is_placeholder(patient: str) -> bool:
-    """Return whether a patient's cell names nobody."""
+    """Return whether a patient's cell names no patient."""
     return patient.casefold() in PLACEHOLDERS
 
 
@@ -58,7 +58,7 @@ def find(label: str, among: Sequence[str], where: str) -> str:
     alike = {folded(one): one for one in among} | {one: one for one in among}
     found = alike.get(label) or alike.get(folded(label))
     if found is None:
-        raise UserError(f"{where}={label}: {one_of(label, among)}")
+        raise UserError(unknown(where, label, among))
     return found
 
 

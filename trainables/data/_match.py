@@ -108,7 +108,7 @@ def _same_stem(path: str, wanted: str) -> bool:
 
 
 def _fold(path: str) -> str:
-    """Return the key of a name whose end only looks like an ending: `x.jpg` of x.jpg.png."""
+    """Return the key of a name that has a further ending: `x.jpg` of x.jpg.png."""
     return path.casefold().removesuffix(SMALLER)
 
 

@@ -1,7 +1,7 @@
 """Rows of a CSV file and the files they mean: one item an image.
 
-rows = Rows(names=[...], labels=[...], groups=[...], parts=[...], sites=[...])
-items = placed(rows, Files(walk(folder)), table, choice, notes)
+rows = Rows(names, labels, patients, parts, sites)
+items = placed(rows, Files(walk(folder)), table, only, pattern(None, []), notes)
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Literal
 from trainables.data import Item
 from trainables.data._csv import Csv
 from trainables.data._files import SUFFIXES, some
-from trainables.data._labels import is_placeholder
+from trainables.data._labels import folded, is_placeholder
 from trainables.data._match import Files, Match, key, plain, same_bytes
 from trainables.data._understood import Notes
 from trainables.errors import UserError
@@ -54,7 +54,7 @@ def placed(
     items, conflicts, again = list[Item](), list[str](), list[str]()
     for at, mine in by_file.items():
         chosen = [row for row in mine if rows.labels[row] is not None] or mine
-        if len({rows.labels[row] for row in chosen}) > 1:
+        if len({folded(rows.labels[row] or "") for row in chosen}) > 1:
             conflicts.append(f"{rows.names[mine[0]]} ({_labels(rows, mine)})")
             continue
         again += [rows.names[row] for row in mine[1:]]
@@ -103,10 +103,11 @@ def _matched(rows: Rows, files: Files, table: Csv) -> tuple[dict[int, list[int]]
 def _check_absent(absent: list[str], total: int, files: Files, table: Csv, only: Only) -> None:
     if len(absent) * 2 <= total or (only == "files" and len(absent) < total):
         return
+    there = f"{some(files.paths) or 'none'}; other files: {files.found.beside}"
     raise UserError(
         f"{files.folder}: must hold the {total} images of {table.path.name} "
         f"({', '.join(sorted(SUFFIXES))}), and {len(absent)} are not there ({some(absent)}; files: "
-        f"{some(files.paths) or 'none'}); try another data.params.image_column or "
+        f"{there}); try another data.params.image_column or "
         "data.params.images, or data.params.only=files, which leaves these rows out"
     )
 

@@ -50,8 +50,9 @@ class Tree:
         """Say how the folders were read."""
         parts = Counter(leaf.part for leaf in self.leaves if leaf.part)
         if parts:
-            sizes = ", ".join(f"{parts[name]} {name}" for name in ("train", "val", "test"))
-            notes.say(f"the folders train, val and test are the split, not classes: {sizes}")
+            there = [name for name in ("train", "val", "test") if parts[name]]
+            sizes = ", ".join(f"{parts[name]} {name}" for name in there)
+            notes.say(f"the folders {', '.join(there)} are the split, not classes: {sizes}")
         if self.above:
             notes.say(f"the classes are the folders in {self.above}/")
         notes.leave("images beside the folders of the split", sorted(self.outside))

@@ -14,7 +14,7 @@ from trainables.data._walk import Found
 
 @dataclass(frozen=True)
 class Count:
-    """Of one class or part."""
+    """The size of one class or part."""
 
     images: int
     patient_groups: int
@@ -62,9 +62,11 @@ class Notes:
     left_out: list[LeftOut] = field(default_factory=list)
     tables: list[TableRead] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
+    names: dict[str, Sequence[str]] = field(default_factory=dict)  # why -> all that is left out
 
     def leave(self, what: str, names: Sequence[str]) -> None:
         if names:
+            self.names[what] = names
             self.left_out.append(LeftOut(what, len(names), tuple(names[:3])))
 
     def beside(self, found: Found) -> None:

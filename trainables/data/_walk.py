@@ -37,6 +37,11 @@ class Found:
     others: Mapping[str, int]  # ending -> files
     loops: tuple[str, ...]  # links to a folder above them
 
+    @property
+    def beside(self) -> str:
+        """The numbers of other files: `12 .dcm, 1 .txt`."""
+        return ", ".join(f"{count} {ending}" for ending, count in self.others.items()) or "none"
+
 
 def walk(folder: Path) -> Found:
     """List the files at any depth; UserError for a pipe, a broken link or an unreadable folder."""

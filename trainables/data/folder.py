@@ -7,7 +7,6 @@ holds the path under ROOT, the file name or its stem), or `group_pattern` finds 
 `source_column`, if given, is the column of that file with the image's hospital or camera.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +55,7 @@ class Plugin(Dataset):
             raise UserError(
                 f"--data={root}: must have at least 2 sub-folders of images "
                 f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(tree.classes)} "
-                f"({some(tree.classes) or 'none'}; other files: {_counts(files.found.others)}); "
+                f"({some(tree.classes) or 'none'}; other files: {files.found.beside}); "
                 "try the folder above or below"
             )
 
@@ -80,7 +79,3 @@ class Plugin(Dataset):
             for role in ("group", "source") if role in used
         )  # fmt: skip
         return groups, sites[0] if sites else nothing
-
-
-def _counts(others: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {ending}" for ending, count in others.items()) or "none"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.data import Dataset, Item, _groups, _onehot
-from trainables.data._csv import Csv, with_columns
+from trainables.data._csv import Csv, read_csv
 from trainables.data._files import existing, some
 from trainables.data._match import Files
 from trainables.data._rows import Only, Rows, placed
@@ -23,6 +23,7 @@ from trainables.errors import UserError
 IMAGES = "ISIC_2019_Training_Input"
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
+COLUMNS = {TRUTH: ("image",), METADATA: ("image", "lesion_id")}
 UNKNOWN = "UNK"  # a class of the test set only; its column is always 0
 COLLECTION = re.compile(r"([A-Za-z]+\d*)_")  # HAM of the lesion HAM_0000118
 
@@ -36,10 +37,10 @@ class Plugin(Dataset):
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         base = self._base()
-        table = with_columns(base / TRUTH, "image")
+        _check(base)
+        table, metadata = read_csv(base / TRUTH), read_csv(base / METADATA)
         labels, classes = self._labels(table)
         names = table["image"]
-        metadata = with_columns(base / METADATA, "image", "lesion_id")
         self.notes.read(metadata, image="image", group="lesion_id")
         lesions = _groups.column(metadata, "image", "lesion_id", names)
         files = Files(walk(base / IMAGES))
@@ -78,6 +79,22 @@ class Plugin(Dataset):
         unused = [name for name in classes if name not in labels and name != UNKNOWN]
         self.notes.leave(f"classes of {TRUTH} without an image", unused)
         return labels, tuple(classes)
+
+
+def _check(base: Path) -> None:
+    """Raise UserError that names every missing table and column."""
+    problems = [f"no {name}" for name in COLUMNS if not (base / name).exists()]
+    for name, columns in COLUMNS.items():
+        table = read_csv(base / name) if (base / name).exists() else None
+        absent = [column for column in columns if table and column not in table]
+        if table and absent:
+            names = ", ".join(map(repr, absent))
+            problems.append(f"no column {names} in {name} (columns: {', '.join(table.named)})")
+    if problems:
+        raise UserError(
+            f"--data={base}: must hold what the challenge distributes: {'; '.join(problems)}; try "
+            "adding it, or data=table, which takes any names"
+        )
 
 
 def _advice(folders: list[Path]) -> str:

@@ -72,6 +72,7 @@ class Source:
         self.spec = spec
         self.images: Dataset = load("trainables.data", spec.name)(root, spec.params, spec.window)
         self.table = self.images.table()
+        _check_merging(spec, self.images)
         self.published = self.images.params.protocol == "published"
         self.split = self._split(self.table)  # before duplicates are merged
         self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
@@ -123,7 +124,8 @@ class Source:
         if data.params.damaged == "skip":
             return
         if len(names) == 1:
-            raise UserError(f"{next(iter(data.damaged.values()))}, or {advice} it out")
+            said = f"{next(iter(data.damaged.values()))}, or {advice} it out"
+            raise UserError(said)
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise UserError(
             f"--data={data.root}: must hold readable images, and {len(names)} of "
@@ -167,6 +169,14 @@ class Source:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         log.info("decoded %d images into %s", len(table.names), path)
+
+
+def _check_merging(spec: DataSpec, data: Dataset) -> None:
+    if spec.merge_duplicates and data.params.protocol:
+        raise UserError(
+            "data.merge_duplicates=true: must be false with data.params.protocol=published, which "
+            "has no patient groups; try one without the other"
+        )
 
 
 def prepare(

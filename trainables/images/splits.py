@@ -33,8 +33,8 @@ def split(
     class's images. classes: their names. UserError if a class can't be in all parts.
     """
     assert min(val, test, 1 - val - test) > 0, (val, test)
-    shares = {"train": 1 - val - test, "val": val, "test": test}
-    parts = _drawn(labels, groups, shares, seed, classes)
+    fractions = {"train": 1 - val - test, "val": val, "test": test}
+    parts = _drawn(labels, groups, fractions, seed, classes)
     check(parts, groups)
     return parts
 
@@ -54,12 +54,12 @@ def given(
             f"({some(crossed)}) have images in more than one part; try a split without them, or "
             "data.params.protocol=published, which allows it and says everywhere that it leaks"
         )
-    shares = {"val": val} if published else {"val": val, "test": test}
-    lacking = {name: share for name, share in shares.items() if not len(parts[name])}
+    fractions = {"val": val} if published else {"val": val, "test": test}
+    lacking = {name: part for name, part in fractions.items() if not len(parts[name])}
     if lacking:
         train, groups = parts["train"], np.asarray(table.groups)
-        shares = {"train": 1 - sum(lacking.values()), **lacking}
-        drawn = _drawn(table.labels[train], groups[train], shares, seed, table.classes)
+        fractions = {"train": 1 - sum(lacking.values()), **lacking}
+        drawn = _drawn(table.labels[train], groups[train], fractions, seed, table.classes)
         parts |= {name: train[index] for name, index in drawn.items()}
     for name, index in parts.items():
         absent = np.setdiff1d(table.labels, table.labels[index])
@@ -92,7 +92,7 @@ def leak(parts: dict[str, Index], groups: Sequence[str]) -> str:
 def _drawn(
     labels: Index,
     groups: Sequence[str] | NDArray[np.str_],
-    shares: Mapping[str, float],
+    fractions: Mapping[str, float],
     seed: int,
     classes: Sequence[str],
 ) -> dict[str, Index]:
@@ -100,18 +100,18 @@ def _drawn(
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     counts = _counts(labels, member)
     for label, have in enumerate((counts > 0).sum(0)):
-        if 0 < have < len(shares):
+        if 0 < have < len(fractions):
             raise UserError(
-                f"class {classes[label]}: must have {len(shares)} patient groups (lesions or "
-                f"patients), one each for {_listed(shares)}, and has "
+                f"class {classes[label]}: must have {len(fractions)} patient groups (lesions or "
+                f"patients), one each for {_listed(fractions)}, and has "
                 f"{counts[:, label].sum()} images of only {have}; try merging it with another "
                 f"class, or {excluding(classes[label])}"
             )
     rank = _rank(names, seed)
     part = np.full(len(names), -1)
     for label in _rare_first(counts):
-        _assign(part, counts[:, label], rank, np.array(list(shares.values())))
-    parts = {name: np.flatnonzero(part[member] == p) for p, name in enumerate(shares)}
+        _assign(part, counts[:, label], rank, np.array(list(fractions.values())))
+    parts = {name: np.flatnonzero(part[member] == p) for p, name in enumerate(fractions)}
     for name, index in parts.items():
         for label in np.setdiff1d(labels, labels[index]):
             raise UserError(
@@ -131,8 +131,8 @@ def excluding(label: str) -> str:
     return setting("exclude_classes", [label])
 
 
-def _listed(shares: Mapping[str, float]) -> str:
-    *first, last = shares
+def _listed(fractions: Mapping[str, float]) -> str:
+    *first, last = fractions
     return f"{', '.join(first)} and {last}"
 
 

@@ -72,7 +72,7 @@ def test_split_folders(source):
     }  # fmt: skip
     for part, rows in found.split.items():
         assert {found.table.names[i].split("/")[1] for i in rows} == {part}
-    assert "folders train, val and test are the split" in found.images.understood().notes[0]
+    assert "the folders train, val, test are the split" in found.images.understood().notes[0]
 
 
 def test_multi_label(source):

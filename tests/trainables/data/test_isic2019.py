@@ -79,14 +79,15 @@ def test_class_folders_instead(folders):
 @pytest.mark.parametrize("name", [TRUTH, METADATA])
 def test_no_csv(isic, name):
     (isic / name).unlink()
-    assert f"{name}: must be a CSV file in UTF-8 or UTF-16 (No such file" in error(isic)
+    assert f"no {name}; try adding it" in error(isic)
 
 
 def test_no_column(isic, change):
     change(isic / METADATA, "lesion_id", "lesion-id")
     message = error(isic)
-    assert "must have the column lesion_id" in message
-    assert "anatom_site_general" in message
+    assert f"no column 'lesion_id' in {METADATA} (columns: image, age_approx, anat" in message
+    (isic / TRUTH).unlink()
+    assert f"no {TRUTH}; no column 'lesion_id'" in error(isic)
 
 
 def test_missing_images(isic):

@@ -31,7 +31,7 @@ def test_a_table_names_its_column(sourced):
     table = Table(sourced, {"source_column": "hospital"}).table()
     assert table.sites[:4] == ("H0", "H1", "unknown", "H1")
     assert Table(sourced, {}).table().sites == ()
-    with pytest.raises(UserError, match="must have the column ward in its header"):
+    with pytest.raises(UserError, match="no column 'ward' in labels"):
         Table(sourced, {"source_column": "ward"}).table()
 
 

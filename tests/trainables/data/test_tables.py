@@ -1,5 +1,6 @@
 """Tables as they are: delimiters, encodings, columns, cells, paths, groups and given splits."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -372,3 +373,28 @@ def test_the_error_of_one_column(plain, change):
 
 def test_class_folders_in_place_of_a_table(folders):
     assert "try data=folder, which reads 2 folders of images (a, b)" in error(folders)
+
+
+def test_excluded_cells_may_hold_several_labels(plain):
+    rewrite(plain, lambda n, label, group, i: (n, "sick|old" if i == 0 else label, group))
+    table = Plugin(plain, {"exclude_classes": ["sick|old"]}).table()
+    assert table.classes == ("sick", "well")
+
+
+def test_no_merging_under_a_published_protocol(plain, spec):
+    made = spec("table", params={"protocol": "published"}, merge_duplicates=True)
+    with pytest.raises(UserError, match=r"must be false with .*protocol=published"):
+        Source(made, plain)
+
+
+def test_a_published_protocol_without_a_split_draws_images(plain, spec):
+    found = Source(spec("table", params={"protocol": "published"}), plain)
+    assert found.table.groups == found.table.names
+    assert len(set(found.images.patient_groups)) == 9
+    assert re.match(r"LEAKS, .*: [1-9]\d* of 9 patient groups have images in more", found.leak)
+
+
+def test_images_of_another_kind_are_counted_in_the_error(plain):
+    for path in plain.rglob("*.png"):
+        path.rename(path.with_suffix(".fits"))
+    assert "...; files: none; other files: 12 .fits)" in error(plain)

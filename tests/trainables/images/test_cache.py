@@ -66,7 +66,7 @@ def test_colour_to_one_channel_is_luma(spec, tmp_path):
     for i, colour in enumerate([(200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 90)] * 2):
         path = tmp_path / "images" / f"class{i // 4}" / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (20, 20), colour).save(path)
+        Image.new("RGB", (20, 20 + i), colour).save(path)  # no copies of each other
     data = open_cache(prepare(spec("folder", channels=1), tmp_path / "images", tmp_path / "cache"))
     assert data.images[:4, 0, 0, 0].tolist() == [60, 117, 23, 90]  # .299, .587, .114
 
