@@ -40,7 +40,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Noise:
-    """The sd of a score between trainings of one chain, estimated with so many degrees."""
+    """The sd of a score between trainings of one chain, with its degrees of freedom."""
 
     sd: float
     degrees: int
