@@ -162,7 +162,7 @@ def _with_fresh(rows: tuple[Row, ...], again: Scored | None) -> tuple[Row, ...]:
 
 
 def _compared(table: Table, scored: Scored) -> tuple[Row, ...]:
-    """Return the rows with their interval, difference to the best chain, and whether they could be it."""
+    """Return the rows with their interval, difference to the best, and if they could be it."""
     from search.report.statistics.inference import could_be_best
 
     able = [k for k, name in enumerate(scored.chains) if not _row(table, name).control]
