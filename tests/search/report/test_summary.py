@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.cluster.time_ledger import Overhead
-from search.report.test_ledger import FILE
+from search.report.ledger import FILE
 from search.results.records import StoppedChain
 
 KEYS = [
