@@ -188,15 +188,17 @@ def _contenders(every: Observed, cell: Cell) -> Observed:
     nodes = [Node((name,)).again(k) for name in every.chains for k in every.seeds[0]]
     merits = dict(zip(nodes, (sign * every.values[:, 0]).tolist(), strict=True))
     scores = {node: MERIT.score(merit, merit, merit) for node, merit in merits.items()}
-    known = {node: score for node, score in scores.items() if node.repeat == 0}
+    starts = {node for node in nodes if node.chain[0] in BASELINES}
+    first = [node for node in nodes if node.repeat == 0 and node not in starts]
+    asked = {node: scores[node] for node in first}
 
     def leader(again: Mapping[Node, Sequence[Score]]) -> Node | None:
         """Return the chain with the highest mean over the seeds that it has."""
-        chains = [node for node in known if node.repeat == 0 and node.chain[0] not in BASELINES]
-        return max(chains, key=lambda p: fmean(s.merit for s in (known[p], *again.get(p, ()))))
+        return max(first, key=lambda p: fmean(s.merit for s in (scores[p], *again.get(p, ()))))
 
-    while missing := repeats.rounds(known, (), cell.seeds, leader)[0]:
-        known |= {node: scores[node] for node in missing}
+    while missing := repeats.rounds(asked, (), cell.seeds, leader)[0]:
+        asked |= {node: scores[node] for node in missing}
+    known = {*asked, *starts}
     kept = [k for k, node in enumerate(nodes) if node in known]
     seeds = [tuple(k for k in every.seeds[0] if Node((n,)).again(k) in known) for n in every.chains]
     return replace(every, seeds=tuple(seeds), values=every.values[kept])
