@@ -46,7 +46,7 @@ SEARCH = [
 LONG = ("profile.epochs=6", "runtime.groups=2")
 QUICK = ("profile.epochs=3", "runtime.groups=1")  # for continuous integration
 STORE_BYTES = 1500 << 20
-TIMEOUT = 240.0
+TIMEOUT = 600.0
 TRIES = 5  # runs until a fault comes in time
 
 # Wraps os.fsync in every Python process of the search, so that a power cut can be played after it.
@@ -103,6 +103,12 @@ class Bench:
             self.folder / "out/best/backbone.safetensors",
         ]
         return rows, {f.parent.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+    def stages(self) -> dict[Path, int]:
+        """The files of the store and when they were changed: a training soon changes them."""
+        while True:
+            with suppress(OSError):  # a folder that is renamed just now
+                return {path: path.stat().st_mtime_ns for path in self.store.glob("*-*/*")}
 
     def forget(self, chance: random.Random) -> None:
         """Take away at least half of what is finished, children with their parents."""
@@ -308,17 +314,16 @@ def _run(
     bench: Bench, fault: Fault | None = None, chance: random.Random | None = None
 ) -> tuple[int, str, bool]:
     """Exit status, stderr, whether the fault was done: at a random moment after training began."""
+    found = bench.stages()
     process = bench.start()
-    assert process.stdout
     struck = not (fault and fault.do)
     if fault and fault.do and chance:
-        for line in process.stdout:
-            if line.startswith("[") and "%" in line:  # of some job's steps
-                time.sleep(chance.uniform(0, 4))
-                with suppress(psutil.NoSuchProcess):
-                    fault.do(bench, psutil.Process(process.pid), chance)
-                    struck = True
-                break
+        while process.poll() is None and bench.stages() == found:
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 4))
+        with suppress(psutil.NoSuchProcess):
+            fault.do(bench, psutil.Process(process.pid), chance)
+            struck = process.returncode is None
     try:
         _, error = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
