@@ -104,7 +104,7 @@ class Bench:
         ]
         return rows, {f.parent.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
-    def stages(self) -> dict[Path, int]:
+    def files(self) -> dict[Path, int]:
         """The files of the store and when they were changed: a training soon changes them."""
         while True:
             with suppress(OSError):  # a folder that is renamed just now
@@ -314,16 +314,16 @@ def _run(
     bench: Bench, fault: Fault | None = None, chance: random.Random | None = None
 ) -> tuple[int, str, bool]:
     """Exit status, stderr, whether the fault was done: at a random moment after training began."""
-    found = bench.stages()
+    found = bench.files()
     process = bench.start()
     struck = not (fault and fault.do)
     if fault and fault.do and chance:
-        while process.poll() is None and bench.stages() == found:
+        while process.poll() is None and bench.files() == found:
             time.sleep(0.05)
         time.sleep(chance.uniform(0, 4))
-        with suppress(psutil.NoSuchProcess):
-            fault.do(bench, psutil.Process(process.pid), chance)
-            struck = process.returncode is None
+        if struck := process.poll() is None:  # else the run was over before
+            with suppress(psutil.NoSuchProcess):
+                fault.do(bench, psutil.Process(process.pid), chance)
     try:
         _, error = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:

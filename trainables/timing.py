@@ -96,7 +96,7 @@ Beats = Sequence[tuple[float, Heartbeat]]
 
 
 def _run(spec: StageSpec, data: Prepared, steps: int, runtime: Runtime, out: Path) -> Beats:
-    """Do a stage of so many steps; return its heartbeats with their times, first and last empty."""
+    """Do a stage of `steps` steps; return its heartbeats with their times, first and last empty."""
     out.mkdir(parents=True)
     beats = [(time.perf_counter(), Heartbeat())]
     work = Work(

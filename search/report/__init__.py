@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.chains.plan import Plan
-from search.report import best, external, labels, printed_table, rows, summary, test_ledger
+from search.report import best, external, labels, ledger, printed_table, rows, summary
 from search.report.statistics import verdicts
 from search.report.stored import Store
 from search.report.summary import Summary
@@ -57,8 +57,8 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> S
     found = summary.build(table, info, store, plan.space.test)
     if found.test:
         scored = [row for row in table.rows if row.chain in found.test]
-        use = test_ledger.use(plan, scored, out)
-        found = replace(found, seen=test_ledger.record(use, test_ledger.folder(store)))
+        use = ledger.use(plan, scored, out)
+        found = replace(found, seen=ledger.record(use, ledger.folder(store)))
     text = json.dumps(found.as_json(), indent=2, allow_nan=False)
     (folder / "summary.json").write_text(text + "\n")
     if found.label_curve:

@@ -11,9 +11,9 @@ from statistics import fmean
 from typing import Any
 
 from search.chains import chain as chains
+from search.chains import seeds
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
 from search.report import stored
-from search.report.statistics.seeds import least_squares_means
 from search.report.stored import Result, Store
 from search.report.table import Row, Table
 from search.results.records import ChainResult
@@ -134,9 +134,13 @@ def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
             for place, result in enumerate(results)
             if result.score and all(name in score.measures for score in _scores(result))
         }
-        seeds = [_seeds(results[place]) for place in some]
-        levels = least_squares_means(seeds, [[one.value for one in row] for row in some.values()])
-        for (place, row), level in zip(some.items(), levels, strict=True):
+        values = {
+            place: dict(zip(_seeds(results[place]), (one.value for one in row), strict=True))
+            for place, row in some.items()
+        }
+        levels = seeds.means(values)
+        for place, row in some.items():
+            level = levels[place]
             mean, low, high = (fmean(getattr(o, k) for o in row) for k in ("value", "low", "high"))
             shift = level - mean
             found[place][name] = replace(row[0], value=level, low=low + shift, high=high + shift)

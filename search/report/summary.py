@@ -13,6 +13,7 @@ from search.report import convergence, external, labels, notes, sources, stored,
 from search.report.convergence import Trend
 from search.report.external import ExternalSet
 from search.report.labels import Labelled
+from search.report.ledger import Seen
 from search.report.notes import Recall
 from search.report.sources import Sources
 from search.report.statistics import verdicts
@@ -21,7 +22,6 @@ from search.report.statistics.factors import Correlation, Factor, correlations, 
 from search.report.statistics.verdicts import Estimate, Planned, Recommended
 from search.report.stored import Store
 from search.report.table import Images, Row, Table
-from search.report.test_ledger import Seen
 from search.results.records import RunInfo
 
 

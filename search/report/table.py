@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from search.chains.chain import BASELINES, IMAGENET, Chain
-from search.report.statistics.seeds import Noise
+from search.report.statistics.noise import Noise
 from trainables.spec import Measure, MeasureType
 
 CHEAPER = 0.8  # fraction of the cost; smaller differences may come from the machine

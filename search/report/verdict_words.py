@@ -118,10 +118,12 @@ def could_be_best(table: Table) -> str:
     several = [row for row in table.scored if row.could_be_best is not None]
     named = ", ".join(row.chain for row in table.contenders[:6])
     more = f" and {len(table.contenders) - 6} more" if len(table.contenders) > 6 else ""
+    said = f"{len(table.contenders)} of {len(several)} could be the best ({named}{more})"
+    if len(table.contenders) == len(several):
+        return f"{said}: the noise of images and training hides which."
     return (
-        f"{len(table.contenders)} of {len(several)} could be the best ({named}{more}), with 95 % "
-        "confidence; each of the others is worse than one of them beyond the noise of images and "
-        "training."
+        f"{said}, with 95 % confidence; each of the others is worse than one of them beyond the "
+        "noise of images and training."
     )
 
 

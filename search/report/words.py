@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from search.console.printable import clock
 from search.report import verdict_words
 from search.report.convergence import FEWEST, Trend
+from search.report.ledger import FILE
 from search.report.statistics.course import Step
 from search.report.statistics.factors import LAST, LEVEL, RISE, Correlation, Factor
 from search.report.statistics.verdicts import Estimate
 from search.report.summary import Summary
 from search.report.table import SURE, Row, Table, number, p_text
-from search.report.test_ledger import FILE
 from search.results.records import RunInfo
 
 FACTOR_WORDS = {"last_task": "the last task", "label": "the label (C, AC, MC)"}

@@ -1,6 +1,6 @@
 """The wall time of a search, from its phases and the rates of this machine. Pure.
 
-pace = Pace(rates, groups=2, start=28.0)
+pace = Pace(rates, 2, start=28.0)
 span(space, forecast, plan, pace)         # Span(minimum=400.0, maximum=900.0), in seconds
 """
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 from statistics import variance
 
-from search.chains.seeds import Key, Scores, fit
+from search.chains.seeds import Key, Scores, residuals
 from trainables.spec import MeasureType
 
 CURVES = 3  # finished curves needed to judge how much another may still gain
@@ -40,7 +40,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Noise:
-    """The sd of a score between trainings of one chain, estimated with so many degrees."""
+    """The sd of a score between trainings of one chain, with its degrees of freedom."""
 
     sd: float
     degrees: int
@@ -61,7 +61,7 @@ def training_noise(scores: Mapping[Key, Scores]) -> Noise | None:
     scores: by seed. If the seeds' common effects cannot be told from noise, they count as noise. No
     spread at all is no estimate: a network that learns nothing scores the same every time.
     """
-    _, squares, degrees = fit(scores)
+    squares, degrees = residuals(scores)
     if not degrees:
         several = [list(known.values()) for known in scores.values() if len(known) > 1]
         degrees = sum(len(values) - 1 for values in several)

@@ -53,5 +53,5 @@ def _finals(space: Space, starts: Sequence[str], ranked: Sequence[Chain]) -> lis
     found.append([Node(chain).again(FRESH + k) for chain in final for k in seeds])
     if space.label_curve:
         final = [*ranked[:FINALISTS], *roots]
-        found.append([Node(c, labels=share).again(FRESH) for c in final for share in LABELS])
+        found.append([Node(c, labels=part).again(FRESH) for c in final for part in LABELS])
     return found

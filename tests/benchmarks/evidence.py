@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import TypeAlias
 
 import numpy as np
@@ -42,6 +43,7 @@ from search.scheduling import repeats  # noqa: E402
 from tests.benchmarks import early_stopping  # noqa: E402
 from trainables.downstream.measures import MEASURES  # noqa: E402
 from trainables.downstream.metrics import GroupBootstrap  # noqa: E402
+from trainables.spec import MeasureType, Score  # noqa: E402
 
 Floats: TypeAlias = NDArray[np.float64]
 Found: TypeAlias = dict[str, float]  # of one search; means of a cell
@@ -51,6 +53,7 @@ LEVEL = 70.0  # true score of a chain that doesn't lead
 DIFFICULTY = {"group": 0.2, "image": 0.35, "chain": 0.15, "network": 0.3}  # of a variance of 1
 POINTS = 100 * float(norm.pdf(norm.ppf(LEVEL / 100)))  # per unit of it, around LEVEL
 SEARCHES, QUICK = 300, 8
+MERIT = MeasureType("merit", "merit")
 RESAMPLES = 1000  # of patient groups; the report takes 2,000
 MANY = 64  # chains; searches of so many are half as many
 
@@ -183,10 +186,19 @@ def _contenders(every: Observed, cell: Cell) -> Observed:
     """Return the scores that a search would have asked for; it begins with the first seeds."""
     sign = -1 if cell.lower else 1
     nodes = [Node((name,)).again(k) for name in every.chains for k in every.seeds[0]]
-    merit = dict(zip(nodes, (sign * every.values[:, 0]).tolist(), strict=True))
-    known = {node: score for node, score in merit.items() if node.repeat == 0}
-    while missing := repeats.missing(known, (), cell.seeds):
-        known |= {node: merit[node] for node in missing}
+    merits = dict(zip(nodes, (sign * every.values[:, 0]).tolist(), strict=True))
+    scores = {node: MERIT.score(merit, merit, merit) for node, merit in merits.items()}
+    starts = {node for node in nodes if node.chain[0] in BASELINES}
+    first = [node for node in nodes if node.repeat == 0 and node not in starts]
+    asked = {node: scores[node] for node in first}
+
+    def leader(again: Mapping[Node, Sequence[Score]]) -> Node | None:
+        """Return the chain with the highest mean over the seeds that it has."""
+        return max(first, key=lambda p: fmean(s.merit for s in (scores[p], *again.get(p, ()))))
+
+    while missing := repeats.rounds(asked, (), cell.seeds, leader)[0]:
+        asked |= {node: scores[node] for node in missing}
+    known = {*asked, *starts}
     kept = [k for k, node in enumerate(nodes) if node in known]
     seeds = [tuple(k for k in every.seeds[0] if Node((n,)).again(k) in known) for n in every.chains]
     return replace(every, seeds=tuple(seeds), values=every.values[kept])

@@ -138,7 +138,7 @@ def test_what_the_table_lacks_is_not_tried(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_our_own_report_is_a_table(tmp_path: Path) -> None:
-    from search.report.table import build
+    from search.report.rows import build
     from search.results.records import ChainResult
 
     results = [

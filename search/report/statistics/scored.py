@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from search.chains.node import FRESH
+from search.chains.seeds import Design
 from search.report import stored
-from search.report.statistics.seeds import Design, Noise
+from search.report.statistics.noise import Noise
 from search.report.stored import Store
 from search.report.table import Images, Row
 

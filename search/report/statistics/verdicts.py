@@ -6,7 +6,7 @@
 
 Comparisons are paired: all networks are scored on the same resampled patient groups, and seed k is
 the same for all rows. The noise of training is part of every one; where no row has several seeds,
-nothing is compared. Selection makes the winner look better than it is, so it is trained again on
+nothing is compared. Selection flatters the winner, so it is trained again on
 fresh seeds, and only these meet the test images.
 """
 
@@ -141,7 +141,7 @@ def recommended(table: Table) -> Recommended | None:
 
 
 def optimism(table: Table) -> float | None:
-    """Return the points by which selection made the best chain look better than fresh seeds do."""
+    """Return the points by which selection flattered the best chain, against fresh seeds."""
     best, merit = table.best, table.objective.merit
     if best is None or best.score is None or best.fresh_score is None:
         return None
@@ -162,7 +162,7 @@ def _with_fresh(rows: tuple[Row, ...], again: Scored | None) -> tuple[Row, ...]:
 
 
 def _compared(table: Table, scored: Scored) -> tuple[Row, ...]:
-    """Return the rows with their interval, difference to the best chain and chance to be best."""
+    """Return the rows with their interval, difference to the best, and if they could be it."""
     from search.report.statistics.inference import could_be_best
 
     able = [k for k, name in enumerate(scored.chains) if not _row(table, name).control]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.cluster.time_ledger import Overhead
-from search.report.test_ledger import FILE
+from search.report.ledger import FILE
 from search.results.records import StoppedChain
 
 KEYS = [
@@ -16,9 +16,10 @@ KEYS = [
     "demo", "policy", "profile", "device", "stages_trained", "stages_reused", "stages_pruned",
     "stages_naive", "wall_seconds", "interrupted", "started", "stages_repeats", "near_duplicates",
     "leading_start", "fresh_missing", "stopped", "budget", "overhead", "budget_spent", "incomplete",
-    "overhead_seconds", "failed", "pruned", "could_be_best", "cheapest_of_them", "optimism",
-    "controls", "fine_tuning", "earlier_test_looks", "compared_on", "training_noise", "factors",
-    "correlations", "course", "recall", "objective", "measures", "chains",
+    "label_curve", "external", "overhead_seconds", "failed", "pruned", "could_be_best",
+    "cheapest_of_them", "optimism", "controls", "fine_tuning", "earlier_test_looks", "sources",
+    "compared_on", "training_noise", "factors", "correlations", "course", "recall",
+    "objective", "measures", "chains",
 ]  # fmt: skip
 NESTED = {
     "gain_over_scratch": ["val", "test"],

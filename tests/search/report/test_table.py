@@ -31,8 +31,8 @@ COLUMNS = [
     "above_imagenet", "linear", "knn", "lrs", "downstream_lr", "status", "reason", "train_seconds",
     "stage_key", "downstream_key", "difference", "difference_low", "difference_high",
     "could_be_best", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
-    "repeat_keys", "control", "seeds", "fresh_score", "fresh_low", "fresh_high", "fresh_scores",
-    "fresh_keys", "fresh_seeds", "fresh_stage_keys", "linear_low", "linear_high", "knn_low",
+    "repeat_keys", "control", "seeds", "fresh_score", "fresh_low", "fresh_high", "fresh_seeds",
+    "fresh_scores", "fresh_keys", "fresh_stage_keys", "linear_low", "linear_high", "knn_low",
     "knn_high", "recommended",
 ]  # fmt: skip
 FIRST_COLUMNS = COLUMNS[:7]

@@ -10,11 +10,11 @@ import pytest
 
 from search.console.printable import clock
 from search.report import summary, words
+from search.report.ledger import Seen
 from search.report.statistics.course import Step, course
 from search.report.statistics.factors import Correlation, Factor, Level
 from search.report.statistics.inference import Effect
 from search.report.table import Table, p_text
-from search.report.test_ledger import Seen
 
 
 def test_the_verdicts_lead_with_fresh_seeds_and_the_planned_comparison(judged: Any) -> None:

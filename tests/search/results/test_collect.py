@@ -121,7 +121,9 @@ def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked = collector.scheduler
     asked.over, asked.policy = "", SimpleNamespace(planned=lambda: SimpleNamespace(maximum=4))
     more = {"repeats": 2, "max_length": 2, "controls": True, "label_curve": True}
-    asked.plan.space = SimpleNamespace(**more, starts={"scratch": None, "imagenet": None})
+    asked.plan.space = SimpleNamespace(
+        **more, test=True, external={}, starts={"scratch": None, "imagenet": None}
+    )
     asked.stops = {Node(("b", "a")): Stop(2, 5, 40.0, 45.0, "hopeless")}
     asked.reasons = {Node(("a", "b")).again(1): "loss is NaN"}
     made = snapshot(asked)

@@ -65,7 +65,7 @@ def _check(uri: str) -> None:
     assert parent.data.tags["recommended"] == WINNER
     assert parent.data.tags["headline"] == f"{WINNER} was better than imagenet on test"
     winner = next(run for run in children if run.info.run_name == "odc>moco")
-    assert winner.data.metrics["delta"] == pytest.approx(11.92)
+    assert winner.data.metrics["delta"] == pytest.approx(10.848)  # of means over seeds
     assert winner.data.params["label"] == "C"
     assert winner.data.params["lr_2"] == "0.1*"
     curve = client.get_metric_history(winner.info.run_id, "finetune_balanced_accuracy")
@@ -100,13 +100,13 @@ def test_server(
     said: list[str],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    tracker = _mirror(server.uri, search.only("odc>moco", "odc", "scratch"), written)
+    tracker = _mirror(server.uri, search.only(WINNER, "odc", "scratch"), written)
     assert [line for line in said if "waiting" not in line] == []
     assert "secret1234" not in "".join(capfd.readouterr()), "mlflow prints where a run is"
     assert tracker.command == f"open http://admin:***@127.0.0.1:{server.port}"
     parent, children = _runs(server.uri)
     assert parent.info.status == "FINISHED"
-    assert {run.info.run_name for run in children} == {"odc>moco", "odc", "scratch"}
+    assert {run.info.run_name for run in children} == {WINNER, "odc", "scratch"}
     client = server.client
     assert client.list_artifacts(parent.info.run_id, "report")
     version = client.get_model_version_by_alias("isic3-backbone", "best")
@@ -134,7 +134,8 @@ def test_failed_and_pruned_chains(search: Any, written: Any, database: str) -> N
     assert {run.info.run_name for run in children} == {"moco", "odc", "moco>odc"}
     _mirror(database, small, written, "broken")
     mended = MlflowClient(database, database).get_run(failed.info.run_id)
-    assert (mended.info.status, mended.data.metrics["balanced_accuracy"]) == ("FINISHED", 72.72)
+    score = mended.data.metrics["balanced_accuracy"]
+    assert (mended.info.status, score) == ("FINISHED", pytest.approx(72.72 - 0.4 / 3))
 
 
 def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, database: str) -> None:
@@ -216,7 +217,8 @@ def test_updates_reach_mlflow_while_the_search_runs(
     assert parent.info.status == "RUNNING"
     assert {run.info.run_name for run in children} == {"odc", "odc>moco", "scratch"}
     deep = next(run for run in children if run.info.run_name == "odc>moco")
-    assert deep.data.metrics["delta"] == pytest.approx(11.92), "the single it is judged by is known"
+    delta = pytest.approx(10.848)
+    assert deep.data.metrics["delta"] == delta, "the single it is judged by is known"
 
 
 class Watched:

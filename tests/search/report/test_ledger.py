@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.report import test_ledger as ledger
+from search.report import ledger as ledger
 
 USE = ledger.Use(
     "2026-01-31T09:30:00+00:00", "isic3", "d" * 16, "val 0.15, test 0.15, seed 0", "a>b scratch",

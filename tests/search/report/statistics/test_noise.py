@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.report.statistics.seeds import Design, Noise, least_squares_means
+from search.chains.seeds import Design, means
+from search.report.statistics.noise import Noise
 
 SEEDS = [(0, 1, 2), (0,), (0, 2), (0, 1), (0,)]
 
@@ -32,8 +33,8 @@ def slow(seeds: Any, scores: Any) -> tuple[Any, Any, int]:
 def test_the_fit_is_ordinary_least_squares(seeds: Any) -> None:
     design = Design.of(seeds)
     scores = np.random.default_rng(0).normal(70, 3, (len(design.row), 4))
-    means, residuals, free = slow(seeds, scores)
-    assert design.means(scores) == pytest.approx(means)
+    known, residuals, free = slow(seeds, scores)
+    assert design.means(scores) == pytest.approx(known)
     assert design.residuals(scores) == pytest.approx(residuals, abs=1e-9)
     assert design.free == free
     if free:
@@ -41,14 +42,14 @@ def test_the_fit_is_ordinary_least_squares(seeds: Any) -> None:
 
 
 def test_with_all_seeds_the_mean_is_the_plain_one() -> None:
-    scores = [[70.0, 72.0, 74.0], [60.0, 61.0, 65.0]]
-    assert least_squares_means([(0, 1, 2)] * 2, scores) == pytest.approx([72, 62])
-    assert least_squares_means([], []) == []
+    scores = {"a": {0: 70.0, 1: 72.0, 2: 74.0}, "b": {0: 60.0, 1: 61.0, 2: 65.0}}
+    assert means(scores) == pytest.approx({"a": 72, "b": 62})
+    assert means({}) == {}
 
 
 def test_a_row_that_lacks_a_lucky_seed_is_put_where_it_would_be() -> None:
-    scores = [[70.0, 80.0], [60.0, 70.0], [65.0]]  # seed 1 gives everyone ten points
-    assert least_squares_means([(0, 1), (0, 1), (0,)], scores) == pytest.approx([75, 65, 70])
+    scores = {"a": {0: 70.0, 1: 80.0}, "b": {0: 60.0, 1: 70.0}, "c": {0: 65.0}}
+    assert means(scores) == pytest.approx({"a": 75, "b": 65, "c": 70})  # seed 1 gives ten points
 
 
 def test_many_rows_have_exact_effects() -> None:

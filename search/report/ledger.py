@@ -75,7 +75,7 @@ def folder(store: Store) -> Path:
 
 
 def record(new: Use, where: Path) -> Seen:
-    """Append a use to the ledger unless it is there; return how many came before it."""
+    """Append a use to the ledger unless it is there; return how many were there before it."""
     path = where / FILE
     try:
         with kernel_lock(where / f".{FILE}.lock"):
