@@ -265,6 +265,7 @@ class Plan:
         for default in ("repeats", "controls", "label_curve"):
             space["profile"].pop(default)
         space["data"].pop("root")
+        space["data"]["params"] = _params(self.space.data.name, self.space.data.params)
         for name, value in ADDED.items():
             if space["data"][name] == value:
                 space["data"].pop(name)
