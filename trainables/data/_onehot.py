@@ -59,7 +59,7 @@ def _bad(
     where = f"{table.where(row)} ({image})"
     marked = ", ".join(f"{name}={table[name][row]}" for name in columns if table[name][row])
     many = int((values == 1).sum(0).__gt__(1).sum())
-    if many * 2 > len(table):
+    if many > 1 and many * 20 > len(table):
         return UserError(
             f"{where}: must have one class at 1, as {many} rows have several; try "
             "data.params.labels=many, or fewer data.params.label_columns"

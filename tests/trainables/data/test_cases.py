@@ -85,6 +85,15 @@ def test_multi_label(source):
     assert len(set(found.table.groups)) < len(found.table.groups)
 
 
+def test_multi_label_with_many(source):
+    found = source("multi_label", **CHEST, labels="many")
+    assert len(found.table.classes) >= 6
+    assert "No Finding" not in found.table.classes
+    assert found.table.many
+    assert (found.table.labels.sum(1) > 1).sum() == 24
+    assert all((found.table.labels[index] == 1).any(0).all() for index in found.split.values())
+
+
 def test_multi_label_names_all_that_is_missing(source):
     message = refused(source, "multi_label")
     for name, value in CHEST.items():
