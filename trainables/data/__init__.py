@@ -226,11 +226,12 @@ class Dataset:
         """Return the items, each with several labels or none; a label excluded is no label."""
         texts = [str(item.label) for item in items]
         new, classes = self._renamed(_many.counts(texts), classes)
+        _many.check_names(classes)
         excluded = self._excluded(classes)
         kept = tuple(label for label in classes if label not in excluded)
         new = {old: label for old, label in new.items() if label not in excluded}
-        texts = [_many.renamed(text, new) for text in texts]
-        varying = _many.varying(_many.matrix(texts, kept)) if texts else [False] * len(kept)
+        texts = _many.all_renamed(texts, new)
+        varying = _many.varying(_many.matrix(texts, kept))
         classes = tuple(label for label, both in zip(kept, varying, strict=True) if both)
         constant = [label for label in kept if label not in classes]
         self.notes.leave("labels that all images have, or none", constant)
@@ -240,7 +241,7 @@ class Dataset:
                 f"{len(items)} images have and others have not ({some(kept) or 'none'}); try "
                 "another data.params.label_column, or fewer data.params.exclude_classes"
             )
-        texts = [_many.renamed(text, {label: label for label in classes}) for text in texts]
+        texts = _many.all_renamed(texts, {label: label for label in classes})
         self.notes.say(_many.sentence(_many.matrix(texts, classes)))
         return [_labelled(item, text) for item, text in zip(items, texts, strict=True)], classes
 

@@ -1,6 +1,7 @@
 """The likeliest values of missing settings, from the cells of a table and the files beside it.
 
 guess_images(table, files); guess_label(table, taken); guess_patient(table, taken)
+guess_many(table, taken)        # columns of 1, 0, -1 and blanks
 missing(root, ["no column 'image' in labels.csv"], {"image_column": "filename"})   # the UserError
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from trainables.data import _onehot
+from trainables.data import _many, _onehot
 from trainables.data._csv import ENDINGS, Csv, read_csv
 from trainables.data._match import Files
 from trainables.errors import UserError
@@ -50,6 +51,10 @@ def guess_patient(table: Csv, wanted: str, taken: Collection[str]) -> str:
 
 def guess_one_hot(table: Csv, taken: Collection[str]) -> list[str]:
     return _onehot.find(table, [name for name in table.named if name not in taken])[0]
+
+
+def guess_many(table: Csv, taken: Collection[str]) -> list[str]:
+    return _many.likely(table, [name for name in table.named if name not in taken])
 
 
 def _found(cells: Sequence[str], files: Files) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.data import _guess
+from trainables.data import _guess, _many
 from trainables.data._csv import Csv, read_csv
 from trainables.data._files import some
 from trainables.data._match import Files
@@ -99,6 +99,7 @@ def _columns(
     for setting in dict.fromkeys(one.setting for one, _ in absent):
         value = _likeliest(setting, absent, table, files, taken)
         settings |= {"label_columns" if isinstance(value, list) else setting: value}
+        settings |= _many.suggested(table, value) if isinstance(value, list) else {}
         taken |= {value} if isinstance(value, str) else set()
     names = ", ".join(repr(name) for _, name in absent)
     return [f"no column {names} in {table.path.name} (columns: {', '.join(table.named)})"]
@@ -115,6 +116,9 @@ def _likeliest(
     if setting in ("label_column", "label_columns"):
         one_hot = _guess.guess_one_hot(table, taken)
         label = _guess.guess_label(table, name, taken)
+        many = [] if one_hot else _guess.guess_many(table, taken)
+        if len(many) > 1 and (not label or label in many):
+            return many
         return one_hot if one_hot and not _guess.LABEL.search(label) else label or table.named[-1]
     return _guess.near(name, table.named) or table.named[-1]
 

@@ -8,7 +8,7 @@ An image's labels are one text here, so that rows and items are what they are wi
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -102,6 +102,21 @@ def _number(cell: str) -> float | None:
     return value if value in (1, 0, IGNORED) else None
 
 
+def likely(table: Csv, among: Collection[str]) -> list[str]:
+    """Return the columns that can be read and have a 1."""
+    meanings = {
+        name: {_number(c) for c in set(table[name])} for name in table.named if name in among
+    }
+    return [name for name, values in meanings.items() if 1 in values and None not in values]
+
+
+def suggested(table: Csv, named: Sequence[str]) -> dict[str, object]:
+    """Return the settings that read these columns, where a row has several or is uncertain."""
+    cells = np.array([[_number(cell) for cell in table[name]] for name in named], float)
+    unsure = {"uncertain": "ignore"} if (cells == IGNORED).any() else {}
+    return {"labels": "many", **unsure} if unsure or ((cells == 1).sum(0) > 1).any() else {}
+
+
 def _check_certain(table: Csv, values: NDArray[np.float64], images: Sequence[str]) -> None:
     rows = np.flatnonzero((values == IGNORED).any(1))
     if len(rows):
@@ -130,6 +145,12 @@ def counts(labels: Iterable[str]) -> Counter[str]:
     return found
 
 
+def all_renamed(labels: Sequence[str], new: Mapping[str, str]) -> list[str]:
+    """Return the labels of every image under new names, without those that have none."""
+    found = {label: renamed(label, new) for label in set(labels)}
+    return [found[label] for label in labels]
+
+
 def renamed(label: str, new: Mapping[str, str] | None) -> str:
     """Return an image's labels under new names, without those that have none."""
     parts = [(part.startswith(UNSURE), part.removeprefix(UNSURE)) for part in _parts(label)]
@@ -143,13 +164,14 @@ def renamed(label: str, new: Mapping[str, str] | None) -> str:
 
 def matrix(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
     """Return [n, classes]: 1 where an image has the label, 0 where not, IGNORED if not known."""
-    place, rows = {label: k for k, label in enumerate(classes)}, dict[str, NDArray[np.int64]]()
-    for text in set(labels):
-        rows[text] = np.zeros(len(classes), np.int64)
+    place = {label: k for k, label in enumerate(classes)}
+    number = {text: k for k, text in enumerate(dict.fromkeys(labels))}
+    distinct = np.zeros((len(number), len(classes)), np.int64)
+    for text, row in number.items():
         for part in _parts(text):
             value = IGNORED if part.startswith(UNSURE) else 1
-            rows[text][place[part.removeprefix(UNSURE)]] = value
-    return np.stack([rows[text] for text in labels])
+            distinct[row, place[part.removeprefix(UNSURE)]] = value
+    return distinct[np.array([number[text] for text in labels], np.int64)]
 
 
 def varying(values: NDArray[np.int64]) -> NDArray[np.bool_]:

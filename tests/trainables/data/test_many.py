@@ -131,6 +131,14 @@ def test_refusals(tmp_path: Path) -> None:
         Plugin(root, {"uncertain": "ones"}).table()
 
 
+def test_columns_of_several_labels_are_guessed(tmp_path: Path) -> None:
+    root = write(tmp_path, "Age,No Finding,A,B", ["50,,1,1", "60,1,,", "70,,-1,1", "50,,1,"])
+    with pytest.raises(UserError) as caught:
+        Plugin(root, {"group_column": None}).table()
+    for part in ("label_columns=[No Finding,A,B]", "labels=many", "uncertain=ignore"):
+        assert f"data.params.{part}" in str(caught.value)
+
+
 def test_one_label_says_what_to_do_with_several(tmp_path: Path) -> None:
     root = write(tmp_path, "A,B", ["1,1", "0,1", "1,1", "1,0"])
     with pytest.raises(UserError, match=r"try data\.params\.labels=many"):
