@@ -170,7 +170,7 @@ def test_contenders_are_repeated_and_prefixes_shared_within_a_seed(exhaustive):
     assert summary["stages_repeats"] == len(prefixes) + 2 * (winner.count(">") + 1)
     assert summary["stages_trained"] <= summary["stages_repeats"]  # a fresh seed may be there
     assert summary["stages_trained"] == sum(not k.startswith(("classify", "probe")) for k in new)
-    assert summary["training_noise"] >= 0  # None without seeds; 0 if the choice of images explains all
+    assert summary["training_noise"] >= 0  # 0: the choice of images explains all
 
 
 HOPELESS = f"""
