@@ -9,6 +9,7 @@ No torch here: the search reads tables too, and must start quickly.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from trainables.data._files import decode_checked, memory, some
 from trainables.data._labels import find, is_placeholder, mapping, several, spellings
-from trainables.data._understood import Count, Notes, Understood
+from trainables.data._understood import DAMAGED, Count, Notes, Understood, left
 from trainables.errors import UserError
+from trainables.images.forms import Form, of_file
 from trainables.images.levels import Window
 from trainables.plugins import name_of
 from trainables.schema import Schema, Text, read, shown
@@ -90,6 +92,7 @@ class Dataset:
         # Rows read so far: damaged; with values that are NaN or infinite; with a border cut.
         self.damaged: dict[int, UserError] = {}
         self.unsound, self.trimmed = set[int](), set[int]()
+        self.forms = Counter[Form]()
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         """Return the images, and the classes in order; UserError if the data is invalid."""
@@ -108,6 +111,11 @@ class Dataset:
         """Bound the bytes that `read` and a resize need, without decoding a pixel."""
         path = self.source(i)
         return memory(path, side) if isinstance(path, Path) else 0  # drawn images are small
+
+    def form(self, i: int) -> Form | None:
+        """Return size and mode of row i's file, which can be read; None if it has none."""
+        path = self.source(i)
+        return of_file(path) if isinstance(path, Path) else None
 
     def mask(self, i: int) -> NDArray[np.bool_] | None:  # noqa: ARG002
         """Return the region of interest of row i, shaped as `read(i)`; None if unknown."""
@@ -143,10 +151,11 @@ class Dataset:
         self._scanned  # noqa: B018
         return self._unlabelled
 
-    def understood(self) -> Understood:
-        """Return what was read, for people to check."""
-        items, classes = self._scanned
-        groups = Counter(self.patient_groups)
+    def understood(self, damaged: Collection[str] = ()) -> Understood:
+        """Return what was read, for people to check. damaged: names of images left out since."""
+        scanned, classes = self._scanned
+        items = [item for item in scanned if item.name not in damaged] if damaged else scanned
+        groups = Counter(item.group for item in items)
         largest, images = groups.most_common(1)[0]
         return Understood(
             classes={label: _count([i for i in items if i.label == label]) for label in classes},
@@ -158,7 +167,7 @@ class Dataset:
                 part: _count([i for i in items if i.part == part])
                 for part in sorted({item.part for item in items} - {""})
             },
-            left_out=tuple(self.notes.left_out),
+            left_out=(*self.notes.left_out, *left(DAMAGED, sorted(damaged))),
             tables=tuple(self.notes.tables),
             notes=tuple(self.notes.sentences),
         )

@@ -32,6 +32,7 @@ from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
+from trainables.images.forms import Forms, summarise
 from trainables.images.splits import Index, all_test, check, given, leak, split
 from trainables.plugins import load
 from trainables.processor import cores
@@ -63,6 +64,7 @@ class Prepared(Table):
     found: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # images trimmed, unsound
     leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
     damaged: tuple[str, ...] = field(default=(), kw_only=True)  # names of images left out
+    forms: Forms | None = field(default=None, kw_only=True)  # of the files; None if not recorded
 
 
 class Source:
@@ -121,7 +123,7 @@ class Source:
     def _check_damaged(self, names: Sequence[str]) -> None:
         """Raise UserError with the first five, unless the user leaves them out."""
         data, advice = self.images, "data.params.damaged=skip, which leaves"
-        if data.params.damaged == "skip":
+        if data.params.damaged == "skip" and len(names) < len(self.table.names):
             return
         if len(names) == 1:
             said = f"{next(iter(data.damaged.values()))}, or {advice} it out"
@@ -160,7 +162,7 @@ class Source:
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
                 "demo": data.demo, "format": FORMAT, "checks": CHECKS, "leak": self.leak,
                 "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
-                "damaged": damaged,
+                "damaged": damaged, "forms": asdict(summarise(data.forms)),
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
             write_json(beside / MANIFEST, manifest | {"seal": digest(manifest)})
@@ -228,7 +230,7 @@ def open_cache(path: Path) -> Prepared:
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
         demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
         leak=manifest.get("leak", ""), damaged=tuple(manifest.get("damaged", ())),
-        found=manifest.get("found", {}),
+        found=manifest.get("found", {}), forms=Forms.read(manifest.get("forms")),
     )  # fmt: skip
 
 
