@@ -18,6 +18,7 @@ from trainables.images.forms import Forms
 from trainables.images.splits import Index
 
 MOST = 20  # classes shown
+LARGE = 0.2  # of the images; a larger patient group may stand for unknown ones
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,11 @@ class Understood:
         found = self.found
         if found.largest_images == 1:
             return "every image is its own patient group: copies of a patient may cross the split"
+        share = found.largest_images / len(self.table.names)
+        large = f", {share:.0%} of all; is it one patient?" if share > LARGE else ""
         return (
             f"{found.patient_groups} patient groups; the largest, {found.largest_group}, has "
-            f"{found.largest_images} images"
+            f"{found.largest_images} images{large}"
         )
 
     def sizes(self) -> str:

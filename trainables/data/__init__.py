@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data._files import decode_checked, memory, some
-from trainables.data._labels import find, is_placeholder, mapping, several, spellings
+from trainables.data._labels import find, is_placeholder, mapping, remarks, several, spellings
 from trainables.data._understood import DAMAGED, Count, Notes, Understood, left
 from trainables.errors import UserError
 from trainables.images.forms import Form, of_file
@@ -181,6 +181,8 @@ class Dataset:
         excluded = self._excluded(classes)
         kept = sorted((i for i in items if i.label not in excluded), key=lambda i: i.name)
         self._check_single(Counter(str(item.label) for item in kept))
+        for remark in remarks(Counter(str(item.label) for item in kept)):
+            self.notes.say(remark)
         present = {str(item.label) for item in kept}
         if len(present) < 2:
             raise UserError(

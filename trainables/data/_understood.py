@@ -80,6 +80,7 @@ class Notes:
         """Note what lies beside the images of a folder, but for tables and texts."""
         self.leave("masks", found.masks)
         self.leave("links to a folder above", found.loops)
+        self.leave("links to files that are not there", found.broken)
         for ending, count in found.others.items():
             if ending not in ENDINGS:
                 self.left_out.append(LeftOut(f"{ending} files", count))

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data import Dataset, Table
+from trainables.data._files import some
 from trainables.durable import kernel_lock, make_folder, sync, write_json
 from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
@@ -123,8 +124,8 @@ class Source:
     def _check_damaged(self, names: Sequence[str]) -> None:
         """Raise UserError with the first five, unless the user leaves them out."""
         data, advice = self.images, "data.params.damaged=skip, which leaves"
-        if data.params.damaged == "skip" and len(names) < len(self.table.names):
-            return
+        if data.params.damaged == "skip":
+            return self._check_left(names)
         if len(names) == 1:
             said = f"{next(iter(data.damaged.values()))}, or {advice} it out"
             raise UserError(said)
@@ -134,6 +135,18 @@ class Source:
             f"{len(self.table.names)} are damaged ({', '.join(names[:5])}{more}); try replacing "
             f"them, or {advice} them out (the first is {data.damaged[min(data.damaged)]})"
         )
+
+    def _check_left(self, damaged: Sequence[str]) -> None:
+        """Raise UserError if a class has damaged images only."""
+        names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
+        labels = self.table.labels[[name not in names for name in self.table.names]]
+        gone = [one for at, one in enumerate(self.table.classes) if at not in labels]
+        if gone:
+            raise UserError(
+                f"--data={self.images.root}: must hold readable images of every class, and has "
+                f"none of {some(gone)} (the first is {first}); try replacing them, or "
+                "data.params.exclude_classes"
+            )
 
     def _build(self, content: str, path: Path, progress: OnDecoded | None) -> None:
         """Write to a temporary folder and rename it; first remove those of killed processes."""

@@ -67,6 +67,4 @@ def summarise(counts: Mapping[Form, int]) -> Forms:
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     commonest = max(by_area, key=sizes.__getitem__)
     ranked = dict(sorted(modes.items(), key=lambda one: (-one[1], one[0])))
-    return Forms(
-        ranked, len(sizes), by_area[0], by_area[-1], commonest, sizes[commonest]
-    )
+    return Forms(ranked, len(sizes), by_area[0], by_area[-1], commonest, sizes[commonest])
