@@ -4,10 +4,12 @@ images = Images(space)
 images.check()           # the number to train on; UserError if a task can't be trained on them
 images.digest(), images.external_digests()
 images.decode(console)   # sets images.data
+images.understood        # to show; sizes, modes and what was met once images are decoded
 """
 
 import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +18,10 @@ from rich.console import Console
 
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec, external_spec
-from search.console.printable import line
 from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
-from trainables.data._files import some
 from trainables.errors import UserError
 from trainables.processor import cores
 
@@ -59,8 +59,23 @@ class Images:
 
     @property
     def understood(self) -> Understood:
-        """What the data set was understood to be, to show."""
-        return Understood(self.source.images.understood(), self.source.split, self.source.leak)
+        """What the data set was understood to be, to show; more of it once it is decoded."""
+        if not self.decoded:
+            source = self.source
+            return Understood(source.images.understood(), source.table, source.split, source.leak)
+        data = self.data
+        found = self.source.images.understood(data.damaged)
+        more = data.forms, tuple(self._findings())
+        return Understood(found, data, data.split, data.leak, *more)
+
+    @property
+    def decoded(self) -> bool:
+        return hasattr(self, "data")
+
+    def _findings(self) -> Iterator[str]:
+        """Yield what was met while the images were decoded."""
+        yield from prepared.findings(self.data.found, len(self.data.labels), self.space.data)
+        yield duplicates.sentence(duplicates.count(self.data))
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""
@@ -69,6 +84,8 @@ class Images:
 
     def decoding_seconds(self) -> float:
         """Estimate how long all cores take to decode the images; decodes a few of them."""
+        if self.decoded:
+            return 0.0
         count = len(self.source.table.names)
         begun = time.perf_counter()
         rows = range(0, count, -(-count // SAMPLE))
@@ -83,9 +100,7 @@ class Images:
             return {name: source.digest(self.cache) for name, source in self.external.items()}
 
     def decode(self, console: Console) -> None:
-        """Decode missing images with a progress bar and print a summary, once."""
-        if hasattr(self, "data"):
-            return
+        """Decode missing images with a progress bar."""
         from rich.progress import Progress
 
         from trainables.images.cache import open_cache
@@ -100,21 +115,17 @@ class Images:
                 folder = self.source.prepare(self.cache, show)
                 for source in self.external.values():
                     source.prepare(self.cache, show)
-        self.data = data = open_cache(folder)
+        self.data = open_cache(folder)
+
+    def summary(self) -> Iterator[str]:
+        """Yield what a search says of its decoded images."""
+        data, understood = self.data, self.understood
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
-        said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
-        console.print(line(said))
-        console.print(line(duplicates.sentence(duplicates.count(data))))
-        for remark in self.understood.remarks():
-            console.print(line(remark))
-        for found in prepared.findings(data.found, len(data.labels), self.space.data):
-            console.print(line(found))
-        if data.damaged:
-            left = f"{len(data.damaged)} damaged images are left out: {some(data.damaged)}"
-            console.print(line(left))
+        yield f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
+        yield from understood.remarks()
+        yield from understood.findings
         for name, source in self.external.items():
-            count = len(source.table.names)
-            console.print(line(f"external test set {name}: {count} images"))
+            yield f"external test set {name}: {len(source.table.names)} images"
 
 
 def _elsewhere(space: Space, name: str) -> "Source":

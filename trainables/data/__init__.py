@@ -9,6 +9,7 @@ No torch here: the search reads tables too, and must start quickly.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 
 from trainables.data import _many
 from trainables.data._files import decode_checked, memory, some
-from trainables.data._labels import find, is_placeholder, mapping, several, spellings
-from trainables.data._understood import Count, Notes, Understood
+from trainables.data._labels import find, is_placeholder, mapping, remarks, several, spellings
+from trainables.data._understood import DAMAGED, Count, Notes, Understood, left
 from trainables.errors import UserError
+from trainables.images.forms import Form, of_file
 from trainables.images.levels import Window
 from trainables.plugins import name_of
 from trainables.schema import Schema, Text, read, shown
@@ -101,6 +103,7 @@ class Dataset:
         # Rows read so far: damaged; with values that are NaN or infinite; with a border cut.
         self.damaged: dict[int, UserError] = {}
         self.unsound, self.trimmed = set[int](), set[int]()
+        self.forms = Counter[Form]()
 
     @property
     def many(self) -> bool:
@@ -124,6 +127,11 @@ class Dataset:
         """Bound the bytes that `read` and a resize need, without decoding a pixel."""
         path = self.source(i)
         return memory(path, side) if isinstance(path, Path) else 0  # drawn images are small
+
+    def form(self, i: int) -> Form | None:
+        """Return size and mode of row i's file, which can be read; None if it has none."""
+        path = self.source(i)
+        return of_file(path) if isinstance(path, Path) else None
 
     def mask(self, i: int) -> NDArray[np.bool_] | None:  # noqa: ARG002
         """Return the region of interest of row i, shaped as `read(i)`; None if unknown."""
@@ -165,10 +173,12 @@ class Dataset:
         self._scanned  # noqa: B018
         return self._unlabelled
 
-    def understood(self) -> Understood:
-        """Return what was read, for people to check."""
-        items, table = self._scanned[0], self.table()
-        groups = Counter(self.patient_groups)
+    def understood(self, damaged: Collection[str] = ()) -> Understood:
+        """Return what was read, for people to check. damaged: names of images left out since."""
+        scanned = self._scanned[0]
+        rows = [row for row, item in enumerate(scanned) if item.name not in damaged]
+        items, table = [scanned[row] for row in rows], self.table().subset(np.array(rows, np.int64))
+        groups = Counter(item.group for item in items)
         largest, images = groups.most_common(1)[0]
         return Understood(
             classes={
@@ -183,7 +193,7 @@ class Dataset:
                 part: _count([i for i in items if i.part == part])
                 for part in sorted({item.part for item in items} - {""})
             },
-            left_out=tuple(self.notes.left_out),
+            left_out=(*self.notes.left_out, *left(DAMAGED, sorted(damaged))),
             tables=tuple(self.notes.tables),
             notes=tuple(self.notes.sentences),
         )
@@ -200,6 +210,8 @@ class Dataset:
         excluded = self._excluded(classes)
         kept = sorted((i for i in items if i.label not in excluded), key=lambda i: i.name)
         self._check_single(Counter(str(item.label) for item in kept))
+        for remark in remarks(Counter(str(item.label) for item in kept)):
+            self.notes.say(remark)
         present = {str(item.label) for item in kept}
         if len(present) < 2:
             raise UserError(

@@ -56,7 +56,7 @@ def placed(
     _check_absent(absent, len(rows.names), files, table, only)
     notes.leave(f"rows of {table.path.name} without a file", absent)
     _check_parts(rows, by_file, table)
-    items, conflicts, again = list[Item](), list[str](), list[str]()
+    items, conflicts, again, moved = list[Item](), list[str](), list[str](), list[str]()
     for at, mine in by_file.items():
         chosen = [row for row in mine if rows.labels[row] is not None] or mine
         labels = {folded(rows.labels[row] or "") for row in chosen}
@@ -68,11 +68,19 @@ def placed(
             item = replace(item, label=union(rows.labels[row] for row in chosen))
         else:
             again += [rows.names[row] for row in mine[1:]]
+        patients = {rows.groups[row] for row in mine if not is_placeholder(rows.groups[row])}
+        if len(patients) > 1:
+            moved.append(f"{rows.names[mine[0]]} ({', '.join(sorted(patients))})")
         found = group(files.name(at)) or item.group
         items.append(item if found == item.group else replace(item, group=found))
     _check_conflicts(conflicts, len(by_file), table)
     notes.leave("images with rows of different classes", conflicts)
     notes.leave("further rows of an image", again)
+    if moved:
+        notes.say(
+            f"{len(moved)} images have rows of different patient groups, of which the first "
+            f"counts: {some(moved)}"
+        )
     bare, copies = _bare(files, by_file)
     notes.leave("copies of images with a row (equal bytes)", [files.paths[at] for at in copies])
     if only == "rows":

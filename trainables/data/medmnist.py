@@ -57,6 +57,9 @@ class Plugin(Dataset):
         part, _, row = self._scanned[0][i].name.partition("_")
         return self._arrays[part].row(int(row))
 
+    def form(self, i: int) -> None:
+        """Return nothing: the file holds all images."""
+
     def memory(self, i: int, side: int = 0) -> int:  # noqa: ARG002
         part = self._scanned[0][i].name.partition("_")[0]
         return 20 * prod(self._arrays[part].shape[1:3])

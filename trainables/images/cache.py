@@ -33,6 +33,7 @@ from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
+from trainables.images.forms import Forms, summarise
 from trainables.images.splits import Index, all_test, check, given, leak, split, unmeasured
 from trainables.plugins import load
 from trainables.processor import cores
@@ -64,6 +65,7 @@ class Prepared(Table):
     found: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # images trimmed, unsound
     leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
     damaged: tuple[str, ...] = field(default=(), kw_only=True)  # names of images left out
+    forms: Forms | None = field(default=None, kw_only=True)  # of the files; None if not recorded
 
 
 class Source:
@@ -127,7 +129,7 @@ class Source:
         """Raise UserError with the first five, unless the user leaves them out."""
         data, advice = self.images, "data.params.damaged=skip, which leaves"
         if data.params.damaged == "skip":
-            return
+            return self._check_left(names)
         if len(names) == 1:
             said = f"{next(iter(data.damaged.values()))}, or {advice} it out"
             raise UserError(said)
@@ -137,6 +139,18 @@ class Source:
             f"{len(self.table.names)} are damaged ({', '.join(names[:5])}{more}); try replacing "
             f"them, or {advice} them out (the first is {data.damaged[min(data.damaged)]})"
         )
+
+    def _check_left(self, damaged: Sequence[str]) -> None:
+        """Raise UserError if a class has damaged images only."""
+        names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
+        labels = self.table.labels[[name not in names for name in self.table.names]]
+        gone = [one for at, one in enumerate(self.table.classes) if at not in labels]
+        if gone:
+            raise UserError(
+                f"--data={self.images.root}: must hold readable images of every class, and has "
+                f"none of {some(gone)} (the first is {first}); try replacing them, or "
+                "data.params.exclude_classes"
+            )
 
     def _build(self, content: str, path: Path, progress: OnDecoded | None) -> None:
         """Write to a temporary folder and rename it; first remove those of killed processes."""
@@ -165,7 +179,7 @@ class Source:
                 "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
                 "demo": data.demo, "format": FORMAT, "checks": CHECKS, "leak": self.leak,
                 "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
-                "damaged": damaged,
+                "damaged": damaged, "forms": asdict(summarise(data.forms)),
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
             write_json(beside / MANIFEST, manifest | {"seal": digest(manifest)})
@@ -243,7 +257,7 @@ def open_cache(path: Path) -> Prepared:
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
         demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
         leak=manifest.get("leak", ""), damaged=tuple(manifest.get("damaged", ())),
-        found=manifest.get("found", {}),
+        found=manifest.get("found", {}), forms=Forms.read(manifest.get("forms")),
     )  # fmt: skip
 
 

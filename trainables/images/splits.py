@@ -135,8 +135,10 @@ def _drawn(
             raise UserError(
                 f"class {classes[label]}: must have {len(fractions)} patient groups (lesions or "
                 f"patients), one each for {_listed(fractions)}, and has "
-                f"{counts[:, label].sum()} images of only {have}; try merging it with another "
-                f"class, or {excluding(classes[label])}"
+                f"{counts[:, label].sum()} images of only {have} "
+                f"({some(names[counts[:, label] > 0].tolist())}); try merging it with another "
+                f"class, {excluding(classes[label])}, or another data.params.group_column if these "
+                "are no patients"
             )
     rank = _rank(names, seed)
     part = np.full(len(names), -1)
