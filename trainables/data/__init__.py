@@ -254,6 +254,8 @@ class Dataset:
                 "another data.params.label_column, or fewer data.params.exclude_classes"
             )
         texts = _many.all_renamed(texts, {label: label for label in classes})
+        for remark in remarks(_many.counts(texts)):
+            self.notes.say(remark)
         self.notes.say(_many.sentence(_many.matrix(texts, classes)))
         return [_labelled(item, text) for item, text in zip(items, texts, strict=True)], classes
 

@@ -143,8 +143,8 @@ class Source:
     def _check_left(self, damaged: Sequence[str]) -> None:
         """Raise UserError if a class has damaged images only."""
         names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
-        labels = self.table.labels[[name not in names for name in self.table.names]]
-        gone = [one for at, one in enumerate(self.table.classes) if at not in labels]
+        left = self.table.subset(np.flatnonzero([n not in names for n in self.table.names]))
+        gone = [one for at, one in enumerate(left.classes) if not left.having(at).any()]
         if gone:
             raise UserError(
                 f"--data={self.images.root}: must hold readable images of every class, and has "

@@ -9,8 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from search.console.understood import Understood
 from search.report import sources, stored
+from search.report.page.images import thumbnails
+from trainables.data import Table
 from trainables.downstream.measures import MANY
+from trainables.images.cache import Prepared
 from trainables.spec import Measure, Score
 
 LABELS = ["Edema", "Effusion", "Mass"]
@@ -138,3 +142,20 @@ def test_the_card_says_that_an_image_may_have_several(many, tmp_path):
     card = (tmp_path / "best" / "model_card.md").read_text()
     assert "`Edema`, `Effusion`, `Mass` (an image may have several)" in card
     assert "macro AUROC" in card
+
+
+def test_the_dry_run_shows_and_counts_an_image_under_each_of_its_labels():
+    labels = np.array([[1, 0], [1, 1], [0, -1], [0, 1]])
+    names = ("a", "b", "c", "d")
+    table = Table(names, labels, names, ("A", "B"))
+    split = {"train": np.array([0, 1, 2]), "val": np.array([3]), "test": np.array([], int)}
+    found = Understood(None, table, split, "")
+    assert found.parts == {
+        "A": {"train": 2, "val": 0, "test": 0}, "B": {"train": 1, "val": 1, "test": 0},
+    }  # fmt: skip
+    data = Prepared(
+        names, labels, names, ("A", "B"), images=np.zeros((4, 8, 8, 1), np.uint8), split=split,
+        duplicates=(), merged=False, mean=(0.5,), std=(0.5,), digest="", name="x", demo=False,
+    )  # fmt: skip
+    shown = {label: [one.name for one in some] for label, some in thumbnails(data)}
+    assert shown == {"A": ["a", "b"], "B": ["b"]}
