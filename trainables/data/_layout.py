@@ -132,8 +132,9 @@ def _likeliest(
         given = {name for one in wanted if one.setting == setting for name in one.columns}
         one_hot = _guess.guess_one_hot(table, taken - given)
         label = _guess.guess_label(table, name, taken)
-        many = [] if one_hot else _guess.guess_many(table, taken)
-        if len(many) > 1 and (not label or label in many):
+        many = _guess.guess_many(table, taken)
+        unlike = not one_hot or "uncertain" in _many.suggested(table, many)
+        if len(many) > 1 and unlike and (not label or label in many):
             return many
         return one_hot if one_hot and not _guess.LABEL.search(label) else label or table.named[-1]
     return _guess.near(name, table.named) or table.named[-1]
