@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 from search.space.schema import OBJECTIVES
 from trainables.spec import BACKBONE, PRETEXT, Measure, Score
 
-PROBED = tuple(OBJECTIVES.values())  # measures of fine-tuned networks to compare probes with
+# What probes are compared with: the same measures of fine-tuned networks, by labels an image.
+PROBED, PROBED_MANY = OBJECTIVES["one"], OBJECTIVES["many"]
 
 if TYPE_CHECKING:
     import numpy as np

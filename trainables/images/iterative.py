@@ -1,10 +1,11 @@
-"""Iterative stratification of several labels an image, in whole patient groups.
+"""Iterative stratification of several labels an image, patient by patient.
 
-    part = assign(counts, images, rank, np.array([0.7, 0.15, 0.15]))   # [patient groups], 0 to 2
+    part = assign(counts, images, rank, np.array([0.7, 0.15, 0.15]))   # [patients], 0 to 2
 
 Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011: the value with
-fewest patient groups left is dealt out first, each group to the part that lacks most of it. Values
-are every label's ones and zeros. No part stays without a value while there are groups to give.
+fewest patients left is dealt out first, each patient to the part that lacks most of it. Values are
+every label's ones and zeros. No part stays without a value while there are patients to give. A
+patient may be any patient group, as a lesion.
 """
 
 import numpy as np
@@ -20,9 +21,9 @@ def values(labels: Ints) -> Ints:
 
 
 def assign(counts: Ints, images: Ints, rank: Ints, fractions: Floats) -> Ints:
-    """Return the part of every patient group.
+    """Return the part of every patient.
 
-    counts: images with each value, [groups, values]; images: [groups]; rank: orders equal groups.
+    counts: images with each value, [patients, values]; images: [patients]; rank: orders equal ones.
     """
     deal = _Deal(counts, images, rank, fractions)
     while (left := (counts[deal.part < 0] > 0).sum(0)).any():
@@ -41,25 +42,25 @@ class _Deal:
         self.has = np.zeros(self.lacks.shape, bool)
 
     def out(self, value: int) -> None:
-        """Deal out the groups left that have a value, those with most images of it first."""
+        """Deal out the patients left that have a value, those with most images of it first."""
         own = self.counts[:, value]
         todo = np.flatnonzero((self.part < 0) & (own > 0))
-        for at, group in enumerate(todo[np.lexsort((self.rank[todo], -own[todo]))]):
+        for at, patient in enumerate(todo[np.lexsort((self.rank[todo], -own[todo]))]):
             without = np.flatnonzero(~self.has[:, value])
             forced = 0 < len(todo) - at <= len(without)
             among = without if forced else np.arange(len(self.room))
             order = np.lexsort((-self.room[among], -self.lacks[among, value]))
-            self._give(group, among[order[0]])
+            self._give(patient, among[order[0]])
 
     def the_rest(self) -> Ints:
-        """Give every group without a known value to the part with most room."""
+        """Give every patient without a known value to the part with most room."""
         todo = np.flatnonzero(self.part < 0)
-        for group in todo[np.lexsort((self.rank[todo], -self.images[todo]))]:
-            self._give(group, np.argmax(self.room))
+        for patient in todo[np.lexsort((self.rank[todo], -self.images[todo]))]:
+            self._give(patient, np.argmax(self.room))
         return self.part
 
-    def _give(self, group: np.intp, part: np.intp) -> None:
-        self.part[group] = part
-        self.lacks[part] -= self.counts[group]
-        self.room[part] -= self.images[group]
-        self.has[part] |= self.counts[group] > 0
+    def _give(self, patient: np.intp, part: np.intp) -> None:
+        self.part[patient] = part
+        self.lacks[part] -= self.counts[patient]
+        self.room[part] -= self.images[patient]
+        self.has[part] |= self.counts[patient] > 0

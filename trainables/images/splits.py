@@ -170,8 +170,8 @@ def _iterative(
             f"labels {some(rare)}: must be 1, and 0, in {len(fractions)} patient groups each, for "
             f"{_listed(fractions)}, and are not; try {excluding(*rare)}"
         )
-    shares = np.array(list(fractions.values()))
-    part = iterative.assign(counts, np.bincount(member), _rank(names, seed), shares)
+    parts = np.array(list(fractions.values()))
+    part = iterative.assign(counts, np.bincount(member), _rank(names, seed), parts)
     has = np.stack([(counts[part == p] > 0).any(0) for p in range(len(fractions))])
     if lacking := _lacking(np.all(has, axis=0), classes):
         raise UserError(
