@@ -64,7 +64,8 @@ class Noise:
     def draws(self, design: Design, resamples: int) -> "tuple[Floats, Floats]":
         """Draw the noise of the rows' means, and what they share: [rows, n], [n].
 
-        The former has the heavier tails of a variance that is itself estimated; see `tails`.
+        The former has the heavier tails of a variance that is itself estimated; see `tails`. The
+        spread of the levels, by which a fitted design judges seeds, is part of it.
         """
         import numpy as np
 
