@@ -240,9 +240,6 @@ def measure(cell: Cell, rng: np.random.Generator) -> Found:
     assert start
     assert tested
     found = {
-        "row": _mean(_within(truth[r.chain], r.ci_low, r.ci_high) for r in table.rows),
-        "row width": _mean((r.ci_high or 0) - (r.ci_low or 0) for r in table.rows),
-        "winner": _within(truth[best.chain], best.ci_low, best.ci_high),
         "optimism": verdicts.optimism(table) or 0.0,
         "bias": table.objective.merit((best.score or 0) - truth[best.chain]),
         "fresh": _mean(_within(truth[r.chain], r.fresh_low, r.fresh_high) for r in table.finalists),
@@ -250,7 +247,19 @@ def measure(cell: Cell, rng: np.random.Generator) -> Found:
     }
     if table.noise is None:
         return found
-    return found | _set(cell, table, truth) | _pairs(chosen, table, truth) | _planned(tested, truth)
+    found |= _rows(table, truth) | _set(cell, table, truth) | _pairs(chosen, table, truth)
+    return found | _planned(tested, truth)
+
+
+def _rows(table: Table, truth: Mapping[str, float]) -> Found:
+    """Return whether the intervals of selection scores hold their truth."""
+    best = table.best
+    assert best
+    return {
+        "row": _mean(_within(truth[r.chain], r.ci_low, r.ci_high) for r in table.rows),
+        "row width": _mean((r.ci_high or 0) - (r.ci_low or 0) for r in table.rows),
+        "winner": _within(truth[best.chain], best.ci_low, best.ci_high),
+    }
 
 
 def _set(cell: Cell, table: Table, truth: Mapping[str, float]) -> Found:
