@@ -98,7 +98,7 @@ def test_the_ratio_is_the_most_likely_and_the_means_are_its(case: int) -> None:
     found = design.fitted(scores)
     least, known, variance = slow(seeds, found.fixed, scores, found.ratio)
     tried = (k / (1 - k) for k in np.linspace(-0.25, 0.999, 150))
-    assert least <= min(slow(seeds, found.fixed, scores, one)[0] for one in tried) + 0.02
+    assert least <= min(slow(seeds, found.fixed, scores, one)[0] for one in tried) + 0.05  # a grid
     assert found.means(scores) == pytest.approx(known)
     assert found.residual_variance(scores) == pytest.approx(variance)
     to_means = np.column_stack(
@@ -125,7 +125,7 @@ def test_luck_with_one_seed_is_not_a_kind_seed(ahead: float, fixed: int) -> None
     Neither one chain far ahead nor starts far behind, which have all seeds, change the answer.
     """
     rng, plain, mixed = np.random.default_rng(0), [], []
-    for _ in range(150):
+    for _ in range(100):
         seeds, every = luck(rng, np.array([ahead] + [0.0] * 14))
         seeds += [(0, 1, 2)] * fixed
         every = np.vstack([every, -20 + rng.normal(0, 3, (fixed, 3))])
