@@ -2,6 +2,7 @@
 
 images = Images(space)
 images.check()           # the number to train on; UserError if a task can't be trained on them
+images.pool              # those without a label with what pretext tasks train on; None without
 images.digest(), images.external_digests()
 images.decode(console)   # sets images.data
 """
@@ -15,18 +16,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec, external_spec
+from search.chains.plan import Plan, data_spec, external_spec, pool_roots, pool_spec
 from search.console.printable import line
 from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
 from trainables.data._files import some
+from trainables.data._understood import Notes
 from trainables.errors import UserError
 from trainables.processor import cores
 
 if TYPE_CHECKING:
     from trainables.images.cache import Prepared, Source
+    from trainables.images.pool import Pool
 
 SAMPLE = 12  # images decoded for an estimate
 
@@ -43,12 +46,14 @@ class Images:
         self.space, self.cache = space, Path(space.cache)
         self.source = Source(data_spec(space), Path(root) if root else None)
         self.external = {name: _elsewhere(space, name) for name in space.external}
+        self.pool = _pool(space, self.source)
 
     def check(self) -> int:
         """Return the number of training images; UserError if a task or its settings don't fit."""
         from trainables.preflight import check
 
-        check(Plan(self.space, "").graph(Node(tuple(self.space.tasks))), self.source)
+        specs = Plan(self.space, "").graph(Node(tuple(self.space.tasks)))
+        check(specs, self.source, self.pool)
         if self.external:
             from trainables.kinds.external import positions
         for name, source in self.external.items():
@@ -59,22 +64,29 @@ class Images:
     @property
     def understood(self) -> Understood:
         """What the data set was understood to be, to show."""
-        return Understood(self.source.images.understood(), self.source.split, self.source.leak)
+        sizes, left = (self.pool.sizes, self.pool.left_out) if self.pool else (None, {})
+        found, split = self.source.images.understood(), self.source.split
+        return Understood(found, split, self.source.leak, sizes, left)
+
+    @property
+    def notes(self) -> list[Notes]:
+        """What was left out of the data set and of the pool, by name."""
+        return [self.source.images.notes, *(self.pool.notes if self.pool else ())]
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""
         with full_disk_explained(self.cache, "cache"):
             return self.source.digest(self.cache)
 
+    def pool_digest(self) -> str | None:
+        """Return the digest of the pool; None if there is none."""
+        with full_disk_explained(self.cache, "cache"):
+            return self.pool.digest(self.cache) if self.pool else None
+
     def decoding_seconds(self) -> float:
         """Estimate how long all cores take to decode the images; decodes a few of them."""
-        count = len(self.source.table.names)
-        begun = time.perf_counter()
-        rows = range(0, count, -(-count // SAMPLE))
-        for row in rows:
-            with suppress(UserError):  # all damaged images are named together, when decoded
-                self.source.images.read(row)
-        return (time.perf_counter() - begun) / len(rows) * count / cores()
+        sources = [self.source, *([self.pool] if self.pool else [])]
+        return sum(map(_decoding_seconds, sources))
 
     def external_digests(self) -> dict[str, str]:
         """Return the digests of the external test sets by name."""
@@ -99,6 +111,8 @@ class Images:
                 folder = self.source.prepare(self.cache, show)
                 for source in self.external.values():
                     source.prepare(self.cache, show)
+                if self.pool:
+                    self.pool.opened(self.cache, show)
         self.data = data = open_cache(folder)
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
         said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
@@ -116,14 +130,46 @@ class Images:
             console.print(line(f"external test set {name}: {count} images"))
 
 
+def _decoding_seconds(source: "Source") -> float:
+    count = len(source.table.names)
+    begun = time.perf_counter()
+    rows = range(0, count, -(-count // SAMPLE))
+    for row in rows:
+        with suppress(UserError):  # all damaged images are named together, when decoded
+            source.images.read(row)
+    return (time.perf_counter() - begun) / len(rows) * count / cores()
+
+
+def _pool(space: Space, source: "Source") -> "Pool | None":
+    """Return the pool, None if there is no image without a label that may join."""
+    from trainables.images.pool import Pool
+
+    if space.data.pool:  # a stage makes what pretext tasks see
+        return None
+    roots = [Path(root) if root else None for root in pool_roots(space)]
+    try:
+        found = Pool(pool_spec(space), source, roots)
+    except UserError as error:
+        text = str(error)
+        for folder in space.data.unlabelled:
+            text = text.replace(f"--data={folder}", f"--data-unlabelled={folder}")
+        raise UserError(_renamed(text, "pool")) from None
+    return found if found.sizes.unlabelled else None
+
+
 def _elsewhere(space: Space, name: str) -> "Source":
     """Read the tables of an external test set; UserError names it, not the main data set."""
     from trainables.images.cache import Source
 
-    root, own = space.external[name].root, f"external.{name}"
+    root = space.external[name].root
     try:
         return Source(external_spec(space, name), Path(root) if root else None)
     except UserError as error:
-        text = re.sub(r"\bdata(?=\.(name|params)\b)", own, str(error))
-        text = re.sub(r"--data(?= PATH\b)", f"{own}.root=", text).replace("root= PATH", "root=PATH")
-        raise UserError(text.replace("--data", f"{own}.root")) from None
+        raise UserError(_renamed(str(error), f"external.{name}")) from None
+
+
+def _renamed(text: str, own: str) -> str:
+    """Return an error of a data set with the settings of another one, such as `pool`."""
+    text = re.sub(r"\bdata(?=\.(name|params)\b)", own, text)
+    text = re.sub(r"--data(?= PATH\b)", f"{own}.root=", text).replace("root= PATH", "root=PATH")
+    return re.sub(r"--data(?!-)", f"{own}.root", text)

@@ -65,7 +65,8 @@ class Plugin(Dataset):
     def _wanted(self) -> list[Wanted]:
         p = self.params
         label = ("label_columns", p.label_columns) if p.label_columns else None
-        wanted = [("image_column", [p.image_column]), label or ("label_column", [p.label_column])]
+        wanted = [("image_column", [p.image_column])]
+        wanted += [label or ("label_column", [p.label_column])] if self.labelled else []
         if p.group_column and not p.groups_csv and not p.group_pattern:
             wanted.append(("group_column", [p.group_column]))
         further = {"split_column": p.split_column, "source_column": p.source_column}
@@ -74,6 +75,8 @@ class Plugin(Dataset):
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
         p = self.params
+        if not self.labelled:
+            return [None] * len(table), ()
         if p.label_columns:
             labels = _onehot.read(table, p.label_columns, table[p.image_column])
             return labels, tuple(p.label_columns)
