@@ -51,9 +51,9 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
     root = args.data or space.data.root
     unlabelled = tuple(args.data_unlabelled) or space.data.unlabelled
     if space.data.name == "demo" and (root or unlabelled):
-        given = f"--data={root}" if root else f"--data-unlabelled={unlabelled[0]}"
+        option = f"--data={root}" if root else f"--data-unlabelled={unlabelled[0]}"
         raise UserError(
-            f"{given}: must be left out with data=demo, which draws its images; try data=folder "
+            f"{option}: must be left out with data=demo, which draws its images; try data=folder "
             "and --data PATH"
         )
     if space.budget.gpu_hours is not None and not gpus:

@@ -118,8 +118,8 @@ def _pool(space: "Space") -> None:
     if space.data.pool and (space.pool or space.data.unlabelled):
         given = "pool" if space.pool else "data.unlabelled (--data-unlabelled)"
         raise UserError(
-            f"{given}: must be left out with data.pool.kind={space.data.pool.kind}, which makes the "
-            "images of the pretext tasks; try one without the other"
+            f"{given}: must be left out with data.pool.kind={space.data.pool.kind}, which makes "
+            "the images of the pretext tasks; try one without the other"
         )
 
 

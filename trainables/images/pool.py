@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data import Dataset, Item, Table
+from trainables.data import Dataset, Table
 from trainables.data._files import some
 from trainables.data._labels import is_placeholder
 from trainables.data._understood import Notes
