@@ -5,10 +5,12 @@ images.check()           # the number to train on; UserError if a task can't be 
 images.pool              # those without a label with what pretext tasks train on; None without
 images.digest(), images.external_digests()
 images.decode(console)   # sets images.data
+images.understood        # to show; sizes, modes and what was met once images are decoded
 """
 
 import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +19,10 @@ from rich.console import Console
 
 from search.chains.node import Node
 from search.chains.plan import Plan, data_spec, external_spec, pool_roots, pool_spec
-from search.console.printable import line
 from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
-from trainables.data._files import some
 from trainables.data._understood import Notes
 from trainables.errors import UserError
 from trainables.processor import cores
@@ -55,23 +55,39 @@ class Images:
         specs = Plan(self.space, "").graph(Node(tuple(self.space.tasks)))
         check(specs, self.source, self.pool)
         if self.external:
-            from trainables.kinds.external import positions
+            from trainables.kinds.external import check_labels, positions
         for name, source in self.external.items():
             mapped = self.space.external[name].classes
+            check_labels(source.table.many, self.source.table.many, name)
             positions(source.table.classes, self.source.table.classes, mapped, name)
         return len(self.source.split["train"])
 
     @property
     def understood(self) -> Understood:
-        """What the data set was understood to be, to show."""
-        sizes, left = (self.pool.sizes, self.pool.left_out) if self.pool else (None, {})
-        found, split = self.source.images.understood(), self.source.split
-        return Understood(found, split, self.source.leak, sizes, left)
+        """What the data set was understood to be, to show; more of it once it is decoded."""
+        pool, source = self.pool, self.source
+        found = source.images.understood(self.data.damaged if self.decoded else ())
+        sizes, left = (pool.sizes, pool.left_out) if pool else (None, {})
+        if not self.decoded:
+            table, split, leak = source.table, source.split, source.leak
+            return Understood(found, table, split, leak, pool=sizes, pool_left_out=left)
+        data = self.data
+        more = data.forms, tuple(self._findings())
+        return Understood(found, data, data.split, data.leak, *more, None, sizes, left)
 
     @property
     def notes(self) -> list[Notes]:
         """What was left out of the data set and of the pool, by name."""
         return [self.source.images.notes, *(self.pool.notes if self.pool else ())]
+
+    @property
+    def decoded(self) -> bool:
+        return hasattr(self, "data")
+
+    def _findings(self) -> Iterator[str]:
+        """Yield what was met while the images were decoded."""
+        yield from prepared.findings(self.data.found, len(self.data.labels), self.space.data)
+        yield duplicates.sentence(duplicates.count(self.data))
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""
@@ -86,7 +102,7 @@ class Images:
     def decoding_seconds(self) -> float:
         """Estimate how long all cores take to decode the images; decodes a few of them."""
         sources = [self.source, *([self.pool] if self.pool else [])]
-        return sum(map(_decoding_seconds, sources))
+        return 0.0 if self.decoded else sum(map(_decoding_seconds, sources))
 
     def external_digests(self) -> dict[str, str]:
         """Return the digests of the external test sets by name."""
@@ -94,9 +110,7 @@ class Images:
             return {name: source.digest(self.cache) for name, source in self.external.items()}
 
     def decode(self, console: Console) -> None:
-        """Decode missing images with a progress bar and print a summary, once."""
-        if hasattr(self, "data"):
-            return
+        """Decode missing images with a progress bar."""
         from rich.progress import Progress
 
         from trainables.images.cache import open_cache
@@ -113,21 +127,17 @@ class Images:
                     source.prepare(self.cache, show)
                 if self.pool:
                     self.pool.opened(self.cache, show)
-        self.data = data = open_cache(folder)
+        self.data = open_cache(folder)
+
+    def summary(self) -> Iterator[str]:
+        """Yield what a search says of its decoded images."""
+        data, understood = self.data, self.understood
         sizes = ", ".join(f"{len(index)} {part}" for part, index in data.split.items())
-        said = f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
-        console.print(line(said))
-        console.print(line(duplicates.sentence(duplicates.count(data))))
-        for remark in self.understood.remarks():
-            console.print(line(remark))
-        for found in prepared.findings(data.found, len(data.labels), self.space.data):
-            console.print(line(found))
-        if data.damaged:
-            left = f"{len(data.damaged)} damaged images are left out: {some(data.damaged)}"
-            console.print(line(left))
+        yield f"{len(data.labels)} images, {len(data.classes)} classes: {sizes}"
+        yield from understood.remarks()
+        yield from understood.findings
         for name, source in self.external.items():
-            count = len(source.table.names)
-            console.print(line(f"external test set {name}: {count} images"))
+            yield f"external test set {name}: {len(source.table.names)} images"
 
 
 def _decoding_seconds(source: "Source") -> float:

@@ -2,6 +2,7 @@
 
 session = Session(request, screen, time.monotonic())
 session.check()     # returns the forecast; creates nothing
+session.understand() # decodes the images of a dry run
 session.estimate()  # of the wall time; may time ten steps
 session.search()    # returns the summary
 """
@@ -23,6 +24,7 @@ from search.cluster.start import join, size
 from search.cluster.time_ledger import Overhead, summarise
 from search.console import exit
 from search.console.request import Request, data_name
+from search.console.understood import Understood
 from search.images import Images
 from search.policies import policy_of
 from search.report import duplicates, left_out
@@ -155,10 +157,32 @@ class Session:
         short = surely_short(self.plan, self.forecast.counts, done)
         return None if short else self.estimate(done)
 
+    def understand(self) -> Understood:
+        """Decode all images into the cache and write what they were understood to be.
+
+        Demonstration images are drawn: there is nothing to understand, and nothing is written.
+        """
+        if not self.forecast.demo:
+            self.images.decode(self.screen.console)
+            return replace(self.images.understood, page=self._write_images())
+        return self.images.understood
+
     def _decode(self) -> None:
+        if self.images.decoded:
+            return
         self.images.decode(self.screen.console)
-        duplicates.write(self.images.data, self.out / "report")
-        left_out.write(self.images.notes, self.out / "report")
+        for text in self.images.summary():
+            self.screen.say(text)
+        self._write_images()
+
+    def _write_images(self) -> Path:
+        """Write all names that are left out or near-duplicates, and return the images' page."""
+        from search.report.page import images as page
+
+        images, folder = self.images, self.out / "report"
+        duplicates.write(images.data, folder)
+        left_out.write(images.notes, folder)
+        return page.write(images.understood, images.data, self.space.data, folder)
 
     def _check_room(self) -> None:
         """Check the room for the backbones of all stages and scores, and for some checkpoints."""

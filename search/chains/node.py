@@ -31,8 +31,8 @@ class Config(TypedDict):
     tasks: list[str]
     repeat: int
     lr: dict[str, list[float]]  # the rates that each task tries
-    labels: float | None
-    external: str | None
+    labels: NotRequired[float]  # a fraction, if it is not the profile's
+    external: NotRequired[str]  # the external test set that judges it
     without_pool: NotRequired[bool]
 
 
@@ -84,11 +84,14 @@ class Node:
         if self.chain[0] in BASELINES:
             start, tasks = self.chain[0], []
         lr = {task: [*rates_in(ranges[task], self.window(task))] for task in tasks}
-        found: Config = {
-            "start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr, "labels": self.labels,
-            "external": self.external,
-        }  # fmt: skip
-        return {**found, "without_pool": True} if self.without_pool else found
+        config: Config = {"start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr}
+        if self.labels is not None:
+            config["labels"] = self.labels
+        if self.external is not None:
+            config["external"] = self.external
+        if self.without_pool:
+            config["without_pool"] = True
+        return config
 
     @classmethod
     def of_config(cls, config: Config, ranges: Ranges) -> "Node":
@@ -96,8 +99,8 @@ class Node:
         windows = {task: window_of(ranges[task], rates) for task, rates in config["lr"].items()}
         chain = tuple(config["tasks"]) or (config["start"],)
         node = cls.of(chain, windows).again(config["repeat"])
+        labels, external = config.get("labels"), config.get("external")
         without = config.get("without_pool", False)
-        labels, external = config["labels"], config["external"]
         return replace(node, labels=labels, external=external, without_pool=without)
 
     def __str__(self) -> str:

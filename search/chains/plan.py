@@ -41,7 +41,7 @@ ELSEWHERE = (  # in a space: decides no result that a policy asks for
 )  # fmt: skip
 LATER = {  # parameters of data sets that change no digest while they are null
     "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
-    "splits", "labels", "label_columns", "table.groups_csv",
+    "splits", "labels", "label_columns", "uncertain", "table.groups_csv",
 }  # fmt: skip
 
 
@@ -87,7 +87,8 @@ def pool_roots(space: Space) -> tuple[str | None, ...]:
 def _params(name: str, given: Settings) -> Settings:
     return {
         key: value for key, value in given.items()
-        if value is not None or not {key, f"{name}.{key}"} & LATER
+        if (key, value) != ("labels", "one")
+        and (value is not None or not {key, f"{name}.{key}"} & LATER)
     }  # fmt: skip
 
 
@@ -294,6 +295,7 @@ class Plan:
         for place in ("root", "unlabelled"):
             space["data"].pop(place)
         space.pop("pool")  # its digest covers it
+        space["data"]["params"] = _params(self.space.data.name, self.space.data.params)
         for name, value in ADDED.items():
             if space["data"].get(name) == value:
                 space["data"].pop(name, None)

@@ -101,8 +101,7 @@ def _searched(args: argparse.Namespace) -> int:
     asked, screen = request(args, gpus), Screen()
     session = Session(asked, screen, started, cluster)
     if args.dry_run:
-        forecast, found = session.check(), session.estimate()
-        understood = session.images.understood
+        forecast, understood, found = session.check(), session.understand(), session.estimate()
         as_json = [json.dumps(asdict(forecast) | asdict(found) | understood.as_json())]
         lines = dry_run.lines(asked.space, forecast, found, args.given)
         return _print(as_json if args.json else [*lines, *understood.lines()])

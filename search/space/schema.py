@@ -91,6 +91,11 @@ class Data(Schema):
     unlabelled: tuple[Place, ...] = ()
     augment: Augment = field(default_factory=lambda: _whole({}))
 
+    @property
+    def many(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.params.get("labels") == "many"
+
 
 @dataclass(frozen=True)
 class Elsewhere(Schema):
@@ -111,6 +116,10 @@ class Elsewhere(Schema):
     augment: Section | None = None
 
 
+# What chains are judged by where a space names no objective; by labels an image.
+OBJECTIVES = {"one": "balanced_accuracy", "many": "macro_auroc"}
+
+
 @dataclass(frozen=True)
 class External(Elsewhere):
     """A data set for testing only. classes: its names -> the main ones.
@@ -129,7 +138,7 @@ class Downstream(Schema):
     """
 
     kind: Name = "classify"
-    objective: Name = "balanced_accuracy"
+    objective: Name = OBJECTIVES["one"]
     lr_range: Rates = (0.001, 0.003, 0.01, 0.03)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: WeightDecay = 5e-4

@@ -17,8 +17,11 @@ HEAD = 4096  # bytes that tell most files of one size apart
 BLANK = 1024  # bytes; smaller files are blank or damaged, and equal ones no copies
 
 
-def once(items: Sequence[Item], notes: Notes) -> list[Item]:
-    """Return each image once, by its first name; images in two classes are left out."""
+def once(items: Sequence[Item], notes: Notes, published: bool = False) -> list[Item]:
+    """Return each image once, by its first name; images in two classes are left out.
+
+    published: copies in two parts of a given split stay, as a published protocol has them.
+    """
     again, conflicts, crossing = set[str](), list[Sequence[Item]](), list[Sequence[Item]]()
     for copies in _alike(items):
         labels = {item.label for item in copies} - {None}
@@ -27,8 +30,15 @@ def once(items: Sequence[Item], notes: Notes) -> list[Item]:
             conflicts.append(copies)
         elif len({item.part for item in copies if item.part}) > 1:
             crossing.append(copies)
+            if published:
+                continue
         again |= {item.name for item in copies if item is not first or len(labels) > 1}
-    _check(conflicts, crossing, len(items))
+    _check(conflicts, [] if published else crossing, len(items))
+    if crossing:
+        notes.say(
+            f"{len(crossing)} images have copies in two parts of the split, as published: "
+            f"{some(_pairs(crossing))}"
+        )
     notes.leave("images with copies in different classes", _pairs(conflicts))
     in_conflict = {item.name for copies in conflicts for item in copies}
     notes.leave("copies of other images (equal bytes)", sorted(again - in_conflict))
@@ -45,7 +55,8 @@ def _check(conflicts: list[Sequence[Item]], crossing: list[Sequence[Item]], tota
     if crossing:
         raise UserError(
             f"{crossing[0][0].source}: must be in one part of the split, as {len(crossing)} images "
-            f"lie in two ({some(_pairs(crossing))}); try taking them out of one"
+            f"lie in two ({some(_pairs(crossing))}); try taking them out of one, or "
+            "data.params.protocol=published, which allows it and says everywhere that it leaks"
         )
 
 

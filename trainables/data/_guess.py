@@ -20,6 +20,7 @@ SAMPLE = 300  # rows read
 CLASSES = 50  # more values than these are no labels
 PATIENT = re.compile(r"patient|subject|person|participant|\bpid\b|lesion|case|study|group", re.I)
 LABEL = re.compile(r"label|\bdx\b|diagnos|class|finding|target|categor|disease|patholog", re.I)
+WORKBOOKS = frozenset({".xlsx", ".xls", ".ods"})
 SAFE = re.compile(r"[\w./ -]*[\w./-]")  # needs no quotes in Hydra's grammar
 
 
@@ -72,6 +73,12 @@ def tables(root: Path) -> list[str]:
     )  # fmt: skip
 
 
+def workbooks(root: Path) -> str:
+    """Name the workbooks in a folder, with what to do about them."""
+    found = sorted(path.name for path in root.iterdir() if path.suffix.lower() in WORKBOOKS)
+    return f"; save {found[0]} as CSV" if found else ""
+
+
 def table(root: Path, files: Files) -> str:
     """Return the table whose cells name most files; "" if there is none."""
     found_in = dict[str, float]()
@@ -80,6 +87,13 @@ def table(root: Path, files: Files) -> str:
             read = read_csv(root / path)
             found_in[path] = max((_found(read[name], files) for name in read.named), default=0.0)
     return max(found_in, key=found_in.__getitem__, default="")
+
+
+def naming(root: Path, files: Files) -> str:
+    """Return the table that names files of a folder; "" if none does."""
+    found = table(root, files)
+    read = read_csv(root / found) if found else None
+    return found if read and any(_found(read[name], files) > 0.3 for name in read.named) else ""
 
 
 def missing(root: Path, problems: Sequence[str], settings: Mapping[str, object]) -> UserError:

@@ -7,7 +7,7 @@ mapping({"Finding": ["Pneumonia", "Edema"]}, classes, "data.params.classes")   #
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from trainables.errors import UserError
 from trainables.plugins import unknown
@@ -15,9 +15,12 @@ from trainables.plugins import unknown
 EMPTY = frozenset({"", "nan", "na", "n/a", "#n/a", "#na", "<na>", "null", "nat"})  # folded cells
 PLACEHOLDERS = EMPTY | {
     "none", "unknown", "unk", "-1", "-1.0", "missing", "nil", "undefined", "unspecified",
-    "not available", "not given", "anonymous", "?", "-", "--", ".",
+    "notavailable", "notgiven", "notapplicable", "anonymous", "anon", "anonymized", "anonymised",
+    "n.a.", "n.d.", "nd", "tbd", "xxx", "-9", "-99", "-999", "?", "-", "--", ".",
 }  # fmt: skip
-SEPARATORS = "|;,&+"
+UNKNOWN = re.compile(r"(patient|subject|person|case|lesion)?unknown(patient|subject|id)?")
+SEPARATORS = "|;,&+/"
+LIST = re.compile(r"\[(.*)\]")  # as Python writes it
 WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
@@ -28,7 +31,8 @@ def folded(label: str) -> str:
 
 def is_placeholder(patient: str) -> bool:
     """Return whether a patient's cell names no patient."""
-    return patient.casefold() in PLACEHOLDERS
+    word = re.sub(r"[\s_]", "", patient).casefold()
+    return word in PLACEHOLDERS or bool(UNKNOWN.fullmatch(word))
 
 
 def known(cells: Sequence[str]) -> list[str | None]:
@@ -36,12 +40,19 @@ def known(cells: Sequence[str]) -> list[str | None]:
 
     Numbers lose the `.0` that they have from a column with gaps; there, -1 means no label too.
     """
-    distinct = {cell: None if folded(cell) in EMPTY else cell for cell in set(cells)}
+    distinct = {cell: None if folded(cell) in EMPTY else _unlisted(cell) for cell in set(cells)}
     given = [label for label in distinct.values() if label]
     if given and all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in given):
         distinct = {cell: label and WHOLE.sub(r"\1", label) for cell, label in distinct.items()}
         distinct = {cell: None if label == "-1" else label for cell, label in distinct.items()}
     return [distinct[cell] for cell in cells]
+
+
+def _unlisted(cell: str) -> str | None:
+    """Return `a|b` for the list "['a', 'b']"; None for an empty one."""
+    if not (listed := LIST.fullmatch(cell)):
+        return cell
+    return "|".join(filter(None, (part.strip(" '\"") for part in listed[1].split(",")))) or None
 
 
 def spellings(counts: Mapping[str, int]) -> dict[str, str]:
@@ -51,6 +62,25 @@ def spellings(counts: Mapping[str, int]) -> dict[str, str]:
         alike[folded(label)].append(label)
     shown = {same: max(labels, key=counts.__getitem__) for same, labels in alike.items()}
     return {label: shown[folded(label)] for label in counts}
+
+
+def remarks(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield what to tell of classes that may be one, or none."""
+    alike = defaultdict[str, list[str]](list)
+    for label in counts:
+        alike[re.sub(r"[\W_]", "", folded(label)) or label].append(label)
+    for labels in alike.values():
+        if len(labels) > 1:
+            yield (
+                f"the classes {' and '.join(map(repr, labels))} differ in signs only; if they are "
+                "one, merge them with data.params.classes"
+            )
+    for label, count in counts.items():
+        if is_placeholder(label):
+            yield (
+                f"{label!r} is read as a class, of {count} images; if it means no label, leave it "
+                "out with data.params.exclude_classes"
+            )
 
 
 def find(label: str, among: Sequence[str], where: str) -> str:

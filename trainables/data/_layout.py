@@ -41,10 +41,12 @@ def lay_out(
     if table is None:
         path, found = _path(root, csv, files)
         if found is not None:
-            problems.append(f"no {csv} (files: {some(_guess.tables(root)) or 'none'})")
+            there = some(_guess.tables(root)) or "none"
+            problems.append(f"no {csv} (files: {there}{_guess.workbooks(root)})")
             settings |= {"csv": found} if found else {}
         table = read_csv(path) if path else None
     if table is not None:
+        _check_rows(table)
         problems += _columns(table, files, wanted, settings)
     elif folders := _class_folders(root):
         raise UserError(
@@ -54,6 +56,14 @@ def lay_out(
     if problems or table is None:
         raise _guess.missing(root, problems, settings)
     return table, files
+
+
+def _check_rows(table: Csv) -> None:
+    if not len(table):
+        raise UserError(
+            f"{table.path}: must have a row an image below its header, and has none; try another "
+            "data.params.csv"
+        )
 
 
 def check(root: Path, table: Csv, files: Files, wanted: Sequence[Wanted]) -> None:
@@ -97,7 +107,7 @@ def _columns(
         return []
     taken = {name for one in wanted for name in one.columns if name in table}
     for setting in dict.fromkeys(one.setting for one, _ in absent):
-        value = _likeliest(setting, absent, table, files, taken)
+        value = _likeliest(setting, wanted, absent, table, files, taken)
         settings |= {"label_columns" if isinstance(value, list) else setting: value}
         taken |= {value} if isinstance(value, str) else set()
     names = ", ".join(repr(name) for _, name in absent)
@@ -105,7 +115,12 @@ def _columns(
 
 
 def _likeliest(
-    setting: str, absent: Sequence[tuple[Wanted, str]], table: Csv, files: Files, taken: set[str]
+    setting: str,
+    wanted: Sequence[Wanted],
+    absent: Sequence[tuple[Wanted, str]],
+    table: Csv,
+    files: Files,
+    taken: set[str],
 ) -> object:
     name = next(name for one, name in absent if one.setting == setting)
     if setting == "image_column":
@@ -113,7 +128,8 @@ def _likeliest(
     if setting == "group_column":
         return _guess.guess_patient(table, name, taken) or None
     if setting in ("label_column", "label_columns"):
-        one_hot = _guess.guess_one_hot(table, taken)
+        given = {name for one in wanted if one.setting == setting for name in one.columns}
+        one_hot = _guess.guess_one_hot(table, taken - given)
         label = _guess.guess_label(table, name, taken)
         return one_hot if one_hot and not _guess.LABEL.search(label) else label or table.named[-1]
     return _guess.near(name, table.named) or table.named[-1]

@@ -4,20 +4,23 @@ index = Files(walk(folder))
 index.find(r"C:\\data\\train\\A.JPG").files     # positions in index.paths
 
 A cell may be a path (relative, absolute, of Windows) or a file name, with or without its ending,
-in any case and any Unicode form. The longest common end of both paths decides.
+in any case and any Unicode form. The longest common end of both paths decides. A number may have
+lost its zeros in a spreadsheet, or have got a `.0`: 7 is 00007.png if nothing else is.
 """
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from trainables.data._files import SUFFIXES
 from trainables.data._walk import Found
 
+NUMBER = re.compile(r"0*(\d+)(\.0)?")
 SMALLER = "_downsampled"  # suffix of 2,074 names of ISIC, missing in some copies
 
 
@@ -70,7 +73,18 @@ class Files:
             if found := known.get(key(end)) or known.get(_fold(end)):
                 files = self._among(wanted, depth) if len(found) > 1 else found
                 return Match(files, depth, depth == len(parts))
+        if number := NUMBER.fullmatch(wanted):
+            return Match(self._numbers.get(number[1], ()), 1)
         return Match()
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, list[int]]:
+        """Index the files whose names are numbers, without the zeros before them."""
+        known = defaultdict[str, list[int]](list)
+        for name, files in self._level(1).items():
+            if number := NUMBER.fullmatch(name):
+                known[number[1]] += files
+        return dict(known)
 
     def _nearest(self, wanted: str, depth: int) -> Sequence[int]:
         """Narrow files of one name down by path, name, ending and case; equal bytes are one."""

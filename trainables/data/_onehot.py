@@ -14,7 +14,10 @@ from trainables.data._csv import Csv
 from trainables.errors import UserError
 
 WEIGHT = re.compile(r"(^|[\W_])weights?([\W_]|$)", re.IGNORECASE)  # score_weight of ISIC 2018
-WORDS = {"true": "1", "false": "0", "yes": "1", "no": "0", "": "0"}
+WORDS = {
+    "true": "1", "false": "0", "t": "1", "f": "0", "yes": "1", "no": "0", "y": "1", "n": "0",
+    "x": "1", "": "0",
+}  # fmt: skip
 
 
 def find(table: Csv, among: Collection[str]) -> tuple[list[str], list[str]]:

@@ -5,10 +5,10 @@ tree.leaves[0]      # Leaf("NORMAL", "train")
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from trainables.data._parts import part
+from trainables.data._parts import folders as parts_of
 from trainables.data._understood import Notes
 
 
@@ -35,11 +35,10 @@ class Tree:
         below = [found[depth:] for found in folders]
         above = "/".join(folders[0][:depth]) if folders else ""
         tops = Counter(found[0] for found in below if found)
-        split = {name for name in tops if part(name)}
-        if len({part(name) for name in split}) > 1 and "train" in map(part, split):
+        if split := parts_of(tops):
             return cls(_around(below, split), above, _outside(paths, below, split))
-        if below and _within(below):
-            return cls([Leaf(found[0], part(found[1])) for found in below], above)
+        if inner := _within(below):
+            return cls([Leaf(found[0], inner[found[1]]) for found in below], above)
         return cls([Leaf(found[0]) if found else Leaf(None) for found in below], above)
 
     @property
@@ -67,20 +66,31 @@ def _shared(folders: Sequence[list[str]]) -> int:
                 min(len(low), len(high)))  # fmt: skip
 
 
-def _around(below: Sequence[Sequence[str]], split: set[str]) -> list[Leaf]:
+def _around(below: Sequence[Sequence[str]], split: Mapping[str, str]) -> list[Leaf]:
+    """Return the leaves; a folder that all parts have around their classes is none."""
+    inner = [[*found[1:]] for found in below if found and found[0] in split]
+    at = 1 + _shared([found for found in inner if found])
+    if all(len(found) < at for found in inner):  # one class, which the caller refuses
+        at = 1
     return [
-        Leaf(found[1], part(found[0])) if len(found) > 1 and found[0] in split
-        else Leaf(None, part(found[0]) if found else "")
+        Leaf(found[at] if len(found) > at else None, split[found[0]])
+        if found and found[0] in split
+        else Leaf(None)
         for found in below
-    ]  # fmt: skip
+    ]
 
 
-def _within(below: Sequence[Sequence[str]]) -> bool:
-    """Return whether every class folder holds folders of a split, and nothing else."""
-    inner = [part(found[1]) if len(found) > 1 else "" for found in below]
-    return all(inner) and len(set(inner)) > 1 and "train" in inner
+def _within(below: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Return the parts of a split if every class folder holds these, and nothing else."""
+    if not below or any(len(found) < 2 for found in below):
+        return {}
+    inner = {found[1] for found in below}
+    split = parts_of(inner)
+    return split if inner == set(split) else {}
 
 
-def _outside(paths: Sequence[str], below: Sequence[Sequence[str]], split: set[str]) -> set[str]:
+def _outside(
+    paths: Sequence[str], below: Sequence[Sequence[str]], split: Mapping[str, str]
+) -> set[str]:
     both = zip(paths, below, strict=True)
     return {path for path, found in both if not found or found[0] not in split}

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from trainables.data._csv import ENDINGS, Csv
 from trainables.data._walk import Found
 
+DAMAGED = "damaged images (data.params.damaged=skip)"
+
 
 @dataclass(frozen=True)
 class Count:
@@ -55,6 +57,11 @@ class Understood:
     notes: tuple[str, ...]  # one sentence each
 
 
+def left(what: str, names: Sequence[str]) -> list[LeftOut]:
+    """Return the record of these names; [] if there is none."""
+    return [LeftOut(what, len(names), tuple(names[:3]))] if names else []
+
+
 @dataclass
 class Notes:
     """What is noticed while a data set is read."""
@@ -67,12 +74,13 @@ class Notes:
     def leave(self, what: str, names: Sequence[str]) -> None:
         if names:
             self.names[what] = names
-            self.left_out.append(LeftOut(what, len(names), tuple(names[:3])))
+            self.left_out += left(what, names)
 
     def beside(self, found: Found) -> None:
         """Note what lies beside the images of a folder, but for tables and texts."""
         self.leave("masks", found.masks)
         self.leave("links to a folder above", found.loops)
+        self.leave("links to files that are not there", found.broken)
         for ending, count in found.others.items():
             if ending not in ENDINGS:
                 self.left_out.append(LeftOut(f"{ending} files", count))

@@ -10,20 +10,23 @@ Hidden files and macOS zip residue are skipped. A link to a folder above itself 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from trainables.data._files import SUFFIXES
+from trainables.data._files import SUFFIXES, some
 from trainables.errors import UserError
 from trainables.images import dicom
 from trainables.images.files import regular
 
 VOLUMES = (".nii", ".nii.gz")
-SKIPPED = (".", "__MACOSX")
+SKIPPED = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 MASKS = re.compile(r"(.*[\W_])?(masks|segmentations?)|mask", re.IGNORECASE)  # folders
-MASK = re.compile(r"(.+?)[ _-](mask|segmentation|seg)([ _-]?\d+)?", re.IGNORECASE)  # stems
+IMAGES = frozenset({"images", "image", "imgs", "img"})  # a folder beside those of masks
+DRAWN = r"mask|segmentation|seg|gt|ground[ _-]?truth|annotation|label|contour"
+BESIDE = re.compile(rf"(.*[\W_])?({DRAWN})s?", re.IGNORECASE)  # folders beside images/
+MASK = re.compile(rf"(.+?)[ _-]({DRAWN})([ _-]?\d+)?", re.IGNORECASE)  # stems
 Id = tuple[int, int]  # of a folder: device, inode
 
 
@@ -36,6 +39,7 @@ class Found:
     masks: tuple[str, ...]  # of a folder `masks`, or `x_mask.png` beside `x.png`
     others: Mapping[str, int]  # ending -> files
     loops: tuple[str, ...]  # links to a folder above them
+    broken: tuple[str, ...] = ()  # links of images to files that are not there
 
     @property
     def beside(self) -> str:
@@ -44,14 +48,18 @@ class Found:
 
 
 def walk(folder: Path) -> Found:
-    """List the files at any depth; UserError for a pipe, a broken link or an unreadable folder."""
-    images, others, loops, volume = list[str](), Counter[str](), list[str](), ""
+    """List the files at any depth; UserError for a pipe or an unreadable folder."""
+    images, others, volume = list[str](), Counter[str](), ""
+    loops, broken = list[str](), list[str]()
     for path, kind in _visit(str(folder), "", frozenset()):
         if kind == "loop":
             loops.append(path)
         elif (ending := os.path.splitext(path)[1].lower()) in SUFFIXES or (
             kind == "file" and _is_dicom(folder / path, ending)
         ):
+            if kind == "broken":
+                broken.append(path)
+                continue
             if kind != "file":
                 regular(folder / path)
             images.append(path)
@@ -64,9 +72,19 @@ def walk(folder: Path) -> Found:
             "their slices as PNG or DICOM files"
         )
     images.sort()
+    _check_links(folder, sorted(broken), len(images))
     masks = _masks(images)
     kept = tuple(path for path in images if path not in masks) if masks else tuple(images)
-    return Found(folder, kept, tuple(sorted(masks)), dict(sorted(others.items())), tuple(loops))
+    beside = dict(sorted(others.items()))
+    return Found(folder, kept, tuple(sorted(masks)), beside, tuple(loops), tuple(sorted(broken)))
+
+
+def _check_links(folder: Path, broken: list[str], images: int) -> None:
+    if len(broken) > images:
+        raise UserError(
+            f"{folder}: must hold images, and {len(broken)} are links to files that are not there "
+            f"({some(broken)}); try fetching them (`datalad get`, `dvc pull`) or mending the links"
+        )
 
 
 def _is_dicom(path: Path, ending: str) -> bool:
@@ -86,13 +104,17 @@ def _visit(folder: str, below: str, above: frozenset[Id]) -> Iterator[tuple[str,
     for entry in entries:
         path = below + entry.name
         if not entry.is_dir():
-            yield path, "file" if entry.is_file() else "special"
+            yield path, "file" if entry.is_file() else _special(entry)
         elif entry.is_symlink() and _id(entry.path) in above:
             yield path, "loop"
         else:
             if os.path.splitext(path)[1].lower() in SUFFIXES:
                 yield path, "folder"
             yield from _visit(entry.path, f"{path}/", above)
+
+
+def _special(entry: os.DirEntry[str]) -> str:
+    return "broken" if entry.is_symlink() and not os.path.exists(entry.path) else "special"
 
 
 def _id(path: str) -> Id:
@@ -105,19 +127,34 @@ def _masks(images: list[str]) -> set[str]:
     by_folder = defaultdict[str, list[str]](list)
     for path in images:
         by_folder[path.rpartition("/")[0]].append(path)
+    with_images = _around_images(by_folder)
     masks = set[str]()
     for folder, paths in by_folder.items():
-        if any(MASKS.fullmatch(part) for part in folder.split("/")):
+        if _holds_masks(folder, with_images):
             masks.update(paths)
             continue
-        marked = [(path, MASK.fullmatch(_stem(path))) for path in paths if _ends_as_mask(path)]
-        stems = {_stem(path) for path in paths} if marked else set()
-        masks.update(path for path, found in marked if found and found[1] in stems)
+        found = {path: MASK.fullmatch(_stem(path)) for path in paths}
+        stems = {_stem(path) for path in paths} if any(found.values()) else set()
+        masks.update(path for path, mask in found.items() if mask and mask[1] in stems)
     return masks if len(masks) < len(images) else set()
 
 
-def _ends_as_mask(path: str) -> bool:
-    return "seg" in path or "mask" in path.lower()
+def _around_images(folders: Iterable[str]) -> set[str]:
+    """Return the folders that hold a folder `images`."""
+    found = set[str]()
+    for folder in folders:
+        parts = folder.split("/")
+        found |= {"/".join(parts[:at]) for at, one in enumerate(parts) if one.casefold() in IMAGES}
+    return found
+
+
+def _holds_masks(folder: str, with_images: Collection[str]) -> bool:
+    """Tell by a folder's path whether it holds masks; some names mean it beside images/ only."""
+    parts = folder.split("/")
+    return any(
+        MASKS.fullmatch(one) or (BESIDE.fullmatch(one) and "/".join(parts[:at]) in with_images)
+        for at, one in enumerate(parts)
+    )
 
 
 def _stem(path: str) -> str:

@@ -48,7 +48,7 @@ class Plugin(Dataset):
         ]
         tree.note(self.notes)
         self.notes.beside(files.found)
-        return once(items, self.notes), tree.classes
+        return once(items, self.notes, self.params.protocol is not None), tree.classes
 
     def _check(self, root: Path, tree: Tree, files: Files) -> None:
         if not self.labelled and not files.paths:
@@ -56,13 +56,21 @@ class Plugin(Dataset):
                 f"--data={root}: must hold images ({', '.join(sorted(SUFFIXES))}), and holds none "
                 f"(other files: {files.found.beside}); try another folder"
             )
-        if self.labelled and len(tree.classes) < 2:
-            raise UserError(
-                f"--data={root}: must have at least 2 sub-folders of images "
-                f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(tree.classes)} "
-                f"({some(tree.classes) or 'none'}; other files: {files.found.beside}); "
-                "try the folder above or below"
-            )
+        if len(tree.classes) >= 2 or not self.labelled:
+            return
+        one = [tree.above.rpartition("/")[2]] if tree.above and not tree.classes else []
+        classes = tree.classes or tuple(one)
+        cure = "the folder above or below"
+        if not files.paths and files.found.others:
+            cure = "converting them to PNG"
+        elif files.paths and not classes:
+            cure = "a folder for each class, or data=table with a CSV file"
+        raise UserError(
+            f"--data={root}: must have at least 2 sub-folders of images "
+            f"({', '.join(sorted(SUFFIXES))}), one a class, not {len(classes)} "
+            f"({some(classes) or 'none'}; images in all: {len(files.paths)}; other files: "
+            f"{files.found.beside}); try {cure}"
+        )
 
     def _columns(self, root: Path, files: Files, names: list[str]) -> tuple[list[str], list[str]]:
         """Return each image's patient group and source as `groups_csv` has them, "" without."""

@@ -12,11 +12,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.data import Dataset, Item, _groups, _onehot
+from trainables.data import Dataset, Item, _groups, _guess, _onehot
 from trainables.data._csv import Csv, read_csv
 from trainables.data._files import existing, some
 from trainables.data._match import Files
 from trainables.data._rows import Only, Rows, placed
+from trainables.data._tree import Tree
 from trainables.data._walk import subfolders, walk
 from trainables.errors import UserError
 
@@ -61,7 +62,7 @@ class Plugin(Dataset):
                     return base
         raise UserError(
             f"--data={self.root}: must hold {IMAGES}/, {TRUTH} and {METADATA}; "
-            f"try {_advice(inside) or 'the folder that does'}"
+            f"try {_advice(root) or 'the folder that does'}"
         )
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
@@ -97,9 +98,12 @@ def _check(base: Path) -> None:
         )
 
 
-def _advice(folders: list[Path]) -> str:
-    """Suggest the plug-in `folder` if there is one folder per class, else ""."""
-    classes = [folder.name for folder in folders if walk(folder).images]
+def _advice(root: Path) -> str:
+    """Suggest a plug-in for a table that names images, or a folder per class, else ""."""
+    files = Files(walk(root))
+    if table := _guess.naming(root, files):
+        return f"data=table data.params.csv={table}, which names the images"
+    classes = Tree.of(files.paths).classes
     if len(classes) < 2:
         return ""
     return f"data=folder, which reads {len(classes)} folders of images ({some(classes)})"

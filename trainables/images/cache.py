@@ -18,7 +18,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,12 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data import Dataset, Table
+from trainables.data._files import some
 from trainables.durable import kernel_lock, make_folder, sync, write_json
 from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
-from trainables.images.splits import Index, all_test, check, given, leak, split
+from trainables.images.forms import Forms, summarise
+from trainables.images.splits import Index, all_test, check, given, leak, split, unmeasured
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest, identity
@@ -63,6 +65,7 @@ class Prepared(Table):
     found: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # images trimmed, unsound
     leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
     damaged: tuple[str, ...] = field(default=(), kw_only=True)  # names of images left out
+    forms: Forms | None = field(default=None, kw_only=True)  # of the files; None if not recorded
     pool: NDArray[np.uint8] | None = field(default=None, kw_only=True)  # see `pool.opened`
 
     def take(self, rows: Index, out: NDArray[np.uint8]) -> None:
@@ -85,6 +88,8 @@ class Source:
         _check_merging(spec, self.images)
         self.published = self.images.params.protocol == "published"
         self.split = self._split(self.table)  # before duplicates are merged
+        for sentence in _unmeasured(self.table, self.split):
+            self.images.notes.say(sentence)
         self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
         self._digest = ""
 
@@ -102,7 +107,9 @@ class Source:
             make_folder("cache", cache_root)
             table, sources = self.table, map(self.images.source, range(len(self.table.names)))
             pixels = fingerprint.contents(list(sources), cache_root)
-            labels = [table.classes[label] for label in table.labels]
+            labels = table.labels.tolist()
+            if not table.many:
+                labels = [table.classes[label] for label in labels]
             columns = [table.names, labels, table.groups, pixels]
             columns += [table.sites] if table.sites else []  # digests without stay as they were
             columns += [[f"split {part}" for part in table.parts]] if table.parts else []
@@ -132,7 +139,7 @@ class Source:
         """Raise UserError with the first five, unless the user leaves them out."""
         data, advice = self.images, "data.params.damaged=skip, which leaves"
         if data.params.damaged == "skip":
-            return
+            return self._check_left(names)
         if len(names) == 1:
             said = f"{next(iter(data.damaged.values()))}, or {advice} it out"
             raise UserError(said)
@@ -142,6 +149,18 @@ class Source:
             f"{len(self.table.names)} are damaged ({', '.join(names[:5])}{more}); try replacing "
             f"them, or {advice} them out (the first is {data.damaged[min(data.damaged)]})"
         )
+
+    def _check_left(self, damaged: Sequence[str]) -> None:
+        """Raise UserError if a class has damaged images only."""
+        names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
+        labels = self.table.labels[[name not in names for name in self.table.names]]
+        gone = [one for at, one in enumerate(self.table.classes) if at not in labels]
+        if gone:
+            raise UserError(
+                f"--data={self.images.root}: must hold readable images of every class, and has "
+                f"none of {some(gone)} (the first is {first}); try replacing them, or "
+                "data.params.exclude_classes"
+            )
 
     def _build(self, content: str, path: Path, progress: OnDecoded | None) -> None:
         """Write to a temporary folder and rename it; first remove those of killed processes."""
@@ -188,7 +207,18 @@ class Source:
         return {
             "mean": mean, "std": std, "demo": data.demo, "leak": self.leak, "damaged": damaged,
             "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
+            "forms": asdict(summarise(data.forms)),
         }  # fmt: skip
+
+
+def _unmeasured(table: Table, parts: Mapping[str, Index]) -> Iterator[str]:
+    """Yield what to tell of labels, of several an image, that a part can't measure."""
+    for name, index in parts.items():
+        if table.many and len(index) and (labels := unmeasured(table, index)):
+            yield (
+                f"{len(labels)} labels are not both 1 and 0 in {name}, so no measure counts them "
+                f"there: {some(labels)}"
+            )
 
 
 def _check_merging(spec: DataSpec, data: Dataset) -> None:
@@ -248,7 +278,7 @@ def open_cache(path: Path) -> Prepared:
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
         demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
         leak=manifest.get("leak", ""), damaged=tuple(manifest.get("damaged", ())),
-        found=manifest.get("found", {}),
+        found=manifest.get("found", {}), forms=Forms.read(manifest.get("forms")),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from trainables.data import Dataset
 from trainables.errors import NotInstalled, UserError
 from trainables.images.fit import square, trimmed
+from trainables.images.forms import Form, of_pixels
 from trainables.processor import cores, free_memory
 from trainables.spec import DataSpec
 
@@ -63,22 +64,26 @@ def decode_all(
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     sums = np.zeros((n, 2, spec.channels), np.int64)
 
+    data.forms.clear()
     room = Room(free_memory() // MEMORY_DIVISOR)
 
-    def decode(i: int) -> None:
+    def decode(i: int) -> Form | None:
+        form = None
         try:
             with room.taken(data.memory(i, spec.size)):
-                images[i] = _read(spec, data, i)
+                images[i], form = _read(spec, data, i)
         except NotInstalled:
             raise
         except UserError as error:
             data.damaged[i] = error
         flat = images[i].reshape(-1, spec.channels).astype(np.int64)
         sums[i] = flat.sum(0), (flat**2).sum(0)
+        return form
 
     with ThreadPoolExecutor(cores()) as pool:
         try:
-            for done, _ in enumerate(pool.map(decode, range(n)), start=1):
+            for done, form in enumerate(pool.map(decode, range(n)), start=1):
+                data.forms.update([form] if form else [])
                 if progress:
                     progress(done, n)
         except BaseException:
@@ -88,14 +93,18 @@ def decode_all(
     return sums
 
 
-def _read(spec: DataSpec, data: Dataset, i: int) -> NDArray[np.uint8]:
-    """Read row i, cut its border if the data set says so, and fit it into the square."""
+def _read(spec: DataSpec, data: Dataset, i: int) -> tuple[NDArray[np.uint8], Form]:
+    """Read row i, cut its border if the data set says so, and fit it into the square.
+
+    Returns the square, and the size and mode that the image has on disk.
+    """
     pixels, cut = data.read(i, spec.size), False
+    form = data.form(i) or of_pixels(pixels)
     if spec.trim:
         pixels, cut = trimmed(pixels)
     if cut:
         data.trimmed.add(i)
-    return square(pixels, spec.size, spec.channels, spec.fit)
+    return square(pixels, spec.size, spec.channels, spec.fit), form
 
 
 def keep(file: Path, rows: Sequence[int]) -> None:

@@ -73,6 +73,17 @@ def count_pixels(path: Path) -> int:
     return int(header.Rows) * int(header.Columns)
 
 
+def form(path: Path) -> tuple[int, int, str]:
+    """Return width, height and kind of grey or colour from the header."""
+    header = _read(path, stop_before_pixels=True)
+    kind = header.get("PhotometricInterpretation", "?")
+    return (
+        int(header.Columns),
+        int(header.Rows),
+        f"DICOM {kind} {header.get('BitsStored', '?')} bit",
+    )
+
+
 def _read(path: Path, stop_before_pixels: bool) -> Any:
     try:
         import pydicom

@@ -23,6 +23,7 @@ from trainables.images.dicom import count_pixels, decode_dicom, dicom_memory, is
 from trainables.images.levels import Window, scaled
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
+STACKS = ("TIFF", "GIF", "WEBP")
 PIXELS = 178_000_000  # limit of one image: 3.6 GB while it is decoded
 GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L"})
 HEAD = 132  # bytes that tell the format
@@ -45,6 +46,7 @@ def decode(
             _check_size(path, count_pixels(path))
             return decode_dicom(path, window), True
         with _opened(path, file, side) as image:
+            _check_pages(path, image)
             image.load()
             if image.format == "JPEG" and _cut(image, file, side):
                 raise ValueError("its end is missing")
@@ -113,6 +115,21 @@ def _check_size(path: Path, pixels: int) -> None:
         raise UserError(
             f"{path}: must have at most {PIXELS / 1e6:.0f} megapixels, has "
             f"{pixels / 1e6:.0f}; try making it smaller or taking it out of the data"
+        )
+
+
+def _check_pages(path: Path, image: Image.Image) -> None:
+    """Raise UserError for a stack or an animation; smaller pages are previews."""
+    if image.format not in STACKS or (pages := getattr(image, "n_frames", 1)) == 1:
+        return
+    size = image.size
+    image.seek(1)
+    alike = image.size == size
+    image.seek(0)
+    if alike:
+        raise UserError(
+            f"{path}: must be one image, not {pages} pages; try saving each page, or those to "
+            "train on, as a file of its own"
         )
 
 

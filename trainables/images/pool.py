@@ -28,6 +28,7 @@ from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint
 from trainables.images.cache import IMAGES, MANIFEST, TABLE, Prepared, Source, open_cache
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
+from trainables.images.forms import Form
 from trainables.images.splits import Index
 from trainables.plugins import load
 from trainables.spec import DataSpec, digest, identity
@@ -68,6 +69,10 @@ class Rows(Dataset):
     def memory(self, i: int, side: int = 0) -> int:
         view, row = self._at[i]
         return view.memory(row, side)
+
+    def form(self, i: int) -> Form | None:
+        view, row = self._at[i]
+        return view.form(row)
 
 
 class Pool(Source):
