@@ -210,6 +210,17 @@ def identity(spec: StageSpec | DataSpec) -> dict[str, Any]:
     return asdict(spec, dict_factory=_without_added)
 
 
+def identity_of(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the identity of a stage from its specification as JSON has it, with all fields."""
+    data = written.get("data")
+    if not isinstance(data, dict):
+        return written
+    known = {
+        role: {**one, "spec": _without_added([*one["spec"].items()])} for role, one in data.items()
+    }
+    return {**written, "data": known}
+
+
 def _without_added(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {k: v for k, v in pairs if k not in ADDED or v != ADDED[k]}
 
