@@ -54,6 +54,12 @@ class Images:
 
         specs = Plan(self.space, "").graph(Node(tuple(self.space.tasks)))
         check(specs, self.source, self.pool)
+        if self.pool and self.space.controls:
+            try:
+                check(specs, self.source)
+            except UserError as error:
+                why = "as one control trains the best chain without the pool"
+                raise UserError(f"{error}, or controls=false, {why}") from None
         if self.external:
             from trainables.kinds.external import check_labels, positions
         for name, source in self.external.items():

@@ -103,9 +103,15 @@ def test_a_plan_says_how_many_images_each_part_has() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_batch_may_be_as_large_as_the_pool() -> None:
-    found = images("profile.batch=64")
-    assert len(found.source.split["train"]) < 64 < found.pool.sizes.images
-    found.check()
+    """MoCo takes a quarter of the images at most; the control has the labelled ones only."""
+    batch = "profile.batch=16"
+    found = images(batch, "controls=false")
+    assert len(found.source.split["train"]) // 4 < 16 <= found.pool.sizes.images // 4
+    assert found.check() == len(found.source.split["train"])
+    with pytest.raises(UserError, match="or controls=false, as one control trains the best chain"):
+        images(batch).check()
+    with pytest.raises(UserError, match=r"a quarter of the 8. images; try 2. or less$"):
+        images("profile.batch=64", "controls=false").check()
 
 
 @pytest.mark.parametrize(
