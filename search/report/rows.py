@@ -128,7 +128,7 @@ def _seeds(result: ChainResult) -> tuple[int, ...]:
 
 
 def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
-    """Return each row's mean of every measure over all seeds, by least squares; {} if unscored."""
+    """Return each row's mean of every measure over all seeds, see `seeds`; {} if unscored."""
     found: list[dict[str, Measure]] = [{} for _ in results]
     names = [one.score.measures if one.score else {} for one in results]
     for name in dict.fromkeys(name for some in names for name in some):
@@ -141,7 +141,8 @@ def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
             place: dict(zip(_seeds(results[place]), (one.value for one in row), strict=True))
             for place, row in some.items()
         }
-        levels = seeds.means(values)
+        starts = [place for place in some if results[place].chain[0] in BASELINES]
+        levels = seeds.means(values, starts)
         for place, row in some.items():
             level = levels[place]
             mean, low, high = (fmean(getattr(o, k) for o in row) for k in ("value", "low", "high"))

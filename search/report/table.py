@@ -32,7 +32,7 @@ class Row:
     control: trained for comparison only, can't be the best.
 
     seeds, seed_scores: the selection seeds and their scores, in order. score and measures are
-    means over all selection seeds of the search, by least squares where the row lacks some; linear
+    means over all selection seeds of the search, see `seeds` where the row lacks some; linear
     and knn are plain means; rates, cost and keys are the first seed's. repeat_keys: scores of the
     other seeds. fresh_*: the same of the fresh seeds, counted from 0, on validation;
     `fresh_stage_keys` are None for a start. recommended: the one row to use, a chain or a start.

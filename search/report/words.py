@@ -175,7 +175,7 @@ def correlation(found: Correlation) -> str:
 
 def course(steps: Sequence[Step]) -> str:
     """Describe when the winner was found."""
-    found = next((step for step in steps if step.regret <= 0), None)
+    found = next((step for step in steps if step.missing == 0), None)
     if found is None:
         return "The order in which the chains were tried is not known."
     known = f"known after {found.stages} of {steps[-1].stages} stages"

@@ -130,7 +130,7 @@ class Finals:
         seeds: dict[Node, dict[int, float]] = {}
         for node in sorted(chose, key=str):
             seeds.setdefault(node.first(), {})[node.repeat] = chose[node].merit
-        return {p: mean for p, mean in means(seeds).items() if p in chose}
+        return {p: mean for p, mean in means(seeds, self.starts).items() if p in chose}
 
     @cached_property
     def _ranked(self) -> list[Node]:

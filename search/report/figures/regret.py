@@ -19,7 +19,7 @@ def draw(steps: Sequence[Step]) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 4.0))
     panels = figure.subplots(1, 2, sharey=True) if len(timed) == len(steps) else [figure.subplots()]
     _against(panels[0], steps, [step.stages for step in steps], "stages trained")
-    found = min(steps, key=lambda step: step.regret)
+    found = min(steps, key=lambda step: abs(step.missing))
     if found.stages_alone != found.stages:
         end = panels[0].get_xlim()
         panels[0].step(
@@ -38,19 +38,19 @@ def draw(steps: Sequence[Step]) -> Figure:
 
 
 def _against(axes: Axes, steps: Sequence[Step], cost: Sequence[float], name: str) -> None:
-    regret = [step.regret for step in steps]
+    regret, missing = zip(*((step.regret, step.missing) for step in steps), strict=True)
     axes.plot(
-        cost, [step.missing for step in steps], "o", color=style.PALE, zorder=2,
+        cost, missing, "o", color=style.PALE, zorder=2,
         markersize=5 if len(steps) <= MANY else 2.5, label="a chain, when it was scored",
     )  # fmt: skip
     axes.step(
         cost, regret, where="post", color=style.BLUE, linewidth=2.2, zorder=3,
         label="the best chain so far",
     )  # fmt: skip
-    found = regret.index(min(regret))
+    found = missing.index(min(missing, key=abs))
     axes.plot(
         [cost[found]], [regret[found]], "o", color=style.WINNER, markersize=9, zorder=5,
         label="the winner", clip_on=False,
     )  # fmt: skip
     axes.set(xlabel=name, xlim=(0, cost[-1] * 1.03))
-    axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # shows the full line at zero
+    axes.set_ylim(bottom=min(-0.02 * axes.get_ylim()[1], 1.1 * min(missing)))  # the line at zero

@@ -16,7 +16,8 @@ class Step:
 
     stages, seconds: the cost so far, shared prefixes counted once; seconds include scoring.
     stages_alone: the stages if every chain were trained on its own. missing, regret: points from
-    the best score of the search to this chain's, and to the best so far.
+    the best chain's score to this chain's, and to the highest so far. The former is negative for a
+    chain that scored above the best chain, which the policy doesn't choose by score alone.
     """
 
     chain: str
@@ -46,6 +47,6 @@ def course(table: Table, store: Store) -> tuple[Step, ...]:
         seconds = seconds + sum(measured) if seconds is not None and measured == cost else None
         alone += row.length
         missing = known - own
-        regret = min(missing, steps[-1].regret) if steps else missing
+        regret = max(min(missing, steps[-1].regret) if steps else missing, 0.0)
         steps.append(Step(row.chain, len(stages), alone, seconds, missing, regret))
     return tuple(steps)

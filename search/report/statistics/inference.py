@@ -62,14 +62,17 @@ def _scale(covariance: Floats, seeds: Sequence[int]) -> Floats:
 
     It is pooled over the pairs with as many seeds: a chain that was lucky with the few images of a
     rare class has too small an error of its own, which among 64 equal ones finds a difference in
-    one search of five.
+    one search of five. Two with unequal seeds have at least the error of two with the fewer: luck
+    has given the other more, of which its mean keeps a part.
     """
     variance = covariance.diagonal()
     error = np.maximum(variance + variance[:, None] - 2 * covariance, 0.0)
     _, kind = np.unique(seeds, return_inverse=True)
     member = np.eye(kind.max() + 1)[kind]
     pairs = member.T @ (1 - np.eye(len(error))) @ member
-    pooled = np.sqrt(member.T @ error @ member / np.maximum(pairs, 1))[kind][:, kind]
+    pooled = np.sqrt(member.T @ error @ member / np.maximum(pairs, 1))
+    fewer = np.minimum(kind, kind[:, None])
+    pooled = np.maximum(pooled[kind][:, kind], pooled[fewer, fewer])
     apart = (pooled > ROUNDING) & ~np.eye(len(error), dtype=bool)
     return np.divide(1.0, pooled, out=np.zeros_like(pooled), where=apart)
 

@@ -43,11 +43,12 @@ class Noise:
         if not design.free:
             return None
         split, resampled = values[:, 0], values[:, 1:]
+        fitted = design.fitted(split)
         images = design.residual_variance(resampled - split[:, None]).mean()
         free = design.seeds_free
-        effects, lent = design.effects(split), (design.solve**2).sum()
+        effects, lent = fitted.effects(split), (fitted.solve**2).sum()
         return cls(
-            float(design.residual_variance(split)),
+            float(fitted.residual_variance(split)),
             float(images),
             design.free,
             float((effects**2).sum() / max(free, 1)),
@@ -63,14 +64,16 @@ class Noise:
     def draws(self, design: Design, resamples: int) -> "tuple[Floats, Floats]":
         """Draw the noise of the rows' means, and what they share: [rows, n], [n].
 
-        The former has the heavier tails of a variance that is itself estimated; see `tails`.
+        The former has the heavier tails of a variance that is itself estimated; see `tails`. The
+        spread of the levels, by which a fitted design judges seeds, is part of it.
         """
         import numpy as np
 
         rng = np.random.default_rng(0)
         ratio = self.free / rng.chisquare(self.free, resamples)
         std = np.sqrt(np.maximum(self.variance * ratio - self.images, 0.0))
-        own = design.noise(rng, resamples) * std
+        levels = design.ratio * self.variance if 0 < design.ratio < np.inf else 0.0
+        own = design.noise(rng, std, levels**0.5)
         shared = max(self.shared - self.lent * self.variance, 0.0) / len(design.solve)
         return own, rng.standard_normal(resamples) * np.sqrt(shared)
 

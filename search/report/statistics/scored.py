@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from search.chains.chain import BASELINES
 from search.chains.node import FRESH
 from search.chains.seeds import Design
 from search.report import stored
@@ -91,7 +92,8 @@ class Observed:
         """Return the rows' means over seeds with the noise of their training."""
         import numpy as np
 
-        design = Design.of(self.seeds)
+        starts = [chain in BASELINES for chain in self.chains]
+        design = Design.of(self.seeds, starts).fitted(self.values[:, 0])
         means = design.means(self.values)
         images = means[:, 1:]
         own, shared = np.zeros_like(images), np.zeros(images.shape[1])
@@ -147,7 +149,9 @@ def noise_of(observed: Sequence[Observed]) -> Noise | None:
     """Pool the noise of training over these; a row's seeds in each are apart from the others."""
     import numpy as np
 
-    design = Design.of([seeds for one in observed for seeds in one.seeds])
+    rows = [row for one in observed for row in zip(one.chains, one.seeds, strict=True)]
+    fixed = [chain in BASELINES or min(seeds) >= FRESH for chain, seeds in rows]
+    design = Design.of([seeds for _, seeds in rows], fixed)
     return Noise.of(design, np.concatenate([one.values for one in observed]))
 
 

@@ -103,7 +103,7 @@ def test_regret_falls_to_the_winner(search: Any) -> None:
     assert stages.get_xlabel() == "stages trained"
     assert time.get_xlabel() == "worker minutes of training and scoring"
     assert "without shared prefixes" in [line.get_label() for line in stages.lines]
-    at_once = regret.draw([replace(step, regret=0.0) for step in steps]).axes[0]
+    at_once = regret.draw([replace(step, regret=0.0, missing=0.0) for step in steps]).axes[0]
     assert "without shared prefixes" not in [line.get_label() for line in at_once.lines]
     untimed = [replace(step, seconds=None) for step in steps]
     assert len(regret.draw(untimed).axes) == 1

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from search.report import rows
+from search.report import rows, words
+from search.report.figures import regret
 from search.report.statistics.course import course
 from tests.measures import BALANCED
 
@@ -28,6 +29,23 @@ def test_a_prefix_that_was_never_scored_is_paid_with_the_chain(search: Any) -> N
     small = search.only("odc>moco", "moco")
     steps = course(rows.build(small.results, small.store, BALANCED), small.store)
     assert [(step.chain, step.stages) for step in steps] == [("moco", 1), ("odc>moco", 3)]
+
+
+def test_a_chain_above_the_best_chain_is_no_negative_regret(search: Any) -> None:
+    table = rows.build(search.results, search.store, BALANCED, "relative_location>odc>moco")
+    steps = course(table, search.store)
+    above = [step for step in steps if step.missing < 0]
+    assert [(step.chain, step.missing) for step in above] == [("odc>moco", pytest.approx(-0.44))]
+    assert steps[1].regret > 0
+    assert {step.regret for step in steps[2:]} == {0}
+    assert "The best chain, relative_location>odc>moco, was known after 3 of 15" in words.course(
+        steps
+    )
+    for axes in regret.draw(steps).axes:
+        assert axes.get_ylim()[0] < -0.44
+        assert [line.get_ydata()[0] for line in axes.lines if line.get_label() == "the winner"] == [
+            0
+        ]
 
 
 def test_no_order_no_course(search: Any) -> None:

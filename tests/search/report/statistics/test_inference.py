@@ -9,6 +9,7 @@ from scipy import stats
 
 from search.report.statistics import inference
 from search.report.statistics.inference import (
+    _scale,
     could_be_best,
     eta_squared,
     holm,
@@ -92,6 +93,13 @@ def test_errors_are_pooled_over_rows_with_as_many_seeds() -> None:
     merits = np.array([0.5, 0.0, *[0.2] * 8])
     assert not could_be_best(merits, draws, [1, 2, *[3] * 8]).all()
     assert could_be_best(merits, draws, [3] * 10).all()
+
+
+def test_a_pair_has_at_least_the_error_of_two_with_the_fewer_seeds() -> None:
+    draws = np.random.default_rng(0).normal(size=(6, 50_000)) * np.array([[2.0]] * 3 + [[0.1]] * 3)
+    scale = _scale(np.cov(draws), [1, 1, 1, 3, 3, 3])
+    assert scale[0, 1:] == pytest.approx(1 / (2 * 2**0.5), rel=0.02)
+    assert scale[3, 4:] == pytest.approx(1 / (0.1 * 2**0.5), rel=0.02)
 
 
 def test_what_never_differs_could_be_best() -> None:

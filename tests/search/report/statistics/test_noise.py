@@ -65,16 +65,17 @@ def test_errors_are_drawn_with_the_covariance_of_least_squares() -> None:
     rows = len(SEEDS)
     inverse = np.linalg.pinv(columns(SEEDS))
     to_means = inverse[:rows] + inverse[rows:].mean(0)
-    drawn = np.cov(design.noise(np.random.default_rng(0), 200_000))
+    drawn = np.cov(design.noise(np.random.default_rng(0), np.ones(200_000), 0.0))
     assert drawn == pytest.approx(to_means @ to_means.T, abs=0.01)
 
 
 def test_the_networks_disagreement_is_that_of_a_slow_fit_of_every_resample() -> None:
     rng = np.random.default_rng(1)
     count = sum(map(len, SEEDS))
+    design = Design.of(SEEDS, [True] * len(SEEDS))
     split = rng.normal(70, 3, count)
     resampled = split[:, None] + rng.normal(0, 2, (count, 50))
-    found = Noise.of(Design.of(SEEDS), np.column_stack([split, resampled]))
+    found = Noise.of(design, np.column_stack([split, resampled]))
     assert found is not None
     _, residuals, free = slow(SEEDS, split)
     assert found.variance == pytest.approx((residuals**2).sum() / free)

@@ -133,7 +133,7 @@ def test_what_all_rows_of_a_seed_share_widens_intervals_and_no_difference() -> N
         assert two is not None
         assert _width(two) > 3 * _width(one)
         assert two.difference_low == pytest.approx(one.difference_low)
-    assert moving.training_noise == still.training_noise
+    assert moving.training_noise == pytest.approx(still.training_noise)
 
 
 def test_a_row_with_one_seed_takes_the_pooled_noise() -> None:
@@ -259,7 +259,8 @@ def test_repeated_chains_stand_at_the_mean_of_all_seeds(repeated: Any) -> None:
     assert [len(row.seed_scores) for row in found.scored].count(3) == 5
     effects = np.mean([[75.44, 73.0, 73.6], [75.0, 74.6, 75.6], [72.74, 72.0, 73.2],
                        [49.27, 48.0, 50.1], [73.76, 73.0, 74.0]], axis=0)  # fmt: skip
-    assert found.score("odc") == pytest.approx(63.52 + effects.mean() - effects[0])
+    least_squares = 63.52 + effects.mean() - effects[0]  # nearly: the chains differ by ten points
+    assert found.score("odc") == pytest.approx(least_squares, abs=0.05)
     assert found.training_noise is not None
     assert 0 <= found.training_noise < 0.9
 
