@@ -59,7 +59,7 @@ class Images:
                 check(specs, self.source)
             except UserError as error:
                 why = "as one control trains the best chain without the pool"
-                raise UserError(f"{error}, or controls=false, {why}") from None
+                raise type(error)(f"{error}, or controls=false, {why}") from None
         if self.external:
             from trainables.kinds.external import check_labels, positions
         for name, source in self.external.items():

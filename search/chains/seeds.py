@@ -8,7 +8,7 @@ factor: what all rows of a seed share cancels in differences, and a row that lac
 where it would be with all. A plain mean would favour a row that had a kind seed alone.
 
 Chains are given further seeds for their first scores, which are partly luck: a second seed without
-it would look hard. The chains that were given none tell how much luck there was, if levels of
+it would seem hard. The chains that were given none tell how much luck there was, if levels of
 chains are drawn from a normal distribution, too. Seeds are then missing at random (Rubin, 1976).
 """
 
@@ -157,7 +157,7 @@ class Design:
         return float(self._free * np.log(squares) + volume)
 
     def _far(self, scores: "Floats") -> "Bools":
-        """Return [rows] which levels are more than FAR deviations from the middle of the drawn."""
+        """Return [rows] which levels are more than FAR standard deviations from the middle."""
         import numpy as np
 
         if self.fixed.all():

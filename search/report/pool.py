@@ -1,4 +1,4 @@
-"""The pool in the report: what it held, and what the best chain is worth without it.
+"""The pool in the report: its images, and what the best chain is worth without it.
 
     found = without(info.without_pool, table, store)
     sentences(info.pool, found, table)

@@ -31,7 +31,7 @@ CORRELATION = 0.9  # among 8,394 real images no two of different lesions exceed 
 BLACK = 16  # a darker pixel away from the middle is a dermoscope's or collimator's frame
 CROPS = (0.97, 0.94, 0.91)  # fractions of the side that a cropped copy may have kept
 BLOCK = 512  # rows at once: a block's distances fit into the processor's cache
-PASS = 16384  # images compared with held-out ones at once, to bound the memory
+PASS = 16384  # images compared with those of validation and test at once, to bound the memory
 TURNS = tuple((turned, down, right) for turned in (0, 1) for down in (0, 1) for right in (0, 1))
 
 Stack = NDArray[np.float32]  # [n, SIDE, SIDE]
@@ -111,7 +111,7 @@ def _near(
 ) -> Iterator[tuple[int, int, int]]:
     """Yield confirmed pairs of distinct thumbnails with the distance of their hashes.
 
-    first: only pairs with one of so many first thumbnails.
+    first: only pairs with one of the first `first` thumbnails.
     """
     hashes = _hashes(thumbnails)
     with ThreadPoolExecutor(cores()) as pool:

@@ -228,7 +228,7 @@ class Pool(Source):
             first = self.images.damaged[min(self.images.damaged)]
             raise UserError(
                 f"the images without a label: must be readable, and {len(bad)} of {len(damaged)} "
-                f"are not ({some(bad)}; the first is {first})"
+                f"are not ({some(bad)}; the first is {first}); try other images"
             )
 
 
@@ -279,7 +279,7 @@ def _statistics(
 def _together(
     *parts: tuple[Sequence[float], Sequence[float], int],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation of several sets of images, each with mean, deviation and size."""
+    """Return mean and standard deviation of several sets of images, each with its size."""
     counts = np.array([[count] for *_, count in parts])
     means, stds = (np.array([part[k] for part in parts]) for k in (0, 1))
     total = counts.sum()
