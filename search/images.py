@@ -2,6 +2,7 @@
 
 images = Images(space)
 images.check()           # the number to train on; UserError if a task can't be trained on them
+images.pool              # those without a label with what pretext tasks train on; None without
 images.digest(), images.external_digests()
 images.decode(console)   # sets images.data
 images.understood        # to show; sizes, modes and what was met once images are decoded
@@ -17,16 +18,18 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec, external_spec
+from search.chains.plan import Plan, data_spec, external_spec, pool_roots, pool_spec
 from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
+from trainables.data._understood import Notes
 from trainables.errors import UserError
 from trainables.processor import cores
 
 if TYPE_CHECKING:
     from trainables.images.cache import Prepared, Source
+    from trainables.images.pool import Pool
 
 SAMPLE = 12  # images decoded for an estimate
 
@@ -43,12 +46,20 @@ class Images:
         self.space, self.cache = space, Path(space.cache)
         self.source = Source(data_spec(space), Path(root) if root else None)
         self.external = {name: _elsewhere(space, name) for name in space.external}
+        self.pool = _pool(space, self.source)
 
     def check(self) -> int:
         """Return the number of training images; UserError if a task or its settings don't fit."""
         from trainables.preflight import check
 
-        check(Plan(self.space, "").graph(Node(tuple(self.space.tasks))), self.source)
+        specs = Plan(self.space, "").graph(Node(tuple(self.space.tasks)))
+        check(specs, self.source, self.pool)
+        if self.pool and self.space.controls:
+            try:
+                check(specs, self.source)
+            except UserError as error:
+                why = "as one control trains the best chain without the pool"
+                raise UserError(f"{error}, or controls=false, {why}") from None
         if self.external:
             from trainables.kinds.external import check_labels, positions
         for name, source in self.external.items():
@@ -60,13 +71,20 @@ class Images:
     @property
     def understood(self) -> Understood:
         """What the data set was understood to be, to show; more of it once it is decoded."""
+        pool, source = self.pool, self.source
+        found = source.images.understood(self.data.damaged if self.decoded else ())
+        sizes, left = (pool.sizes, pool.left_out) if pool else (None, {})
         if not self.decoded:
-            source = self.source
-            return Understood(source.images.understood(), source.table, source.split, source.leak)
+            table, split, leak = source.table, source.split, source.leak
+            return Understood(found, table, split, leak, pool=sizes, pool_left_out=left)
         data = self.data
-        found = self.source.images.understood(data.damaged)
         more = data.forms, tuple(self._findings())
-        return Understood(found, data, data.split, data.leak, *more)
+        return Understood(found, data, data.split, data.leak, *more, None, sizes, left)
+
+    @property
+    def notes(self) -> list[Notes]:
+        """What was left out of the data set and of the pool, by name."""
+        return [self.source.images.notes, *(self.pool.notes if self.pool else ())]
 
     @property
     def decoded(self) -> bool:
@@ -82,17 +100,15 @@ class Images:
         with full_disk_explained(self.cache, "cache"):
             return self.source.digest(self.cache)
 
+    def pool_digest(self) -> str | None:
+        """Return the digest of the pool; None if there is none."""
+        with full_disk_explained(self.cache, "cache"):
+            return self.pool.digest(self.cache) if self.pool else None
+
     def decoding_seconds(self) -> float:
         """Estimate how long all cores take to decode the images; decodes a few of them."""
-        if self.decoded:
-            return 0.0
-        count = len(self.source.table.names)
-        begun = time.perf_counter()
-        rows = range(0, count, -(-count // SAMPLE))
-        for row in rows:
-            with suppress(UserError):  # all damaged images are named together, when decoded
-                self.source.images.read(row)
-        return (time.perf_counter() - begun) / len(rows) * count / cores()
+        sources = [self.source, *([self.pool] if self.pool else [])]
+        return 0.0 if self.decoded else sum(map(_decoding_seconds, sources))
 
     def external_digests(self) -> dict[str, str]:
         """Return the digests of the external test sets by name."""
@@ -115,6 +131,8 @@ class Images:
                 folder = self.source.prepare(self.cache, show)
                 for source in self.external.values():
                     source.prepare(self.cache, show)
+                if self.pool:
+                    self.pool.opened(self.cache, show)
         self.data = open_cache(folder)
 
     def summary(self) -> Iterator[str]:
@@ -128,14 +146,46 @@ class Images:
             yield f"external test set {name}: {len(source.table.names)} images"
 
 
+def _decoding_seconds(source: "Source") -> float:
+    count = len(source.table.names)
+    begun = time.perf_counter()
+    rows = range(0, count, -(-count // SAMPLE))
+    for row in rows:
+        with suppress(UserError):  # all damaged images are named together, when decoded
+            source.images.read(row)
+    return (time.perf_counter() - begun) / len(rows) * count / cores()
+
+
+def _pool(space: Space, source: "Source") -> "Pool | None":
+    """Return the pool, None if there is no image without a label that may join."""
+    from trainables.images.pool import Pool
+
+    if space.data.pool:  # a stage makes what pretext tasks see
+        return None
+    roots = [Path(root) if root else None for root in pool_roots(space)]
+    try:
+        found = Pool(pool_spec(space), source, roots)
+    except UserError as error:
+        text = str(error)
+        for folder in space.data.unlabelled:
+            text = text.replace(f"--data={folder}", f"--data-unlabelled={folder}")
+        raise UserError(_renamed(text, "pool")) from None
+    return found if found.sizes.unlabelled else None
+
+
 def _elsewhere(space: Space, name: str) -> "Source":
     """Read the tables of an external test set; UserError names it, not the main data set."""
     from trainables.images.cache import Source
 
-    root, own = space.external[name].root, f"external.{name}"
+    root = space.external[name].root
     try:
         return Source(external_spec(space, name), Path(root) if root else None)
     except UserError as error:
-        text = re.sub(r"\bdata(?=\.(name|params)\b)", own, str(error))
-        text = re.sub(r"--data(?= PATH\b)", f"{own}.root=", text).replace("root= PATH", "root=PATH")
-        raise UserError(text.replace("--data", f"{own}.root")) from None
+        raise UserError(_renamed(str(error), f"external.{name}")) from None
+
+
+def _renamed(text: str, own: str) -> str:
+    """Return an error of a data set with the settings of another one, such as `pool`."""
+    text = re.sub(r"\bdata(?=\.(name|params)\b)", own, text)
+    text = re.sub(r"--data(?= PATH\b)", f"{own}.root=", text).replace("root= PATH", "root=PATH")
+    return re.sub(r"--data(?!-)", f"{own}.root", text)

@@ -30,7 +30,7 @@ from search.policies import policy_of
 from search.report import duplicates, left_out
 from search.results.collect import Collector, snapshot
 from search.results.external import external_scores
-from search.results.records import RunInfo
+from search.results.records import Pool, RunInfo
 from search.scheduling import finals
 from search.scheduling.cost import surely_short
 from search.scheduling.estimate import Estimate, Here, estimate
@@ -95,8 +95,11 @@ class Session:
         self.images = Images(space)
         if not len(self.images.source.split["test"]):  # as a published protocol may have it
             self.space = space = replace(space, test=False)
-        self.forecast = forecast(space, self.policy, self.images.check())
-        self.plan = Plan(space, "", self.weights)  # without the images' digest
+        pool = self.images.pool
+        more = pool.sizes.images if pool else 0
+        self.forecast = forecast(space, self.policy, self.images.check(), more)
+        unread = "" if pool else None
+        self.plan = Plan(space, "", self.weights, pool=unread)  # without the images' digests
         return self.forecast
 
     def estimate(self, done: Collection[str] = ()) -> Estimate:
@@ -123,7 +126,8 @@ class Session:
             self.check()
             self.store = StageStore(self.space.store)
             elsewhere = self.images.external_digests()
-            self.plan = Plan(self.space, self.images.digest(), self.weights, elsewhere)
+            digests = self.images.digest(), self.weights, elsewhere, self.images.pool_digest()
+            self.plan = Plan(self.space, *digests)
             expected = self._expected()
         self.screen.begins(self.space, expected, self.request.given)
         self._check_room()
@@ -177,14 +181,14 @@ class Session:
 
         images, folder = self.images, self.out / "report"
         duplicates.write(images.data, folder)
-        left_out.write(images.source.images.notes, folder)
+        left_out.write(images.notes, folder)
         return page.write(images.understood, images.data, self.space.data, folder)
 
     def _check_room(self) -> None:
         """Check the room for the backbones of all stages and scores, and for some checkpoints."""
         again = (self.space.max_length + 1) * sum(self.forecast.repeats)
         starts = self.space.repeats * len(self.plan.baselines())
-        final = sum(finals.planned(self.space))
+        final = sum(finals.planned(self.space, self.plan.pool is not None))
         files = 2 * self.forecast.stages_maximum + starts + again + final + CHECKPOINTS
         self.store.check_space(files * backbone_bytes(self.space.profile.backbone))
 
@@ -275,7 +279,16 @@ class Session:
             leak=self.images.data.leak,
             label_curve=outcome.label_curve(),
             external=external_scores(scheduler),
+            pool=self._pool(),
+            without_pool=outcome.without_pool(),
         )
+
+    def _pool(self) -> Pool | None:
+        if not (found := self.images.pool):
+            return None
+        left = {why: len(names) for why, names in found.left_out.items()}
+        sizes = found.sizes
+        return Pool(sizes.labelled, sizes.unlabelled, sizes.unknown, left)
 
     def _overhead(self, wall: float) -> Overhead | None:
         if self.engine is None:

@@ -11,13 +11,17 @@ from trainables.images.cache import Source
 from trainables.kinds import KINDS
 from trainables.kinds import start as start_kind
 from trainables.plugins import load
-from trainables.spec import StageSpec
+from trainables.spec import POOL, StageSpec
 
 
-def check(specs: Sequence[StageSpec], source: Source) -> None:
-    """Raise UserError with a valid value if a stage can't be done on these images."""
+def check(specs: Sequence[StageSpec], source: Source, pool: Source | None = None) -> None:
+    """Raise UserError with a valid value if a stage can't be done on these images.
+
+    pool: where pretext tasks see more than the training images.
+    """
     for spec in specs:
-        load(KINDS, spec.kind)().check(spec, dict.fromkeys(spec.data, source))
+        tables = {role: (pool or source) if role == POOL else source for role in spec.data}
+        load(KINDS, spec.kind)().check(spec, tables)
 
 
 def check_backbone(name: str, channels: int, starts: Mapping[str, str]) -> None:

@@ -20,7 +20,15 @@ SCORE = "score"  # the role of a finished fine-tuning
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 # Fields younger than the stores in use: while they have these values, no key knows them.
-ADDED: Mapping[str, Value] = {"fit": "crop", "trim": False, "window": None}
+ADDED: Mapping[str, Value] = {"fit": "crop", "trim": False, "window": None, "unlabelled": None}
+
+
+@dataclass(frozen=True)
+class FurtherData:
+    """A data set whose images join the pool; where it lies is not part of it."""
+
+    name: str  # a file in trainables/data/
+    params: Settings
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class DataSpec:
     fit: str = "crop"  # how any shape becomes a square; see `images.fit.square`
     trim: bool = False  # cut borders
     window: tuple[float, ...] | None = None  # black and white of more than 8 bits
+    # Not None: the pool, which is the training images, those without a label, and these.
+    unlabelled: tuple[FurtherData, ...] | None = None
 
     def __post_init__(self) -> None:
         assert self.channels in (1, 3), self.channels
@@ -198,6 +208,17 @@ class MeasureType:
 def identity(spec: StageSpec | DataSpec) -> dict[str, Any]:
     """Return what a key is the digest of; see `ADDED`."""
     return asdict(spec, dict_factory=_without_added)
+
+
+def identity_of(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the identity of a stage from its specification as JSON has it, with all fields."""
+    data = written.get("data")
+    if not isinstance(data, dict):
+        return written
+    known = {
+        role: {**one, "spec": _without_added([*one["spec"].items()])} for role, one in data.items()
+    }
+    return {**written, "data": known}
 
 
 def _without_added(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

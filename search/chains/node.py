@@ -5,7 +5,8 @@
 specification, so stages are shared exactly along equal prefixes with equal windows.
 `odc>moco#1` is the first repeat: the same node with another seed in all of its stages, and
 `odc>moco#1000` the first fresh one. `odc>moco@0.01` is scored with a hundredth of the labels,
-`odc>moco#1000~other` on the external test set called other.
+`odc>moco#1000~other` on the external test set called other. `odc>moco#1000!pool` is trained on the
+labelled images alone.
 """
 
 import re
@@ -32,6 +33,7 @@ class Config(TypedDict):
     lr: dict[str, list[float]]  # the rates that each task tries
     labels: NotRequired[float]  # a fraction, if it is not the profile's
     external: NotRequired[str]  # the external test set that judges it
+    without_pool: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Node:
 
     repeat: 0 for the nodes that policies ask for; `scheduling/` adds the others. labels: the
     fraction of labels to score with; None for the profile's. external: the external test set that
-    its finished score is judged on.
+    its finished score is judged on. without_pool: its stages see labelled images only.
     """
 
     chain: Chain
@@ -48,6 +50,7 @@ class Node:
     repeat: int = 0
     labels: float | None = None
     external: str | None = None
+    without_pool: bool = False
 
     def __post_init__(self) -> None:
         assert self.chain
@@ -64,7 +67,7 @@ class Node:
     @classmethod
     def parse(cls, text: str) -> "Node":
         """Read a node as `str` writes it; UserError if it is none."""
-        whole = re.fullmatch(r"([^#@~]+)(?:#(\d+))?(?:@(0?\.\d+|1))?(?:~([\w.-]+))?", text)
+        whole = re.fullmatch(r"([^#@~!]+)(?:#(\d+))?(?:@(0?\.\d+|1))?(?:~([\w.-]+))?(!pool)?", text)
         parts = [PART.fullmatch(part) for part in whole[1].split(">")] if whole else [None]
         named = [(part[1], part[2] or FULL) for part in parts if part]
         windows = dict(named)
@@ -72,7 +75,8 @@ class Node:
         if not whole or not known or not {*windows.values()} <= {*WINDOWS}:
             raise UserError(f"chain={text}: must be tasks joined by '>'; try odc[low]>moco")
         node = cls.of(tuple(task for task, _ in named), windows).again(int(whole[2] or 0))
-        return replace(node, labels=float(whole[3]) if whole[3] else None, external=whole[4])
+        labels, external = float(whole[3]) if whole[3] else None, whole[4]
+        return replace(node, labels=labels, external=external, without_pool=bool(whole[5]))
 
     def config(self, ranges: Ranges) -> Config:
         """Return the config of the node's trial. ranges: the space's LR range of each task."""
@@ -85,6 +89,8 @@ class Node:
             config["labels"] = self.labels
         if self.external is not None:
             config["external"] = self.external
+        if self.without_pool:
+            config["without_pool"] = True
         return config
 
     @classmethod
@@ -93,14 +99,17 @@ class Node:
         windows = {task: window_of(ranges[task], rates) for task, rates in config["lr"].items()}
         chain = tuple(config["tasks"]) or (config["start"],)
         node = cls.of(chain, windows).again(config["repeat"])
-        return replace(node, labels=config.get("labels"), external=config.get("external"))
+        labels, external = config.get("labels"), config.get("external")
+        without = config.get("without_pool", False)
+        return replace(node, labels=labels, external=external, without_pool=without)
 
     def __str__(self) -> str:
         marks = {task: f"[{window}]" for task, window in self.windows}
         text = ">".join(task + marks.get(task, "") for task in self.chain)
         repeat = f"#{self.repeat}" if self.repeat else ""
         labels = f"@{self.labels:g}" if self.labels else ""
-        return f"{text}{repeat}{labels}" + (f"~{self.external}" if self.external else "")
+        external = f"~{self.external}" if self.external else ""
+        return f"{text}{repeat}{labels}{external}{'!pool' * self.without_pool}"
 
     @property
     def is_fresh(self) -> bool:
@@ -111,8 +120,8 @@ class Node:
         return replace(self, repeat=repeat)
 
     def first(self) -> "Node":
-        """Return the node of the first seed with the profile's labels."""
-        return replace(self, repeat=0, labels=None, external=None)
+        """Return the node of the first seed with the profile's labels and the pool."""
+        return replace(self, repeat=0, labels=None, external=None, without_pool=False)
 
     def window(self, task: str) -> str:
         return dict(self.windows).get(task, FULL)

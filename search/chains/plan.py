@@ -24,6 +24,7 @@ from trainables.spec import (
     START,
     WEIGHTS,
     DataSpec,
+    FurtherData,
     KnownData,
     LRPolicy,
     MeasureType,
@@ -68,6 +69,21 @@ def external_spec(space: Space, name: str) -> DataSpec:
     return replace(own, name=chosen.name, params=params, val=0.0, test=1.0, merge_duplicates=False)
 
 
+def pool_spec(space: Space) -> DataSpec:
+    """Return the pool: the data set's images, and those of further data sets."""
+    pattern = space.data.params.get("group_pattern")
+    folder = FurtherData("folder", {"group_pattern": pattern} if pattern else {})
+    further = [folder] * len(space.data.unlabelled)
+    if space.pool:
+        further.append(FurtherData(space.pool.name, _params(space.pool.name, space.pool.params)))
+    return replace(data_spec(space), unlabelled=tuple(further))
+
+
+def pool_roots(space: Space) -> tuple[str | None, ...]:
+    """Return where the further data sets of `pool_spec` lie, in their order."""
+    return (*space.data.unlabelled, *([space.pool.root] if space.pool else []))
+
+
 def _params(name: str, given: Settings) -> Settings:
     return {
         key: value for key, value in given.items()
@@ -82,17 +98,19 @@ class Plan:
 
     Every stage of a chain tries its task's whole range, or the node's window of it. A repeat
     changes the seed of a chain's stages, probe and score, but not the split. weights: digests of
-    the starts' files by name. external_digests: those of the external test sets.
+    the starts' files by name. external_digests: those of the external test sets. pool: the digest
+    of the pool; None where there is no image without a label.
     """
 
     space: Space
     data_digest: str
     weights: Mapping[str, str] = field(default_factory=dict)
     external_digests: Mapping[str, str] = field(default_factory=dict)
+    pool: str | None = None
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
         """Return all that is done for the node: inputs before what they are for, score last."""
-        roots = [spec for spec in (self._start(node), self._pool()) if spec]
+        roots = [spec for spec in (self._start(node), self._made()) if spec]
         probes = [spec for spec in (self.probe(node),) if spec]
         tuned = [self._tuned(node)] if node.external else []
         return (*roots, *self.stages(node), *probes, *tuned, self.score(node))
@@ -109,7 +127,7 @@ class Plan:
         space, profile, task = self.space, self.space.profile, self.space.tasks[name]
         rates = rates_in(task.lr_range, node.window(name))
         lr = LRPolicy(rates, profile.lr_epochs, space.lr_policy)
-        made = self._pool()
+        made = self._made()
         return StageSpec(
             kind=PRETEXT,
             name=name,
@@ -117,7 +135,7 @@ class Plan:
             version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
             training=self._training(task, profile.epochs, profile.batch, lr),
             inputs=_keys({BACKBONE: parent, POOL: made}),
-            data={} if made else {POOL: self._images},
+            data={} if made else {POOL: self._pool(node)},
             seed=space.seed + node.repeat,
         )
 
@@ -212,7 +230,7 @@ class Plan:
         known = {"sha256": self.weights[name], "backbone": profile.backbone}
         return self._root(START, name, {**known, "channels": self.space.data.channels})
 
-    def _pool(self) -> StageSpec | None:
+    def _made(self) -> StageSpec | None:
         """Return the stage that makes the images of the pretext tasks, if one does."""
         made = self.space.data.pool
         if made is None:
@@ -230,7 +248,16 @@ class Plan:
         elsewhere = self.space.external[spec.name] if spec.kind == EXTERNAL else None
         root = elsewhere.root if elsewhere else self.space.data.root
         images = dict.fromkeys(spec.data, root) if root else {}
+        if POOL in spec.data and spec.data[POOL].spec.unlabelled is not None:
+            roots = enumerate(pool_roots(self.space))
+            images |= {f"{POOL} {k}": further for k, further in roots if further}
         return images | ({WEIGHTS: file} if spec.kind == START and file else {})
+
+    def _pool(self, node: Node) -> KnownData:
+        """Return the images of the node's pretext tasks."""
+        if self.pool is None or node.without_pool:
+            return self._images
+        return KnownData(pool_spec(self.space), self.pool)
 
     @property
     def _images(self) -> KnownData:
@@ -265,17 +292,20 @@ class Plan:
             space.pop(elsewhere)
         for default in ("repeats", "controls", "label_curve"):
             space["profile"].pop(default)
-        space["data"].pop("root")
+        for place in ("root", "unlabelled"):
+            space["data"].pop(place)
+        space.pop("pool")  # its digest covers it
         space["data"]["params"] = _params(self.space.data.name, self.space.data.params)
         for name, value in ADDED.items():
-            if space["data"][name] == value:
-                space["data"].pop(name)
+            if space["data"].get(name) == value:
+                space["data"].pop(name, None)
         starts = space.pop("starts")
         nodes = [Node((name,)) for name in (*starts, *self.space.tasks)]
         versions = {str(node): [spec.version for spec in self.graph(node)] for node in nodes}
         return {
             "space": space, "versions": versions, "data": self.data_digest,
             "weights": dict(self.weights), "format": FORMAT,
+            **({} if self.pool is None else {"pool": self.pool}),
         }  # fmt: skip
 
     def _training(

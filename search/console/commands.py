@@ -58,6 +58,8 @@ class Version(argparse.Action):
 def _search_options(add: Add) -> None:
     add("--space", required=True, metavar="NAME", help="what to search: a file in spaces/")
     add("--data", metavar="PATH", help="the data set's root; without it: built-in images")
+    add("--data-unlabelled", action="append", default=[], metavar="PATH",
+        help="a folder of images without labels for pretext tasks; repeatable")  # fmt: skip
     add("--out", metavar="DIR", help="where the report goes (default runs/SPACE-DATA)")
     add("--policy", metavar="NAME", help="order of trials: see `list`, or tune:SEARCHER")
     add("--budget", metavar="N", help="to spend at most: 20 (stages), 90m, 8h, 2d, or 12gpuh")

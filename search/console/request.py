@@ -8,11 +8,15 @@ import argparse
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from search.policies import chosen
 from search.space import Space, hardware, load
 from search.space.budget import Budget
+from search.space.schema import Elsewhere
 from trainables.errors import UserError
+
+Set = TypeVar("Set", bound=Elsewhere)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Request:
 
 def check_given(args: argparse.Namespace) -> None:
     """Raise UserError for an option with an empty value."""
-    for option in ("data", "out", "policy", "budget", "address", "tracking_uri"):
-        given = getattr(args, option)
+    options = ("data", "out", "policy", "budget", "address", "tracking_uri")
+    values = [(option, getattr(args, option)) for option in options]
+    for option, given in [*values, *(("data_unlabelled", one) for one in args.data_unlabelled)]:
         if given is not None and not given.strip():
             flag = "--" + option.replace("_", "-")
             raise UserError(f"{flag}={given}: must not be empty; try leaving {flag} out")
@@ -44,10 +49,12 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
     Budget.parse(args.budget)
     space = hardware.resolve(load(args.space, _overrides(args, gpus)), gpus)
     root = args.data or space.data.root
-    if space.data.name == "demo" and root:
+    unlabelled = tuple(args.data_unlabelled) or space.data.unlabelled
+    if space.data.name == "demo" and (root or unlabelled):
+        option = f"--data={root}" if root else f"--data-unlabelled={unlabelled[0]}"
         raise UserError(
-            f"--data={root}: must be left out with data=demo, which draws its images; try "
-            "data=folder"
+            f"{option}: must be left out with data=demo, which draws its images; try data=folder "
+            "and --data PATH"
         )
     if space.budget.gpu_hours is not None and not gpus:
         raise UserError(
@@ -57,15 +64,21 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
         space,
         store=os.path.abspath(space.store.removeprefix("file://")),
         cache=os.path.abspath(space.cache.removeprefix("file://")),
-        data=replace(space.data, root=root and os.path.abspath(root)),
-        external={
-            name: replace(one, root=one.root and os.path.abspath(one.root))
-            for name, one in space.external.items()
-        },
+        data=replace(
+            space.data,
+            root=root and os.path.abspath(root),
+            unlabelled=tuple(map(os.path.abspath, unlabelled)),
+        ),
+        external={name: _absolute(one) for name, one in space.external.items()},
+        pool=space.pool and _absolute(space.pool),
     )
     out = args.out or f"runs/{space.name}-{data_name(space)}"
     given = tuple(args.given)
     return Request(space, gpus, Path(out).absolute(), args.address, args.tracking_uri, given)
+
+
+def _absolute(one: Set) -> Set:
+    return replace(one, root=one.root and os.path.abspath(one.root))
 
 
 def data_name(space: Space) -> str:

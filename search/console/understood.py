@@ -4,16 +4,20 @@ understood = Understood(found, table, split, leak)
 understood.lines()
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainables.data import Table
 from trainables.data import _understood as record
 from trainables.data._understood import LeftOut
 from trainables.images.forms import Forms
 from trainables.images.splits import Index
+
+if TYPE_CHECKING:
+    from trainables.images.pool import Sizes
 
 MOST = 20  # classes shown
 LARGE = 0.2  # of the images; a larger patient group may stand for unknown ones
@@ -24,7 +28,8 @@ class Understood:
     """The record of a data set with its split, and what a published protocol lets cross it.
 
     table: of the images that are used; split: positions in it. forms and findings are known when
-    the images are decoded; page: where three images of every class are shown.
+    the images are decoded; page: where three images of every class are shown. pool: what pretext
+    tasks see; None: the training images. pool_left_out: names by reason.
     """
 
     found: record.Understood
@@ -34,6 +39,8 @@ class Understood:
     forms: Forms | None = None
     findings: tuple[str, ...] = ()
     page: Path | None = None
+    pool: "Sizes | None" = None
+    pool_left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> dict[str, dict[str, int]]:
@@ -49,7 +56,9 @@ class Understood:
         more = {"split": sizes, "split_by_class": self.parts, "leak": self.leak}
         forms = asdict(self.forms) if self.forms else None
         page = str(self.page) if self.page else None
-        decoded = {"forms": forms, "findings": list(self.findings), "page": page}
+        left = {why: len(names) for why, names in self.pool_left_out.items()}
+        pool = {**asdict(self.pool), "left_out": left} if self.pool else None
+        decoded = {"forms": forms, "findings": list(self.findings), "page": page, "pool": pool}
         return {"understood": asdict(self.found) | more | decoded}
 
     def lines(self) -> Iterator[str]:
@@ -98,6 +107,8 @@ class Understood:
     def left_out(self) -> Iterator[str]:
         """Yield what is not used, with the reason and examples."""
         yield from map(_left_out, self.found.left_out)
+        for why, names in self.pool_left_out.items():
+            yield _left_out(LeftOut(why, len(names), tuple(names[:3])))
 
     def notes(self) -> Iterator[str]:
         """Yield what was decided while the data set was read."""
@@ -107,10 +118,27 @@ class Understood:
 
     def remarks(self) -> Iterator[str]:
         """Yield what a search says too: images that it does not use, and decisions."""
-        if self.found.unlabelled:
-            yield f"unlabelled {self.found.unlabelled} images, which no task sees"
+        found = self.found
+        if self.pool:
+            yield f"pool      {in_pool(self.pool)}"
+        elif found.unlabelled:
+            yield f"unlabelled {found.unlabelled} images, which no task sees"
         yield from (f"left out  {one}" for one in self.left_out())
         yield from (f"note      {one}" for one in self.notes())
+
+
+def in_pool(found: "Sizes") -> str:
+    """Describe the images that pretext tasks see."""
+    said = (
+        f"pretext tasks see {found.images} images: {found.labelled} to train on and "
+        f"{found.unlabelled} without a label"
+    )
+    if not found.unknown:
+        return said
+    return (
+        f"{said}; {found.unknown} of these name no patient, so some may show one of validation or "
+        "test"
+    )
 
 
 def in_words(forms: Forms) -> str:

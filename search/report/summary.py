@@ -9,12 +9,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.chains.chain import BASELINES, IMAGENET, SCRATCH
-from search.report import convergence, external, labels, notes, sources, stored, verdict_words
+from search.report import (
+    convergence,
+    external,
+    labels,
+    notes,
+    pool,
+    sources,
+    stored,
+    verdict_words,
+)
 from search.report.convergence import Trend
 from search.report.external import ExternalSet
 from search.report.labels import Labelled
 from search.report.ledger import Seen
 from search.report.notes import Recall
+from search.report.pool import WithoutPool
 from search.report.sources import Sources
 from search.report.statistics import verdicts
 from search.report.statistics.course import Step, course
@@ -63,6 +73,7 @@ class Summary:
     external: tuple[ExternalSet, ...]
     sources: Sources | None
     trends: tuple[Trend, ...]
+    without_pool: WithoutPool | None = None
     seen: Seen | None = None
 
     @property
@@ -115,6 +126,7 @@ class Summary:
             "label_curve": plain["label_curve"],
             "external": plain["external"],
             "sources": plain["sources"],
+            "without_pool": plain["without_pool"],
             "compared_on": plain["table"]["compared_on"],
             "training_noise": table.training_noise,
             "factors": plain["factors"],
@@ -158,6 +170,7 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
         external=external.judged(info.external, table, chosen.name if chosen else None, store),
         sources=sources.build(table, _chosen(table, chosen), store),
         trends=trends,
+        without_pool=pool.without(info.without_pool, table, store),
     )
 
 

@@ -7,7 +7,7 @@ sentences say so.
 from collections.abc import Sequence
 
 from search.console.printable import clock
-from search.report import verdict_words
+from search.report import pool, verdict_words
 from search.report.convergence import FEWEST, Trend
 from search.report.ledger import FILE
 from search.report.statistics.course import Step
@@ -30,7 +30,8 @@ def verdicts(found: Summary) -> tuple[str, ...]:
     info = found.info
     if found.winner is None:
         return (incomplete(info) or "Reasons are listed below; the finished stages are kept.",)
-    return (*judged(found, info.fresh_missing), cheapest(found.table), *circumstances(info))
+    told = pool.sentences(info.pool, found.without_pool, found.table)
+    return (*judged(found, info.fresh_missing), cheapest(found.table), *told, *circumstances(info))
 
 
 def judged(found: Summary, missing: str = "") -> tuple[str, ...]:

@@ -74,6 +74,15 @@ class Collector:
         ]
         return tuple(sorted(points, key=lambda point: (point.chain, point.labels)))
 
+    def without_pool(self) -> tuple[Repeat, ...]:
+        """Return the fresh seeds of the best chain without the pool, so far."""
+        found = [
+            Repeat(p.repeat - FRESH, score, self.plan.score(p).key())
+            for p, score in self.scores.items()
+            if p.without_pool
+        ]
+        return tuple(sorted(found, key=lambda one: one.seed))
+
     def _first(self) -> list[Node]:
         """Return the scored nodes of the first seed; of a chain's, the best or recommended last."""
         first = [p for p in self.scores if p == p.first()]
@@ -97,7 +106,7 @@ class Collector:
     def _repeated(self) -> dict[Node, list[Repeat]]:
         """Return the later seeds by the node of the first, fresh ones by that of FRESH."""
         found: dict[Node, list[Repeat]] = {}
-        whole = (p for p in self.scores if p.repeat and p.labels is None and p.external is None)
+        whole = [p for p in self.scores if p.repeat and p == p.first().again(p.repeat)]
         for node in sorted(whole, key=lambda p: p.repeat):
             first = FRESH if node.is_fresh else 0
             again = Repeat(
@@ -124,7 +133,7 @@ class Collector:
 def snapshot(scheduler: Scheduler) -> Snapshot:
     """Return the state of all chains for the live view."""
     over, plan, most = scheduler.over, scheduler.plan, scheduler.policy.planned().maximum
-    seeds, (_, final) = plan.space.repeats, planned(plan.space)
+    seeds, (_, final) = plan.space.repeats, planned(plan.space, plan.pool is not None)
     scored = {str(node): ChainState("done", "", score) for node, score in scheduler.scores.items()}
     ended = {str(p): ChainState("stopped", stop.reason) for p, stop in scheduler.stops.items()}
     return Snapshot(

@@ -1,5 +1,6 @@
 """The records of a finished search: tracker and report are made from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,19 @@ class ExternalScore:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """How many images the pretext tasks saw, and how many were left out, by reason.
+
+    unknown: images without a label that name no patient.
+    """
+
+    labelled: int
+    unlabelled: int
+    unknown: int
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """Pairs of near-duplicate images in different patient groups."""
 
@@ -122,3 +136,5 @@ class RunInfo:
     leak: str = ""  # what a published protocol lets cross the split, or ""
     label_curve: tuple[LabelPoint, ...] = ()
     external: tuple[ExternalScore, ...] = ()
+    pool: Pool | None = None  # None: pretext tasks saw the training images
+    without_pool: tuple[Repeat, ...] = ()  # the best chain's fresh seeds without it

@@ -14,7 +14,7 @@ from search.scheduling.rates import Subject, subject
 from search.scheduling.work import Rate, work
 from search.space import Space
 from trainables.architectures import ARCHITECTURES
-from trainables.spec import START, StageSpec
+from trainables.spec import POOL, START, StageSpec
 
 CLOSING = 6.0  # seconds from the last job to the end of the command
 BETWEEN = 0.4  # seconds a job: leasing it, reading inputs, writing its result
@@ -54,6 +54,13 @@ class Counts:
     maximum: int
     again: tuple[int, ...]
     images: int  # to train on
+    pool: int = 0  # for the pretext tasks; 0: the same
+
+    def of(self, spec: StageSpec) -> int:
+        """Return how many images a stage trains on."""
+        known = spec.data.get(POOL)
+        pooled = known is not None and known.spec.unlabelled is not None
+        return self.pool if pooled and self.pool else self.images
 
 
 def span(plan: Plan, counts: Counts, pace: Pace, done: Collection[str] = ()) -> Span:
@@ -61,28 +68,31 @@ def span(plan: Plan, counts: Counts, pace: Pace, done: Collection[str] = ()) -> 
     starts = [node.chain[0] for node in plan.baselines()]
     tried = min(counts.maximum, len(plan.space.chains()), MANY)
     few = [min(n, counts.minimum) for n in counts.again]
-    least = phases(plan.space, starts, min(counts.minimum, tried), few, most=False)
-    most = phases(plan.space, starts, tried, counts.again, most=True)
-    found = [_wall(plan, each, counts.images, pace, done) for each in (least, most)]
+    fewest, pool = min(counts.minimum, tried), plan.pool is not None
+    least = phases(plan.space, starts, fewest, few, most=False, pool=pool)
+    most = phases(plan.space, starts, tried, counts.again, most=True, pool=pool)
+    found = [_wall(plan, each, counts, pace, done) for each in (least, most)]
     return Span(min(found), max(found) * counts.maximum / max(tried, 1))
 
 
-def _wall(plan: Plan, found: list[Phase], images: int, pace: Pace, done: Collection[str]) -> float:
+def _wall(
+    plan: Plan, found: list[Phase], counts: Counts, pace: Pace, done: Collection[str]
+) -> float:
     """Return the seconds of all phases, `done` apart, at most those of the budget."""
     known, total, longest = set(done), pace.start + CLOSING, 0.0
     for phase in found:
-        jobs = [_missing(plan, node, images, pace, known) for node in phase]
+        jobs = [_missing(plan, node, counts, pace, known) for node in phase]
         total += side_by_side(jobs, pace.groups)
         longest = max([longest, *jobs])
     limit = limit_of(plan.space, pace.groups)
     return total if limit is None else min(total, limit + longest + CLOSING)
 
 
-def _missing(plan: Plan, node: Node, images: int, pace: Pace, known: set[str]) -> float:
+def _missing(plan: Plan, node: Node, counts: Counts, pace: Pace, known: set[str]) -> float:
     """Return the seconds of the node's stages that are not known; adds their keys to `known`."""
     missing = [spec for spec in plan.graph(node) if spec.key() not in known]
     known.update(spec.key() for spec in missing)
-    return sum(pace.seconds(spec, images) for spec in missing)
+    return sum(pace.seconds(spec, counts.of(spec)) for spec in missing)
 
 
 def side_by_side(jobs: list[float], groups: int) -> float:

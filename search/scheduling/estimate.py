@@ -82,7 +82,7 @@ def estimate(
     return Estimate(
         groups=groups,
         span=whole,
-        seconds={spec.name: pace.seconds(spec, forecast.images) for spec in measured},
+        seconds={spec.name: pace.seconds(spec, forecast.counts.of(spec)) for spec in measured},
         timed={spec.name: 10 * rate.step for spec, rate in timed if rate.step},
         measured=tuple(spec.name for spec, rate in timed if not rate.step),
         unknown=unknown,
@@ -110,5 +110,6 @@ def _shorter(plan: Plan, forecast: Forecast, pace: Pace) -> tuple[str, ...]:
     quick = replace(plan.space, repeats=1, controls=False, label_curve=False)
     changed = {k: getattr(quick, k) for k in ("repeats", "controls", "label_curve")}
     settings = [f"{k}={v}".lower() for k, v in changed.items() if getattr(plan.space, k) != v]
-    less = span(Plan(quick, "", plan.weights), replace(forecast.counts, again=()), pace)
+    same = Plan(quick, "", plan.weights, pool=plan.pool)
+    less = span(same, replace(forecast.counts, again=()), pace)
     return (*settings, *(() if settings and less.maximum <= LONG else ("budget=30m",)))

@@ -7,7 +7,8 @@ Controls answer whether the best chain is better for its tasks and their order, 
 length: the best single, trained as long as it, and its tasks in reverse. Fresh seeds, which no
 choice has seen, score the best chain and the starts without the luck of being chosen. The label
 curve scores the finalists with fewer and more labels; external test sets judge what the fresh seeds
-trained. All of it depends on the scores alone.
+trained. One more control is the best chain with fresh seeds, but without the images that have no
+label. All of it depends on the scores alone.
 """
 
 from collections.abc import Collection, Mapping
@@ -32,6 +33,7 @@ class Finals:
 
     scores: of all nodes. chosen: the nodes that the policy asked for. starts: those that can be
     run. best: the best chain; None if no chain has a score. space: says which phases there are.
+    pool: whether pretext tasks see images without a label.
     """
 
     scores: Mapping[Node, Score]
@@ -39,10 +41,14 @@ class Finals:
     starts: tuple[Node, ...]
     best: Node | None
     space: Space
+    pool: bool = False
 
     def missing(self, failed: Collection[Node]) -> list[Node]:
         """Return what the current phase still has to train; nothing when all are over."""
-        for phase in (self.controls, self.fresh, self.label_curve, self.external):
+        phases = (
+            self.controls, self.fresh, self.without_pool, self.label_curve, self.external,
+        )  # fmt: skip
+        for phase in phases:
             if left := [p for p in phase() if p not in self.scores and p not in failed]:
                 return left
         return []
@@ -67,6 +73,13 @@ class Finals:
         """Return the best chain, then the starts, the leading one first, with all fresh seeds."""
         finalists = [*filter(None, [self.best]), *self._starts]
         return [p.again(FRESH + k) for p in finalists for k in range(self.space.repeats)]
+
+    def without_pool(self) -> list[Node]:
+        """Return the best chain without the pool, with all fresh seeds."""
+        if not (self.pool and self.space.controls and self.best):
+            return []
+        alone, seeds = replace(self.best, without_pool=True), self.space.repeats
+        return [alone.again(FRESH + k) for k in range(seeds)]
 
     def label_curve(self) -> list[Node]:
         """Return the recommended, its runner-up and the starts with every number of labels."""
@@ -136,7 +149,7 @@ class Finals:
         return fmean(known) if known else None
 
 
-def planned(space: Space) -> tuple[int, int]:
+def planned(space: Space, pool: bool = False) -> tuple[int, int]:
     """Return how many stages and scores the final phases train at most, after the repeats."""
     seeds, longest = space.repeats, space.max_length
     starts = sum(name == SCRATCH or path is not None for name, path in space.starts.items())
@@ -144,6 +157,9 @@ def planned(space: Space) -> tuple[int, int]:
     if space.controls and longest > 1:
         stages += 2 * (seeds * longest - 1)  # their first stages are singles, in the store
         scores += 2 * seeds
+    if space.controls and pool:
+        stages += seeds * longest
+        scores += seeds
     if space.label_curve:
         stages += longest  # of the runner-up
         scores += (FINALISTS + starts) * len(LABELS)

@@ -28,14 +28,16 @@ class Forecast:
     stages_minimum: int  # under the policy
     stages_maximum: int
     repeats: tuple[int, ...]  # how many chains get a second seed, a third, ...
+    pool: int = 0  # images for the pretext tasks; 0: those to train on
 
     @property
     def counts(self) -> Counts:
-        return Counts(self.stages_minimum, self.stages_maximum, self.repeats, self.images)
+        least, most = self.stages_minimum, self.stages_maximum
+        return Counts(least, most, self.repeats, self.images, self.pool)
 
 
-def forecast(space: Space, policy: Policy, images: int) -> Forecast:
-    """Return the forecast of a search. images: the number to train on."""
+def forecast(space: Space, policy: Policy, images: int, pool: int = 0) -> Forecast:
+    """Return the forecast of a search. images: the number to train on; pool: see `Forecast`."""
     planned, chains = policy.planned(), space.chains()
     again = repeats.schedule(planned.maximum, space.repeats)
     return Forecast(
@@ -50,4 +52,5 @@ def forecast(space: Space, policy: Policy, images: int) -> Forecast:
         stages_minimum=planned.minimum,
         stages_maximum=planned.maximum,
         repeats=again,
+        pool=pool,
     )

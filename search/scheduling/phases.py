@@ -18,12 +18,17 @@ Phase = list[Node]
 
 
 def phases(
-    space: Space, starts: Sequence[str], chains: int, again: Sequence[int], most: bool
+    space: Space,
+    starts: Sequence[str],
+    chains: int,
+    again: Sequence[int],
+    most: bool,
+    pool: bool = False,
 ) -> list[Phase]:
     """Return the phases in their order.
 
     starts: those that are run. chains: how many the policy tries. again: how many of them get a
-    second seed, a third, ...
+    second seed, a third, ... pool: whether there are images without a label.
     """
     tried = list(islice(_chains(space), chains))
     ranked = sorted(tried, key=len, reverse=most)
@@ -31,7 +36,7 @@ def phases(
     levels = [[Node(chain) for chain in level] for _, level in groupby(tried, key=len)]
     rounds = [[Node(c).again(k) for c in ranked[:n]] for k, n in enumerate(again, 1)]
     leading = [[Node(c).again(k) for c in ranked[:1] for k in range(space.repeats)]]
-    return [begin, *levels, *rounds, *leading, *_finals(space, starts, ranked)]
+    return [begin, *levels, *rounds, *leading, *_finals(space, starts, ranked, pool)]
 
 
 def _chains(space: Space) -> list[Chain]:
@@ -42,7 +47,9 @@ def _chains(space: Space) -> list[Chain]:
     return sorted(space.chains(), key=lambda chain: (chain not in rising, len(chain)))
 
 
-def _finals(space: Space, starts: Sequence[str], ranked: Sequence[Chain]) -> list[Phase]:
+def _finals(
+    space: Space, starts: Sequence[str], ranked: Sequence[Chain], pool: bool
+) -> list[Phase]:
     """Return controls, fresh seeds and label curve. ranked: the chains tried, the winner first."""
     seeds, roots = range(space.repeats), [(start,) for start in starts]
     found: list[Phase] = []
@@ -51,6 +58,9 @@ def _finals(space: Space, starts: Sequence[str], ranked: Sequence[Chain]) -> lis
         found.append([Node(chain).again(k) for chain in controls for k in seeds])
     final = [*ranked[:1], *roots]
     found.append([Node(chain).again(FRESH + k) for chain in final for k in seeds])
+    if space.controls and pool:
+        alone = [Node(chain, without_pool=True) for chain in ranked[:1]]
+        found.append([node.again(FRESH + k) for node in alone for k in seeds])
     if space.label_curve:
         final = [*ranked[:FINALISTS], *roots]
         found.append([Node(c, labels=part).again(FRESH) for c in final for part in LABELS])

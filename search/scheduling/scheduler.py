@@ -205,7 +205,9 @@ class Scheduler:
         return self._finals(self.best())
 
     def _finals(self, best: Node | None) -> Finals:
-        return Finals(self.scores, self.chosen, self.plan.baselines(), best, self.plan.space)
+        plan = self.plan
+        pool = plan.pool is not None
+        return Finals(self.scores, self.chosen, plan.baselines(), best, plan.space, pool)
 
     def _phase(self) -> tuple[list[Node], Node | None]:
         """Return the nodes that the current phase trains or waits for, and the best chain."""

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 
 def check(space: "Space") -> None:
     """Raise UserError, one line, unless the values are consistent."""
-    for one in (_tasks, _plugins, _starts, _sizes, _parts, _pixels, _external, _workers, _places):
+    rules = (
+        _tasks,
+        _plugins,
+        _starts,
+        _sizes,
+        _parts,
+        _pixels,
+        _pool,
+        _external,
+        _workers,
+        _places,
+    )
+    for one in rules:
         one(space)
 
 
@@ -45,6 +57,8 @@ def _plugins(space: "Space") -> None:
     chosen += [
         (f"external.{key}.name", one.name, "trainables.data") for key, one in space.external.items()
     ]
+    if space.pool:
+        chosen.append(("pool.name", space.pool.name, "trainables.data"))
     chosen.append(("policy.name", space.policy.name, "search.policies"))
     for where, name, package in chosen:
         if name not in (known := available(package)):
@@ -98,6 +112,15 @@ def _pixels(space: "Space") -> None:
                 f"data.augment.{key}={shown(given)}: must be {channels} numbers, one a channel of "
                 f"data.channels={channels}, or null (measured on the training images); try null"
             )
+
+
+def _pool(space: "Space") -> None:
+    if space.data.pool and (space.pool or space.data.unlabelled):
+        given = "pool" if space.pool else "data.unlabelled (--data-unlabelled)"
+        raise UserError(
+            f"{given}: must be left out with data.pool.kind={space.data.pool.kind}, which makes "
+            "the images of the pretext tasks; try one without the other"
+        )
 
 
 def _external(space: "Space") -> None:

@@ -178,7 +178,8 @@ def _explain(override: str, files: Section) -> None:
     key = override.partition("=")[0].lstrip("+~")
     place = key.partition("@")[2] if _group(override) else key
     parts = place.split(".") if place else []
-    if parts[:2] == ["data", "pool"] or (parts[:1] == ["external"] and len(parts) > 1):
+    deep = len(parts) > 1 and parts[0] in ("external", "pool")
+    if parts[:2] == ["data", "pool"] or deep:
         return  # its kind may come with another override; the dataclass refuses unknown keys
     for depth, part in enumerate(parts):
         if part not in (known := _keys(parts[:depth], {**files, "modality": None})):

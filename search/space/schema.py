@@ -74,6 +74,7 @@ class Data(Schema):
     pool: what makes the images of the pretext tasks; null: they see the training images. fit: how
     any shape becomes a square. trim: cut dark or light borders first. window: black and white of
     values of more than 8 bits; null: a DICOM file's own, else robust ones (images/levels.py).
+    unlabelled: folders of further images for the pretext tasks, as --data-unlabelled.
     """
 
     name: Name
@@ -87,6 +88,7 @@ class Data(Schema):
     fit: Literal["crop", "pad", "stretch"] = "crop"
     trim: bool = False
     window: Window | None = None
+    unlabelled: tuple[Place, ...] = ()
     augment: Augment = field(default_factory=lambda: _whole({}))
 
     @property
@@ -96,17 +98,16 @@ class Data(Schema):
 
 
 @dataclass(frozen=True)
-class External(Schema):
-    """A data set for testing only, decoded as the main one. classes: its names -> the main ones.
+class Elsewhere(Schema):
+    """A further data set, decoded as the main one.
 
-    channels, val, test, merge_duplicates, pool and augment may stand in a file of spaces/data/;
-    nothing is split or trained here, and channels must be the main ones.
+    channels, val, test, merge_duplicates, pool and augment may stand in a file of spaces/data/, and
+    change nothing here.
     """
 
     name: Name
     root: Place | None = None
     params: Section = field(default_factory=dict)
-    classes: dict[str, str] = field(default_factory=dict)
     channels: Literal[1, 3] | None = None
     val: SplitFraction | None = None
     test: SplitFraction | None = None
@@ -117,6 +118,16 @@ class External(Schema):
 
 # What chains are judged by where a space names no objective; by labels an image.
 OBJECTIVES = {"one": "balanced_accuracy", "many": "macro_auroc"}
+
+
+@dataclass(frozen=True)
+class External(Elsewhere):
+    """A data set for testing only. classes: its names -> the main ones.
+
+    Nothing is split or trained here, and channels must be the main ones.
+    """
+
+    classes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,7 +213,8 @@ class Space(Schema):
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
     of the labels. test: score the test images at the end. external: test sets from elsewhere by
-    name, scored once and never used to choose.
+    name, scored once and never used to choose. pool: a data set whose images, whatever their label,
+    the pretext tasks see besides the training images and those without a label.
     """
 
     name: Name
@@ -230,6 +242,7 @@ class Space(Schema):
     starts: dict[Name, Place | None]
     report: ReportChoice = ReportChoice()
     external: dict[Name, External] = field(default_factory=dict)
+    pool: Elsewhere | None = None
 
     def chains(self) -> list[Chain]:
         """Return every chain of the space, shorter ones first."""

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict, cast
 
 from trainables.durable import file_digest, sync
-from trainables.spec import digest
+from trainables.spec import digest, identity_of
 from trainables.storage import CHECKPOINT
 
 MANIFEST = "manifest.json"
@@ -87,11 +87,11 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{MANIFEST} is not a stage's manifest"
         return
     try:
-        if not folder.name.endswith(f"-{digest(manifest['spec'])}"):
+        if not folder.name.endswith(f"-{digest(identity_of(manifest['spec']))}"):
             yield "its specification does not hash to its key"
         if not _whole(manifest):
             yield f"{MANIFEST} is not what was committed"
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         yield f"{MANIFEST} cannot be hashed ({error})"
     for name, entry in files.items():
         if said := _difference(folder, name, entry):

@@ -10,10 +10,11 @@ No torch here: the search reads tables too, and must start quickly.
 
 from collections import Counter
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,9 +97,20 @@ class Dataset:
 
     params: Params
 
-    def __init__(self, root: Path | None, params: Settings, window: Window | None = None) -> None:
-        """Read the parameters. window: black and white of more than 8 bits; None: robust ones."""
+    def __init__(
+        self,
+        root: Path | None,
+        params: Settings,
+        window: Window | None = None,
+        labelled: bool = True,
+    ) -> None:
+        """Read the parameters.
+
+        window: black and white of more than 8 bits; None: robust ones. labelled: False for a data
+        set of the pool, whose labels need not exist.
+        """
         self.params, self.root = read(self.Params, params, "data.params"), root
+        self.labelled = labelled
         self.window, self.notes = window, Notes()
         # Rows read so far: damaged; with values that are NaN or infinite; with a border cut.
         self.damaged: dict[int, UserError] = {}
@@ -172,6 +184,29 @@ class Dataset:
         """The images without a label; no part of the table."""
         self._scanned  # noqa: B018
         return self._unlabelled
+
+    @property
+    def items(self) -> list[Item]:
+        """The images by row."""
+        return self._scanned[0]
+
+    def every(self) -> list[Item]:
+        """Return all images for the pool, whatever their label."""
+        given = {"classes": self.params.classes, "exclude_classes": self.params.exclude_classes}
+        if named := [key for key, value in given.items() if value]:
+            raise UserError(
+                f"data.params.{named[0]}={shown(given[named[0]])}: must be left out, as a pool has "
+                f"no classes; try data.params.{named[0]}=null"
+            )
+        return self.scan()[0]
+
+    def of(self, items: list[Item]) -> Self:
+        """Return this data set with these images as its rows."""
+        view = copy(self)
+        view.__dict__["_scanned"] = items, ()
+        view.damaged, view.unsound, view.trimmed = {}, set(), set()
+        view.forms = Counter()
+        return view
 
     def understood(self, damaged: Collection[str] = ()) -> Understood:
         """Return what was read, for people to check. damaged: names of images left out since."""

@@ -16,7 +16,7 @@ from trainables.data._csv import read_csv
 from trainables.data._files import SUFFIXES, existing, some
 from trainables.data._layout import Wanted, check, nested
 from trainables.data._match import Files
-from trainables.data._tree import Tree
+from trainables.data._tree import Leaf, Tree
 from trainables.data._walk import walk
 from trainables.errors import UserError
 from trainables.schema import Place, Text
@@ -34,11 +34,11 @@ class Plugin(Dataset):
     params: Params
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        root = existing(self.root, "sub-folders, one a class")
+        root = existing(self.root, "sub-folders, one a class" if self.labelled else "images")
         files = Files(walk(root))
-        tree = Tree.of(files.paths)
+        tree = Tree.of(files.paths) if self.labelled else Tree([Leaf(None)] * len(files.paths))
         self._check(root, tree, files)
-        group = _groups.pattern(self.params.group_pattern, files.paths)
+        group = _groups.pattern(self.params.group_pattern, files.paths if self.labelled else ())
         names = [files.name(at) for at in range(len(files.paths))]
         groups, sites = self._columns(root, files, names)
         items = [
@@ -51,7 +51,12 @@ class Plugin(Dataset):
         return once(items, self.notes, self.params.protocol is not None), tree.classes
 
     def _check(self, root: Path, tree: Tree, files: Files) -> None:
-        if len(tree.classes) >= 2:
+        if not self.labelled and not files.paths:
+            raise UserError(
+                f"--data={root}: must hold images ({', '.join(sorted(SUFFIXES))}), and holds none "
+                f"(other files: {files.found.beside}); try another folder"
+            )
+        if len(tree.classes) >= 2 or not self.labelled:
             return
         one = [tree.above.rpartition("/")[2]] if tree.above and not tree.classes else []
         classes = tree.classes or tuple(one)

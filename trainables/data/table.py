@@ -66,7 +66,7 @@ class Plugin(Dataset):
         images = table[p.image_column]
         groups = self._groups(root, table, files)
         sites = table[p.source_column] if p.source_column else [""] * len(table)
-        united = self.many and not p.label_columns
+        united = self.labelled and self.many and not p.label_columns
         rows = Rows(images, labels, groups, listed or self._parts(root, table), sites, united)
         self._note(table, files)
         group = _groups.pattern(p.group_pattern, files.paths)
@@ -75,7 +75,8 @@ class Plugin(Dataset):
     def _wanted(self) -> list[Wanted]:
         p = self.params
         label = ("label_columns", p.label_columns) if p.label_columns else None
-        wanted = [("image_column", [p.image_column]), label or ("label_column", [p.label_column])]
+        wanted = [("image_column", [p.image_column])]
+        wanted += [label or ("label_column", [p.label_column])] if self.labelled else []
         if p.group_column and not p.groups_csv and not p.group_pattern:
             wanted.append(("group_column", [p.group_column]))
         further = {"split_column": p.split_column, "source_column": p.source_column}
@@ -84,6 +85,8 @@ class Plugin(Dataset):
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
         p = self.params
+        if not self.labelled:
+            return [None] * len(table), ()
         if p.label_columns and self.many:
             names = table[p.image_column]
             found = _many.columns(table, p.label_columns, names, p.uncertain)

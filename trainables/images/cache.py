@@ -66,13 +66,23 @@ class Prepared(Table):
     leak: str = field(default="", kw_only=True)  # what a published protocol lets through, or ""
     damaged: tuple[str, ...] = field(default=(), kw_only=True)  # names of images left out
     forms: Forms | None = field(default=None, kw_only=True)  # of the files; None if not recorded
+    pool: NDArray[np.uint8] | None = field(default=None, kw_only=True)  # see `pool.opened`
+
+    def take(self, rows: Index, out: NDArray[np.uint8]) -> None:
+        """Copy some rows to `out`; those of the pool follow those of `images`."""
+        if self.pool is None:
+            self.images.take(rows, axis=0, out=out, mode="clip")  # "raise" copies twice
+            return
+        first, labelled = len(self.images), rows < len(self.images)
+        out[labelled] = self.images[rows[labelled]]
+        out[~labelled] = self.pool[rows[~labelled] - first]
 
 
 class Source:
     """A data set before it is decoded; UserError if its tables or split are invalid."""
 
     def __init__(self, spec: DataSpec, root: Path | None) -> None:
-        self.spec = spec
+        self.spec, self.called = spec, spec.name  # called: what its folder's name begins with
         self.images: Dataset = load("trainables.data", spec.name)(root, spec.params, spec.window)
         self.table = self.images.table()
         _check_merging(spec, self.images)
@@ -114,7 +124,7 @@ class Source:
         Raises UserError for an unreadable image or too little disk space.
         """
         content = self.digest(cache_root)
-        path = cache_root / f"{self.spec.name}-{self.spec.size}px-{content}"
+        path = cache_root / f"{self.called}-{self.spec.size}px-{content}"
         if path.exists() and not _damage(path):
             return path
         with kernel_lock(cache_root / f"{path.name}.lock"):
@@ -154,32 +164,15 @@ class Source:
 
     def _build(self, content: str, path: Path, progress: OnDecoded | None) -> None:
         """Write to a temporary folder and rename it; first remove those of killed processes."""
-        spec, data, table = self.spec, self.images, self.table
         for stale in path.parent.glob(f"{path.name}.tmp-*"):
             shutil.rmtree(stale, ignore_errors=True)
-        _check_space(spec, len(table.names), path.parent)
+        _check_space(self.spec, len(self.table.names), path.parent)
         beside = _beside(path)
         beside.mkdir()
         try:
-            sums = decode_all(spec, data, len(table.names), beside / IMAGES, progress)
-            if damaged := [table.names[row] for row in sorted(data.damaged)]:
-                self._check_damaged(damaged)
-                whole = np.setdiff1d(np.arange(len(table.names)), list(data.damaged))
-                keep(beside / IMAGES, whole.tolist())
-                table, sums = table.subset(whole), sums[whole]
-            pairs = duplicates.find(np.load(beside / IMAGES, mmap_mode="r"), table.groups)
-            if spec.merge_duplicates:
-                table = replace(table, groups=duplicates.merged(table.groups, pairs))
-            parts = self._split(table)
-            trained = parts["train"] if len(parts["train"]) else parts["test"]
-            mean, std = statistics(sums[trained], spec.size**2)
-            sync(beside / IMAGES)
-            write_json(beside / TABLE, _columns(table, parts, pairs))
             manifest = {
-                "mean": mean, "std": std, "digest": content, "spec": asdict(spec),
-                "demo": data.demo, "format": FORMAT, "checks": CHECKS, "leak": self.leak,
-                "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
-                "damaged": damaged, "forms": asdict(summarise(data.forms)),
+                **self._fill(beside, path.parent, progress),
+                "digest": content, "spec": asdict(self.spec), "format": FORMAT, "checks": CHECKS,
                 "checksums": {name: _checksums(beside / name) for name in (IMAGES, TABLE)},
             }  # fmt: skip
             write_json(beside / MANIFEST, manifest | {"seal": digest(manifest)})
@@ -187,7 +180,35 @@ class Source:
             sync(path.parent)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-        log.info("decoded %d images into %s", len(table.names), path)
+        log.info("decoded the images of %s", path)
+
+    def _fill(
+        self,
+        folder: Path,
+        cache_root: Path,  # noqa: ARG002
+        progress: OnDecoded | None,
+    ) -> dict[str, object]:
+        """Write images and table to the folder; return what else the manifest says of them."""
+        spec, data, table = self.spec, self.images, self.table
+        sums = decode_all(spec, data, len(table.names), folder / IMAGES, progress)
+        if damaged := [table.names[row] for row in sorted(data.damaged)]:
+            self._check_damaged(damaged)
+            whole = np.setdiff1d(np.arange(len(table.names)), list(data.damaged))
+            keep(folder / IMAGES, whole.tolist())
+            table, sums = table.subset(whole), sums[whole]
+        pairs = duplicates.find(np.load(folder / IMAGES, mmap_mode="r"), table.groups)
+        if spec.merge_duplicates:
+            table = replace(table, groups=duplicates.merged(table.groups, pairs))
+        parts = self._split(table)
+        trained = parts["train"] if len(parts["train"]) else parts["test"]
+        mean, std = statistics(sums[trained], spec.size**2)
+        sync(folder / IMAGES)
+        write_json(folder / TABLE, _columns(table, parts, pairs))
+        return {
+            "mean": mean, "std": std, "demo": data.demo, "leak": self.leak, "damaged": damaged,
+            "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
+            "forms": asdict(summarise(data.forms)),
+        }  # fmt: skip
 
 
 def _unmeasured(table: Table, parts: Mapping[str, Index]) -> Iterator[str]:

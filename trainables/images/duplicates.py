@@ -2,6 +2,7 @@
 
     pairs = find(data.images, groups)   # also re-encoded, resized, relit, turned, slightly cropped
     groups = merged(groups, pairs)      # merges the patient groups of each pair
+    rows = like(images, held_out)       # of images, those with a near-duplicate in held_out
 
 1. A perceptual hash finds candidates: the signs of 64 low frequencies of a 32 px thumbnail (the DCT
    hash of Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010). The
@@ -30,10 +31,12 @@ CORRELATION = 0.9  # among 8,394 real images no two of different lesions exceed 
 BLACK = 16  # a darker pixel away from the middle is a dermoscope's or collimator's frame
 CROPS = (0.97, 0.94, 0.91)  # fractions of the side that a cropped copy may have kept
 BLOCK = 512  # rows at once: a block's distances fit into the processor's cache
+PASS = 16384  # images compared with held-out ones at once, to bound the memory
 TURNS = tuple((turned, down, right) for turned in (0, 1) for down in (0, 1) for right in (0, 1))
 
 Stack = NDArray[np.float32]  # [n, SIDE, SIDE]
 Index = NDArray[np.int64]
+Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,8 @@ class Pair:
 
 def find(images: NDArray[np.uint8], groups: Sequence[str]) -> list[Pair]:
     """Find near-duplicates in different patient groups; exact copies pair with the first one."""
-    with ThreadPoolExecutor(cores()) as pool:
-        thumbnails = np.stack(list(pool.map(_thumbnail, images)))
-    flat = thumbnails.reshape(len(images), -1).view(f"V{SIDE**2}").ravel()
+    thumbnails = _thumbnails(images)
+    flat = _flat(thumbnails)
     _, first, of = np.unique(flat, return_index=True, return_inverse=True)
     member = np.unique(np.asarray(groups), return_inverse=True)[1]
     copies = [(int(first[k]), i, 0) for i, k in enumerate(of) if member[first[k]] != member[i]]
@@ -59,6 +61,20 @@ def find(images: NDArray[np.uint8], groups: Sequence[str]) -> list[Pair]:
     near = _near(thumbnails[first].astype(np.float32), member[first])
     pairs = sorted(copies + [(int(first[a]), int(first[b]), int(d)) for a, b, d in near])
     return [Pair(a, b, groups[a], groups[b], distance) for a, b, distance in pairs]
+
+
+def like(images: Images, held_out: Images) -> Index:
+    """Return the rows of `images` that are near-duplicates or copies of any in `held_out`."""
+    if not len(images) or not len(held_out):
+        return np.array([], np.int64)
+    ours, theirs = _thumbnails(images), _thumbnails(held_out)
+    found = np.isin(_flat(ours), _flat(theirs))
+    for at in range(0, len(ours), PASS):
+        some = np.concatenate([theirs, ours[at : at + PASS]])
+        member = np.arange(len(some)) >= len(theirs)
+        for _, b, _ in _near(some.astype(np.float32), member.astype(np.int64), len(theirs)):
+            found[at + b - len(theirs)] = True
+    return np.flatnonzero(found)
 
 
 def merged(groups: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
@@ -74,16 +90,32 @@ def merged(groups: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
     return tuple(names[first[component[member]]].tolist())
 
 
+def _thumbnails(images: Images) -> NDArray[np.uint8]:
+    with ThreadPoolExecutor(cores()) as pool:
+        return np.stack(list(pool.map(_thumbnail, images)))
+
+
+def _flat(thumbnails: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Return each thumbnail as one value that equals that of copies."""
+    flat: NDArray[np.void] = thumbnails.reshape(len(thumbnails), -1).view(f"V{SIDE**2}").ravel()
+    return flat
+
+
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("L")
     return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def _near(thumbnails: Stack, member: Index) -> Iterator[tuple[int, int, int]]:
-    """Yield confirmed pairs of distinct thumbnails with the distance of their hashes."""
+def _near(
+    thumbnails: Stack, member: Index, first: int | None = None
+) -> Iterator[tuple[int, int, int]]:
+    """Yield confirmed pairs of distinct thumbnails with the distance of their hashes.
+
+    first: only pairs with one of so many first thumbnails.
+    """
     hashes = _hashes(thumbnails)
     with ThreadPoolExecutor(cores()) as pool:
-        starts = range(0, len(thumbnails), BLOCK)
+        starts = range(0, first or len(thumbnails), BLOCK)
         blocks = list(pool.map(lambda at: _candidates(hashes, member, at), starts))
     a, b, turn, distance = np.concatenate(blocks, axis=1)
     sure = _correlation(thumbnails, a, b, turn) >= CORRELATION

@@ -25,15 +25,18 @@ Entry = tuple[int, int, int, str]  # size, mtime_ns, ctime_ns, digest
 Known = dict[str, Entry]  # by path
 
 
-def contents(sources: Sequence[Path | str], cache_root: Path) -> list[str]:
-    """Return the digest of each file's bytes; a text stands for itself."""
+def contents(sources: Sequence[Path | str], cache_root: Path, of: str = "") -> list[str]:
+    """Return the digest of each file's bytes; a text stands for itself.
+
+    of: tells two sets of files in one data folder apart, so that each has its own memory.
+    """
     files = {s: Path(os.path.abspath(s)) for s in sources if isinstance(s, Path)}
-    digests = _digests(list(dict.fromkeys(files.values())), cache_root) if files else {}
+    digests = _digests(list(dict.fromkeys(files.values())), cache_root, of) if files else {}
     return [digests[files[s]] if isinstance(s, Path) else s for s in sources]
 
 
-def _digests(files: list[Path], cache_root: Path) -> dict[Path, str]:
-    place = hashlib.sha256(os.path.commonpath(files).encode()).hexdigest()[:16]
+def _digests(files: list[Path], cache_root: Path, of: str) -> dict[Path, str]:
+    place = hashlib.sha256(f"{os.path.commonpath(files)}{of}".encode()).hexdigest()[:16]
     memory = cache_root / f"digests-{place}.json"
     known = _remembered(memory)
     with ThreadPoolExecutor(cores()) as pool:

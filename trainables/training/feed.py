@@ -62,7 +62,7 @@ class Feed:
         rows = self.index[positions.cpu().numpy()]
         shape = (len(rows), *self.data.images.shape[1:])
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        self.data.images.take(rows, axis=0, out=pixels.numpy(), mode="clip")  # "raise" copies twice
+        self.data.take(rows, pixels.numpy())
         return pixels.permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 
     def _read(self, step: int) -> Read:

@@ -19,7 +19,8 @@ import torch
 import torch.distributed as dist
 
 from trainables.errors import MachineFault, StageFailed, Stopped, UserError
-from trainables.images.cache import Prepared, made_by, open_cache, prepare
+from trainables.images.cache import Prepared, made_by
+from trainables.images.pool import opened
 from trainables.kinds import KINDS, Kind, Report, Work
 from trainables.plugins import load
 from trainables.spec import DataSpec
@@ -134,8 +135,9 @@ def _data(job: Job) -> dict[str, Prepared]:
     problem = ""
     for role, known in job.spec.data.items():
         root = job.places.get(role)
+        further = [job.places.get(f"{role} {k}") for k, _ in enumerate(known.spec.unlabelled or ())]
         try:
-            found[role] = _open(known.spec, root, job.cache_dir)
+            found[role] = _open(known.spec, [root, *further], job.cache_dir)
             if found[role].digest != known.digest:
                 problem = (
                     f"data.root={root}: must hold the same images on every node, and on "
@@ -147,11 +149,11 @@ def _data(job: Job) -> dict[str, Prepared]:
     return found
 
 
-def _open(spec: DataSpec, root: str | None, cache_dir: str) -> Prepared:
-    key = repr((spec, root, cache_dir))
+def _open(spec: DataSpec, roots: list[str | None], cache_dir: str) -> Prepared:
+    key = repr((spec, roots, cache_dir))
     if key not in _opened:
-        folder = prepare(spec, Path(root) if root else None, Path(cache_dir))
-        _opened[key] = open_cache(folder)
+        places = [Path(root) if root else None for root in roots]
+        _opened[key] = opened(spec, places, Path(cache_dir))
     return _opened[key]
 
 

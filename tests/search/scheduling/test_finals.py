@@ -33,6 +33,19 @@ KNOWN = {
 }  # fmt: skip
 
 
+def test_one_control_is_the_best_chain_without_the_pool():
+    found = finals("odc>moco", KNOWN, "repeats=2")
+    assert found.without_pool() == []
+    pooled = replace(found, pool=True)
+    assert names(pooled.without_pool()) == ["odc>moco#1000!pool", "odc>moco#1001!pool"]
+    assert names(replace(finals("moco", KNOWN), pool=True).without_pool()) == ["moco#1000!pool"]
+    assert replace(finals("odc>moco", KNOWN, "controls=false"), pool=True).without_pool() == []
+    assert replace(finals(None, KNOWN), pool=True).without_pool() == []
+    done = {p: scored(50.0, 49, 51) for p in (*found.controls(), *found.fresh())}
+    later = replace(pooled, scores={**found.scores, **done})
+    assert later.missing(()) == later.without_pool()
+
+
 def test_controls_are_the_best_single_as_long_and_the_reverse():
     found = finals("odc>moco", KNOWN)
     assert names(found.controls()) == ["moco>moco", "moco>odc"]

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 from trainables.data.isic2019 import Plugin
 from trainables.images import duplicates
 from trainables.images.decoding import square
-from trainables.images.duplicates import Pair, find, merged
+from trainables.images.duplicates import Pair, find, like, merged
 
 MINI = Path(__file__).parents[4] / "shared" / "data" / "isic-mini"
 SIDE = 96
@@ -146,3 +146,18 @@ def test_merged_groups_are_those_that_pairs_connect():
     pairs = [Pair(0, 2, "d", "b", 0), Pair(3, 4, "b", "c", 3)]
     assert merged(groups, pairs) == ("b", "a", "b", "b", "b", "e")
     assert merged(groups, []) == tuple(groups)
+
+
+def test_images_like_held_out_ones_are_the_pairs_with_them(monkeypatch):
+    """Copies of a copy and blank images included, in passes of any size."""
+    held_out = np.concatenate([drawn(20), np.zeros((1, 48, 48, 3), np.uint8)])
+    turned, new = np.rot90(held_out[3]), drawn(9, seed=1)
+    ours = np.stack([new[0], turned, new[1], held_out[7], turned, held_out[20], *new[2:]])
+    both = np.concatenate([held_out, ours])
+    pairs = find(both, ["held out"] * len(held_out) + ["ours"] * len(ours))
+    expected = {pair.b - len(held_out) for pair in pairs} | {4}  # `find` pairs the first copy only
+    assert expected == {1, 3, 4, 5}
+    for size in (1, 2, 100):
+        monkeypatch.setattr(duplicates, "PASS", size)
+        assert set(like(ours, held_out)) == expected
+    assert len(like(ours[:0], held_out)) == len(like(ours, held_out[:0])) == 0
