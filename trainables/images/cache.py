@@ -154,11 +154,11 @@ class Source:
         """Raise UserError if a class has damaged images only."""
         names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
         left = self.table.subset(np.flatnonzero([n not in names for n in self.table.names]))
-        empty = [one for at, one in enumerate(left.classes) if not left.having(at).any()]
-        if empty:
+        lost = [one for at, one in enumerate(left.classes) if not left.having(at).any()]
+        if lost:
             raise UserError(
                 f"--data={self.images.root}: must hold readable images of every class, and has "
-                f"none of {some(empty)} (the first is {first}); try replacing them, or "
+                f"none of {some(lost)} (the first is {first}); try replacing them, or "
                 "data.params.exclude_classes"
             )
 
