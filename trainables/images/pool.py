@@ -228,7 +228,7 @@ class Pool(Source):
             first = self.images.damaged[min(self.images.damaged)]
             raise UserError(
                 f"the images without a label: must be readable, and {len(bad)} of {len(damaged)} "
-                f"are not ({some(bad)}; the first is {first}); try other images"
+                f"are not ({some(bad)}; the first is {first}); try replacing them, or fewer folders"
             )
 
 
