@@ -9,7 +9,7 @@ images.understood        # to show; sizes, modes and what was met once images ar
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
+from trainables.data._understood import DAMAGED
 from trainables.errors import UserError
 from trainables.processor import cores
 
@@ -70,6 +71,12 @@ class Images:
     @property
     def decoded(self) -> bool:
         return hasattr(self, "data")
+
+    @property
+    def left_out(self) -> dict[str, Sequence[str]]:
+        """The names of all that is not used, by reason."""
+        damaged: dict[str, Sequence[str]] = {DAMAGED: self.data.damaged}
+        return self.source.images.notes.names | (damaged if self.data.damaged else {})
 
     def _findings(self) -> Iterator[str]:
         """Yield what was met while the images were decoded."""
