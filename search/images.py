@@ -51,9 +51,10 @@ class Images:
 
         check(Plan(self.space, "").graph(Node(tuple(self.space.tasks))), self.source)
         if self.external:
-            from trainables.kinds.external import positions
+            from trainables.kinds.external import check_labels, positions
         for name, source in self.external.items():
             mapped = self.space.external[name].classes
+            check_labels(source.table.many, self.source.table.many, name)
             positions(source.table.classes, self.source.table.classes, mapped, name)
         return len(self.source.split["train"])
 

@@ -124,7 +124,7 @@ class Bench:
             shutil.rmtree(self.store / key)
 
     def serve(self) -> None:
-        """A real tracking server; returns when it answers."""
+        """A real tracking server; returns when it answers what needs its database, too."""
         if self.server is None:
             port = self.tracker.rpartition(":")[2]
             self.server = subprocess.Popen(
@@ -133,8 +133,9 @@ class Bench:
                  "--artifacts-destination", str(self.folder / "artifacts")],
                 cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
+        known = f"{self.tracker}/api/2.0/mlflow/experiments/get?experiment_id=0"
         for _ in range(600):
-            with suppress(OSError), urlopen(f"{self.tracker}/health", timeout=30):
+            with suppress(OSError), urlopen(known, timeout=30):
                 return
             time.sleep(0.1)
         raise RuntimeError("the tracking server did not come up")

@@ -170,7 +170,7 @@ def test_contenders_are_repeated_and_prefixes_shared_within_a_seed(exhaustive):
     assert summary["stages_repeats"] == len(prefixes) + 2 * (winner.count(">") + 1)
     assert summary["stages_trained"] <= summary["stages_repeats"]  # a fresh seed may be there
     assert summary["stages_trained"] == sum(not k.startswith(("classify", "probe")) for k in new)
-    assert summary["training_noise"] > 0
+    assert summary["training_noise"] >= 0  # 0: the choice of images explains all
 
 
 HOPELESS = f"""
@@ -199,9 +199,10 @@ def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
     assert all(">" in chain and "after epoch" in reason for chain, reason in stopped.items())
     assert {one["chain"] for one in summary["stopped"]} == set(stopped)
     assert summary["best_chain"] not in stopped
-    assert summary["stages_trained"] == 4  # the stages of a stopped chain are finished
+    fresh = summary["best_chain"].count(">") + 1  # stages of its fresh seed; scratch has one, too
+    assert summary["stages_trained"] == 4 + fresh  # the stages of a stopped chain are finished
     scores = {key for key in finished(tmp_path) if key.startswith("classify")}
-    assert len(scores) == 1 + 4 - len(stopped)
+    assert len(scores) == 1 + 4 - len(stopped) + 2
     again = search(tmp_path, "policy=exhaustive", "--out", "one", *lever, run=run)
     assert (again["stages_trained"], again["stopped"]) == (0, summary["stopped"])
 

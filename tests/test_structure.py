@@ -54,6 +54,9 @@ def test_search_imports_no_torch():
     assert [p for p in inside if imported(p) & {"torch", "torchvision", "safetensors"}] == []
 
 
+FEW = "'profile=smoke', '~tasks.moco', '~tasks.odc', 'max_length=1'"  # what a dry run times
+
+
 @pytest.mark.parametrize(
     ("argument", "unwanted"),
     [("--help", {"torch", "ray", "mlflow", "matplotlib"}), ("--dry-run", {"ray", "mlflow"})],
@@ -63,7 +66,7 @@ def test_reading_loads_nothing_heavy(argument, unwanted):
     code = (
         "import sys, atexit; from search.run import main;"
         f"atexit.register(lambda: print({unwanted} & set(sys.modules)));"
-        f"main(['--space', 'isic3', '{argument}'])"
+        f"main(['--space', 'isic3', '{argument}', {FEW}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr

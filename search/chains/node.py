@@ -11,7 +11,7 @@ specification, so stages are shared exactly along equal prefixes with equal wind
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypedDict
+from typing import NotRequired, TypeAlias, TypedDict
 
 from search.chains.chain import BASELINES, SCRATCH, Chain
 from trainables.errors import UserError
@@ -30,8 +30,8 @@ class Config(TypedDict):
     tasks: list[str]
     repeat: int
     lr: dict[str, list[float]]  # the rates that each task tries
-    labels: float | None
-    external: str | None
+    labels: NotRequired[float]  # a fraction, if it is not the profile's
+    external: NotRequired[str]  # the external test set that judges it
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,12 @@ class Node:
         if self.chain[0] in BASELINES:
             start, tasks = self.chain[0], []
         lr = {task: [*rates_in(ranges[task], self.window(task))] for task in tasks}
-        return {
-            "start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr, "labels": self.labels,
-            "external": self.external,
-        }  # fmt: skip
+        config: Config = {"start": start, "tasks": tasks, "repeat": self.repeat, "lr": lr}
+        if self.labels is not None:
+            config["labels"] = self.labels
+        if self.external is not None:
+            config["external"] = self.external
+        return config
 
     @classmethod
     def of_config(cls, config: Config, ranges: Ranges) -> "Node":
@@ -91,7 +93,7 @@ class Node:
         windows = {task: window_of(ranges[task], rates) for task, rates in config["lr"].items()}
         chain = tuple(config["tasks"]) or (config["start"],)
         node = cls.of(chain, windows).again(config["repeat"])
-        return replace(node, labels=config["labels"], external=config["external"])
+        return replace(node, labels=config.get("labels"), external=config.get("external"))
 
     def __str__(self) -> str:
         marks = {task: f"[{window}]" for task, window in self.windows}

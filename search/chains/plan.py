@@ -40,7 +40,7 @@ ELSEWHERE = (  # in a space: decides no result that a policy asks for
 )  # fmt: skip
 LATER = {  # parameters of data sets that change no digest while they are null
     "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
-    "splits", "labels", "label_columns", "table.groups_csv",
+    "splits", "labels", "label_columns", "uncertain", "table.groups_csv",
 }  # fmt: skip
 
 
@@ -71,7 +71,8 @@ def external_spec(space: Space, name: str) -> DataSpec:
 def _params(name: str, given: Settings) -> Settings:
     return {
         key: value for key, value in given.items()
-        if value is not None or not {key, f"{name}.{key}"} & LATER
+        if (key, value) != ("labels", "one")
+        and (value is not None or not {key, f"{name}.{key}"} & LATER)
     }  # fmt: skip
 
 
@@ -265,6 +266,7 @@ class Plan:
         for default in ("repeats", "controls", "label_curve"):
             space["profile"].pop(default)
         space["data"].pop("root")
+        space["data"]["params"] = _params(self.space.data.name, self.space.data.params)
         for name, value in ADDED.items():
             if space["data"][name] == value:
                 space["data"].pop(name)

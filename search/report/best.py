@@ -120,7 +120,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         labels=f"{profile.label_fraction:.0%}",
         mean=_numbers(meta["mean"]) if "mean" in meta else "not recorded",
         std=_numbers(meta["std"]) if "std" in meta else "not recorded",
-        classes=", ".join(map(code, meta.get("classes", []))) or "not recorded",
+        classes=_classes(meta),
         stage=code(weights.stage),
     )
 
@@ -164,6 +164,11 @@ def _scores(winner: Row, found: Summary) -> str:
 def _score(value: float | None, low: float | None, high: float | None) -> str:
     within = "" if low is None or high is None else f" ({number(low)} – {number(high)})"
     return f"{number(value)}{within}"
+
+
+def _classes(meta: Meta) -> str:
+    several = " (an image may have several)" if meta.get("labels") == "many" else ""
+    return (", ".join(map(code, meta.get("classes", []))) or "not recorded") + several
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -120,7 +120,7 @@ def _probed(table: Table) -> Iterator[tuple[Row, float, float]]:
     """Yield rows with their best probe and the same measure of the fine-tuned network."""
     for row in table.scored:
         probes = [value for value in (row.linear, row.knn) if value is not None]
-        tuned = row.measures.get(stored.PROBED)
+        tuned = next((row.measures[m] for m in stored.PROBED if m in row.measures), None)
         if probes and tuned:
             yield row, max(probes), tuned.value
 

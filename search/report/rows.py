@@ -71,7 +71,7 @@ def _row(
     keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
     values = [_probed(stored.measures(store, key)) for key in keys if scores]
     trained = stored.lineage(store, result.stage_key)
-    stages = {task: stored.result(store, key) for task, key in zip(tasks, trained, strict=False)}
+    stages = [stored.result(store, key) for key in trained[: len(tasks)]]
     last = stored.result(store, result.stage_key)
     fresh = [repeat.score.value for repeat in result.fresh]
     return Row(
@@ -86,15 +86,18 @@ def _row(
         above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
         linear=_known(values, "linear", fmean),
         knn=_known(values, "knn", fmean),
-        lrs=", ".join(f"{task} {_rate(stage, ranges.get(task))}" for task, stage in stages.items()),
+        lrs=", ".join(
+            f"{task} {_rate(stage, ranges.get(task))}"
+            for task, stage in zip(tasks, stages, strict=False)
+        ),
         downstream_lr=_rate(measured) if scores else "",
         status=result.status,
         reason=result.reason,
-        train_seconds=_known([*stages.values(), measured], "seconds", sum) if scores else None,
+        train_seconds=_known([*stages, measured], "seconds", sum) if scores else None,
         stage_key=result.stage_key,
         downstream_key=result.downstream_key,
         order=result.order,
-        stage_seconds=_known(stages.values(), "seconds", sum) if scores else None,
+        stage_seconds=_known(stages, "seconds", sum) if scores else None,
         pretext_accuracy=last.get("accuracy"),
         pretext_chance=last.get("chance_level"),
         seed_scores=tuple(score.value for score in scores),

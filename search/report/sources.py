@@ -41,13 +41,14 @@ class Sources:
     """The sources, the largest first.
 
     given_away: mean recall over the classes, in percent, of the class that is guessed from the
-    source alone, for images of other patient groups. chance_level: the same without knowing it.
+    source alone, for images of other patient groups; None where an image may have several labels.
+    chance_level: the same without knowing it.
     far: whether it is so far above that the source gives the class away.
     """
 
     within: tuple[Within, ...]
-    given_away: Estimate
-    chance_level: float
+    given_away: Estimate | None
+    chance_level: float | None
     far: bool
 
 
@@ -62,6 +63,8 @@ def build(table: Table, chains: Sequence[str], store: Store) -> Sources | None:
         return None
     names, counts = np.unique(first.sources, return_counts=True)
     within = [_within(str(names[k]), shown, table) for k in np.argsort(-counts, kind="stable")]
+    if first.many:
+        return Sources(tuple(within), None, None, False)
     found = given_away(first.labels, first.sources, first.groups)
     level = 100 / len(np.unique(first.labels))
     far = found.value - level >= FAR and found.low > level
@@ -78,18 +81,17 @@ def _predictions(row: Row, store: Store) -> Shown:
 def _within(source: str, shown: Mapping[str, Shown], table: Table) -> Within:
     import numpy as np
 
-    from trainables.downstream.measures import Judged
+    from trainables.downstream.measures import judge
     from trainables.downstream.metrics import GroupBootstrap
 
     scores: dict[str, Estimate | None] = {}
     for chain, seeds in shown.items():
         values = []
         for one in seeds.values():
-            here = one.sources == source
-            split = GroupBootstrap(one.labels[here], one.groups[here], len(one.classes))
-            values.append(Judged(split, one.probabilities[here]).values(table.objective.name))
-        counts = np.bincount(split.labels)
-        on = Images(len(split.labels), split.groups, int(counts[counts > 0].min()))
+            own = one.at(np.asarray(one.sources) == source)
+            split = GroupBootstrap(own.labels, own.groups, len(own.classes))
+            values.append(judge(split, own.probabilities).values(table.objective.name))
+        on = Images(len(split.labels), split.groups, own.rarest)
         observed = Observed((chain,), (tuple(seeds),), np.stack(values), on)
         known = bool(np.isfinite(observed.values).all())
         scores[chain] = observed.scored(None).estimate(chain) if known else None
@@ -128,6 +130,8 @@ def given_away(labels: "Ints", sources: "NDArray[np.str_]", groups: "NDArray[np.
 def sentence(found: Sources) -> str:
     """Describe whether the source gives the class away."""
     own = found.given_away
+    if own is None:
+        return "What the source alone tells is not judged where an image may have several labels."
     said = (
         f"The source alone tells the class with a mean recall of {own.value:.1f} % "
         f"({own.low:.1f} to {own.high:.1f}), where guessing has {found.chance_level:.1f} %."

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
+from search.space.schema import OBJECTIVES
 from trainables.spec import BACKBONE, PRETEXT, Measure, Score
 
-PROBED = "balanced_accuracy"  # the measure of fine-tuned networks that probes are compared with
+PROBED = tuple(OBJECTIVES.values())  # measures of fine-tuned networks to compare probes with
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,11 +67,14 @@ class Meta(TypedDict, total=False):
     classes: list[str]
     mean: list[float]
     std: list[float]
+    labels: str  # "many": several an image
 
 
 @dataclass(frozen=True)
 class Predictions:
     """One split's predictions: [n] true class, [n, classes] probabilities, [n] patient group.
+
+    Of several labels an image, [n, classes] whether it has each: 1, 0, or -1 if it is not known.
 
     sources: hospital or camera of each image, [n]; None where the data set has none.
     """
@@ -82,8 +86,35 @@ class Predictions:
     sources: "NDArray[np.str_] | None" = None
 
     @property
+    def many(self) -> bool:
+        return self.labels.ndim == 2
+
+    @property
     def predicted(self) -> "NDArray[np.int64]":
+        assert not self.many
         return self.probabilities.argmax(1)
+
+    def having(self, k: int) -> "NDArray[np.bool_]":
+        """Return [n] which images have class k."""
+        found: NDArray[np.bool_] = self.labels[:, k] == 1 if self.many else self.labels == k
+        return found
+
+    def recognised(self, k: int) -> "NDArray[np.bool_]":
+        """Return [n] which images are said to have class k."""
+        found: NDArray[np.bool_]
+        found = self.probabilities[:, k] >= 0.5 if self.many else self.predicted == k
+        return found
+
+    def at(self, rows: "NDArray[np.bool_]") -> "Predictions":
+        """Return the predictions of some images."""
+        known = self.labels[rows], self.probabilities[rows], self.groups[rows]
+        return Predictions(self.classes, *known)
+
+    @property
+    def rarest(self) -> int:
+        """The number of images of the rarest class that has one."""
+        counts = [int(self.having(k).sum()) for k in range(len(self.classes))]
+        return min((count for count in counts if count), default=0)
 
 
 def result(store: Store, key: str | None) -> Result:
@@ -139,13 +170,18 @@ def predictions(store: Store, key: str | None, split: Literal["val", "test"]) ->
     import numpy as np
     import pyarrow.parquet as pq
 
-    classes = meta(store, key)["classes"]
+    known_meta = meta(store, key)
+    classes, many = known_meta["classes"], known_meta.get("labels") == "many"
     columns_p = [f"p{k}" for k in range(len(classes))]
+    columns_y = [f"y{k}" for k in range(len(classes))] if many else ["label"]
     known = "source" in pq.read_schema(path).names
-    wanted = ["label", "group", *columns_p, *(["source"] if known else [])]
+    wanted = [*columns_y, "group", *columns_p, *(["source"] if known else [])]
     columns = pq.read_table(path, columns=wanted, use_threads=False)
-    scores = np.stack([columns[p].to_numpy() for p in columns_p], axis=1)
-    labels, groups = columns["label"].to_numpy(), columns["group"].to_numpy().astype(str)
+    scores, truth = (
+        np.stack([columns[one].to_numpy() for one in some], axis=1)
+        for some in (columns_p, columns_y)
+    )
+    labels, groups = truth if many else truth[:, 0], columns["group"].to_numpy().astype(str)
     sources = columns["source"].to_numpy().astype(str) if known else None
     return Predictions(classes, labels, scores, groups, sources)
 

@@ -195,7 +195,7 @@ def _recall(table: Table, store: Store) -> Iterator[Recall]:
     if shown is None:
         return
     for k, name in enumerate(shown.classes):
-        right = shown.predicted[shown.labels == k] == k
+        right = shown.recognised(k)[shown.having(k)]
         if len(right):
             yield Recall(name, len(right), 100 * float(right.mean()))
 

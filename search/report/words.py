@@ -110,8 +110,8 @@ def looks(found: Summary) -> str:
         return "The search did not end, so the test images were not scored."
     if not found.tested:
         return (
-            "test=false: this search ended without a look at the test images, and its planned "
-            "comparison is on validation."
+            "test=false: this search ended without a look at the test images, external ones "
+            "included, and its planned comparison is on validation."
         )
     if found.seen is None:
         return "There are no predictions on test images."

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from search.space.schema import Space
+from search.space.schema import OBJECTIVES, Space
 from trainables.errors import UserError
 from trainables.plugins import folders, load, one_of, unknown
 from trainables.schema import Section, keys, shown, value_at
@@ -29,7 +29,18 @@ def available_spaces() -> tuple[str, ...]:
 
 
 def composed(name: str, overrides: Sequence[str]) -> Section:
-    """Compose plain values; UserError if the YAML files and overrides can't be composed."""
+    """Compose plain values; UserError if the YAML files and overrides can't be composed.
+
+    Where no file and no override names an objective, the labels decide it.
+    """
+    found = _composed(name, overrides)
+    tuned, labels = found.get("downstream"), value_at(found, ["data", "params", "labels"])
+    if isinstance(tuned, dict) and tuned.get("objective") is None:
+        tuned["objective"] = OBJECTIVES["many" if labels == "many" else "one"]
+    return found
+
+
+def _composed(name: str, overrides: Sequence[str]) -> Section:
     for override in overrides:
         _check(override)
     with suppress(*_broken()):

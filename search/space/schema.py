@@ -89,6 +89,11 @@ class Data(Schema):
     window: Window | None = None
     augment: Augment = field(default_factory=lambda: _whole({}))
 
+    @property
+    def many(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.params.get("labels") == "many"
+
 
 @dataclass(frozen=True)
 class External(Schema):
@@ -110,6 +115,10 @@ class External(Schema):
     augment: Section | None = None
 
 
+# What chains are judged by where a space names no objective; by labels an image.
+OBJECTIVES = {"one": "balanced_accuracy", "many": "macro_auroc"}
+
+
 @dataclass(frozen=True)
 class Downstream(Schema):
     """The downstream task. kind: a file in trainables/kinds/; params: its own parameters.
@@ -118,7 +127,7 @@ class Downstream(Schema):
     """
 
     kind: Name = "classify"
-    objective: Name = "balanced_accuracy"
+    objective: Name = OBJECTIVES["one"]
     lr_range: Rates = (0.001, 0.003, 0.01, 0.03)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: WeightDecay = 5e-4

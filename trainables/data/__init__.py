@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data import _many
 from trainables.data._files import decode_checked, memory, some
 from trainables.data._labels import find, is_placeholder, mapping, remarks, several, spellings
 from trainables.data._understood import DAMAGED, Count, Notes, Understood, left
@@ -36,7 +37,7 @@ class Item:
     """One image."""
 
     name: str  # unique, and independent of where the data lies
-    label: str | None  # the class's name; None: no label
+    label: str | None  # the class's name, or several as in `_many`; None: no label
     group: str  # the patient group; "", `nan`, `unknown` and the like: not known
     source: Path | str  # the image file, or a text that determines the pixels
     site: str = ""  # what users call its source: hospital, camera; "" if it is not known
@@ -48,11 +49,21 @@ class Table:
     """Everything known about the images but their pixels; row i describes the image `read(i)`."""
 
     names: tuple[str, ...]
-    labels: NDArray[np.int64]  # [n], positions in classes
+    labels: NDArray[np.int64]  # [n], positions in classes; [n, classes] of 1, 0, -1: see `many`
     groups: tuple[str, ...]  # patient groups
     classes: tuple[str, ...]
     sites: tuple[str, ...] = field(default=(), kw_only=True)  # see `Item`; () if fewer than two
     parts: tuple[str, ...] = field(default=(), kw_only=True)  # of a given split; () if none is
+
+    @property
+    def many(self) -> bool:
+        """Whether an image may have several labels: 1 it has, 0 it has not, -1 not known."""
+        return self.labels.ndim == 2
+
+    def having(self, k: int) -> NDArray[np.bool_]:
+        """Return [n] which images have class k."""
+        found: NDArray[np.bool_] = self.labels[:, k] == 1 if self.many else self.labels == k
+        return found
 
     def subset(self, rows: NDArray[np.int64]) -> "Table":
         """Return the table of some rows, with the classes of all."""
@@ -94,6 +105,11 @@ class Dataset:
         self.unsound, self.trimmed = set[int](), set[int]()
         self.forms = Counter[Form]()
 
+    @property
+    def many(self) -> bool:
+        """Whether an image may have several labels."""
+        return False
+
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         """Return the images, and the classes in order; UserError if the data is invalid."""
         raise NotImplementedError
@@ -127,18 +143,24 @@ class Dataset:
 
     def table(self) -> Table:
         items, classes = self._scanned
-        position = {label: at for at, label in enumerate(classes)}
         names = tuple(item.name for item in items)
         parts = tuple(item.part for item in items)
         sites = tuple(item.site or UNKNOWN for item in items)
         return Table(
             names=names,
-            labels=np.array([position[str(item.label)] for item in items], np.int64),
+            labels=self._positions(items, classes),
             groups=names if self.params.protocol else self.patient_groups,
             classes=classes,
             sites=sites if len(set(sites)) > 1 else (),
             parts=parts if any(parts) else (),
         )
+
+    def _positions(self, items: list[Item], classes: tuple[str, ...]) -> NDArray[np.int64]:
+        labels = [str(item.label) for item in items]
+        if self.many:
+            return _many.matrix(labels, classes)
+        position = {label: at for at, label in enumerate(classes)}
+        return np.array([position[label] for label in labels], np.int64)
 
     @property
     def patient_groups(self) -> tuple[str, ...]:
@@ -153,12 +175,16 @@ class Dataset:
 
     def understood(self, damaged: Collection[str] = ()) -> Understood:
         """Return what was read, for people to check. damaged: names of images left out since."""
-        scanned, classes = self._scanned
-        items = [item for item in scanned if item.name not in damaged] if damaged else scanned
+        scanned = self._scanned[0]
+        rows = [row for row, item in enumerate(scanned) if item.name not in damaged]
+        items, table = [scanned[row] for row in rows], self.table().subset(np.array(rows, np.int64))
         groups = Counter(item.group for item in items)
         largest, images = groups.most_common(1)[0]
         return Understood(
-            classes={label: _count([i for i in items if i.label == label]) for label in classes},
+            classes={
+                label: _count([items[row] for row in np.flatnonzero(table.having(k))])
+                for k, label in enumerate(table.classes)
+            },
             patient_groups=len(groups),
             largest_group=largest,
             largest_images=images,
@@ -177,6 +203,9 @@ class Dataset:
         found, classes = self.scan()
         self._unlabelled = [item for item in found if item.label is None]
         items = self._in_parts([item for item in found if item.label is not None])
+        if self.many:
+            items, classes = self._several(items, classes)
+            return self._grouped(sorted(items, key=lambda i: i.name)), classes
         items, classes = self._classed(items, classes)
         excluded = self._excluded(classes)
         kept = sorted((i for i in items if i.label not in excluded), key=lambda i: i.name)
@@ -198,7 +227,39 @@ class Dataset:
         self, items: list[Item], classes: tuple[str, ...]
     ) -> tuple[list[Item], tuple[str, ...]]:
         """Return the items under the classes that spelling and the user's map make of labels."""
-        counts = Counter(str(item.label) for item in items)
+        new, classes = self._renamed(Counter(str(item.label) for item in items), classes)
+        dropped = [item.name for item in items if item.label not in new]
+        self.notes.leave("images of classes that data.params.classes does not name", dropped)
+        return [_labelled(i, new[str(i.label)]) for i in items if i.label in new], classes
+
+    def _several(
+        self, items: list[Item], classes: tuple[str, ...]
+    ) -> tuple[list[Item], tuple[str, ...]]:
+        """Return the items, each with several labels or none; a label excluded is no label."""
+        texts = [str(item.label) for item in items]
+        new, classes = self._renamed(_many.counts(texts), classes)
+        excluded = self._excluded(classes)
+        kept = tuple(label for label in classes if label not in excluded)
+        new = {old: label for old, label in new.items() if label not in excluded}
+        texts = [_many.renamed(text, new) for text in texts]
+        varying = _many.varying(_many.matrix(texts, kept)) if texts else [False] * len(kept)
+        classes = tuple(label for label, both in zip(kept, varying, strict=True) if both)
+        constant = [label for label in kept if label not in classes]
+        self.notes.leave("labels that all images have, or none", constant)
+        if not classes:
+            raise UserError(
+                f"data.name={name_of(type(self))}: must have a label that some of the "
+                f"{len(items)} images have and others have not ({some(kept) or 'none'}); try "
+                "another data.params.label_column, or fewer data.params.exclude_classes"
+            )
+        texts = [_many.renamed(text, {label: label for label in classes}) for text in texts]
+        self.notes.say(_many.sentence(_many.matrix(texts, classes)))
+        return [_labelled(item, text) for item, text in zip(items, texts, strict=True)], classes
+
+    def _renamed(
+        self, counts: Counter[str], classes: tuple[str, ...]
+    ) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Return the class that each label becomes by spelling and the user's map, and all."""
         spelt = spellings({label: counts[label] for label in classes})
         for label, one in spelt.items():
             if label != one:
@@ -208,9 +269,7 @@ class Dataset:
             renamed = mapping(self.params.classes, classes, "data.params.classes")
             new = {label: renamed[one] for label, one in spelt.items() if one in renamed}
             classes = tuple(self.params.classes)
-        dropped = [item.name for item in items if item.label not in new]
-        self.notes.leave("images of classes that data.params.classes does not name", dropped)
-        return [_labelled(i, new[str(i.label)]) for i in items if i.label in new], classes
+        return new, classes
 
     def _in_parts(self, items: list[Item]) -> list[Item]:
         """Return the items without those that a given split leaves out."""

@@ -15,6 +15,7 @@ from trainables.data import Item
 from trainables.data._csv import Csv
 from trainables.data._files import SUFFIXES, some
 from trainables.data._labels import folded, is_placeholder
+from trainables.data._many import union
 from trainables.data._match import Files, Match, key, plain, same_bytes
 from trainables.data._understood import Notes
 from trainables.errors import UserError
@@ -25,13 +26,17 @@ Only = Literal["rows", "files"] | None
 
 @dataclass(frozen=True)
 class Rows:
-    """The cells of every row. labels: None where there is none; the others "" where unknown."""
+    """The cells of every row. labels: None where there is none; the others "" where unknown.
+
+    united: an image has the labels of all its rows together.
+    """
 
     names: Sequence[str]
     labels: Sequence[str | None]
     groups: Sequence[str]
     parts: Sequence[str]
     sites: Sequence[str]
+    united: bool = False
 
     def item(self, row: int, name: str, path: Path) -> Item:
         known = self.labels[row], self.groups[row]
@@ -54,11 +59,15 @@ def placed(
     items, conflicts, again, moved = list[Item](), list[str](), list[str](), list[str]()
     for at, mine in by_file.items():
         chosen = [row for row in mine if rows.labels[row] is not None] or mine
-        if len({folded(rows.labels[row] or "") for row in chosen}) > 1:
+        labels = {folded(rows.labels[row] or "") for row in chosen}
+        if len(labels) > 1 and not rows.united:
             conflicts.append(f"{rows.names[mine[0]]} ({_labels(rows, mine)})")
             continue
-        again += [rows.names[row] for row in mine[1:]]
         item = rows.item(_first(rows, chosen), _name(rows, chosen[0], files, at), files.path(at))
+        if len(labels) > 1:
+            item = replace(item, label=union(rows.labels[row] for row in chosen))
+        else:
+            again += [rows.names[row] for row in mine[1:]]
         patients = {rows.groups[row] for row in mine if not is_placeholder(rows.groups[row])}
         if len(patients) > 1:
             moved.append(f"{rows.names[mine[0]]} ({', '.join(sorted(patients))})")

@@ -3,7 +3,8 @@
     ROOT/pneumoniamnist_224.npz        --data may be the file itself; parameter `file` names one of
                                        several
 
-Classes are the file's numbers. The file has no patients, so every image is its own patient group.
+Classes are the file's numbers. ChestMNIST, which has 14 labels an image, needs `labels: many`.
+The file has no patients, so every image is its own patient group.
 Nothing is unpickled, and an array is never unpacked as a whole: PathMNIST at 224 px has 16 GB.
 """
 
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
 from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from trainables.data import Dataset, Item
+from trainables.data import Dataset, Item, _many
 from trainables.data._files import some
 from trainables.errors import UserError
 from trainables.images.files import regular
@@ -34,17 +36,22 @@ class Plugin(Dataset):
     @dataclass(frozen=True)
     class Params(Dataset.Params):
         file: Place | None = None
+        labels: Literal["one", "many"] | None = None
 
     params: Params
 
+    @property
+    def many(self) -> bool:
+        return self.params.labels == "many"
+
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         items = [
-            Item(name, str(label), name, self._file, part=part)
+            Item(name, label, name, self._file, part=part)
             for part in PARTS
             for i, label in enumerate(self._labels(part))
             for name in (_name(part, i),)
         ]
-        return items, tuple(sorted({str(item.label) for item in items}, key=int))
+        return items, tuple(sorted(_many.names(str(item.label) for item in items), key=int))
 
     def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:  # noqa: ARG002
         part, _, row = self._scanned[0][i].name.partition("_")
@@ -57,20 +64,22 @@ class Plugin(Dataset):
         part = self._scanned[0][i].name.partition("_")[0]
         return 20 * prod(self._arrays[part].shape[1:3])
 
-    def _labels(self, part: str) -> list[int]:
-        """Return the label of every image; UserError unless each image has one."""
+    def _labels(self, part: str) -> list[str]:
+        """Return the label or labels of every image; UserError if it has too many."""
         images, path = self._arrays[part], self._file
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 labels = arrays[f"{part}_labels"].reshape(images.shape[0], -1)
         except DAMAGED as error:
             raise _damaged(path, error) from None
+        if self.many and np.isin(labels, (0, 1)).all():
+            return [_many.JOIN.join(map(str, np.flatnonzero(row))) for row in labels]
         if labels.shape[1] != 1:
             raise UserError(
                 f"{path}: must have one label an image, has {labels.shape[1]} (as ChestMNIST); try "
-                "another file of MedMNIST"
+                "data.params.labels=many"
             )
-        return [int(label) for label in labels[:, 0]]
+        return [str(int(label)) for label in labels[:, 0]]
 
     @cached_property
     def _arrays(self) -> dict[str, "Rows"]:

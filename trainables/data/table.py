@@ -9,13 +9,17 @@ or lesion (in `groups_csv`, if given), or `group_pattern` finds it in the file's
 its own patient group where neither tells one. `split_column` holds train, val or test; `splits`
 names a list of images for each: names only, or tables in place of `csv`. `source_column` names the
 hospital or camera, if given.
+
+With `labels: many` an image may have several: `label_column` holds them as `A|B` (or `No Finding`),
+or each of `label_columns` holds 1, 0, nothing (not mentioned, which is 0) or -1, which becomes what
+`uncertain` says. A row without any value has no label where all others are filled in.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainables.data import Dataset, Item, _groups, _labels, _lists, _onehot
+from trainables.data import Dataset, Item, _groups, _labels, _lists, _many, _onehot
 from trainables.data._csv import Csv, read_csv
 from trainables.data._files import existing
 from trainables.data._layout import Wanted, check, lay_out, nested
@@ -37,6 +41,7 @@ class Plugin(Dataset):
         source_column: Text | None = None
         label_columns: list[Text] | None = None
         labels: Literal["one", "many"] | None = None
+        uncertain: _many.Uncertain | None = None
         groups_csv: Place | None = None
         group_pattern: Text | None = None
         split_column: Text | None = None
@@ -45,10 +50,14 @@ class Plugin(Dataset):
 
     params: Params
 
+    @property
+    def many(self) -> bool:
+        return self.params.labels == "many"
+
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
         p = self.params
         root = existing(self.root, f"{p.images}/ and {p.csv}")
-        _check_single(p.labels)
+        self._check_uncertain()
         whole, listed = None, list[str]()
         if p.splits and not (root / p.csv).exists():
             whole, listed = _lists.joined(p.splits, root)
@@ -57,7 +66,8 @@ class Plugin(Dataset):
         images = table[p.image_column]
         groups = self._groups(root, table, files)
         sites = table[p.source_column] if p.source_column else [""] * len(table)
-        rows = Rows(images, labels, groups, listed or self._parts(root, table), sites)
+        united = self.many and not p.label_columns
+        rows = Rows(images, labels, groups, listed or self._parts(root, table), sites, united)
         self._note(table, files)
         group = _groups.pattern(p.group_pattern, files.paths)
         return placed(rows, files, table, p.only, group, self.notes), classes
@@ -74,6 +84,13 @@ class Plugin(Dataset):
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
         p = self.params
+        if p.label_columns and self.many:
+            names = table[p.image_column]
+            found = _many.columns(table, p.label_columns, names, p.uncertain)
+            return found, tuple(p.label_columns)
+        if self.many:
+            found = _many.cells(table[p.label_column])
+            return found, tuple(_many.names(label for label in found if label))
         if p.label_columns:
             labels = _onehot.read(table, p.label_columns, table[p.image_column])
             return labels, tuple(p.label_columns)
@@ -101,15 +118,15 @@ class Plugin(Dataset):
             return _lists.assigned(p.splits, root, p.image_column, table[p.image_column])
         return [""] * len(table)
 
+    def _check_uncertain(self) -> None:
+        p = self.params
+        if p.uncertain and not (self.many and p.label_columns):
+            raise UserError(
+                f"data.params.uncertain={p.uncertain}: must be null unless data.params.labels=many "
+                "and data.params.label_columns names columns with -1; try null"
+            )
+
     def _note(self, table: Csv, files: Files) -> None:
         roles = {one.setting.partition("_")[0]: ", ".join(one.columns) for one in self._wanted()}
         self.notes.read(table, **roles)
         self.notes.beside(files.found)
-
-
-def _check_single(labels: str | None) -> None:
-    if labels == "many":
-        raise UserError(
-            "data.params.labels=many: must be one, as no task is trained on several labels an "
-            "image yet; try data.params.classes={...}, which names the cells to keep"
-        )

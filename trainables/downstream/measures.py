@@ -1,21 +1,27 @@
 """The measures of a classifier: declared for people and policies, computed with intervals.
 
-    judged = Judged(GroupBootstrap(labels, groups, len(classes)), probabilities)
+    judged = judge(GroupBootstrap(labels, groups, len(classes)), probabilities)
     judged.measures(classes)["macro_auroc"]      # Measure(value=91.2, low=88.0, high=93.9, ...)
     judged.values("macro_auroc")[0]              # 91.2; then the same of every resample
 
 All are in percent, as tables and policies expect. A class that is absent in a split, or in a
 resample, is left out of the means over classes and has no sensitivity. One implementation gives
 value and resamples; the tests hold it against scikit-learn, which can't weight by resample.
+
+Where an image may have several labels, each label is ranked and told by itself, without the images
+of which it is not known; a probability of one half or more says yes. Measures of one answer an
+image, as accuracy, are then undefined.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.downstream.metrics import Floats, GroupBootstrap, interval
+from trainables.downstream.ranking import mean, ranked, ratio
 from trainables.spec import Measure, MeasureType
 
 MEASURES = {
@@ -30,11 +36,25 @@ MEASURES = {
     )
 }
 BY_CLASS = {name: MeasureType(name, name) for name in ("sensitivity", "specificity")}
+MANY = {name: MEASURES[name] for name in ("macro_auroc", "macro_average_precision")}
+BY_LABEL = BY_CLASS | {
+    "auroc": MeasureType("auroc", "AUROC"),
+    "average_precision": MeasureType("average_precision", "average precision"),
+}
 BINS = 15  # of the calibration error, equally wide
+
+
+def judge(split: GroupBootstrap, probabilities: NDArray[np.floating]) -> "Judged":
+    """Return a classifier's answers on a split, of one or of several labels an image."""
+    kind = JudgedMany if split.labels.ndim == 2 else Judged
+    return kind(split, probabilities)
 
 
 class Judged:
     """A classifier's answers on a split. probabilities: [n, classes]."""
+
+    kinds: ClassVar[Mapping[str, MeasureType]] = MEASURES
+    by_class: ClassVar[Mapping[str, MeasureType]] = BY_CLASS
 
     def __init__(self, split: GroupBootstrap, probabilities: NDArray[np.floating]) -> None:
         self._split, self._said = split, probabilities
@@ -45,8 +65,8 @@ class Judged:
 
     def measures(self, classes: Sequence[str]) -> dict[str, Measure]:
         """Return every measure that is defined on this split, with its interval."""
-        columns = {name: (kind, self.values(name)) for name, kind in MEASURES.items()}
-        for name, kind in BY_CLASS.items():
+        columns = {name: (kind, self.values(name)) for name, kind in self.kinds.items()}
+        for name, kind in self.by_class.items():
             by_class = self.values(name).T
             columns |= {f"{name}/{label}": (kind, by_class[k]) for k, label in enumerate(classes)}
         return {
@@ -60,22 +80,23 @@ class Judged:
 
         NaN where it is undefined on the split; an undefined resample counts as the split.
         """
+        assert name in self.kinds or name in self.by_class, name
         found: Floats = 100 * getattr(self, f"_{name}")()
         return np.where(np.isnan(found), found[0], found)
 
     def _balanced_accuracy(self) -> Floats:
-        return _mean(self._sensitivity())
+        return mean(self._sensitivity())
 
     def _accuracy(self) -> Floats:
         return self._hits.sum(1) / self._images
 
     def _sensitivity(self) -> Floats:
-        return _ratio(self._hits, self._in_class)
+        return ratio(self._hits, self._in_class)
 
     def _specificity(self) -> Floats:
         others = self._images[:, None] - self._in_class
         false = self._split.sums(self._answer) - self._hits
-        return _ratio(others - false, others)
+        return ratio(others - false, others)
 
     def _brier(self) -> Floats:
         """Return the mean squared distance of the probabilities to the truth."""
@@ -90,10 +111,10 @@ class Judged:
         return np.abs(self._split.sums(gaps)).sum(1) / self._images
 
     def _macro_auroc(self) -> Floats:
-        return _mean(self._ranked[0])
+        return mean(self._ranked[0])
 
     def _macro_average_precision(self) -> Floats:
-        return _mean(self._ranked[1])
+        return mean(self._ranked[1])
 
     @cached_property
     def _hits(self) -> Floats:
@@ -101,51 +122,46 @@ class Judged:
 
     @cached_property
     def _ranked(self) -> Floats:
-        """Return AUROC and average precision of each class against the others.
-
-        [2, 1 + resamples, classes]. The images are sorted once; resamples only weight them.
-        """
-        found = np.full((2, *self._in_class.shape), np.nan)
+        """Return AUROC and average precision of each class: [2, 1 + resamples, classes]."""
+        found, images = np.full((2, *self._in_class.shape), np.nan), np.arange(len(self._said))
         for k in np.flatnonzero(self._in_class[0]):
-            order = np.argsort(-self._said[:, k])
-            ranks, own = -self._said[order, k], np.flatnonzero(self._split.labels[order] == k)
-            for rows, weights in self._split.weights(order):
-                found[:, rows, k] = _ranking(ranks, own, weights)
+            own = self._split.labels == k
+            found[:, :, k] = ranked(self._split, images, own, self._said[:, k])
         return found
 
 
-def _ranking(ranks: Floats, own: NDArray[np.intp], weights: NDArray[np.float32]) -> Floats:
-    """Return AUROC and average precision: [2, rows]; equal ranks count as ties.
+class JudgedMany(Judged):
+    """Answers where an image may have several labels: 1 and 0, or -1 if it is not known."""
 
-    ranks: [n], rising, the likeliest image first; own: places of the class's images; weights:
-    [rows, n]. Both measures are sums over the class's own images.
-    """
-    mine, every = weights[:, own].astype(np.float64), _running(weights)
-    hits = _running(mine)
-    first, last = (np.searchsorted(ranks, ranks[own], side) for side in ("left", "right"))
-    earlier, until = (np.searchsorted(own, place) for place in (first, last))
-    false = every[:, last] - hits[:, until]  # others at this rank or before
-    above = (false + every[:, first] - hits[:, earlier]) / 2  # half of those at this rank
-    total = hits[:, -1]
-    others = every[:, -1] - total
-    better = mine * (others[:, None] - above)
-    precision = mine * hits[:, until] / np.maximum(every[:, last], 1)
-    return np.stack([_ratio(better.sum(1), total * others), _ratio(precision.sum(1), total)])
+    kinds = MANY
+    by_class = BY_LABEL
 
+    def __init__(self, split: GroupBootstrap, probabilities: NDArray[np.floating]) -> None:
+        self._split, self._said = split, probabilities
+        self._yes, self._no = split.labels == 1, split.labels == 0
 
-def _running(weights: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return sums of the first 0, 1, ... n columns: [rows, n] -> [rows, n + 1]."""
-    sums = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
-    np.cumsum(weights, axis=1, out=sums[:, 1:])
-    return sums
+    def _sensitivity(self) -> Floats:
+        hits = self._split.sums(self._yes & (self._said >= 0.5))
+        return ratio(hits, self._split.sums(self._yes))
 
+    def _specificity(self) -> Floats:
+        rejected = self._split.sums(self._no & (self._said < 0.5))
+        return ratio(rejected, self._split.sums(self._no))
 
-def _ratio(part: Floats, whole: NDArray[np.number]) -> Floats:
-    """Divide; NaN where the whole is empty."""
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    def _auroc(self) -> Floats:
+        return self._ranked[0]
 
+    def _average_precision(self) -> Floats:
+        return self._ranked[1]
 
-def _mean(by_class: Floats) -> Floats:
-    """Return the mean over the classes where it is defined: [n, classes] -> [n]."""
-    known = np.isfinite(by_class)
-    return _ratio(np.where(known, by_class, 0.0).sum(1), known.sum(1))
+    @cached_property
+    def _ranked(self) -> Floats:
+        """Return AUROC and average precision of each label that is both 1 and 0, as of a class."""
+        found = np.full((2, self._split.rows, self._split.classes), np.nan)
+        for k in range(self._split.classes):
+            known = np.flatnonzero(self._yes[:, k] | self._no[:, k])
+            own = self._yes[known, k]
+            if own.any() and not own.all():
+                found[:, :, k] = ranked(self._split, known, own, self._said[known, k])
+        found[1][np.isnan(found[0])] = np.nan  # a resample without a 0 ranks nothing
+        return found

@@ -1,7 +1,7 @@
 """Resamples of patient groups, the same for every classifier. numpy only, as search imports it.
 
     split = GroupBootstrap(labels, groups, classes)
-    value, *resampled = Judged(split, probabilities).values("accuracy")     # see measures.py
+    value, *resampled = judge(split, probabilities).values("accuracy")     # see measures.py
     low, high = interval(resampled)
 
 The interval resamples patient groups, since the images of one are not independent.
@@ -26,8 +26,10 @@ def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
 class GroupBootstrap:
     """One split, and its resampled patient groups, the same for every classifier scored on it.
 
-    Scores of two classifiers are therefore paired. labels: int64 [n]; groups: the patient group of
-    each image, [n]. Every result has 1 + resamples rows, of which the first is the split itself.
+    Scores of two classifiers are therefore paired. labels: int64 [n], or [n, classes] where an
+    image may have several: 1, 0, or -1 if it is not known. Patient groups are drawn whatever their
+    class. groups: the patient group of each image, [n]. Every result has 1 +
+    resamples rows, of which the first is the split itself.
     """
 
     def __init__(

@@ -2,6 +2,8 @@
 
 answers = cross_validated(features, labels, patients, classes=8, seed=0)
 answers["linear"]           # int64 [n], each image's class as told by those of other patients
+answers = cross_validated_many(features, labels, patients, seed=0)    # several labels an image
+answers["linear"]           # [n, labels], how likely each image has each label
 """
 
 import warnings
@@ -12,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.images.splits import Index
+from trainables.images.splits import Index, folds
 
 NEIGHBOURS = 20
 FOLDS = 5
@@ -28,12 +30,12 @@ def cross_validated(
     """
     from sklearn.model_selection import StratifiedGroupKFold  # imported here: it takes 1.5 s
 
-    folds = possible_folds(labels, groups)
+    count = possible_folds(labels, groups)
     answers = {name: np.zeros_like(labels) for name in ("linear", "knn")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer patients than folds
         parts = [
-            *StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
+            *StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(
                 labels, labels, groups
             )
         ]
@@ -46,6 +48,9 @@ def cross_validated(
 
 def possible_folds(labels: Index, groups: NDArray[np.str_]) -> int:
     """Return the number of folds: some class needs a patient group for each; below 2: none."""
+    if labels.ndim == 2:
+        own = [[len(np.unique(groups[column == v])) for v in (0, 1)] for column in labels.T]
+        return min(FOLDS, max(map(min, own)))
     return min(FOLDS, max(len(np.unique(groups[labels == k])) for k in np.unique(labels)))
 
 
@@ -90,3 +95,36 @@ def linear_probabilities(
     model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=300, tol=1e-3)
     model.fit(scaler.transform(train.numpy()), labels)
     return model.classes_, model.predict_proba(scaler.transform(query.numpy()))
+
+
+def cross_validated_many(
+    features: Features, labels: Index, groups: NDArray[np.str_], seed: int
+) -> dict[str, NDArray[np.floating]]:
+    """Predict every image from the images of other patient groups: [n, labels] by `linear`, `knn`.
+
+    labels: [n, labels], 1 or 0, or -1 if it is not known.
+    """
+    fold = folds(labels, groups, possible_folds(labels, groups), seed)
+    answers: dict[str, NDArray[np.floating]]
+    answers = {name: np.zeros(labels.shape) for name in ("linear", "knn")}
+    for k in np.unique(fold):
+        known, asked = fold != k, fold == k
+        found = many(features[known], labels[known], features[asked])
+        for name, said in found.items():
+            answers[name][asked] = said
+    return answers
+
+
+def many(train: Features, labels: Index, query: Features) -> dict[str, NDArray[np.floating]]:
+    """Return how likely each query has each label, [n, labels], by `linear` and by `knn`.
+
+    Each label is learnt by itself, from the images of which it is known; 0.5 if these are alike.
+    """
+    found = {name: np.full((len(query), labels.shape[1]), 0.5) for name in ("linear", "knn")}
+    for k, column in enumerate(labels.T):
+        known = np.flatnonzero(column >= 0)
+        if len(np.unique(column[known])) == 2:
+            learnt = train[known], column[known], query
+            found["linear"][:, k] = linear_probabilities(*learnt)[1][:, 1]
+            found["knn"][:, k] = knn_votes(*learnt, 2)[:, 1].numpy()
+    return found

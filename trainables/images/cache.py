@@ -18,7 +18,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
 from trainables.images.forms import Forms, summarise
-from trainables.images.splits import Index, all_test, check, given, leak, split
+from trainables.images.splits import Index, all_test, check, given, leak, split, unmeasured
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest, identity
@@ -78,6 +78,8 @@ class Source:
         _check_merging(spec, self.images)
         self.published = self.images.params.protocol == "published"
         self.split = self._split(self.table)  # before duplicates are merged
+        for sentence in _unmeasured(self.table, self.split):
+            self.images.notes.say(sentence)
         self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
         self._digest = ""
 
@@ -95,7 +97,9 @@ class Source:
             make_folder("cache", cache_root)
             table, sources = self.table, map(self.images.source, range(len(self.table.names)))
             pixels = fingerprint.contents(list(sources), cache_root)
-            labels = [table.classes[label] for label in table.labels]
+            labels = table.labels.tolist()
+            if not table.many:
+                labels = [table.classes[label] for label in labels]
             columns = [table.names, labels, table.groups, pixels]
             columns += [table.sites] if table.sites else []  # digests without stay as they were
             columns += [[f"split {part}" for part in table.parts]] if table.parts else []
@@ -184,6 +188,16 @@ class Source:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         log.info("decoded %d images into %s", len(table.names), path)
+
+
+def _unmeasured(table: Table, parts: Mapping[str, Index]) -> Iterator[str]:
+    """Yield what to tell of labels, of several an image, that a part can't measure."""
+    for name, index in parts.items():
+        if table.many and len(index) and (labels := unmeasured(table, index)):
+            yield (
+                f"{len(labels)} labels are not both 1 and 0 in {name}, so no measure counts them "
+                f"there: {some(labels)}"
+            )
 
 
 def _check_merging(spec: DataSpec, data: Dataset) -> None:

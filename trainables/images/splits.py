@@ -4,6 +4,7 @@
     given(table, 0.15, 0.15, seed)["train"]                     # where the data set has its own
     subset(labels, groups, index, fraction=0.1, seed=0)         # the fraction to label
 
+Where images may have several labels, both values of every label are in all three (iterative.py).
 Patient groups are ordered by a hash of seed and name, so neither the order of the rows nor numpy's
 version matters.
 """
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from trainables.data import Table
 from trainables.data._files import some
 from trainables.data._guess import setting
+from trainables.data._many import varying
 from trainables.errors import UserError
+from trainables.images import iterative
 
 Index = NDArray[np.int64]
 PARTS = ("train", "val", "test")
@@ -29,8 +32,9 @@ def split(
 ) -> dict[str, Index]:
     """Return the sorted positions of each part.
 
-    labels, groups: class and patient group of each image, [n]. val, test: fractions of every
-    class's images. classes: their names. UserError if a class can't be in all parts.
+    labels, groups: class and patient group of each image, [n], or labels [n, classes] as in
+    `Table`. val, test: fractions of every class's images. classes: their names. UserError if a
+    class can't be in all parts.
     """
     assert min(val, test, 1 - val - test) > 0, (val, test)
     fractions = {"train": 1 - val - test, "val": val, "test": test}
@@ -61,6 +65,9 @@ def given(
         fractions = {"train": 1 - sum(lacking.values()), **lacking}
         drawn = _drawn(table.labels[train], groups[train], fractions, seed, table.classes)
         parts |= {name: train[index] for name, index in drawn.items()}
+    if table.many:
+        _check_known(table, parts)
+        return parts
     for name, index in parts.items():
         absent = np.setdiff1d(table.labels, table.labels[index])
         if len(absent) and (len(index) or name == "train"):
@@ -70,6 +77,27 @@ def given(
                 f"split; try {excluding(label)}"
             )
     return parts
+
+
+def _check_known(table: Table, parts: Mapping[str, Index]) -> None:
+    """Raise UserError unless all labels can be trained on, and some can be measured."""
+    if untrained := unmeasured(table, parts["train"]):
+        raise UserError(
+            f"labels {some(untrained)}: must be 1 and 0 in images of train, and are not in the "
+            f"data set's own split; try {excluding(*untrained)}"
+        )
+    for name in ("val", "test"):
+        if len(parts[name]) and len(unmeasured(table, parts[name])) == len(table.classes):
+            raise UserError(
+                f"the data set's own split: must have 1 and 0 of some label in {name}, and has "
+                "none; try a split without it"
+            )
+
+
+def unmeasured(table: Table, index: Index) -> list[str]:
+    """Return the labels that are not both 1 and 0 in these images."""
+    both = varying(table.labels[index])
+    return [label for label, known in zip(table.classes, both, strict=True) if not known]
 
 
 def crossing(parts: dict[str, Index], groups: Sequence[str]) -> list[str]:
@@ -99,6 +127,9 @@ def _drawn(
     """Draw the parts in whole patient groups; UserError if a class can't be in all of them."""
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     counts = _counts(labels, member)
+    if labels.ndim == 2:
+        part = _iterative(counts, names, member, fractions, seed, classes)
+        return {name: np.flatnonzero(part[member] == p) for p, name in enumerate(fractions)}
     for label, have in enumerate((counts > 0).sum(0)):
         if 0 < have < len(fractions):
             raise UserError(
@@ -123,14 +154,55 @@ def _drawn(
     return parts
 
 
+def _iterative(
+    counts: Index,
+    names: NDArray[np.str_],
+    member: NDArray[np.intp],
+    fractions: Mapping[str, float],
+    seed: int,
+    classes: Sequence[str],
+) -> Index:
+    """Return the part of every patient group; UserError if a label can't be in all of them."""
+    enough: NDArray[np.bool_] = (counts > 0).sum(0) >= len(fractions)
+    rare = _lacking(enough, classes)
+    if rare:
+        raise UserError(
+            f"labels {some(rare)}: must be 1, and 0, in {len(fractions)} patient groups each, for "
+            f"{_listed(fractions)}, and are not; try {excluding(*rare)}"
+        )
+    shares = np.array(list(fractions.values()))
+    part = iterative.assign(counts, np.bincount(member), _rank(names, seed), shares)
+    has = np.stack([(counts[part == p] > 0).any(0) for p in range(len(fractions))])
+    if lacking := _lacking(np.all(has, axis=0), classes):
+        raise UserError(
+            f"labels {some(lacking)}: must be 1, and 0, in a patient group of each part, and their "
+            f"own hold rarer labels too; try another seed, or {excluding(*lacking)}"
+        )
+    return part
+
+
+def folds(labels: Index, groups: NDArray[np.str_], count: int, seed: int) -> Index:
+    """Return the fold of every image of several labels: patient groups are kept together."""
+    names, member = np.unique(groups, return_inverse=True)
+    even = np.full(count, 1 / count)
+    counts = _counts(labels, member)
+    return iterative.assign(counts, np.bincount(member), _rank(names, seed), even)[member]
+
+
+def _lacking(enough: NDArray[np.bool_], classes: Sequence[str]) -> list[str]:
+    """Return the labels that have not enough of both values. enough: see `iterative.values`."""
+    both = np.all(enough.reshape(2, len(classes)), axis=0)
+    return [label for label, known in zip(classes, both, strict=True) if not known]
+
+
 def all_test(images: int) -> dict[str, Index]:
     """Return the parts of a data set that is for testing only."""
     nothing = np.array([], np.int64)
     return {"train": nothing, "val": nothing, "test": np.arange(images)}
 
 
-def excluding(label: str) -> str:
-    return setting("exclude_classes", [label])
+def excluding(*labels: str) -> str:
+    return setting("exclude_classes", [*labels])
 
 
 def _listed(fractions: Mapping[str, float]) -> str:
@@ -152,7 +224,8 @@ def check(parts: dict[str, Index], groups: Sequence[str]) -> None:
 def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, seed: int) -> Index:
     """Choose about `fraction` of every class's images in `index`, in whole patient groups.
 
-    Every class keeps at least one. With one seed, a smaller fraction is a subset of a larger one.
+    Every class keeps at least one image, and where images may have several labels, both values of
+    each. With one seed, a smaller fraction is a subset of a larger one.
     """
     assert 0 < fraction <= 1, fraction
     names, member = np.unique(np.asarray(groups)[index], return_inverse=True)
@@ -170,7 +243,11 @@ def subset(labels: Index, groups: Sequence[str], index: Index, fraction: float, 
 
 
 def _counts(labels: Index, member: NDArray[np.intp]) -> Index:
-    """Count images: [patient groups, classes]."""
+    """Count images: [patient groups, classes], or [patient groups, values of several labels]."""
+    if labels.ndim == 2:
+        counts = np.zeros((member.max() + 1, 2 * labels.shape[1]), np.int64)
+        np.add.at(counts, member, iterative.values(labels))
+        return counts
     counts = np.zeros((member.max() + 1, labels.max() + 1), np.int64)
     np.add.at(counts, (member, labels), 1)
     return counts

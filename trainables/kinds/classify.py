@@ -9,7 +9,7 @@ written; only the report reads those on test, and once.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,23 +17,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
-from trainables.augment import FullView, View
 from trainables.backbone import Backbone, load_backbone, save, save_backbone
-from trainables.downstream.measures import MEASURES, Judged
+from trainables.downstream.classifier import Classifier, made
+from trainables.downstream.measures import MANY, MEASURES, judge
 from trainables.downstream.metrics import GroupBootstrap
-from trainables.errors import StageFailed
+from trainables.errors import StageFailed, UserError
 from trainables.images.cache import Prepared, Source
 from trainables.images.splits import Index, subset
 from trainables.kinds import Kind, Report, Work
 from trainables.kinds.pretext import HISTORY
 from trainables.schema import Schema, read
 from trainables.spec import BACKBONE, IMAGES, Runtime, Score, StageSpec
-from trainables.task import Batch, Context, Task
+from trainables.task import Context, Task
 from trainables.training import distributed
 from trainables.training.checkpoint import FULL
 from trainables.training.evaluation import over
@@ -41,48 +39,6 @@ from trainables.training.loop import Loop, context
 from trainables.workers.job import SAVING, Heartbeat, Result
 
 HEAD, META = "classifier.safetensors", "meta.json"
-
-
-class Classifier(Task):
-    """A linear layer on pooled features, trained by cross-entropy.
-
-    labels: int64 [n], the classes of the images trained on.
-    """
-
-    def __init__(self, backbone: Backbone, context: Context, labels: Tensor, classes: int) -> None:
-        super().__init__(backbone, {}, context)
-        self.labels: Tensor
-        self.weight: Tensor
-        self.head = nn.Linear(backbone.width, classes)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
-        self.view = View.of(replace(context, augment=context.augment.mild()), (0.5, 1.0))
-        self.full = FullView(context.mean, context.std, context.image_size)
-        self.register_buffer("labels", labels, persistent=False)
-        self.register_buffer("weight", torch.ones(classes), persistent=False)
-
-    def balance(self) -> None:
-        """Weight classes by inverse frequency, with mean weight 1 over the labels."""
-        counts = torch.bincount(self.labels, minlength=len(self.weight)).clamp(min=1)
-        self.weight = len(self.labels) / (len(counts) * counts.float())
-
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = self.head(self.backbone(self.view(batch.images, batch.draw))).float()
-        target = self.labels[batch.index]
-        losses = F.cross_entropy(logits, target, weight=self.weight, reduction="none")
-        accuracy = (logits.argmax(1) == target).float().mean().detach()
-        return losses.mean(), {"accuracy": accuracy}
-
-    def chance_level(self) -> float:
-        return 1 / len(self.weight)
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return pooled features: uint8 [n, channels, side, side] -> [n, width]."""
-        return self.backbone(self.full(images))
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Return class logits: uint8 [n, channels, side, side] -> [n, classes]."""
-        return self.head(self.features(images))
 
 
 class Plugin(Kind):
@@ -104,6 +60,7 @@ class Plugin(Kind):
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         source, unknown = tables[IMAGES], (0.5,) * tables[IMAGES].spec.channels
+        check_objective(read(self.Params, spec.params).objective, source.table.many)
         table, train = source.table, source.split["train"]
         index = subset(table.labels, table.groups, train, spec.trained.fraction, spec.seed)
         context(spec, len(index), unknown, unknown, repeated=True)
@@ -134,10 +91,7 @@ def finetune(
 
     def make(context: Context) -> Classifier:
         backbone = load_backbone(Backbone(training.backbone, context.channels), parent_dir)
-        classifier = Classifier(backbone, context, labels, len(data.classes))
-        if params.class_balanced:
-            classifier.balance()
-        return classifier
+        return made(backbone, context, labels, len(data.classes), params.class_balanced)
 
     def evaluate(task: Task) -> float:
         value = _value(params.objective, data, predict(task, data, val, runtime))
@@ -162,16 +116,28 @@ def finetune(
             write_predictions(file, data, part, data.labels[part], probabilities)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
         known = outcome.task.context
+        meta: dict[str, Any]
         meta = {"classes": data.classes, "mean": known.mean, "std": known.std}
+        meta |= {"labels": "many"} if data.many else {}
         (out_dir / META).write_text(json.dumps(meta))
     values = outcome.result | {"best_epoch": best["epoch"]}
-    measures = Judged(_split(data), said["val"]).measures(data.classes)
+    measures = judge(_split(data), said["val"]).measures(data.classes)
     return Result(values, Score(params.objective, measures))
+
+
+def check_objective(name: str, many: bool) -> None:
+    """Raise UserError for a measure that several labels an image do not have."""
+    if many and name not in MANY:
+        raise UserError(
+            f"downstream.objective={name}: must be one of {', '.join(MANY)} with "
+            f"data.params.labels=many; try downstream.objective={next(iter(MANY))}"
+        )
 
 
 def predict(task: Task, data: Prepared, index: Index, runtime: Runtime) -> NDArray[np.float32]:
     """Return class probabilities [n, classes] of the images at `index`; ranks share the work."""
-    return over(index, data, runtime, task, lambda x: task.logits(x).softmax(1)).numpy()  # type: ignore[operator]
+    assert isinstance(task, Classifier), type(task)
+    return over(index, data, runtime, task, task.probabilities).numpy()
 
 
 def _split(data: Prepared, resamples: int = 2000) -> GroupBootstrap:
@@ -182,7 +148,7 @@ def _split(data: Prepared, resamples: int = 2000) -> GroupBootstrap:
 
 def _value(name: str, data: Prepared, probabilities: NDArray[np.floating]) -> float:
     """Return a measure on validation."""
-    return float(Judged(_split(data, resamples=0), probabilities).values(name)[0])
+    return float(judge(_split(data, resamples=0), probabilities).values(name)[0])
 
 
 def write_predictions(
@@ -194,13 +160,16 @@ def write_predictions(
 ) -> None:
     """Write a row an image at `index`: name, patient group, class, probabilities, any source.
 
-    labels: their classes among those of the probabilities, [n].
+    labels: their classes among those of the probabilities, [n]. Several labels an image, [n,
+    classes] as in `Table`, are the columns y0, y1, ... in place of `label`.
     """
     columns: dict[str, Any] = {
         "image": [data.names[i] for i in index],
         "group": [data.groups[i] for i in index],
-        "label": labels,
     }
+    columns |= (
+        {f"y{k}": own for k, own in enumerate(labels.T)} if labels.ndim == 2 else {"label": labels}
+    )
     columns |= {"source": [data.sites[i] for i in index]} if data.sites else {}
     columns |= {f"p{k}": probabilities[:, k] for k in range(probabilities.shape[1])}
     pq.write_table(pa.table(columns), path)

@@ -1,7 +1,8 @@
 """Score a finished fine-tuning on a data set from elsewhere: never used to choose, seen once.
 
 All images of the set are for testing. Its classes are mapped onto those of the fine-tuning; a class
-that it lacks can still be answered, which is then wrong. Writes test.parquet and meta.json as the
+that it lacks can still be answered, which is then wrong; of several labels an image, it is not
+measured. Writes test.parquet and meta.json as the
 fine-tuning does, with the fine-tuning's classes.
 """
 
@@ -11,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
 from trainables.augment import FullView
 from trainables.backbone import Backbone, load_backbone
-from trainables.downstream.measures import MEASURES, Judged
+from trainables.data import Table
+from trainables.data._many import IGNORED
+from trainables.downstream.classifier import answered
+from trainables.downstream.measures import MEASURES, judge
 from trainables.downstream.metrics import GroupBootstrap
 from trainables.errors import UserError
 from trainables.kinds import Kind, Work
@@ -48,17 +53,43 @@ class Plugin(Kind):
         params, data = read(self.Params, work.spec.params), work.data[EXTERNAL]
         finished = work.inputs[SCORE]
         meta = json.loads((finished / META).read_text())
-        place = np.array(positions(data.classes, meta["classes"], params.classes, work.spec.name))
+        many = meta.get("labels") == "many"
+        check_labels(data.many, many, work.spec.name)
+        place = positions(data.classes, meta["classes"], params.classes, work.spec.name)
         work.report(Heartbeat("scoring"))
-        index, labels = np.arange(len(data.labels)), place[data.labels]
+        index, labels = np.arange(len(data.labels)), placed(data, place, len(meta["classes"]))
         network = _network(params, finished, meta).to(work.runtime.device)
-        said = over(index, data, work.runtime, network, lambda x: network(x).softmax(1)).numpy()
+        said = over(index, data, work.runtime, network, lambda x: answered(network(x), many))
         if distributed.rank() == 0:
             work.report(Heartbeat(SAVING))
-            write_predictions(work.out / "test.parquet", data, index, labels, said)
+            write_predictions(work.out / "test.parquet", data, index, labels, said.numpy())
             (work.out / META).write_text(json.dumps(meta))
         split = GroupBootstrap(labels, np.asarray(data.groups), len(meta["classes"]))
-        return Result({}, Score(params.objective, Judged(split, said).measures(meta["classes"])))
+        return Result(
+            {}, Score(params.objective, judge(split, said.numpy()).measures(meta["classes"]))
+        )
+
+
+def check_labels(theirs: bool, ours: bool, name: str) -> None:
+    """Raise UserError unless both or neither have several labels an image."""
+    if theirs != ours:
+        given, wanted = ("many" if several else "null" for several in (theirs, ours))
+        raise UserError(
+            f"external.{name}.params.labels={given}: must be {wanted}, as in data.params.labels; "
+            f"try external.{name}.params.labels={wanted}"
+        )
+
+
+def placed(data: Table, place: Sequence[int], classes: int) -> NDArray[np.int64]:
+    """Return their labels among our classes. place: ours of each of theirs; two may be merged."""
+    if not data.many:
+        return np.array(place)[data.labels]
+    found = np.full((len(data.labels), classes), IGNORED)
+    for ours in set(place):
+        own = data.labels[:, [theirs for theirs, at in enumerate(place) if at == ours]]
+        unsure = np.where((own == IGNORED).any(1), IGNORED, 0)
+        found[:, ours] = np.where((own == 1).any(1), 1, unsure)
+    return found
 
 
 def positions(

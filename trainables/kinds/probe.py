@@ -19,7 +19,7 @@ from trainables.augment import FullView
 from trainables.backbone import Backbone, fit_statistics, load_backbone
 from trainables.downstream import measures as downstream
 from trainables.downstream import probes
-from trainables.downstream.measures import Judged
+from trainables.downstream.measures import MANY, judge
 from trainables.downstream.metrics import GroupBootstrap, interval
 from trainables.images.cache import Prepared
 from trainables.images.splits import Index, subset
@@ -77,10 +77,7 @@ class Plugin(Kind):
         elif probes.possible_folds(labels, groups) < 2:
             return Result({}, Score("linear", {}))
         else:
-            found = probes.cross_validated(
-                features, labels, groups, len(data.classes), work.spec.seed
-            )
-            answers = {name: np.eye(len(data.classes))[one] for name, one in found.items()}
+            answers = _cross_validated(features, labels, groups, len(data.classes), work.spec.seed)
         return Result({}, _score(params, data, judged, answers))
 
 
@@ -88,21 +85,32 @@ def _score(
     params: Plugin.Params, data: Prepared, judged: Index, answers: Mapping[str, Floats]
 ) -> Score:
     """Judge the answers: probabilities [n, classes] of the images at `judged`, by probe."""
-    known = params.objective if params.objective in downstream.MEASURES else JUDGED_BY
+    kinds = MANY if data.many else downstream.MEASURES
+    usual = next(iter(MANY)) if data.many else JUDGED_BY
+    known = params.objective if params.objective in kinds else usual
     groups = np.asarray(data.groups)[judged]
     split = GroupBootstrap(data.labels[judged], groups, len(data.classes), RESAMPLES)
     measures = {}
     for name in MEASURES:
-        value, *resampled = Judged(split, answers[name]).values(known)
-        kind = downstream.MEASURES[known]
-        measures[name] = kind.measure(float(value), *interval(np.array(resampled)))
+        value, *resampled = judge(split, answers[name]).values(known)
+        measures[name] = kinds[known].measure(float(value), *interval(np.array(resampled)))
     return Score("linear", measures)
 
 
-def _answers(
-    features: Tensor, labels: NDArray[np.int64], asked: Tensor, classes: int
-) -> dict[str, Floats]:
+def _cross_validated(
+    features: Tensor, labels: Index, groups: NDArray[np.str_], classes: int, seed: int
+) -> Mapping[str, Floats]:
+    """Return the probabilities that images of other patients tell: [n, classes] by probe."""
+    if labels.ndim == 2:
+        return probes.cross_validated_many(features, labels, groups, seed)
+    found = probes.cross_validated(features, labels, groups, classes, seed)
+    return {name: np.eye(classes)[one] for name, one in found.items()}
+
+
+def _answers(features: Tensor, labels: Index, asked: Tensor, classes: int) -> Mapping[str, Floats]:
     """Return probabilities for the images asked: [n, classes] by probe."""
+    if labels.ndim == 2:
+        return probes.many(features, labels, asked)
     present, found = probes.linear_probabilities(features, labels, asked)
     linear = np.zeros((len(asked), classes))
     linear[:, present] = found

@@ -45,7 +45,7 @@ def _recommended(found: Summary) -> str | None:
 def _confusion(found: Summary, store: Store) -> Figure | None:
     row = found.winner
     shown = stored.predictions(store, first_key(row), "val") if row else None
-    return curves.confusions(shown) if shown else None
+    return curves.confusions(shown) if shown and not shown.many else None
 
 
 def _write(figure: Figure, path: Path) -> Path:

@@ -122,25 +122,24 @@ def observe(keys: Keys, store: Store, split: Split, measure: str) -> Observed | 
     """Score all networks that have predictions on the split; None if none has."""
     import numpy as np
 
-    from trainables.downstream.measures import Judged
+    from trainables.downstream.measures import judge
     from trainables.downstream.metrics import GroupBootstrap
 
     resamples: GroupBootstrap | None = None
-    values = []
+    rarest, values = 0, []
     seeds: dict[str, list[int]] = {}
     for chain, own in keys.items():
         for seed, key in own.items():
             if shown := stored.predictions(store, key, split):
-                resamples = resamples or GroupBootstrap(
-                    shown.labels, shown.groups, len(shown.classes)
-                )
+                if resamples is None:
+                    resamples = GroupBootstrap(shown.labels, shown.groups, len(shown.classes))
+                    rarest = shown.rarest
                 assert np.array_equal(shown.labels, resamples.labels), chain  # one data set
-                values.append(Judged(resamples, shown.probabilities).values(measure))
+                values.append(judge(resamples, shown.probabilities).values(measure))
                 seeds.setdefault(chain, []).append(seed)
     if resamples is None:
         return None
-    counts = np.bincount(resamples.labels)
-    on = Images(len(resamples.labels), resamples.groups, int(counts[counts > 0].min()))
+    on = Images(len(resamples.labels), resamples.groups, rarest)
     return Observed(tuple(seeds), tuple(map(tuple, seeds.values())), np.stack(values), on)
 
 

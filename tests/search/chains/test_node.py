@@ -105,7 +105,7 @@ RANGES = {"odc": (0.003, 0.01, 0.03, 0.1), "moco": (0.01, 0.1), "swav": (0.1,)}
     "text",
     [
         "scratch", "imagenet#2", "swav", "odc", "odc[low]", "odc[high]>moco[low]#1",
-        "swav>moco[high]>odc", "odc[low]>odc[low]#1", "moco>odc#1000@0.1",
+        "swav>moco[high]>odc", "odc[low]>odc[low]#1", "moco>odc#1000@0.1", "moco#1000~other",
     ],
 )  # fmt: skip
 def test_a_nodes_config_names_the_node(text: str) -> None:
@@ -119,11 +119,9 @@ def test_a_config_is_plain() -> None:
         "tasks": ["odc", "moco"],
         "repeat": 0,
         "lr": {"odc": [0.003, 0.01, 0.03], "moco": [0.01, 0.1]},
-        "labels": None,
-        "external": None,
     }
     assert Node.parse("imagenet#2").config({}) == {
-        "start": "imagenet", "tasks": [], "repeat": 2, "lr": {}, "labels": None, "external": None,
+        "start": "imagenet", "tasks": [], "repeat": 2, "lr": {},
     }  # fmt: skip
 
 

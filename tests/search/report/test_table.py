@@ -98,6 +98,14 @@ def test_rates_edges_and_cost(table: Table) -> None:
     assert (scratch.lrs, scratch.train_seconds) == ("", 50)
 
 
+def test_a_control_counts_a_task_as_often_as_it_was_trained(search: Any) -> None:
+    made = search.controlled("moco>moco", (70.0,))
+    longer = rows.build(made.results, made.store, BALANCED).row("moco>moco")
+    assert longer is not None
+    assert (longer.stage_seconds, longer.train_seconds) == (100 + 100, 100 + 100 + 50)
+    assert [rate.split()[0] for rate in longer.lrs.split(", ")] == ["moco", "moco"]
+
+
 def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
     """A later stage tries a part of what its single tried."""
     narrow = {"lr": 0.03, "lr_at_edge": True}
@@ -189,7 +197,7 @@ def test_terminal_fits_80_columns(judged: Any) -> None:
     text = " ".join(out.getvalue().split())
     assert "odc>moco>relative_location: failed, loss is NaN" in text
     assert "control: moco trained twice as long: " in text
-    assert "1 chains pruned, never trained" in text
+    assert "1 chain pruned, never trained" in text
     assert "its accuracies fall" not in text
     lead = [*printed_table.lead(found)]
     assert lead[0] == "relative_location>odc>moco was better than imagenet on test."

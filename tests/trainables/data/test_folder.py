@@ -81,8 +81,8 @@ def test_decode_modes(tmp_path, mode, ending, shape):
 def test_decode_16_bit(tmp_path):
     values = np.linspace(100, 4000, 48).reshape(6, 8).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "x.png")
-    pixels = decode(tmp_path / "x.png")
-    assert (pixels.min(), pixels.max(), pixels.shape) == (0, 255, (6, 8))
+    pixels = decode(tmp_path / "x.png")  # of 12 bits: 255 * 100 / 4095
+    assert (pixels.min(), pixels.max(), pixels.shape) == (6, 249, (6, 8))
 
 
 def test_decode_upright(tmp_path):
