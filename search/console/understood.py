@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from trainables.data import Table
 from trainables.data import _understood as record
 from trainables.data._understood import LeftOut
@@ -40,14 +38,10 @@ class Understood:
     @cached_property
     def parts(self) -> dict[str, dict[str, int]]:
         """The images of every class in each part of the split."""
-        classes = self.table.classes
-        counts = {
-            part: np.bincount(self.table.labels[rows], minlength=len(classes)).tolist()
-            for part, rows in self.split.items()
-        }
+        having = {label: self.table.having(k) for k, label in enumerate(self.table.classes)}
         return {
-            label: {part: one[at] for part, one in counts.items()}
-            for at, label in enumerate(classes)
+            label: {part: int(have[rows].sum()) for part, rows in self.split.items()}
+            for label, have in having.items()
         }
 
     def as_json(self) -> dict[str, object]:

@@ -143,8 +143,10 @@ class Source:
     def _check_left(self, damaged: Sequence[str]) -> None:
         """Raise UserError if a class has damaged images only."""
         names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
-        labels = self.table.labels[[name not in names for name in self.table.names]]
-        gone = [one for at, one in enumerate(self.table.classes) if at not in labels]
+        whole = np.array([name not in names for name in self.table.names])
+        gone = [
+            one for k, one in enumerate(self.table.classes) if not self.table.having(k)[whole].any()
+        ]
         if gone:
             raise UserError(
                 f"--data={self.images.root}: must hold readable images of every class, and has "

@@ -56,7 +56,7 @@ def thumbnails(data: "Prepared") -> Iterator[tuple[str, list[Thumbnail]]]:
     """Yield every class with the first, the middle and the last of its training images."""
     train = data.split["train"]
     for at, label in enumerate(data.classes):
-        rows = train[data.labels[train] == at]
+        rows = train[data.having(at)[train]]
         ends = np.linspace(0, len(rows) - 1, min(EACH, len(rows))).round().astype(int)
         yield label, [Thumbnail(data.names[i], _png(data.images[i])) for i in rows[ends]]
 

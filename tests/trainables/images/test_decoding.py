@@ -159,7 +159,9 @@ def test_as_many_pictures_are_decoded_at_once_as_fit(
 ) -> None:
     class Pictures:
         at_work, most, lock = 0, 0, threading.Lock()
-        forms = Counter[Form]()
+
+        def __init__(self) -> None:
+            self.forms = Counter[Form]()
 
         def memory(self, *_: int) -> int:
             return 1000
