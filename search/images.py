@@ -112,7 +112,7 @@ class Images:
 
         from trainables.images.cache import open_cache
 
-        with Progress(console=console, transient=True) as progress:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("decoding images", total=None)
 
             def show(done: int, total: int) -> None:
