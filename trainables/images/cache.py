@@ -34,6 +34,7 @@ from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
 from trainables.images.forms import Forms, summarise
+from trainables.images.paging import rows_only
 from trainables.images.splits import Index, all_test, check, given, leak, split, unmeasured
 from trainables.plugins import load
 from trainables.processor import cores
@@ -250,8 +251,10 @@ def open_cache(path: Path) -> Prepared:
     table = json.loads((path / TABLE).read_text())
     parts = {part: np.array(index, np.int64) for part, index in table["split"].items()}
     check(parts, table["groups"])
+    images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
+    rows_only(images)
     return Prepared(
-        images=np.load(path / IMAGES, mmap_mode="r", allow_pickle=False),
+        images=images,
         labels=np.array(table["labels"], np.int64), split=parts,
         groups=tuple(table["groups"]), names=tuple(table["names"]), classes=tuple(table["classes"]),
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.images.cache import Prepared
+from trainables.images.paging import announce
 from trainables.images.splits import Index
 from trainables.spec import Runtime
 from trainables.training import distributed
@@ -35,4 +36,5 @@ def over(
 
 def pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:
     """Return images on the device: uint8 [n, channels, side, side]."""
+    announce(data.images, index)
     return torch.from_numpy(data.images[index]).permute(0, 3, 1, 2).to(runtime.device)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from trainables.images.cache import Prepared
+from trainables.images.paging import announce
 from trainables.images.splits import Index
 from trainables.task import Batch, Draw
 from trainables.training import distributed
@@ -62,6 +63,7 @@ class Feed:
         rows = self.index[positions.cpu().numpy()]
         shape = (len(rows), *self.data.images.shape[1:])
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        announce(self.data.images, rows)
         self.data.images.take(rows, axis=0, out=pixels.numpy(), mode="clip")  # "raise" copies twice
         return pixels.permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 
