@@ -79,8 +79,8 @@ class Understood:
         found = self.found
         if found.largest_images == 1:
             return "every image is its own patient group: copies of a patient may cross the split"
-        share = found.largest_images / len(self.table.names)
-        large = f", {share:.0%} of all; is it one patient?" if share > LARGE else ""
+        fraction = found.largest_images / len(self.table.names)
+        large = f", {fraction:.0%} of all; is it one patient?" if fraction > LARGE else ""
         return (
             f"{found.patient_groups} patient groups; the largest, {found.largest_group}, has "
             f"{found.largest_images} images{large}"

@@ -145,13 +145,13 @@ class Source:
         """Raise UserError if a class has damaged images only."""
         names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
         whole = np.array([name not in names for name in self.table.names])
-        gone = [
+        absent = [
             one for k, one in enumerate(self.table.classes) if not self.table.having(k)[whole].any()
         ]
-        if gone:
+        if absent:
             raise UserError(
                 f"--data={self.images.root}: must hold readable images of every class, and has "
-                f"none of {some(gone)} (the first is {first}); try replacing them, or "
+                f"none of {some(absent)} (the first is {first}); try replacing them, or "
                 "data.params.exclude_classes"
             )
 

@@ -4,7 +4,7 @@
     announce(images, rows)       # before they are read: fetched together, not page by page
 
 Training reads rows in random order. A system that reads ahead fetches many times what is used, and
-drops other rows for it where the memory is smaller than the map.
+evicts other rows for it where the memory is smaller than the map.
 """
 
 import mmap

@@ -3,7 +3,7 @@
     path = write(understood, data, title, out / "report")
 
 The images are what the network sees before augmentation, read from the cache: training images
-only, so that nobody chooses by test images. The page stays in the report's folder; see
+only, as test images must decide nothing. The page stays in the report's folder; see
 `tracking.sharing`.
 """
 
