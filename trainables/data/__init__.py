@@ -174,7 +174,7 @@ class Dataset:
         return self._unlabelled
 
     def understood(self, damaged: Collection[str] = ()) -> Understood:
-        """Return what was read, for people to check. damaged: names of images without out since."""
+        """Return what was read, for people to check. damaged: names of images left out since."""
         scanned, without = self._scanned[0], frozenset(damaged)
         rows = [row for row, item in enumerate(scanned) if item.name not in without]
         items, table = [scanned[row] for row in rows], self.table().subset(np.array(rows, np.int64))
