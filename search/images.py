@@ -10,7 +10,7 @@ images.understood        # to show; sizes, modes and what was met once images ar
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
-from trainables.data._understood import Notes
+from trainables.data._understood import DAMAGED
 from trainables.errors import UserError
 from trainables.processor import cores
 
@@ -82,13 +82,19 @@ class Images:
         return Understood(found, data, data.split, data.leak, *more, None, sizes, left)
 
     @property
-    def notes(self) -> list[Notes]:
-        """What was left out of the data set and of the pool, by name."""
-        return [self.source.images.notes, *(self.pool.notes if self.pool else ())]
-
-    @property
     def decoded(self) -> bool:
         return hasattr(self, "data")
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """The names of all that is not used, by reason; of the pool, too."""
+        found = {why: list(names) for why, names in self.source.images.notes.names.items()}
+        if self.data.damaged:
+            found[DAMAGED] = list(self.data.damaged)
+        for notes in self.pool.notes if self.pool else ():
+            for why, names in notes.names.items():
+                found[why] = [*found.get(why, ()), *names]
+        return found
 
     def _findings(self) -> Iterator[str]:
         """Yield what was met while the images were decoded."""
@@ -121,7 +127,7 @@ class Images:
 
         from trainables.images.cache import open_cache
 
-        with Progress(console=console, transient=True) as progress:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("decoding images", total=None)
 
             def show(done: int, total: int) -> None:

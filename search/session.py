@@ -181,7 +181,7 @@ class Session:
 
         images, folder = self.images, self.out / "report"
         duplicates.write(images.data, folder)
-        left_out.write(images.notes, folder)
+        left_out.write(images.left_out, folder)
         return page.write(images.understood, images.data, self.space.data, folder)
 
     def _check_room(self) -> None:

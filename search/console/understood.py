@@ -45,10 +45,10 @@ class Understood:
     @cached_property
     def parts(self) -> dict[str, dict[str, int]]:
         """The images of every class in each part of the split."""
+        having = {label: self.table.having(k) for k, label in enumerate(self.table.classes)}
         return {
-            label: {part: int(own[rows].sum()) for part, rows in self.split.items()}
-            for at, label in enumerate(self.table.classes)
-            for own in (self.table.having(at),)
+            label: {part: int(have[rows].sum()) for part, rows in self.split.items()}
+            for label, have in having.items()
         }
 
     def as_json(self) -> dict[str, object]:
@@ -88,8 +88,8 @@ class Understood:
         found = self.found
         if found.largest_images == 1:
             return "every image is its own patient group: copies of a patient may cross the split"
-        part = found.largest_images / len(self.table.names)
-        large = f", {part:.0%} of all; is it one patient?" if part > LARGE else ""
+        fraction = found.largest_images / len(self.table.names)
+        large = f", {fraction:.0%} of all; is it one patient?" if fraction > LARGE else ""
         return (
             f"{found.patient_groups} patient groups; the largest, {found.largest_group}, has "
             f"{found.largest_images} images{large}"

@@ -210,8 +210,8 @@ class Dataset:
 
     def understood(self, damaged: Collection[str] = ()) -> Understood:
         """Return what was read, for people to check. damaged: names of images left out since."""
-        scanned = self._scanned[0]
-        rows = [row for row, item in enumerate(scanned) if item.name not in damaged]
+        scanned, without = self._scanned[0], frozenset(damaged)
+        rows = [row for row, item in enumerate(scanned) if item.name not in without]
         items, table = [scanned[row] for row in rows], self.table().subset(np.array(rows, np.int64))
         groups = Counter(item.group for item in items)
         largest, images = groups.most_common(1)[0]

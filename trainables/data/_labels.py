@@ -67,7 +67,7 @@ def spellings(counts: Mapping[str, int]) -> dict[str, str]:
 def remarks(counts: Mapping[str, int]) -> Iterator[str]:
     """Yield what to tell of classes that may be one, or none."""
     alike = defaultdict[str, list[str]](list)
-    for label in counts:
+    for label in sorted(counts):
         alike[re.sub(r"[\W_]", "", folded(label)) or label].append(label)
     for labels in alike.values():
         if len(labels) > 1:

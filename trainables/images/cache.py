@@ -34,6 +34,7 @@ from trainables.images import duplicates, fingerprint
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
 from trainables.images.forms import Forms, summarise
+from trainables.images.paging import announce, rows_only
 from trainables.images.splits import Index, all_test, check, given, leak, split, unmeasured
 from trainables.plugins import load
 from trainables.processor import cores
@@ -71,11 +72,16 @@ class Prepared(Table):
     def take(self, rows: Index, out: NDArray[np.uint8]) -> None:
         """Copy some rows to `out`; those of the pool follow those of `images`."""
         if self.pool is None:
+            announce(self.images, rows)
             self.images.take(rows, axis=0, out=out, mode="clip")  # "raise" copies twice
             return
         first, labelled = len(self.images), rows < len(self.images)
-        out[labelled] = self.images[rows[labelled]]
-        out[~labelled] = self.pool[rows[~labelled] - first]
+        for images, here, own in (
+            (self.images, labelled, rows[labelled]),
+            (self.pool, ~labelled, rows[~labelled] - first),
+        ):
+            announce(images, own)
+            out[here] = images[own]
 
 
 class Source:
@@ -153,12 +159,14 @@ class Source:
     def _check_left(self, damaged: Sequence[str]) -> None:
         """Raise UserError if a class has damaged images only."""
         names, first = set(damaged), self.images.damaged[min(self.images.damaged)]
-        left = self.table.subset(np.flatnonzero([n not in names for n in self.table.names]))
-        lost = [one for at, one in enumerate(left.classes) if not left.having(at).any()]
-        if lost:
+        whole = np.array([name not in names for name in self.table.names])
+        absent = [
+            one for k, one in enumerate(self.table.classes) if not self.table.having(k)[whole].any()
+        ]
+        if absent:
             raise UserError(
                 f"--data={self.images.root}: must hold readable images of every class, and has "
-                f"none of {some(lost)} (the first is {first}); try replacing them, or "
+                f"none of {some(absent)} (the first is {first}); try replacing them, or "
                 "data.params.exclude_classes"
             )
 
@@ -269,8 +277,10 @@ def open_cache(path: Path) -> Prepared:
     table = json.loads((path / TABLE).read_text())
     parts = {part: np.array(index, np.int64) for part, index in table["split"].items()}
     check(parts, table["groups"])
+    images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
+    rows_only(images)
     return Prepared(
-        images=np.load(path / IMAGES, mmap_mode="r", allow_pickle=False),
+        images=images,
         labels=np.array(table["labels"], np.int64), split=parts,
         groups=tuple(table["groups"]), names=tuple(table["names"]), classes=tuple(table["classes"]),
         duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),

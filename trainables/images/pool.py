@@ -29,6 +29,7 @@ from trainables.images import duplicates, fingerprint
 from trainables.images.cache import IMAGES, MANIFEST, TABLE, Prepared, Source, open_cache
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.forms import Form
+from trainables.images.paging import rows_only
 from trainables.images.splits import Index
 from trainables.plugins import load
 from trainables.spec import DataSpec, digest, identity
@@ -160,6 +161,7 @@ class Pool(Source):
         manifest = json.loads((folder / MANIFEST).read_text())
         table = json.loads((folder / TABLE).read_text())
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        rows_only(images)
         known = {group for group in table["groups"] if group}
         crossing = known & _patients(self.labelled, _held_out(labelled))
         assert not crossing, f"patients of validation or test in the pool: {sorted(crossing)[:3]}"

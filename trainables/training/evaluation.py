@@ -35,4 +35,6 @@ def over(
 
 def pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:
     """Return images on the device: uint8 [n, channels, side, side]."""
-    return torch.from_numpy(data.images[index]).permute(0, 3, 1, 2).to(runtime.device)
+    found = np.empty((len(index), *data.images.shape[1:]), np.uint8)
+    data.take(index, found)
+    return torch.from_numpy(found).permute(0, 3, 1, 2).to(runtime.device)

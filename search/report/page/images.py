@@ -38,7 +38,16 @@ class Thumbnail(NamedTuple):
 
 def write(found: Understood, data: "Prepared", settings: Data, folder: Path) -> Path:
     """Write the page to a folder and return its path."""
-    values = {
+    given = values(found, data, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / IMAGES
+    path.write_text(page.environment().get_template(IMAGES).render(given), encoding="utf-8")
+    return path
+
+
+def values(found: Understood, data: "Prepared", settings: Data) -> dict[str, object]:
+    """Return all that the template needs."""
+    return {
         "found": found,
         "data": data,
         "forms": in_words(data.forms) if data.forms else "",
@@ -46,10 +55,6 @@ def write(found: Understood, data: "Prepared", settings: Data, folder: Path) -> 
         "heads": ["class", "#images", "#patient|groups", *(f"#{part}" for part in found.split)],
         "thumbnails": dict(thumbnails(data)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / IMAGES
-    path.write_text(page.environment().get_template(IMAGES).render(values), encoding="utf-8")
-    return path
 
 
 def thumbnails(data: "Prepared") -> Iterator[tuple[str, list[Thumbnail]]]:

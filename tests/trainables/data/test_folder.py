@@ -50,7 +50,7 @@ def test_bad_folders(folders, tmp_path):
     assert "must be the folder that holds" in error(None)
     assert "must be the folder that holds" in error(tmp_path / "elsewhere")
     assert "must have at least 2 sub-folders of images" in (message := error(folders / "b"))
-    assert "one a class, not 0 (none; other files: none)" in message
+    assert "one a class, not 0 (none; images in all: 5; other files: none)" in message
     assert "one a class, not 1 (deep; " in error(folders / "a")
 
 

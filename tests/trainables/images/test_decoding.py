@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from trainables.errors import UserError
 from trainables.images import decoding
 from trainables.images import picture as pictures
 from trainables.images.decoding import Room
+from trainables.images.forms import Form
 
 SIDE = 3000
 MEASURE = r"""
@@ -158,8 +160,14 @@ def test_as_many_pictures_are_decoded_at_once_as_fit(
     class Pictures:
         at_work, most, lock = 0, 0, threading.Lock()
 
+        def __init__(self) -> None:
+            self.forms = Counter[Form]()
+
         def memory(self, *_: int) -> int:
             return 1000
+
+        def form(self, _: int) -> None:
+            return None
 
         def read(self, *_: int) -> np.ndarray:
             with self.lock:
@@ -176,6 +184,7 @@ def test_as_many_pictures_are_decoded_at_once_as_fit(
     pictures: Any = Pictures()
     decoding.decode_all(spec, pictures, 24, tmp_path / "images.npy", None)
     assert pictures.most == expected
+    assert pictures.forms == {Form(64, 64, "grey"): 24}
 
 
 def test_memory_of_a_container(tmp_path: Path) -> None:

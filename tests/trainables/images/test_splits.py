@@ -77,7 +77,7 @@ def test_too_few_groups():
     labels, groups = made((40, 2))
     with pytest.raises(
         UserError,
-        match=r"class DF: must have 3 patient groups.*\d images of only 2;.*exclude_classes",
+        match=r"class DF: must have 3 patient groups.*\d images of only 2 .*exclude_classes",
     ):
         split(labels, groups, 0.2, 0.2, 0, ("NV", "DF"))
 
