@@ -10,7 +10,7 @@ images.understood        # to show; sizes, modes and what was met once images ar
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
