@@ -287,7 +287,7 @@ def _together(
     total = counts.sum()
     mean = (counts * means).sum(0) / total
     squares = (counts * (stds**2 + means**2)).sum(0) / total
-    return tuple(mean.tolist()), tuple(np.sqrt(squares - mean**2).tolist())
+    return tuple(mean.tolist()), tuple(np.sqrt((squares - mean**2).clip(0)).tolist())
 
 
 def _nothing(left: Mapping[str, Sequence[str]]) -> str:
