@@ -5,7 +5,7 @@
 A row's score is its mean over all selection seeds. Best first; then rows without a score.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -86,10 +86,7 @@ def _row(
         above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
         linear=_known(values, "linear", fmean),
         knn=_known(values, "knn", fmean),
-        lrs=", ".join(
-            f"{task} {_rate(stage, ranges.get(task))}"
-            for task, stage in zip(tasks, stages, strict=False)
-        ),
+        lrs=", ".join(_rates(tasks, stages, ranges)),
         downstream_lr=_rate(measured) if scores else "",
         status=result.status,
         reason=result.reason,
@@ -115,6 +112,13 @@ def _row(
         knn_high=_known(values, "knn_high", fmean),
         measures=measures,
     )
+
+
+def _rates(
+    tasks: Sequence[str], stages: Sequence[Result], ranges: Mapping[str, Sequence[float]]
+) -> Iterator[str]:
+    for task, stage in zip(tasks, stages, strict=False):
+        yield f"{task} {_rate(stage, ranges.get(task))}"
 
 
 def _scores(result: ChainResult) -> list[Score]:
