@@ -16,9 +16,9 @@ KEYS = [
     "demo", "policy", "profile", "device", "stages_trained", "stages_reused", "stages_pruned",
     "stages_naive", "wall_seconds", "interrupted", "started", "stages_repeats", "near_duplicates",
     "leading_start", "fresh_missing", "stopped", "budget", "overhead", "budget_spent", "incomplete",
-    "leak", "label_curve", "external", "pool", "without_pool", "overhead_seconds", "failed", "pruned",
-    "could_be_best",
-    "cheapest_of_them", "optimism", "controls", "fine_tuning", "earlier_test_looks", "sources",
+    "leak", "label_curve", "external", "pool", "without_pool", "overhead_seconds", "failed",
+    "pruned", "could_be_best", "cheapest_of_them", "optimism", "controls", "fine_tuning",
+    "earlier_test_looks", "sources",
     "compared_on", "training_noise", "factors", "correlations", "course", "recall",
     "objective", "measures", "chains",
 ]  # fmt: skip
