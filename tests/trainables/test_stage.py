@@ -128,12 +128,13 @@ def _other_images(rank, folder, data_dir):
     """Rank 1 has other images than the driver; both say so and live on."""
     import torch.distributed as dist
 
+    from trainables.images.cache import open_cache
     from trainables.workers import worker
 
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
-    prepared = worker.open_cache(data_dir)
+    prepared = open_cache(data_dir)
     digest = prepared.digest if rank == 0 else "another"
     worker._open = lambda *_: replace(prepared, digest=digest)
     spec = stage(prepared, "rotation")

@@ -15,7 +15,7 @@ from search.space import load
 from trainables.plugins import version
 from trainables.spec import digest
 
-IDENTITY = "9cf96795bf1c831f"
+IDENTITY = "e9b3b9f176868666"
 PRECISION = "profile.precision=float32"  # else the processor decides
 GOLDEN = json.loads((Path(__file__).parent / "golden_keys.json").read_text())
 GROUPS = {

@@ -124,6 +124,7 @@ def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked.plan.space = SimpleNamespace(
         **more, test=True, external={}, starts={"scratch": None, "imagenet": None}
     )
+    asked.plan.pool = None
     asked.stops = {Node(("b", "a")): Stop(2, 5, 40.0, 45.0, "hopeless")}
     asked.reasons = {Node(("a", "b")).again(1): "loss is NaN"}
     made = snapshot(asked)

@@ -379,12 +379,10 @@ def test_a_broken_space_file_is_named(here, monkeypatch, content, said):
 
 def test_a_data_file_that_cannot_be_read_is_named(here):
     (here / "images").mkdir()
-    latin = "image,label,group\nJörg,a,b\n".encode("latin-1")
-    (here / "latin.csv").write_bytes(latin)
     (here / "folder.csv").mkdir()
     (here / "nul.csv").write_bytes(b"image,label,group\n\0,a\n")
     (here / "quote.csv").write_text('image,label,group\n"a,b,c' + "x" * 140_000)
-    for name in ("latin.csv", "folder.csv", "nul.csv", "quote.csv", "none.csv"):
+    for name in ("folder.csv", "nul.csv", "quote.csv", "none.csv"):
         made = plugin("trainables.data", "table")(here, {"csv": name})
         with pytest.raises(UserError) as caught:
             made.table()

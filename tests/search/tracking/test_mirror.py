@@ -65,7 +65,7 @@ def _check(uri: str) -> None:
     assert parent.data.tags["recommended"] == WINNER
     assert parent.data.tags["headline"] == f"{WINNER} was better than imagenet on test"
     winner = next(run for run in children if run.info.run_name == "odc>moco")
-    assert winner.data.metrics["delta"] == pytest.approx(10.848)  # of means over seeds
+    assert winner.data.metrics["delta"] == pytest.approx(10.811, abs=1e-3)  # of means over seeds
     assert winner.data.params["label"] == "C"
     assert winner.data.params["lr_2"] == "0.1*"
     curve = client.get_metric_history(winner.info.run_id, "finetune_balanced_accuracy")
@@ -135,7 +135,7 @@ def test_failed_and_pruned_chains(search: Any, written: Any, database: str) -> N
     _mirror(database, small, written, "broken")
     mended = MlflowClient(database, database).get_run(failed.info.run_id)
     score = mended.data.metrics["balanced_accuracy"]
-    assert (mended.info.status, score) == ("FINISHED", pytest.approx(72.72 - 0.4 / 3))
+    assert (mended.info.status, score) == ("FINISHED", pytest.approx(72.587, abs=1e-3))
 
 
 def test_a_search_that_runs_has_one_child_a_chain(search: Any, written: Any, database: str) -> None:
@@ -217,7 +217,7 @@ def test_updates_reach_mlflow_while_the_search_runs(
     assert parent.info.status == "RUNNING"
     assert {run.info.run_name for run in children} == {"odc", "odc>moco", "scratch"}
     deep = next(run for run in children if run.info.run_name == "odc>moco")
-    delta = pytest.approx(10.848)
+    delta = pytest.approx(10.811, abs=1e-3)
     assert deep.data.metrics["delta"] == delta, "the single it is judged by is known"
 
 
