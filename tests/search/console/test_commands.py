@@ -192,9 +192,10 @@ def test_the_plan_as_json_is_one_line_and_nothing_is_created(capsys, here):
 
 
 def test_the_plan_in_lines(capsys, here):
-    status, out, _ = command(capsys, "search", *SMOKE, "--dry-run")
+    few = ["~tasks.relative_location", "~tasks.odc", "max_length=1"]
+    status, out, _ = command(capsys, "search", *SMOKE, "--dry-run", *few)
     assert status == 0
-    assert "33 naive, 15 with shared prefixes, 3 to 7 under the policy curriculum" in out
+    assert "1 naive, 1 with shared prefixes" in out
     assert "DEMONSTRATION" in out
     assert "timed ten steps of moco: " in out
     assert list(here.iterdir()) == []
