@@ -260,7 +260,7 @@ def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, out + err
     said, again = err.strip().splitlines()[-2:]
-    assert said.startswith("error: the broker died")
+    assert said.startswith("error: the broker died"), err
     assert "search/run.py --space isic3" in again
     assert "Traceback" not in err
     summary = json.loads((tmp_path / "one" / "report" / "summary.json").read_text())
