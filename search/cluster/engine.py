@@ -221,6 +221,8 @@ class Engine:
             if searcher.fault:
                 raise MachineFault(searcher.fault)
             self._poll(show)
+        except SystemError as error:  # Cython's, where a signal's handler raises inside of Ray
+            raise (error.__cause__ or error) from None
         except (ray.exceptions.RayError, TuneError, OSError) as error:
             raise MachineFault(searcher.fault or first_line(error)) from error
         finally:
