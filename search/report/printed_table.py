@@ -71,7 +71,7 @@ def _caption(found: Summary) -> Text | None:
         if row.status in ("stopped", "failed", "not run") and row.reason
     ]
     if pruned := sum(row.status == "pruned" for row in table.rows):
-        lines.append(f"{pruned} {'chain' if pruned == 1 else 'chains'} pruned, never trained")
+        lines.append(f"{verdict_words.count(pruned, 'chain')} pruned, never trained")
     if edges := sum(row.at_edge for row in table.scored):
         lines.append(f"{edges} rows chose a rate at the edge of its range: see the report")
     return Text("\n").join(map(line, lines)) if lines else None

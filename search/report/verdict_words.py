@@ -51,14 +51,14 @@ def recommendation(table: Table, chosen: Recommended | None, missing: str) -> st
     if chosen is None or row is None:
         return ""
     if chosen.by == FRESH:
-        seeds = _count(len(row.fresh_scores), "fresh seed")
+        seeds = count(len(row.fresh_scores), "fresh seed")
         said = (
             f"{row.chain} is recommended: its {table.objective.title} on validation is "
             f"{table.amount(row.fresh_score)}{_within(row.fresh_low, row.fresh_high)} on {seeds}, "
             "which no choice has seen"
         )
         return f"{said}{_rivals(table, row)}{_lower(table)}."
-    seeds = _count(len(row.seed_scores), "seed")
+    seeds = count(len(row.seed_scores), "seed")
     return (
         f"{row.chain} is recommended by selection: its {table.objective.title} on validation is "
         f"{table.amount(row.score)}{_within(row.ci_low, row.ci_high)} on {seeds} that also chose "
@@ -79,7 +79,7 @@ def planned_words(table: Table, planned: Planned | None) -> str:
     """Describe the one planned comparison and, after it, the other starts."""
     if planned is None:
         return ""
-    where, seeds = SPLIT[planned.split], _count(planned.seeds, "fresh seed")
+    where, seeds = SPLIT[planned.split], count(planned.seeds, "fresh seed")
     scores = f"{table.amount(planned.chain_score)} against {number(planned.start_score)}"
     if planned.difference is None:
         return (
@@ -185,5 +185,5 @@ def _lower(table: Table) -> str:
     return "" if table.objective.higher_is_better else " (lower is better)"
 
 
-def _count(number_of: int, noun: str) -> str:
+def count(number_of: int, noun: str) -> str:
     return f"{number_of} {noun}{'s' if number_of != 1 else ''}"

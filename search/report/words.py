@@ -15,6 +15,7 @@ from search.report.statistics.factors import LAST, LEVEL, RISE, Correlation, Fac
 from search.report.statistics.verdicts import Estimate
 from search.report.summary import Summary
 from search.report.table import SURE, Row, Table, number, p_text
+from search.report.verdict_words import count
 from search.results.records import RunInfo
 
 FACTOR_WORDS = {"last_task": "the last task", "label": "the label (C, AC, MC)"}
@@ -74,7 +75,7 @@ def incomplete(info: RunInfo) -> str:
 def repeated(table: Table, plan_seed: int) -> str:
     """Describe what is known about training again with another seed."""
     seeds = [len(row.seed_scores) for row in table.chains]
-    again = sum(count > 1 for count in seeds)
+    again = sum(n > 1 for n in seeds)
     if not again or table.training_noise is None:
         return (
             f"Every chain was trained once, with seed {plan_seed}. Intervals say how much the "
@@ -82,7 +83,7 @@ def repeated(table: Table, plan_seed: int) -> str:
             "different score (repeats=3 would)."
         )
     return (
-        f"{_count(again, 'chain')} and the starts were trained with several seeds, up to "
+        f"{count(again, 'chain')} and the starts were trained with several seeds, up to "
         f"{max(seeds)}; {len(seeds) - again} with one, since their first scores were among the "
         f"lower ones. One training differs from the next by {number(table.training_noise)} points "
         "(standard deviation over seeds, pooled over chains), which is part of every interval."
@@ -147,7 +148,7 @@ def trend(found: Trend) -> str:
 
 def cost(row: Row) -> str:
     """Return the cost of training all stages of a chain: `4:10`, or the number of stages."""
-    return _count(row.length, "stage") if row.stage_seconds is None else clock(row.stage_seconds)
+    return count(row.length, "stage") if row.stage_seconds is None else clock(row.stage_seconds)
 
 
 def factor(found: Factor) -> str:
@@ -206,12 +207,8 @@ def stopped(info: RunInfo) -> str:
     """Describe what early stopping saved and may have missed."""
     saved = sum(one.epochs - one.epoch for one in info.stopped)
     return (
-        f"The fine-tuning of {_count(len(info.stopped), 'chain')} was stopped early, "
-        f"{_count(saved, 'epoch')} before the end in all: by what other chains gained after the "
+        f"The fine-tuning of {count(len(info.stopped), 'chain')} was stopped early, "
+        f"{count(saved, 'epoch')} before the end in all: by what other chains gained after the "
         "same epoch, the best score was out of reach. One that improves unusually late would be "
         "missed; early_stop=null trains all to the end."
     )
-
-
-def _count(number_of: int, noun: str) -> str:
-    return f"{number_of} {noun}{'s' if number_of != 1 else ''}"

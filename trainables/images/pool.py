@@ -56,7 +56,7 @@ class Sizes:
         return self.labelled + self.unlabelled
 
 
-class Rows(Dataset):
+class Concatenated(Dataset):
     """The images of several data sets, one after the other."""
 
     def __init__(self, views: Sequence[Dataset]) -> None:
@@ -93,7 +93,7 @@ class Pool(Source):
         self.views = [one.of(sorted(items, key=lambda item: item.name)) for one, items in named]
         self._notes = [one.notes for one in further]
         items = [item for view in self.views for item in view.items]
-        self.images, self._parts = Rows(self.views), [item.part for item in items]
+        self.images, self._parts = Concatenated(self.views), [item.part for item in items]
         self.table = Table(
             names=tuple(_names(self.views)),
             labels=np.full(len(items), -1),

@@ -3,6 +3,7 @@
 Real files in a real folder; only the training is missing.
 """
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -426,3 +427,13 @@ def _commit(
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "history.json").write_text(json.dumps(history))
     return folder
+
+
+def load_snippet(path: Path) -> Any:
+    """Import a written `load.py`."""
+    spec = importlib.util.spec_from_file_location("load_best", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

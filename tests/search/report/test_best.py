@@ -1,7 +1,6 @@
 """The winner's folder: the snippet loads the weights, the card says what they are."""
 
 import ast
-import importlib.util
 import json
 import re
 import subprocess
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 
 from search.chains.node import Node
 from search.report import best
+from tests.search.report.conftest import load_snippet
 from trainables.augment import FullView
 from trainables.backbone import Backbone
 from trainables.images.fit import square
@@ -55,21 +55,12 @@ def _chains(make_search: Callable[..., Any]) -> Any:
     return make_search(scores={"moco": 30.0, "odc": 28.0, "odc>moco": 31.2})
 
 
-def _load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("load_best", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(("name", "channels"), [("resnet10", 3), ("resnet50", 1)])
 def test_snippet_gives_the_same_features(
     make_search: Callable[..., Any], tmp_path: Path, name: str, channels: int
 ) -> None:
     ours = _written(_chains(make_search), tmp_path, name, channels).eval()
-    module = _load(tmp_path / "best" / best.SNIPPET)
+    module = load_snippet(tmp_path / "best" / best.SNIPPET)
     theirs = module.backbone().eval()
     images = torch.randint(0, 256, (2, channels, 64, 64), dtype=torch.uint8)
     ready = module.preprocess(images)

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from search.chains.plan import Plan, data_spec
 from search.report import best, prepared
 from search.space import load
+from tests.search.report.conftest import load_snippet
 from trainables.augment import FullView
 from trainables.images.cache import open_cache, prepare
 
@@ -62,12 +63,7 @@ def _pydicom() -> bool:
 def module(plan: Plan, folder: Path) -> Any:
     path = folder / best.SNIPPET
     path.write_text(best.snippet(plan, "odc>moco", json.loads(json.dumps(META))))
-    spec = importlib.util.spec_from_file_location("load_best", path)
-    assert spec
-    assert spec.loader
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+    return load_snippet(path)
 
 
 CHOICES = itertools.product(("crop", "pad", "stretch"), (False, True), (3, 1), (None, [0, 9000]))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainables.data import Dataset
 from trainables.spec import DataSpec
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -120,6 +121,11 @@ def save(path: Path, seed: int, mode: str = "RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)
     Image.fromarray(pixels).convert(mode).save(path)
+
+
+def left_out(data: Dataset) -> dict[str, int]:
+    """The number of names that are not used, by reason."""
+    return {one.what: one.count for one in data.understood().left_out}
 
 
 def write_lines(path: Path, lines: list[str]) -> None:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from tests.trainables.data.conftest import save, write_lines
+from tests.trainables.data.conftest import left_out, save, write_lines
 from tests.trainables.data.test_contract import SPACES
 from trainables.data._walk import walk
 from trainables.data.folder import Plugin
@@ -23,10 +23,6 @@ def error(root, **params):
         Plugin(root, params).table()
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def left_out(data):
-    return {one.what: one.count for one in data.understood().left_out}
 
 
 def fill(root, *folders, count=4, first=1):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainables.data.conftest import save
+from tests.trainables.data.conftest import left_out, save
 from trainables.data.table import Plugin
 from trainables.errors import UserError
 from trainables.images.cache import open_cache, prepare
@@ -18,10 +18,6 @@ def error(root, **params):
         Plugin(root, params).table()
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def left_out(data):
-    return {one.what: one.count for one in data.understood().left_out}
 
 
 def test_table(listed):
