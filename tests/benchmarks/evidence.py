@@ -248,7 +248,8 @@ def measure(cell: Cell, rng: np.random.Generator) -> Found:
     if table.noise is None:
         return found
     found |= _rows(table, truth) | _set(cell, table, truth) | _pairs(chosen, table, truth)
-    return found | _planned(tested, truth)
+    found |= _planned(tested, truth)
+    return found | {"any wrong": float(any(found[name] == 1 for name in WRONG))}
 
 
 def _rows(table: Table, truth: Mapping[str, float]) -> Found:
@@ -305,6 +306,7 @@ def _planned(tested: verdicts.Planned, truth: Mapping[str, float]) -> Found:
     ]
     return {
         "planned": _within(apart, known.low, known.high),
+        "planned wrong": float(not known.low <= 0 <= known.high) if not apart else float("nan"),
         "planned width": known.high - known.low,
         "others": _mean(
             _within(truth[tested.chain] - truth[one.start], one.difference.low, one.difference.high)
@@ -344,12 +346,14 @@ def kept(path: Path) -> dict[str, Found]:
     return {one.pop("cell"): one for one in map(json.loads, lines)}
 
 
+WRONG = ("any lost", "planned wrong", "others wrong")
 COVERAGE = ("row", "difference", "fresh", "planned", "others")
-PERCENT = (*COVERAGE, "winner", "any lost", "lost", "others wrong", "planned power", "verdict")
+PERCENT = (*COVERAGE, *WRONG, "any wrong", "winner", "lost", "planned power", "verdict")
 TABLES = {
     "Coverage of the 95 % intervals, %": COVERAGE,
     "False verdicts, %, and the selected winner": (
-        "verdict", "any lost", "lost", "others wrong", "winner", "optimism", "bias",
+        "verdict", "any lost", "lost", "planned wrong", "others wrong", "any wrong", "winner",
+        "optimism", "bias",
     ),
     "Noise, points": ("reported sd", "true sd", "training", "row width", "planned width"),
     "Power": ("excluded", "of", "planned power"),
