@@ -38,6 +38,7 @@ class Images:
     """The images of one space, read on demand."""
 
     data: "Prepared"
+    seen: dict[str, int]  # of an external test set: images like one that is trained on
 
     def __init__(self, space: Space) -> None:
         from trainables.images.cache import Source
@@ -100,6 +101,13 @@ class Images:
         """Yield what was met while the images were decoded."""
         yield from prepared.findings(self.data.found, len(self.data.labels), self.space.data)
         yield duplicates.sentence(duplicates.count(self.data))
+        for name, seen in self.seen.items():
+            if seen:
+                yield (
+                    f"{seen} of the {len(self.external[name].table.names)} images of the external "
+                    f"test set {name} have a near-duplicate among those trained on, so its scores "
+                    "are too high"
+                )
 
     def digest(self) -> str:
         """Return the digest of all image files and labels; reads every file once."""
@@ -134,12 +142,10 @@ class Images:
                 progress.update(bar, completed=done, total=total)
 
             with full_disk_explained(self.cache, "cache"):
-                folder = self.source.prepare(self.cache, show)
-                for source in self.external.values():
-                    source.prepare(self.cache, show)
-                if self.pool:
-                    self.pool.opened(self.cache, show)
-        self.data = open_cache(folder)
+                self.data = open_cache(self.source.prepare(self.cache, show))
+                trained = self.pool.opened(self.cache, show) if self.pool else self.data
+                tests = {name: one.prepare(self.cache, show) for name, one in self.external.items()}
+                self.seen = {name: _seen(open_cache(at), trained) for name, at in tests.items()}
 
     def summary(self) -> Iterator[str]:
         """Yield what a search says of its decoded images."""
@@ -150,6 +156,17 @@ class Images:
         yield from understood.findings
         for name, source in self.external.items():
             yield f"external test set {name}: {len(source.table.names)} images"
+
+
+def _seen(test: "Prepared", trained: "Prepared") -> int:
+    """Count the images of an external test set that are near-duplicates of any trained on."""
+    from trainables.images.duplicates import like
+
+    own, first = trained.images, len(trained.images)
+    rows = trained.split["train"].tolist()
+    further = () if trained.pool is None else trained.pool  # whose rows follow
+    seen = [own[row] if row < first else further[row - first] for row in rows]
+    return len(like(test.images, seen))
 
 
 def _decoding_seconds(source: "Source") -> float:

@@ -1,8 +1,10 @@
 """How long a table of many rows takes to be listed and split, and how much memory.
 
     python tests/benchmarks/rows.py --rows 1000000
+    python tests/benchmarks/rows.py --rows 1000000 --labels many
 
-Drawn names and no pixels: empty files in folders of 10,000, four images a patient, ten classes.
+Drawn names and no pixels: empty files in folders of 10,000, four images a patient, ten classes, of
+which an image has one, or none to three.
 Not timed: making the files.
 """
 
@@ -24,9 +26,11 @@ from trainables.spec import DataSpec  # noqa: E402
 A_FOLDER, A_PATIENT, CLASSES = 10_000, 4, 10
 
 
-def make(root: Path, rows: int) -> None:
-    """Write the table and its empty image files."""
-    labels = np.random.default_rng(0).integers(0, CLASSES, -(-rows // A_PATIENT))
+def make(root: Path, rows: int, many: bool) -> None:
+    """Write the table and its empty image files. many: up to three labels an image."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, (-(-rows // A_PATIENT), 3 if many else 1))
+    counts = rng.integers(0, 4, len(labels)) if many else np.ones(len(labels), int)
     with (root / "labels.csv").open("w") as table:
         table.write("image,label,group,age,view\n")
         for i in range(rows):
@@ -35,20 +39,25 @@ def make(root: Path, rows: int) -> None:
                 folder.mkdir(parents=True)
             name, patient = f"image_{i:08}.png", i // A_PATIENT
             (folder / name).touch()
-            table.write(f"{name},class {labels[patient]},patient {patient:07},{i % 90},PA\n")
+            own = {f"class {label}" for label in labels[patient, : counts[patient]]}
+            said = "|".join(sorted(own)) or "none of them"
+            table.write(f"{name},{said},patient {patient:07},{i % 90},PA\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="List and split a large table.")
     parser.add_argument("--rows", type=int, default=1_000_000, metavar="N")
+    parser.add_argument("--labels", choices=["one", "many"], default="one")
     parser.add_argument("--at", type=Path, metavar="DIR", help="keep the files here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = args.at or Path(folder)
         if not (root / "labels.csv").exists():
             root.mkdir(parents=True, exist_ok=True)
-            make(root, args.rows)
-        spec = DataSpec("table", {}, size=96, channels=1, val=0.15, test=0.15, seed=0)
+            make(root, args.rows, args.labels == "many")
+        params = {"labels": "many", "exclude_classes": ["none of them"]}
+        given = params if args.labels == "many" else {}
+        spec = DataSpec("table", given, size=96, channels=1, val=0.15, test=0.15, seed=0)
         begun = time.perf_counter()
         source = Source(spec, root)
         listed = time.perf_counter()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from search.console.commands import parse
 from search.console.request import request
@@ -156,3 +157,23 @@ def test_drawn_images_take_no_folder_but_another_data_set() -> None:
     found = Images(space)
     assert found.pool is not None
     assert len(found.pool.table.names) == 40
+
+
+def test_images_of_an_external_set_that_are_trained_on_are_counted(folder: Path) -> None:
+    """One of the pool, one of training, one of validation and one of nothing: two were seen."""
+    split = images().source.split
+    names = images().source.table.names
+    known = {
+        part: (folder / "data" / "images" / names[split[part][0]]) for part in ("train", "val")
+    }
+    copied = [*known.values(), folder / "more" / "new07.png"]
+    for k, file in enumerate(copied):
+        for label in ("sick", "well"):
+            place = folder / "other" / label / f"{k}{label}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(file.read_bytes()) if label == "sick" else draw(place, 2000 + k)
+    found = images("external.other.name=folder", "external.other.root=other")
+    found.decode(Console(quiet=True))
+    assert found.seen == {"other": 2}
+    (said,) = [one for one in found.understood.findings if "external test set other" in one]
+    assert said.startswith("2 of the 6 images")

@@ -30,19 +30,20 @@ from trainables.data import Dataset, Table
 from trainables.data._files import some
 from trainables.durable import kernel_lock, make_folder, sync, write_json
 from trainables.errors import UserError
-from trainables.images import duplicates, fingerprint
+from trainables.images import duplicates, fingerprint, table_file
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
 from trainables.images.forms import Forms, summarise
 from trainables.images.paging import announce, rows_only
-from trainables.images.splits import Index, all_test, check, given, leak, split, unmeasured
+from trainables.images.splits import PARTS, Index, all_test, check, given, leak, split, unmeasured
+from trainables.images.table_file import TABLE
 from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest, identity
 
 FORMAT = 2  # version of folder layout, resizing and duplicate search; part of the digest
-CHECKS = 2  # version of what decoding refuses; a cache of an older one is decoded again
-MANIFEST, IMAGES, TABLE = "manifest.json", "images.npy", "table.json"
+CHECKS = 3  # version of what decoding refuses, and of the table; older caches are decoded again
+MANIFEST, IMAGES = "manifest.json", "images.npy"
 MADE = "images"  # a data set that a stage made, in its folder
 SPARE = 64 << 20  # bytes to leave free
 BLOCK = 16 << 20  # bytes per checksum
@@ -211,7 +212,7 @@ class Source:
         trained = parts["train"] if len(parts["train"]) else parts["test"]
         mean, std = statistics(sums[trained], spec.size**2)
         sync(folder / IMAGES)
-        write_json(folder / TABLE, _columns(table, parts, pairs))
+        _write(folder, table, parts, pairs)
         return {
             "mean": mean, "std": std, "demo": data.demo, "leak": self.leak, "damaged": damaged,
             "found": {"trimmed": len(data.trimmed), "unsound": len(data.unsound)},
@@ -255,7 +256,7 @@ def save_made(stage: Path, data: Prepared) -> None:
     folder.mkdir(exist_ok=True)
     np.save(folder / IMAGES, data.images)
     table = Table(data.names, data.labels, data.groups, data.classes, sites=data.sites)
-    write_json(folder / TABLE, _columns(table, data.split, data.duplicates))
+    _write(folder, table, data.split, data.duplicates)
     spec = {"merge_duplicates": data.merged, "name": data.name}
     write_json(folder / MANIFEST, {
         "mean": data.mean, "std": data.std, "digest": data.digest, "spec": spec, "demo": data.demo,
@@ -263,30 +264,34 @@ def save_made(stage: Path, data: Prepared) -> None:
     })  # fmt: skip
 
 
-def _columns(
-    table: Table, parts: Mapping[str, Index], pairs: Iterable[Pair]
-) -> Mapping[str, object]:
-    split = {part: index.tolist() for part, index in parts.items()}
-    columns = {**asdict(table), "labels": table.labels.tolist(), "split": split}
-    return columns | {"duplicates": [asdict(pair) for pair in pairs]}
+def _write(folder: Path, table: Table, parts: Mapping[str, Index], pairs: Iterable[Pair]) -> None:
+    part = np.empty(len(table.names), object)
+    for name, index in parts.items():
+        part[index] = name
+    columns = {"image": table.names, "label": table.labels.tolist(), "group": table.groups}
+    columns |= {"source": table.sites} if table.sites else {}
+    found = [asdict(pair) for pair in pairs]
+    columns |= {"part": part}
+    table_file.write(folder / TABLE, columns, classes=table.classes, duplicates=found)
 
 
 def open_cache(path: Path) -> Prepared:
     """Open a decoded folder and check its split: one part per image and per patient group."""
     manifest = json.loads((path / MANIFEST).read_text())
-    table = json.loads((path / TABLE).read_text())
-    parts = {part: np.array(index, np.int64) for part, index in table["split"].items()}
-    check(parts, table["groups"])
+    table, said = table_file.read(path / TABLE)
+    part, groups = np.array(table_file.texts(table, "part")), table_file.texts(table, "group")
+    parts = {name: np.flatnonzero(part == name) for name in PARTS}
+    check(parts, groups)
     images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
     rows_only(images)
     return Prepared(
         images=images,
-        labels=np.array(table["labels"], np.int64), split=parts,
-        groups=tuple(table["groups"]), names=tuple(table["names"]), classes=tuple(table["classes"]),
-        duplicates=tuple(Pair(**pair) for pair in table["duplicates"]),
+        labels=table_file.numbers(table, "label"), split=parts, groups=groups,
+        names=table_file.texts(table, "image"), classes=tuple(said["classes"]),
+        duplicates=tuple(Pair(**pair) for pair in said["duplicates"]),
         mean=tuple(manifest["mean"]), std=tuple(manifest["std"]), digest=manifest["digest"],
         merged=manifest["spec"]["merge_duplicates"], name=manifest["spec"]["name"],
-        demo=manifest["demo"], sites=tuple(table.get("sites", ())),  # older caches have none
+        demo=manifest["demo"], sites=table_file.texts(table, "source"),
         leak=manifest.get("leak", ""), damaged=tuple(manifest.get("damaged", ())),
         found=manifest.get("found", {}), forms=Forms.read(manifest.get("forms")),
     )  # fmt: skip
@@ -304,7 +309,7 @@ def _damage(path: Path) -> str:
         if manifest.pop("seal") != digest(manifest):
             return f"{MANIFEST} is not what was written"
         if manifest.get("checks") != CHECKS:
-            return "of an older version, which took JPEG files without an end for whole"
+            return "of an older version"
         for name, known in manifest["checksums"].items():
             if _checksums(path / name) != known:
                 return f"{name} is not what was written"

@@ -23,14 +23,15 @@ from trainables.data import Dataset, Table
 from trainables.data._files import some
 from trainables.data._labels import is_placeholder
 from trainables.data._understood import Notes
-from trainables.durable import sync, write_json
+from trainables.durable import sync
 from trainables.errors import UserError
-from trainables.images import duplicates, fingerprint
-from trainables.images.cache import IMAGES, MANIFEST, TABLE, Prepared, Source, open_cache
+from trainables.images import duplicates, fingerprint, table_file
+from trainables.images.cache import IMAGES, MANIFEST, Prepared, Source, open_cache
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.forms import Form
 from trainables.images.paging import rows_only
 from trainables.images.splits import Index
+from trainables.images.table_file import TABLE
 from trainables.plugins import load
 from trainables.spec import DataSpec, digest, identity
 
@@ -159,15 +160,16 @@ class Pool(Source):
         labelled = open_cache(self.labelled.prepare(cache_root, progress))
         folder = self.prepare(cache_root, progress)
         manifest = json.loads((folder / MANIFEST).read_text())
-        table = json.loads((folder / TABLE).read_text())
+        table, said = table_file.read(folder / TABLE)
+        groups = table_file.texts(table, "group")
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         rows_only(images)
-        known = {group for group in table["groups"] if group}
+        known = {*groups} - {""}
         crossing = known & _patients(self.labelled, _held_out(labelled))
         assert not crossing, f"patients of validation or test in the pool: {sorted(crossing)[:3]}"
         trained = labelled.split["train"]
-        unknown = sum(not group for group in table["groups"])
-        self.sizes, self.left_out = Sizes(len(trained), len(images), unknown), table["left_out"]
+        self.sizes = Sizes(len(trained), len(images), groups.count(""))
+        self.left_out = said["left_out"]
         rows = np.concatenate([trained, len(labelled.images) + np.arange(len(images))])
         own = manifest["mean"], manifest["std"], len(images)
         mean, std = _together((labelled.mean, labelled.std, len(trained)), own)
@@ -193,11 +195,9 @@ class Pool(Source):
         keep(folder / IMAGES, kept.tolist())
         mean, std = _statistics(sums[kept], self.spec)
         sync(folder / IMAGES)
-        write_json(folder / TABLE, {
-            "names": [names[row] for row in kept],
-            "groups": [self.table.groups[row] for row in kept],
-            "left_out": self.left_out,
-        })  # fmt: skip
+        own = self.table.subset(kept)
+        columns = {"image": own.names, "group": own.groups}
+        table_file.write(folder / TABLE, columns, left_out=self.left_out)
         return {"mean": mean, "std": std}
 
     def _judged(

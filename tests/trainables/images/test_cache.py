@@ -9,6 +9,7 @@ import sys
 from collections import namedtuple
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ from trainables.data.isic2019 import IMAGES, TRUTH
 from trainables.errors import UserError
 from trainables.images import cache, decoding, fingerprint
 from trainables.images.cache import Source, open_cache, prepare
+from trainables.images.table_file import TABLE
 from trainables.plugins import load
 
 SMALL = {"n": 160, "size": 32}
@@ -147,18 +149,14 @@ def test_merged_on_request(spec, isic, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda table: table.update(groups=["one"] * 160), "'one'"),
-        (lambda table: table["split"]["val"].pop(), "in no part"),
-        (lambda table: table["split"]["val"].append(table["split"]["test"][0]), "or in two"),
-    ],
+    ("column", "values", "said"),
+    [("group", ["one"] * 160, "'one'"), ("part", ["train"] * 159 + [None], "in no part")],
 )
-def test_a_split_that_leaks_is_not_opened(spec, tmp_path, spoil, said):
+def test_a_split_that_leaks_is_not_opened(spec, tmp_path, column, values, said):
     path = prepare(spec(params=SMALL), None, tmp_path)
-    table = json.loads((path / "table.json").read_text())
-    spoil(table)
-    (path / "table.json").write_text(json.dumps(table))
+    table = pq.read_table(path / TABLE)
+    at = table.column_names.index(column)
+    pq.write_table(table.set_column(at, column, [values]), path / TABLE)
     with pytest.raises(AssertionError, match=said):
         open_cache(path)
 
@@ -213,9 +211,9 @@ DAMAGE = {
     "images cut": ("images.npy", lambda path: os.truncate(path, 200_000)),
     "images longer": ("images.npy", lambda path: path.write_bytes(path.read_bytes() + b"0")),
     "no images": ("images.npy", os.unlink),
-    "a bit of the table": ("table.json", lambda path: flip(path, 300)),
-    "table cut": ("table.json", lambda path: os.truncate(path, 300)),
-    "no table": ("table.json", os.unlink),
+    "a bit of the table": (TABLE, lambda path: flip(path, 300)),
+    "table cut": (TABLE, lambda path: os.truncate(path, 300)),
+    "no table": (TABLE, os.unlink),
     "a digit of the manifest": ("manifest.json", lambda path: flip(path, 15)),
     "manifest cut": ("manifest.json", lambda path: os.truncate(path, 100)),
     "a list for a manifest": ("manifest.json", lambda path: path.write_text("[]")),
@@ -246,7 +244,7 @@ def test_who_has_a_damaged_cache_open_keeps_what_it_maps(spec, tmp_path):
     path = prepare(spec(params=SMALL), None, tmp_path)
     opened = open_cache(path)
     before, old = opened.images[:].copy(), os.stat(path / "images.npy").st_ino
-    (path / "table.json").write_text("{")
+    (path / TABLE).write_text("{")
     assert prepare(spec(params=SMALL), None, tmp_path) == path
     assert os.stat(path / "images.npy").st_ino != old
     assert np.array_equal(opened.images, before)
@@ -267,7 +265,7 @@ def test_everything_is_on_the_disk_before_the_cache_has_its_name(spec, tmp_path,
     monkeypatch.setattr(os, "replace", replaced)
     path = prepare(spec(params=SMALL), None, tmp_path)
     named = events.index(f"to {path.name}")
-    for first in ("images.npy", "to table.json", "to manifest.json"):
+    for first in ("images.npy", TABLE, "to manifest.json"):
         assert events.index(first) < named
     assert events[named + 1 :] == [tmp_path.name]
 
@@ -310,7 +308,7 @@ def test_two_processes_at_once(spec, tmp_path):
 
 def test_everything_is_readable_without_pickle(spec, tmp_path):
     path = prepare(spec(params=SMALL), None, tmp_path)
-    assert {p.suffix for p in path.iterdir()} == {".npy", ".json"}
+    assert {p.suffix for p in path.iterdir()} == {".npy", ".json", ".parquet"}
     assert json.loads((path / "manifest.json").read_text())["demo"] is True
 
 
