@@ -95,12 +95,24 @@ class Observed:
         starts = [chain in BASELINES for chain in self.chains]
         design = Design.of(self.seeds, starts).fitted(self.values[:, 0])
         means = design.means(self.values)
-        images = means[:, 1:]
+        images = _widened(means[:, 1:], self.on)
         own, shared = np.zeros_like(images), np.zeros(images.shape[1])
         if noise:
             own, shared = noise.draws(design, images.shape[1])
         counts = tuple(map(len, self.seeds))
         return Scored(self.chains, means[:, 0], images, own, shared, counts, self.on, noise)
+
+
+def _widened(images: "Floats", on: Images) -> "Floats":
+    """Return resampled scores with the spread that few patient groups hide.
+
+    n resampled values vary by (n - 1) / n of what n drawn ones do. n is here that of the rarest
+    class, whose accuracy varies most: its images, in patient groups of the mean size.
+    """
+    few = max(on.rarest * on.groups / on.images, 2.0)
+    middle = images.mean(1, keepdims=True)
+    widened: Floats = middle + (images - middle) * (few / (few - 1)) ** 0.5
+    return widened
 
 
 def selection(rows: Iterable[Row]) -> Keys:

@@ -191,16 +191,6 @@ def test_the_plan_as_json_is_one_line_and_nothing_is_created(capsys, here):
     assert list(here.iterdir()) == []
 
 
-def test_the_plan_in_lines(capsys, here):
-    few = ["~tasks.relative_location", "~tasks.odc", "max_length=1"]
-    status, out, _ = command(capsys, "search", *SMOKE, "--dry-run", *few)
-    assert status == 0
-    assert "1 naive, 1 with shared prefixes" in out
-    assert "DEMONSTRATION" in out
-    assert "timed ten steps of moco: " in out
-    assert list(here.iterdir()) == []
-
-
 def test_a_fault_outside_a_search_is_one_line(capsys, monkeypatch):
     def denied(*_):
         raise PermissionError(13, "Permission denied", "x\ny")
