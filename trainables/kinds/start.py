@@ -45,7 +45,7 @@ def load(backbone: Backbone, path: Path, start: str) -> None:
     """Load a file, without its `fc`; UserError, which names the start, if it doesn't fit."""
     tensors = _tensors(path, start)
     state = {key: value for key, value in tensors.items() if not key.startswith("fc.")}
-    own = backbone.state_dict()
+    own = backbone.net.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
     if wrong := [*wrong, *sorted(state.keys() - own.keys())]:
         raise UserError(
@@ -53,7 +53,7 @@ def load(backbone: Backbone, path: Path, start: str) -> None:
             f"tensors differ, first {wrong[0]}); try the weights of that ResNet, and "
             "data.channels=3"
         )
-    backbone.load_state_dict(state)
+    backbone.net.load_state_dict(state)
 
 
 def _tensors(path: Path, start: str) -> dict[str, Tensor]:
