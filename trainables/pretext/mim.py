@@ -44,6 +44,11 @@ class Plugin(Task):
 
         def check(self, context: Context) -> None:
             size, unit = context.image_size, self.unit
+            if unit_of(size) == 1:
+                raise UserError(
+                    f"profile.image_size={size}: must be no prime number for mim, which hides "
+                    f"squares; try {size + 1}"
+                )
             if unit and (size % unit or size < 2 * unit):
                 raise UserError(
                     f"tasks.mim.params.unit={unit}: must divide profile.image_size={size}, twice "
@@ -104,7 +109,7 @@ class SimMIM(Method):
         cells = used(backbone, context, backbone.maps).shape[-1]
         self.px = -(-context.image_size // cells)
         self.square = nn.Parameter(torch.zeros(context.channels, self.unit, self.unit))
-        self.decode = nn.Conv2d(backbone.width, context.channels * self.px**2, 1)
+        self.decode = nn.Conv2d(backbone.map_width, context.channels * self.px**2, 1)
 
     def forward(self, backbone: Backbone, view: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         hidden, _ = self.order(draw)
@@ -132,9 +137,12 @@ def method_of(backbone: Backbone) -> type[Method]:
 
 
 def unit_of(size: int) -> int:
-    """Return the divisor of a view's side that is nearest to a seventh of it: 32 for 224 px."""
+    """Return the divisor of a view's side that is nearest to a seventh of it: 32 for 224 px.
+
+    1 for a prime number.
+    """
     known = (unit for unit in range(2, size // 2 + 1) if size % unit == 0)
-    return min(known, key=lambda unit: abs(unit - size / UNITS))
+    return min(known, key=lambda unit: abs(unit - size / UNITS), default=1)
 
 
 def patches(x: Tensor, side: int) -> Tensor:
