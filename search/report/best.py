@@ -112,7 +112,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         epochs=f"{profile.epochs:g}",
         batch=profile.batch,
         precision=profile.precision,
-        stages="" if row.is_baseline else STAGES,
+        stages="" if row.is_baseline else STAGES.format(start=row.start),
         rates=f"{code(row.lrs)} (`*`: at the edge of its range)" if row.lrs else "none",
         downstream_rate=row.downstream_lr,
         measure=found.table.objective.with_unit,
@@ -126,7 +126,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
 
 
 STAGES = (
-    ", each stage starts from the one before, the first from scratch; pretraining saw the training "
+    ", each stage starts from the one before, the first from {start}; pretraining saw the training "
     "split only"
 )
 PRETRAINED = (
