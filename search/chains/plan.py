@@ -318,6 +318,14 @@ class Plan:
         names = [name for name in self.space.starts if name == SCRATCH or name in self.weights]
         return tuple(Node(Chain((), name)) for name in (*names, *self.features))
 
+    def frozen(self) -> tuple[Node, ...]:
+        """Return the baselines as judged by their frozen probes; the first jobs of a search.
+
+        None if there is one baseline, whose probe comes first by itself.
+        """
+        starts = self.baselines() if self.space.probe else ()
+        return tuple(replace(start, frozen=True) for start in starts) if len(starts) > 1 else ()
+
     def identity(self) -> Mapping[str, object]:
         """Return everything that decides which results the search asks for; names its journal."""
         space = asdict(self.space)
@@ -347,8 +355,8 @@ class Plan:
         starts = {
             name: [one.chains, one.trainable]
             for name, one in self.space.starts.items()
-            if (one.chains, one.trainable) != (name == SCRATCH, "all")
-            and (name == SCRATCH or name in self.weights)
+            if name in self.space.run_starts
+            and (one.chains, one.trainable) != (name == SCRATCH, "all")
         }
         given = {
             "starts": starts,

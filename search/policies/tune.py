@@ -1,9 +1,10 @@
 """Ray Tune's own searchers over the tree of chains: `--policy tune:optuna`, `tune:hyperopt`.
 
 A chain is one conditional choice: a start where there are several, a task, the window of its LR
-range, then to stop or another of the tasks left, and so on. As in `tpe`, the node asked is the first stage without a score of the
-chain suggested. The searcher is made anew for every `ask`: the nodes known are its points to
-evaluate, those in flight without a result, stopped ones with their bound, which is behind the best.
+range, then to stop or another of the tasks left, and so on. As in `tpe`, the node asked is the
+first stage without a score of the chain suggested. The searcher is made anew for every `ask`: the
+nodes known are its points to evaluate, those in flight without a result, stopped ones with their
+bound, which is behind the best.
 So the policy is a function of (seed, asked, told).
 """
 

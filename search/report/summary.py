@@ -50,10 +50,11 @@ class Summary:
     """Everything that is told about a search.
 
     headline: its result in one line. worth: whether pretraining pays, and from where. planned: the
-    one planned comparison. optimism: points that the best chain's selected score lost on fresh seeds. notes: what makes the numbers worth less.
-    test: best chain and baselines on the test images. tested: whether these were allowed to be
-    scored. seen: their earlier uses. gains: by baseline. recall: the recommended's, of every class
-    of the validation images. trends: of the starts' fine-tuning.
+    one planned comparison. optimism: points that the best chain's selected score lost on fresh
+    seeds. notes: what makes the numbers worth less. test: best chain and baselines on the test
+    images. tested: whether these were allowed to be scored. seen: their earlier uses. gains: by
+    baseline. recall: the recommended's, of every class of the validation images. trends: of the
+    starts' fine-tuning.
     """
 
     table: Table

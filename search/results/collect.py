@@ -142,7 +142,7 @@ def snapshot(scheduler: Scheduler) -> Snapshot:
     """Return the state of all chains for the live view."""
     over, plan, most = scheduler.over, scheduler.plan, scheduler.policy.planned().maximum
     seeds, (_, final) = plan.space.repeats, planned(plan.space, plan.pool is not None)
-    starts = (seeds + plan.space.probe) * len(plan.baselines())
+    starts = seeds * len(plan.baselines()) + len(plan.frozen())
     known = scheduler.scores | {p: score for p, score in scheduler.frozen.items() if score.measures}
     scored = {str(node): ChainState("done", "", score) for node, score in known.items()}
     ended = {str(p): ChainState("stopped", stop.reason) for p, stop in scheduler.stops.items()}

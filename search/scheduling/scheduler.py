@@ -6,7 +6,6 @@ while (node := scheduler.next()) is not None: train(node); scheduler.record(node
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from search.chains.chain import Chain
 from search.chains.node import Node
@@ -60,7 +59,7 @@ class Scheduler:
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
         policy.resume(asked, told, {p: self._bound(stop) for p, stop in self.stops.items()})
-        self.first = deque((*self._frozen(), *self._starts(), *policy.in_flight()))
+        self.first = deque((*plan.frozen(), *self._starts(), *policy.in_flight()))
         self.frozen: dict[Node, Score] = {}
         self.scores = told
         self.chosen = set(asked)
@@ -105,7 +104,7 @@ class Scheduler:
     def _choose_starts(self) -> None:
         """Tell the policy the starts' merits once all are known: frozen, or fine-tuned without."""
         known = self.frozen if self.plan.space.probe else self.scores
-        wanted = [p for p in self._frozen() or self.plan.baselines() if self._grows(p)]
+        wanted = [p for p in self.plan.frozen() or self.plan.baselines() if self._grows(p)]
         if all(p in known or p in self.reasons for p in wanted):
             found = {p.chain.start: known.get(p) for p in wanted}
             self.policy.grow({s: merit_of(score) for s, score in found.items()})
@@ -246,11 +245,6 @@ class Scheduler:
                 return self._finals(best).missing(failed), best
         now = recommend(repeats.again(scores))
         return wanted, now if now in self.scores else None
-
-    def _frozen(self) -> list[Node]:
-        """Return the baselines as judged by their frozen probes; the first jobs of a search."""
-        starts = self.plan.baselines() if self.plan.space.probe else ()
-        return [replace(start, frozen=True) for start in starts]
 
     def _starts(self) -> list[Node]:
         every = range(self.plan.space.repeats)
