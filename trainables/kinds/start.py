@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trainables.backbone import Backbone, save_backbone
-from trainables.durable import file_digest
+from trainables.durable import check_same
 from trainables.errors import UserError
 from trainables.kinds import Kind, Work
 from trainables.schema import Schema, read
@@ -35,11 +35,7 @@ class Plugin(Kind):
         backbone = Backbone(params.backbone, params.channels)
         start, file = work.spec.name, work.places[WEIGHTS]
         load(backbone, file, start)
-        if not file_digest(file).startswith(params.sha256):
-            raise UserError(
-                f"starts.{start}={file}: must be the same file on every node until the search "
-                "ends, and it is another; try the same command again, or a shared folder"
-            )
+        check_same(f"starts.{start}", file, params.sha256)
         if distributed.rank() == 0:
             save_backbone(backbone, work.out)
         return Result()
@@ -49,7 +45,7 @@ def load(backbone: Backbone, path: Path, start: str) -> None:
     """Load a file, without its `fc`; UserError, which names the start, if it doesn't fit."""
     tensors = _tensors(path, start)
     state = {key: value for key, value in tensors.items() if not key.startswith("fc.")}
-    own = backbone.state_dict()
+    own = backbone.net.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
     if wrong := [*wrong, *sorted(state.keys() - own.keys())]:
         raise UserError(
@@ -57,7 +53,7 @@ def load(backbone: Backbone, path: Path, start: str) -> None:
             f"tensors differ, first {wrong[0]}); try the weights of that ResNet, and "
             "data.channels=3"
         )
-    backbone.load_state_dict(state)
+    backbone.net.load_state_dict(state)
 
 
 def _tensors(path: Path, start: str) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) 
     backbone = Backbone(name, channels)
     row = search.table.recommended
     weights = best.chosen(row, search.store)
-    save_file(backbone.state_dict(), search.store.path(weights.stage) / best.BACKBONE)
+    save_file(backbone.net.state_dict(), search.store.path(weights.stage) / best.BACKBONE)
     space = search.plan.space
     plan = replace(
         search.plan,

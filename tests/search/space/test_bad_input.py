@@ -240,7 +240,7 @@ def test_a_task_cannot_have_the_name_of_a_start(monkeypatch):
 def weights(where, name="resnet10", **more):
     from trainables.backbone import Backbone
 
-    state = Backbone(name).state_dict() | more
+    state = Backbone(name).net.state_dict() | more
     if where.suffix == ".pth":
         torch.save(state, where)
     else:
