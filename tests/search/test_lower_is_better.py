@@ -20,7 +20,8 @@ SINGLES = {"relative_location": 60.0, "odc": 50.0, "moco": 40.0, "scratch": 70.0
 
 def error_of(node) -> float:
     """The later moco comes, the lower the error."""
-    return SINGLES[(node.chain.tasks or ("scratch",))[-1]] - 2 * len(node.chain.tasks)
+    tasks = node.chain.tasks or ("scratch",)
+    return SINGLES[tasks[-1]] - 2 * len(tasks)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from search.console import live_tree
 from search.console.live_tree import LiveView, picture
 from search.console.printable import clock
 from search.results.status import ChainState, GroupState, Progress
-from tests.measures import scored
+from tests.measures import BALANCED, scored
+from trainables.spec import Score
 from trainables.workers.job import Heartbeat
 
 STARTS = ("scratch", "imagenet")
@@ -113,6 +114,36 @@ def test_tree_shows_every_chain_below_its_prefix() -> None:
     progress = replace(START, done=2, total=5, stages_trained=2, eta=130.0, chains=chains)
     Console(file=out, width=100).print(picture(progress, CHAINS, STARTS))
     assert out.getvalue() == TREE
+
+
+def test_every_start_has_its_tree_and_its_frozen_probe() -> None:
+    out, probe = io.StringIO(), BALANCED.measure(39.2, 36.0, 42.1)
+    chains = {
+        "scratch": ChainState("done", "", scored(30, 28, 32)),
+        "imagenet!frozen": ChainState("done", "", Score("linear", {"linear": probe})),
+        "imagenet:odc": ChainState("done", "", scored(41, 38, 44)),
+    }
+    names = ["moco", "imagenet:odc", "imagenet:odc>moco"]
+    Console(file=out, width=100).print(picture(Progress(chains=chains), names, STARTS))
+    assert out.getvalue().splitlines()[1:] == [
+        "✓ scratch  30.00 (28.0-32.0)",
+        "└── · moco",
+        "· imagenet  (frozen: linear 39.20 (36.0-42.1))",
+        "└── ✓ odc  41.00 (38.0-44.0)  ★",
+        "    └── · moco",
+    ]
+
+
+def test_a_frozen_probe_is_told_as_soon_as_it_is_known(lines: Lines) -> None:
+    probe = BALANCED.measure(39.2, 36.0, 42.1)
+    chains = {
+        "imagenet!frozen": ChainState("done", "", Score("linear", {"linear": probe})),
+        "scratch!frozen": ChainState("done"),
+    }
+    assert lines.after(0, Progress(5, chains=chains)) == [
+        "[ 0:05] imagenet, frozen: linear 39.20 (36.0-42.1)",
+        "[ 0:05] scratch, frozen: no probe",
+    ]
 
 
 def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> None:

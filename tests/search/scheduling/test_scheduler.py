@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from search.chains.chain import Chain
 from search.chains.node import FRESH, Node
 from search.chains.plan import Plan
 from search.policies import Policy, policy_of
@@ -233,7 +234,7 @@ def test_all_chains_failed(tmp_path):
     done = []
     while (node := asked.next()) is not None:
         done.append(str(node))
-        if node.chain == ("scratch",):
+        if node.chain.is_baseline:
             train(asked, node)
         else:
             asked.record(node, "loss is NaN")
@@ -253,7 +254,7 @@ def test_a_start_that_fails(tmp_path):
     done = []
     while (node := asked.next()) is not None:
         done.append(node)
-        if node.chain == ("scratch",):
+        if node.chain.is_baseline:
             asked.record(node, "loss is NaN")
         else:
             train(asked, node)
@@ -501,8 +502,8 @@ def test_when_the_time_is_spent_nothing_new_is_begun(tmp_path):
     assert flying.chain not in asked.pruned()
     train(asked, flying)
     left = asked.pruned()
-    assert left[("odc", "moco")] == "the budget of 8 h is spent"
-    assert left[("moco", "odc")].startswith("not rising")
+    assert left[Chain(("odc", "moco"))] == "the budget of 8 h is spent"
+    assert left[Chain(("moco", "odc"))].startswith("not rising")
     assert len(left) == 15 - 3  # the singles
     rest = finish(scheduler(tmp_path))
     assert len(rest) == 10 - 4
