@@ -27,10 +27,11 @@ ACCURACY = {"relative_location": 69.52, "moco": 72.74, "odc": 63.52, "scratch": 
 def scheduler(tmp_path, policy="curriculum", *more, repeats=1, spent=str) -> Scheduler:
     tmp_path.mkdir(exist_ok=True)
     space = load("isic3", ["profile=smoke", f"policy={policy}", f"repeats={repeats}", *more])
-    plan = Plan(space, "digest")
+    plan = Plan(space, "digest", {name: "w" for name in space.run_starts if name != "scratch"})
     made: Policy = plugin("search.policies", policy)(
-        tuple(space.tasks), space.max_length, None, 0, space.policy.params
-    )
+        tuple(space.tasks), space.max_length, None, 0, space.policy.params,
+        starts=space.grown_starts, max_starts=space.max_starts,
+    )  # fmt: skip
     journal = Journal(tmp_path / "out", plan.identity())
     return Scheduler(plan, made, journal, StageStore(tmp_path / "store"), spent)
 
@@ -45,6 +46,8 @@ def train(asked: Scheduler, node: Node) -> None:
 def commit(asked: Scheduler, node: Node, value: float) -> None:
     """The stages and the score of a node, finished in the store."""
     for spec in asked.plan.graph(node)[:-1]:
+        if asked.store.manifest(spec.key()):
+            continue
         with asked.store.lock(spec.key()):
             asked.store.part(spec.key())
             known = {"spec": asdict(spec), "result": {"lr": 0.01}, "score": None}
@@ -74,6 +77,81 @@ def test_baselines_come_first_and_only_rising_chains_follow(tmp_path):
     assert done[0] == "scratch"
     assert len(done) == 1 + 7 + 2
     assert done[-2:] == ["odc>relative_location>moco#1000", "scratch#1000"]
+
+
+def probe(asked: Scheduler, node: Node, value: float) -> None:
+    """The frozen probe of a start, finished in the store."""
+    measure = asked.plan.objective.measure(value, value - 1, value + 1)
+    for spec in asked.plan.graph(node):
+        with asked.store.lock(spec.key()):
+            asked.store.part(spec.key())
+            score = asdict(Score("linear", {"linear": measure}))
+            asked.store.commit(spec.key(), {"spec": asdict(spec), "result": {}, "score": score})
+    asked.record(node)
+
+
+IMAGENET = ("starts.imagenet=w.pth", "max_length=2")
+
+
+def test_frozen_probes_of_all_starts_are_the_first_jobs(tmp_path):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET)
+    first = [asked.next() for _ in range(4)]
+    assert [*map(str, first)] == ["scratch!frozen", "imagenet!frozen", "scratch", "imagenet"]
+    for node, value in zip(first, (30.0, 40.0), strict=False):
+        probe(asked, node, value)
+    assert {str(p): score.merit for p, score in asked.frozen.items()} == {
+        "scratch!frozen": 30.0, "imagenet!frozen": 40.0,
+    }  # fmt: skip
+    assert asked.scores == {}, "a probe is no score"
+    for node in first[2:]:
+        train(asked, node)
+    rest = finish(asked)
+    chains = [text for text in rest if "#" not in text]
+    assert len(chains) == len(set(chains)) == 2 * 9
+    assert finish(scheduler(tmp_path, "exhaustive", *IMAGENET)) == []
+
+
+@pytest.mark.parametrize("probes", [(30.0, 40.0), (40.0, 30.0)])
+def test_max_starts_waits_for_the_probes_and_grows_from_the_better_one(tmp_path, probes):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1")
+    first = [asked.next() for _ in range(4)]
+    assert asked.next() is None
+    assert not asked.finished()
+    for node, value in zip(first, probes, strict=False):
+        probe(asked, node, value)
+    for node in first[2:]:
+        train(asked, node)
+    chains = [Node.parse(t).chain for t in finish(asked) if "#" not in t]
+    better = "imagenet" if probes[1] > probes[0] else "scratch"
+    assert len(chains) == 9
+    assert {chain.start for chain in chains} == {better}
+    assert {str(why) for why in asked.pruned().values()} == {
+        f"max_starts=1: its start is behind {better}"
+    }
+    again = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1")
+    assert finish(again) == []
+    assert again.scores == asked.scores
+
+
+def test_without_probes_max_starts_goes_by_the_scores(tmp_path):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1", "probe=false")
+    first = [asked.next(), asked.next()]
+    assert [*map(str, first)] == ["scratch", "imagenet"]
+    assert asked.next() is None
+    for node, value in zip(first, (30.0, 40.0), strict=True):
+        commit(asked, node, value)
+        asked.record(node)
+    assert str(asked.next()).startswith("imagenet:")
+
+
+def test_a_start_whose_probe_failed_is_not_grown_from(tmp_path):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1")
+    first = [asked.next() for _ in range(4)]
+    probe(asked, first[0], 30.0)
+    asked.record(first[1], "no such file")
+    for node in first[2:]:
+        train(asked, node)
+    assert asked.next() == Node.parse("relative_location")
 
 
 def test_again_asks_nothing_and_knows_all_scores(tmp_path):
