@@ -70,7 +70,8 @@ def _row(
     judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
     keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
-    values = [_probed(stored.measures(store, key)) for key in keys if scores or not tasks]
+    probed = bool(scores) or (chain.is_baseline and result.status != "not run")
+    values = [_probed(stored.measures(store, key)) for key in keys if probed]
     trained = stored.lineage(store, result.stage_key)
     stages = [stored.result(store, key) for key in trained[: len(tasks)]]
     last = stored.result(store, result.stage_key)

@@ -85,8 +85,8 @@ def test_the_frozen_probes_stand_first_in_the_terminal(search: Any) -> None:
     )
     found = summary.build(replace(known, rows=made), search.info, search.store)
     first, second = starts(found).columns[:2]
-    assert list(first.cells) == ["imagenet", "scratch"]
-    assert list(second.cells) == ["40.00 (37.0–43.0)", "20.00 (18.0–22.0)"]
+    assert [*map(str, first.cells)] == ["imagenet", "scratch"]
+    assert [*map(str, second.cells)] == ["40.00 (37.0–43.0)", "20.00 (18.0–22.0)"]
     plain = found.as_json()
     assert [one["start"] for one in plain["starts"]] == ["imagenet", "scratch"]
     assert plain["starts"][0]["linear_ci"] == [37.0, 43.0]

@@ -110,9 +110,10 @@ def test_regret_falls_to_the_winner(search: Any) -> None:
 
 
 def _row(chain: str, score: float | None) -> Row:
+    length = 0 if chain == "scratch" else chain.count(">") + 1
     return Row(
-        chain=chain, length=chain.count(">") + 1, label="", score=score, ci_low=score,
-        ci_high=score, delta=None, above_scratch=None, above_imagenet=None, linear=None,
+        chain=chain, length=length, label="", score=score, ci_low=score, ci_high=score,
+        delta=None, above_scratch=None, above_imagenet=None, linear=None,
         knn=None, lrs="", downstream_lr="", status="pruned" if score is None else "done", reason="",
         train_seconds=None, stage_key=None, downstream_key=None,
     )  # fmt: skip

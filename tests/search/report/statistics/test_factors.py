@@ -58,7 +58,7 @@ def test_rise_is_kendalls_tau(chain: str, expected: float) -> None:
 
 
 def test_a_tie_neither_rises_nor_falls() -> None:
-    assert rise(("a", "b"), {"a": 1.0, "b": 1.0}) == 0
+    assert rise([1.0, 1.0]) == 0
 
 
 def test_correlations_of_the_published_table(search: Any) -> None:
