@@ -137,7 +137,7 @@ class Plan:
             name=name,
             params=task.params,
             version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
-            training=self._training(task, profile.epochs, profile.batch, lr),
+            training=self._training(task, node, profile.epochs, profile.batch, lr),
             inputs=_keys({BACKBONE: parent, POOL: made}),
             data={} if made else {POOL: self._pool(node)},
             seed=space.seed + node.repeat,
@@ -184,7 +184,7 @@ class Plan:
         longer = profile.label_fraction / fraction
         lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs * longer, space.lr_policy)
         epochs = profile.downstream_epochs * longer
-        training = self._training(task, epochs, profile.downstream_batch, lr)
+        training = self._training(task, node, epochs, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,
             name=task.kind,
@@ -366,7 +366,7 @@ class Plan:
         return {key: value for key, value in given.items() if value}
 
     def _training(
-        self, task: TaskChoice | Downstream, epochs: float, batch: int, lr: LRPolicy
+        self, task: TaskChoice | Downstream, node: Node, epochs: float, batch: int, lr: LRPolicy
     ) -> Training:
         profile = self.space.profile
         assert profile.precision != "auto", "resolved by hardware.resolve"
@@ -383,6 +383,7 @@ class Plan:
             augment=self.space.data.augment,
             fraction=1.0,
             lr=lr,
+            trainable=self.space.starts[node.chain.start].trainable,
         )
 
 

@@ -243,6 +243,16 @@ def test_a_chain_begins_with_its_starts_weights_and_lower_rates() -> None:
     assert len(plan.space.chains()) == 2 * 15
 
 
+def test_what_is_trained_is_the_starts_own() -> None:
+    plan = grown("starts.imagenet={weights: x, trainable: 'last_blocks=2'}")
+    for node, wanted in (("imagenet:odc", "last_blocks=2"), ("odc", "all")):
+        known = [s.trained.trainable for s in plan.graph(Node.parse(node)) if s.training]
+        assert known == [wanted] * 2
+    assert plan.score(Node(Chain((), "imagenet"))).trained.trainable == "last_blocks=2"
+    (usual,) = grown().stages(Node.parse("imagenet:odc"))
+    assert usual.key() not in {spec.key() for spec in plan.stages(Node.parse("imagenet:odc"))}
+
+
 def test_a_window_is_of_the_lower_rates() -> None:
     (stage,) = grown().stages(Node.parse("imagenet:odc[low]"))
     (whole,) = grown().stages(Node.parse("imagenet:odc"))

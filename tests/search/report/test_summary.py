@@ -11,7 +11,8 @@ from search.results.records import StoppedChain
 
 KEYS = [
     "headline", "worth_pretraining", "starts", "recommended", "recommended_by", "notes", "planned",
-    "best_chain", "best_score", "best_ci", "best_above_scratch", "best_above_imagenet", "scratch", "imagenet",
+    "best_chain", "best_score", "best_ci", "best_above_scratch", "best_above_imagenet", "scratch",
+    "imagenet",
     "gain_over_scratch", "gain_over_imagenet", "gain_over", "test", "test_on", "explained", "space",
     "data",
     "demo", "policy", "profile", "device", "stages_trained", "stages_reused", "stages_pruned",
