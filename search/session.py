@@ -78,6 +78,7 @@ class Session:
         """
         from search.store.places import check_writable, stamped
         from search.tracking.tracker import Tracker
+        from trainables.downstream import vectors
         from trainables.preflight import check_backbone, check_gpus
 
         space, request = self.space, self.request
@@ -96,6 +97,8 @@ class Session:
         self.tracker = Tracker(request.tracking_uri, space.name, self.out, images)
         self.tracker.check()
         self.images = Images(space)
+        for name, path in named:
+            self.screen.say(vectors.check(Path(path), name, self.images.source))
         if not len(self.images.source.split["test"]):  # as a published protocol may have it
             self.space = space = replace(space, test=False)
         pool = self.images.pool
