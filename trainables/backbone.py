@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainables import networks
 from trainables.errors import UserError
+from trainables.spec import Training
 from trainables.training import distributed
 
 WEIGHTS = "backbone.safetensors"  # in the folder of every stage that has a backbone
@@ -68,6 +69,14 @@ class Backbone(nn.Module):
         for name in self.frozen:
             self.net.get_submodule(name).eval()
         return self
+
+
+def trained_backbone(training: Training, channels: int, folder: Path | None) -> Backbone:
+    """Return the backbone that a stage trains: with the weights in `folder`, frozen as it says."""
+    backbone = load_backbone(Backbone(training.backbone, channels), folder)
+    if training.trainable != "all":
+        backbone.train_last(int(training.trainable.removeprefix("last_blocks=")))
+    return backbone
 
 
 def load_backbone(backbone: Backbone, folder: Path | None) -> Backbone:
