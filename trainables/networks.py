@@ -92,7 +92,7 @@ def facts(name: str) -> Facts:
     except Exception as error:  # code of any model
         raise UserError(
             f"profile.backbone={name}: must give feature maps, and it does not "
-            f"({_line(error)}); try resnet50 or convnext_tiny"
+            f"({line(error)}); try resnet50 or convnext_tiny"
         ) from None
     size = sum(tensor.numel() for tensor in network.state_dict().values()) * 4
     norms = any(isinstance(one, nn.LayerNorm) for one in network.modules())
@@ -132,7 +132,7 @@ def refusal(name: str, side: int) -> str:
     try:
         _run(_shapes_only(name), side)
     except Exception as error:  # code of any model
-        return _line(error)
+        return line(error)
     return ""
 
 
@@ -188,5 +188,6 @@ def _run(network: nn.Module, side: int) -> tuple[Tensor, Tensor]:
     return network(images), maps(network, images)
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """Return what an error of other code says, in one short line."""
     return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,15 +1,14 @@
 """Checks before an image is decoded: can this be trained on these images and this machine?"""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 
-from trainables.backbone import Backbone
+from trainables import architectures, networks
+from trainables.backbone import Backbone, blocks_of
 from trainables.errors import UserError
 from trainables.images.cache import Source
 from trainables.kinds import KINDS
-from trainables.kinds import start as start_kind
 from trainables.plugins import load
 from trainables.spec import POOL, StageSpec
 
@@ -24,11 +23,20 @@ def check(specs: Sequence[StageSpec], source: Source, pool: Source | None = None
         load(KINDS, spec.kind)().check(spec, tables)
 
 
-def check_backbone(name: str, channels: int, starts: Mapping[str, str]) -> None:
-    """Raise UserError if there is no such backbone, or a start's weight file doesn't fit it."""
-    Backbone(name, channels)
-    for start, path in starts.items():
-        start_kind.load(Backbone(name, channels), Path(path), start)
+def check_backbone(name: str, image_size: int) -> None:
+    """Raise UserError if there is no such backbone, or it can't take images of this size."""
+    architectures.check(name)
+    networks.check_sides(name, image_size)
+
+
+def check_trainable(name: str, trainable: Mapping[str, str]) -> None:
+    """Raise UserError if a start trains more blocks than the backbone has. trainable: by start."""
+    for start, value in trainable.items():
+        if value != "all":
+            try:
+                Backbone(name).train_last(blocks_of(value))
+            except UserError as error:
+                raise UserError(f"starts.{start}.{error}") from None
 
 
 def check_gpus(count: int, precision: str) -> None:
