@@ -1,6 +1,7 @@
 """Checks before an image is decoded: can this be trained on these images and this machine?"""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 
@@ -11,6 +12,13 @@ from trainables.images.cache import Source
 from trainables.kinds import KINDS
 from trainables.plugins import load
 from trainables.spec import POOL, StageSpec
+
+
+class Start(Protocol):
+    """What is checked of a start."""
+
+    @property
+    def trainable(self) -> str: ...
 
 
 def check(specs: Sequence[StageSpec], source: Source, pool: Source | None = None) -> None:
@@ -29,12 +37,12 @@ def check_backbone(name: str, image_size: int) -> None:
     networks.check_sides(name, image_size)
 
 
-def check_trainable(name: str, trainable: Mapping[str, str]) -> None:
-    """Raise UserError if a start trains more blocks than the backbone has. trainable: by start."""
-    for start, value in trainable.items():
-        if value != "all":
+def check_trainable(name: str, starts: Mapping[str, Start]) -> None:
+    """Raise UserError if a start trains more blocks than the backbone has."""
+    for start, one in starts.items():
+        if one.trainable != "all":
             try:
-                Backbone(name).train_last(blocks_of(value))
+                Backbone(name).train_last(blocks_of(one.trainable))
             except UserError as error:
                 raise UserError(f"starts.{start}.{error}") from None
 

@@ -15,6 +15,7 @@ FORMAT = 2  # version of keys and of files under a key; a store of another forma
 PRETEXT, START, PROBE = "pretext", "start", "probe"  # kinds that chains have of themselves
 CLASSIFY = "classify"  # the kind of fine-tuning that has a label curve and external test sets
 EXTERNAL = "external"  # the kind that judges a finished fine-tuning elsewhere; its images' role
+FEATURES = "features"  # the kind that judges features from elsewhere; the place of their file
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
 SCORE = "score"  # the role of a finished fine-tuning
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from search.chains.chain import SCRATCH
-from search.chains.node import Node, rates_in
+from search.chains.chain import SCRATCH, Chain
+from search.chains.node import Node, range_from, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer, megabytes
 from trainables.errors import UserError
@@ -15,6 +15,7 @@ from trainables.spec import (
     BACKBONE,
     CLASSIFY,
     EXTERNAL,
+    FEATURES,
     FORMAT,
     IMAGES,
     POOL,
@@ -96,10 +97,11 @@ def _params(name: str, given: Settings) -> Settings:
 class Plan:
     """The specification of every stage of one space on one data set.
 
-    Every stage of a chain tries its task's whole range, or the node's window of it. A repeat
-    changes the seed of a chain's stages, probe and score, but not the split. weights: digests of
-    the starts' files by name. external_digests: those of the external test sets. pool: the digest
-    of the pool; None where there is no image without a label.
+    Every stage of a chain tries its task's whole range, or the node's window of it; from a start
+    with weights LOWER times that. A repeat changes the seed of a chain's stages, probe and score,
+    but not the split. weights: digests of the starts' files by name. external_digests: those of the
+    external test sets. pool: the digest of the pool; None where there is no image without a label.
+    features: digests of the files of features from elsewhere, by name.
     """
 
     space: Space
@@ -107,25 +109,27 @@ class Plan:
     weights: Mapping[str, str] = field(default_factory=dict)
     external_digests: Mapping[str, str] = field(default_factory=dict)
     pool: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
         """Return all that is done for the node: inputs before what they are for, score last."""
-        roots = [spec for spec in (self._start(node), self._made()) if spec]
-        probes = [spec for spec in (self.probe(node),) if spec]
+        made = None if node.frozen else self._made()
+        roots = [spec for spec in (self._start(node), made) if spec]
+        probes = [spec for spec in (self.probe(node),) if spec and not node.frozen]
         tuned = [self._tuned(node)] if node.external else []
         return (*roots, *self.stages(node), *probes, *tuned, self.score(node))
 
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
         """Return the pretext stages of the node in order; none for a baseline."""
         last, specs = self._start(node), list[StageSpec]()
-        for name in () if node.chain[0] in self.space.starts else node.chain:
+        for name in node.chain.tasks:
             last = self._stage(name, node, last)
             specs.append(last)
         return tuple(specs)
 
     def _stage(self, name: str, node: Node, parent: StageSpec | None) -> StageSpec:
         space, profile, task = self.space, self.space.profile, self.space.tasks[name]
-        rates = rates_in(task.lr_range, node.window(name))
+        rates = rates_in(range_from(node.chain.start, task.lr_range), node.window(name))
         lr = LRPolicy(rates, profile.lr_epochs, space.lr_policy)
         made = self._made()
         return StageSpec(
@@ -140,7 +144,11 @@ class Plan:
         )
 
     def score(self, node: Node) -> StageSpec:
-        """Return the downstream task on the node's backbone, or that on its external test set."""
+        """Return what the node is judged by: downstream task, external test set, frozen probe."""
+        if node.frozen:
+            probe = self.probe(node)
+            assert probe, "the space has no probes"
+            return probe
         return self.external(node, node.external) if node.external else self._tuned(node)
 
     def external(self, node: Node, name: str) -> StageSpec:
@@ -165,11 +173,13 @@ class Plan:
         )
 
     def _tuned(self, node: Node) -> StageSpec:
-        """Return the downstream task on the node's backbone.
+        """Return the downstream task on the node's backbone, or on features from elsewhere.
 
         Other numbers of labels get as many epochs as make the profile's number of steps.
         """
         space, profile, task = self.space, self.space.profile, self.space.downstream
+        if node.chain.start in self.features:
+            return self._features(node, None)
         fraction = node.labels or profile.label_fraction
         longer = profile.label_fraction / fraction
         lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs * longer, space.lr_policy)
@@ -203,6 +213,8 @@ class Plan:
         space, profile = self.space, self.space.profile
         if not space.probe:
             return None
+        if node.chain.start in self.features:
+            return self._features(node, "val" if node.labels else "train")
         judged = {"on": "val", "objective": space.downstream.objective} if node.labels else {}
         return StageSpec(
             kind=PROBE,
@@ -222,6 +234,25 @@ class Plan:
             seed=space.seed + node.repeat,
         )
 
+    def _features(self, node: Node, on: str | None) -> StageSpec:
+        """Return a judgement of features from elsewhere. on: of the probe; None for the score."""
+        name, objective = node.chain.start, {"objective": self.space.downstream.objective}
+        return StageSpec(
+            kind=FEATURES,
+            name=name,
+            params={
+                "sha256": self.features[name],
+                "fraction": node.labels or self.space.profile.label_fraction,
+                "on": on,
+                **({} if on == "train" else objective),
+            },
+            version=version(KINDS, FEATURES),
+            training=None,
+            inputs={},
+            data={IMAGES: self._images},
+            seed=self.space.seed + node.repeat,
+        )
+
     def _last(self, node: Node) -> StageSpec | None:
         """Return what made the node's backbone; None for a fresh one."""
         stages = self.stages(node)
@@ -229,7 +260,7 @@ class Plan:
 
     def _start(self, node: Node) -> StageSpec | None:
         """Return the weights that the node begins with; None from scratch."""
-        name, profile = node.chain[0], self.space.profile
+        name, profile = node.chain.start, self.space.profile
         if name not in self.weights:
             return None
         known = {"sha256": self.weights[name], "backbone": profile.backbone}
@@ -249,14 +280,16 @@ class Plan:
 
     def places(self, spec: StageSpec) -> Mapping[str, str]:
         """Return where the images and the weight file of a stage lie, by role."""
-        file = self.space.starts.get(spec.name)
         elsewhere = self.space.external[spec.name] if spec.kind == EXTERNAL else None
         root = elsewhere.root if elsewhere else self.space.data.root
         images = dict.fromkeys(spec.data, root) if root else {}
         if POOL in spec.data and spec.data[POOL].spec.unlabelled is not None:
             roots = enumerate(pool_roots(self.space))
             images |= {f"{POOL} {k}": further for k, further in roots if further}
-        return images | ({WEIGHTS: file} if spec.kind == START and file else {})
+        if spec.kind == FEATURES:
+            return images | {FEATURES: self.space.baselines.features[spec.name]}
+        file = self.space.starts[spec.name].weights if spec.kind == START else None
+        return images | ({WEIGHTS: file} if file else {})
 
     def _pool(self, node: Node) -> KnownData:
         """Return the images of the node's pretext tasks."""
@@ -286,9 +319,17 @@ class Plan:
         return ", ".join(filter(None, (known, unit, label)))
 
     def baselines(self) -> tuple[Node, ...]:
-        """Return the baselines that can be run: those from scratch or with a weight file."""
+        """Return the baselines that can be run: scratch, weight files, features from elsewhere."""
         names = [name for name in self.space.starts if name == SCRATCH or name in self.weights]
-        return tuple(Node((name,)) for name in names)
+        return tuple(Node(Chain((), name)) for name in (*names, *self.features))
+
+    def frozen(self) -> tuple[Node, ...]:
+        """Return the baselines as judged by their frozen probes; the first jobs of a search.
+
+        None if there is one baseline, whose probe comes first by itself.
+        """
+        starts = self.baselines() if self.space.probe else ()
+        return tuple(replace(start, frozen=True) for start in starts) if len(starts) > 1 else ()
 
     def identity(self) -> Mapping[str, object]:
         """Return everything that decides which results the search asks for; names its journal."""
@@ -304,14 +345,30 @@ class Plan:
         for name, value in ADDED.items():
             if space["data"].get(name) == value:
                 space["data"].pop(name, None)
-        starts = space.pop("starts")
-        nodes = [Node((name,)) for name in (*starts, *self.space.tasks)]
+        more = {key: space.pop(key) for key in ("starts", "baselines", "max_starts")}
+        nodes = [Node(Chain((), name)) for name in (*more["starts"], *self.features)]
+        nodes += [Node(Chain((task,))) for task in self.space.tasks]
         versions = {str(node): [spec.version for spec in self.graph(node)] for node in nodes}
         return {
             "space": space, "versions": versions, "data": self.data_digest,
             "weights": dict(self.weights), "format": FORMAT,
-            **({} if self.pool is None else {"pool": self.pool}),
+            **({} if self.pool is None else {"pool": self.pool}), **self._begun(),
         }  # fmt: skip
+
+    def _begun(self) -> Mapping[str, object]:
+        """Return what else decides where chains begin; nothing for all of them from scratch."""
+        starts = {
+            name: [one.chains, one.trainable]
+            for name, one in self.space.starts.items()
+            if name in self.space.run_starts
+            and (one.chains, one.trainable) != (name == SCRATCH, "all")
+        }
+        given = {
+            "starts": starts,
+            "max_starts": self.space.max_starts,
+            "features": dict(self.features),
+        }
+        return {key: value for key, value in given.items() if value}
 
     def _training(
         self, task: TaskChoice | Downstream, epochs: float, batch: int, lr: LRPolicy
@@ -338,15 +395,21 @@ def _keys(inputs: Mapping[str, StageSpec | None]) -> dict[str, str]:
     return {role: spec.key() for role, spec in inputs.items() if spec}
 
 
-def file_digest(start: str, path: str) -> str:
-    """Return the sha256 of a start's file (16 digits); UserError if it can't be read."""
+def file_digest(name: str, path: str, kind: str = START) -> str:
+    """Return the sha256 (16 digits) of a start's file or of features; UserError if unreadable."""
+    where, wanted = (
+        f"starts.{name}",
+        "a torchvision or timm ResNet as .safetensors or .pth, or null",
+    )
+    if kind == FEATURES:
+        where, wanted = f"baselines.features.{name}", "a Parquet file of image and vector, or none"
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise UserError(
-            f"starts.{start}={path}: must be a file to read ({error.strerror}); try a "
-            "torchvision or timm ResNet as .safetensors or .pth, or null to leave the row out"
+            f"{where}={path}: must be a file to read ({error.strerror}); try {wanted} to leave the "
+            "row out"
         ) from None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from search.chains.chain import Chain
 from search.replay import main, read
 from tests.measures import BALANCED, scored
 from tests.search.published import CHAINS, SCORES
@@ -142,11 +143,11 @@ def test_our_own_report_is_a_table(tmp_path: Path) -> None:
     from search.results.records import ChainResult
 
     results = [
-        ChainResult(("odc",), "done", scored(63.52, 61.0, 66.0)),
-        ChainResult(("odc", "moco"), "done", scored(75.44, 73.0, 77.5)),
-        ChainResult(("moco",), "pruned", reason="who knows"),
-        ChainResult(("scratch",), "done", scored(49.27, 48.0, 50.0)),
-        ChainResult(("imagenet",), "not run", reason="no weights"),
+        ChainResult(Chain.parse("odc"), "done", scored(63.52, 61.0, 66.0)),
+        ChainResult(Chain.parse("odc>moco"), "done", scored(75.44, 73.0, 77.5)),
+        ChainResult(Chain.parse("moco"), "pruned", reason="who knows"),
+        ChainResult(Chain((), "scratch"), "done", scored(49.27, 48.0, 50.0)),
+        ChainResult(Chain((), "imagenet"), "not run", reason="no weights"),
     ]
 
     class Nothing:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from trainables import architectures, networks
 from trainables.backbone import Backbone, save_backbone
-from trainables.durable import file_digest, replacing
+from trainables.durable import check_same, replacing
 from trainables.errors import UserError
 from trainables.kinds import Kind, Work
 from trainables.kinds._weight_file import fitted, read_file
@@ -41,11 +41,7 @@ class Plugin(Kind):
         backbone = Backbone(params.backbone, params.channels)
         start, file = work.spec.name, work.places[WEIGHTS]
         load(backbone, file, start)
-        if not file_digest(file).startswith(params.sha256):
-            raise UserError(
-                f"starts.{start}={file}: must be the same file on every node until the search "
-                "ends, and it is another; try the same command again, or a shared folder"
-            )
+        check_same(f"starts.{start}", file, params.sha256)
         if distributed.rank() == 0:
             save_backbone(backbone, work.out)
         return Result()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.chains import plan as plan_module
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.space import load
@@ -80,7 +81,7 @@ def test_planning_loads_no_torch() -> None:
         "import sys; from search.chains.node import Node; from search.chains.plan import Plan\n"
         "from search.space import load\n"
         f"plan = Plan(load('isic3', ['profile=cpu', '{PRECISION}']), 'd')\n"
-        "plan.stages(Node(('odc', 'moco'))), plan.score(Node(('odc', 'moco'))).key()\n"
+        "plan.stages(Node.parse('odc>moco')), plan.score(Node.parse('odc>moco')).key()\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -134,7 +135,7 @@ def test_baselines_start_from_no_stage_and_imagenet_needs_weights():
     assert [str(p) for p in made.baselines()] == ["scratch", "imagenet"]
     scratch, imagenet = (made.score(p) for p in made.baselines())
     assert scratch.inputs == {}
-    (start, *_) = made.graph(Node(("imagenet",)))
+    (start, *_) = made.graph(Node(Chain((), "imagenet")))
     assert (start.kind, start.name, start.params["sha256"]) == ("start", "imagenet", "w")
     assert imagenet.inputs == {"backbone": start.key()}
     assert made.places(start) == {}

@@ -13,6 +13,7 @@ from search.results.status import ChainState, GroupState, Progress
 from tests.measures import scored
 from trainables.workers.job import Heartbeat
 
+STARTS = ("scratch", "imagenet")
 CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
 AT_WORK = GroupState("group-0", "moco", "stage", Heartbeat("training", 40, 100, 811.6, 42.0))
 START = Progress(83.4, chains={"moco": ChainState("running")}, groups=(AT_WORK,))
@@ -35,7 +36,7 @@ class Lines:
     def __init__(self) -> None:
         self.out, self.now = io.StringIO(), 0.0
         console = Console(file=self.out, force_terminal=False, width=200)
-        self.view = LiveView(console, CHAINS, lambda: self.now)
+        self.view = LiveView(console, CHAINS, STARTS, lambda: self.now)
 
     def after(self, seconds: float, progress: Progress) -> list[str]:
         """The lines that this news adds."""
@@ -110,7 +111,7 @@ def test_tree_shows_every_chain_below_its_prefix() -> None:
         "moco": ChainState("failed", "[bad] loss"),
     }
     progress = replace(START, done=2, total=5, stages_trained=2, eta=130.0, chains=chains)
-    Console(file=out, width=100).print(picture(progress, CHAINS))
+    Console(file=out, width=100).print(picture(progress, CHAINS, STARTS))
     assert out.getvalue() == TREE
 
 
@@ -123,7 +124,7 @@ def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> Non
 
     def shown(chains: list[str]) -> list[str]:
         out = io.StringIO()
-        Console(file=out, width=100).print(picture(Progress(chains=states), chains))
+        Console(file=out, width=100).print(picture(Progress(chains=states), chains, STARTS))
         return out.getvalue().splitlines()[2:]  # below the header and scratch
 
     assert len(shown(many)) == live_tree.MAX_CHAINS
@@ -133,7 +134,7 @@ def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> Non
 def test_terminal_uses_rich_live() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    with LiveView(console, CHAINS) as view:
+    with LiveView(console, CHAINS, STARTS) as view:
         view.update(START)
     assert "moco: training 40%" in out.getvalue()
 

@@ -5,12 +5,13 @@ from random import Random
 
 import pytest
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.scheduling.finals import Finals, planned
 from search.space import load
 from tests.measures import scored
 
-SCRATCH, IMAGENET = Node(("scratch",)), Node(("imagenet",))
+SCRATCH, IMAGENET = Node.parse("scratch"), Node(Chain((), "imagenet"))
 OPTIONS = ["profile=smoke", "controls=true", "label_curve=true"]
 
 
@@ -187,7 +188,7 @@ def test_no_more_is_trained_than_planned(repeats, more):
     stages, scores = planned(found.space)
     later = finals(best, known | fresh, *options)
     nodes = {*found.controls(), *found.fresh(), *later.label_curve()}
-    trained = {part for p in nodes if p.chain[0] in found.space.tasks
+    trained = {part for p in nodes if p.chain.tasks
                for part in replace(p, labels=None).path()} - found.scores.keys()  # fmt: skip
     assert len(nodes) == scores
     assert len(trained) <= stages <= len(trained) + 2

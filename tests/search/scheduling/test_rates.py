@@ -13,7 +13,7 @@ from search.space import load
 
 HERE = Machine("here", threads=1, workers=1, gpu=False)
 PLAN = Plan(load("isic3", ["profile=smoke"]), "")
-STAGE, PROBE, SCORE = PLAN.graph(Node(("odc",)))
+STAGE, PROBE, SCORE = PLAN.graph(Node.parse("odc"))
 IMAGES = 1000
 
 
@@ -68,8 +68,8 @@ def test_another_machine_says_nothing(tmp_path, other):
 
 def test_another_profile_says_nothing(tmp_path):
     other = Plan(load("isic3", ["profile=smoke", "profile.image_size=48"]), "")
-    finished(tmp_path, other.graph(Node(("odc",)))[0], 10.0)
-    finished(tmp_path, PLAN.graph(Node(("moco",)))[0], 10.0)
+    finished(tmp_path, other.graph(Node.parse("odc"))[0], 10.0)
+    finished(tmp_path, PLAN.graph(Node.parse("moco"))[0], 10.0)
     (tmp_path / "odc-1.part").mkdir()
     (tmp_path / "odc-2").mkdir()
     assert remembered(tmp_path, [STAGE], HERE) == {}

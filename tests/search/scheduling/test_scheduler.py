@@ -35,7 +35,8 @@ def scheduler(tmp_path, policy="curriculum", *more, repeats=1, spent=str) -> Sch
 
 
 def train(asked: Scheduler, node: Node) -> None:
-    value = ACCURACY.get(node.chain[-1], 50.0) + len(node.chain)
+    tasks = node.chain.tasks or ("scratch",)
+    value = ACCURACY.get(tasks[-1], 50.0) + len(tasks)
     commit(asked, node, value)
     asked.record(node)
 
@@ -85,7 +86,7 @@ def test_again_asks_nothing_and_knows_all_scores(tmp_path):
 def test_what_was_removed_from_the_store_is_trained_again(tmp_path):
     first = scheduler(tmp_path)
     finish(first)
-    lost = first.plan.score(Node(("moco",))).key()
+    lost = first.plan.score(Node.parse("moco")).key()
     keep = set(first.store.keys()) - {lost}
     first.store.prune(keep)
     assert finish(scheduler(tmp_path)) == ["moco"]
@@ -318,7 +319,7 @@ def test_the_best_chain_is_what_the_policy_recommends_with_all_its_seeds(tmp_pat
     journal = Journal(tmp_path / "out", plan.identity())
     asked = Scheduler(plan, made, journal, StageStore(tmp_path / "store"))
     while (node := asked.next()) is not None:
-        commit(asked, node, 50 + 5 * len(node.chain) + rng.gauss(0, 4))
+        commit(asked, node, 50 + 5 * max(1, len(node.chain.tasks)) + rng.gauss(0, 4))
         asked.record(node)
     best = asked.best()
     again = [asked.scores[best.again(k)] for k in (1, 2)]
@@ -362,14 +363,14 @@ STOP = Stop(2, 3, 50.0, 60.0, "after epoch 2 of 3 at 50.00")
 
 def until_a_pair(asked: Scheduler) -> Node:
     """Train what comes before the first chain of two tasks."""
-    while len((node := asked.next()).chain) == 1:
+    while len((node := asked.next()).chain.tasks) < 2:
         train(asked, node)
     return node
 
 
 def noisy(asked: Scheduler, *differences: float) -> None:
     """Give the start seeds that differ so much from the first."""
-    start = Node(("scratch",))
+    start = Node.parse("scratch")
     for number, difference in enumerate(differences, 1):
         value = asked.scores[start].value + difference
         asked.scores[start.again(number)] = asked.plan.objective.score(value, value, value)
@@ -380,7 +381,7 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     pair = until_a_pair(asked)
     noisy(asked, 0.1, 0.2)
     asked._curves = lambda: [(40.0, 50.0, 64.75)] * 3
-    low, single = 20.0, Node(("odc",))  # the best is moco at 73.74, others gain 15 at most
+    low, single = 20.0, Node.parse("odc")  # the best is moco at 73.74, others gain 15 at most
     stop = asked.judge(pair, low, 2, 3)
     assert stop.reason == (
         "after epoch 2 of 3 at 20.00: at best 34.75 by the gains of the other curves, "
@@ -389,7 +390,7 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     )
     assert asked.judge(pair, 65.0, 2, 3) is None
     assert asked.judge(single, low, 2, 3) is None
-    assert asked.judge(Node(("scratch",)), low, 2, 3) is None
+    assert asked.judge(Node.parse("scratch"), low, 2, 3) is None
     assert asked.judge(pair, low, 1, 3) is None  # a third of the epochs
 
 
@@ -411,7 +412,7 @@ def test_only_what_the_policy_waits_for_is_stopped(tmp_path):
     pair = until_a_pair(asked)
     noisy(asked, 0.1, 0.2)
     assert asked.judge(pair, 20.0, 2, 3) is not None
-    others = [pair.again(1), pair.again(FRESH), replace(pair, labels=0.1), Node(("moco", "odc"))]
+    others = [pair.again(1), pair.again(FRESH), replace(pair, labels=0.1), Node.parse("moco>odc")]
     assert [asked.judge(node, 20.0, 2, 3) for node in others] == [None] * 4
 
 
@@ -419,7 +420,7 @@ def test_noise_leaves_out_what_few_labels_score(tmp_path):
     asked = scheduler(tmp_path, "exhaustive", repeats=3)
     until_a_pair(asked)
     noisy(asked, 1.0, 2.0)
-    start = replace(Node(("scratch",)), labels=0.01)
+    start = replace(Node.parse("scratch"), labels=0.01)
     for number in range(3):
         value = 20.0 + 9 * number
         asked.scores[start.again(number)] = asked.plan.objective.score(value, value, value)
@@ -528,7 +529,7 @@ def test_what_was_in_flight_is_not_begun_again_without_time(tmp_path):
 def test_a_score_whose_stage_is_damaged_is_asked_for_again(tmp_path):
     first = scheduler(tmp_path, "exhaustive", "max_length=2")
     finish(first)
-    single = first.plan.stages(Node(("odc",)))[0]
+    single = first.plan.stages(Node.parse("odc"))[0]
     (first.store.path(single.key()) / "manifest.json").write_text("{")
     again = scheduler(tmp_path, "exhaustive", "max_length=2")
     assert finish(again) == ["odc"]  # with its stage again, the longer chains count again
@@ -538,7 +539,7 @@ def test_a_score_whose_stage_is_damaged_is_asked_for_again(tmp_path):
 def test_the_policy_knows_probes_before_the_score_and_after_a_resume(tmp_path):
     first = scheduler(tmp_path)
     assert str(first.next()) == "scratch"
-    train(first, Node(("scratch",)))
+    train(first, Node.parse("scratch"))
     node = first.next()
     spec = first.plan.probe(node)
     score = Score("linear", {"linear": Measure(40.0, 39.0, 41.0, "%", True)})

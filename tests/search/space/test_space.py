@@ -83,7 +83,7 @@ def test_a_modality_may_set_mean_and_std_and_training_uses_them():
     from trainables.training.loop import context
 
     plain, own = augment(), augment("data.augment.mean=[0.6,0.5,0.4]", "data.augment.std=[1,1,1]")
-    spec = Plan(load("isic3", ["profile=smoke"]), "d").score(Node(("scratch",)))
+    spec = Plan(load("isic3", ["profile=smoke"]), "d").score(Node.parse("scratch"))
     measured = ((0.7, 0.6, 0.5), (0.2, 0.2, 0.2))
     plain, own = (
         replace(spec, training=replace(spec.training, augment=one)) for one in (plain, own)

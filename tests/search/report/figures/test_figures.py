@@ -56,8 +56,8 @@ def test_tree_says_pruned_and_not_run(search: Any) -> None:
 
 def test_best_branch_is_on_top(search: Any) -> None:
     table = rows.build(search.results, search.store, BALANCED)
-    root = tree.build(table.rows, table)
-    assert [child.chain[0] for child in root.children] == ["odc", "relative_location", "moco"]
+    root, _ = tree.build(table.rows, table)
+    assert [child.chain.tasks[0] for child in root.children] == ["odc", "relative_location", "moco"]
     assert root.leaves == 6
 
 
