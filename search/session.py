@@ -36,7 +36,7 @@ from search.scheduling.cost import surely_short
 from search.scheduling.estimate import Estimate, Here, estimate
 from search.scheduling.forecast import Forecast, forecast
 from search.scheduling.scheduler import Scheduler
-from search.space import check_plugins, hardware
+from search.space import Space, check_plugins, hardware
 from search.space.budget import Meter
 from trainables.errors import MachineFault
 from trainables.processor import cores
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from search.console.screen import Screen
 
 log = logging.getLogger(__name__)
+TIMM = "timm"  # in place of a start's file: timm's own weights
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
 
@@ -79,18 +80,20 @@ class Session:
         from search.store.places import check_writable, stamped
         from search.tracking.tracker import Tracker
         from trainables.downstream import vectors
-        from trainables.preflight import check_backbone, check_gpus
+        from trainables.preflight import check_backbone, check_gpus, check_trainable
 
         space, request = self.space, self.request
         check_plugins(space)
         for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
             check_writable(where, Path(folder))
         stamped(Path(space.store))
+        check_backbone(space.profile.backbone, space.profile.image_size)
+        check_trainable(space.profile.backbone, space.starts)
+        self.space = space = self._with_files(space)
         files = {name: one.weights for name, one in space.starts.items() if one.weights}
         self.weights = {name: file_digest(name, path) for name, path in files.items()}
         named = space.baselines.features.items()
         self.features = {name: file_digest(name, path, FEATURES) for name, path in named}
-        check_backbone(space.profile.backbone, space.data.channels, files)
         if request.address is None:
             check_gpus(request.gpus, space.profile.precision)
         images = space.report.share_images
@@ -109,6 +112,20 @@ class Session:
             space, "", self.weights, pool=unread, features=self.features
         )  # without the images' digests
         return self.forecast
+
+    def _with_files(self, space: Space) -> Space:
+        """Return the space with a file for every start of timm's; say how each file is read."""
+        from trainables.kinds.start import check, fetched
+
+        starts, backbone = dict(space.starts), space.profile.backbone
+        for name, one in starts.items():
+            if one.weights == TIMM:
+                file = fetched(name, backbone, Path(space.cache))
+                starts[name] = replace(one, weights=str(file))
+            if path := starts[name].weights:
+                file_digest(name, path)  # UserError if it can not be read
+                self.screen.say(check(Path(path), name, backbone, space.data.channels))
+        return replace(space, starts=starts)
 
     def estimate(self, done: Collection[str] = ()) -> Estimate:
         """Estimate the wall time; times ten steps of what has no rate here. Creates nothing.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from search.chains.chain import SCRATCH, Chain
 from search.chains.node import Node, range_from, rates_in
 from search.space import Downstream, Space, TaskChoice
-from trainables.architectures import ARCHITECTURES
+from trainables.architectures import TRANSFORMER, is_transformer, megabytes
 from trainables.errors import UserError
 from trainables.plugins import load, version
 from trainables.spec import (
@@ -190,11 +190,16 @@ class Plan:
             name=task.kind,
             params={**task.params, **self._curve(node), "objective": task.objective},
             version=version(KINDS, task.kind),
-            training=replace(training, fraction=fraction),
+            training=replace(training, fraction=fraction, layer_decay=self._layer_decay),
             inputs=_keys({BACKBONE: self._last(node)}),
             data={IMAGES: self._images},
             seed=space.seed + node.repeat,
         )
+
+    @property
+    def _layer_decay(self) -> float:
+        """Return the factor of fine-tuning's rates from block to block."""
+        return TRANSFORMER.layer_decay if is_transformer(self.space.profile.backbone) else 1.0
 
     def _curve(self, node: Node) -> Settings:
         """Return what a point of the label curve sets: as many evaluations at any fraction."""
@@ -410,5 +415,5 @@ def file_digest(name: str, path: str, kind: str = START) -> str:
 
 
 def backbone_bytes(name: str) -> int:
-    """Return a backbone's size on disk in float32; generous for one that is not known."""
-    return (ARCHITECTURES[name].megabytes if name in ARCHITECTURES else 200) << 20
+    """Return a backbone's size on disk in float32."""
+    return megabytes(name) << 20

@@ -14,7 +14,7 @@ from search.scheduling.phases import Phase, phases
 from search.scheduling.rates import Subject, subject
 from search.scheduling.work import Rate, work
 from search.space import Space
-from trainables.architectures import ARCHITECTURES
+from trainables.architectures import megabytes
 from trainables.spec import FEATURES, POOL, START, StageSpec
 
 CLOSING = 6.0  # seconds from the last job to the end of the command
@@ -116,8 +116,7 @@ def surely_short(plan: Plan, counts: Counts, done: Collection[str] = ()) -> bool
     if (plan.space.budget.seconds or LONG + 1) <= LONG:
         return True
     profile = plan.space.profile
-    known = ARCHITECTURES.get(profile.backbone)
-    image = SLOW * profile.image_size**2 * (known.megabytes if known else 200)
+    image = SLOW * profile.image_size**2 * megabytes(profile.backbone)
     batch = max(profile.batch, profile.downstream_batch)
     slow = Rate(image * batch, image / 4, image)
     rates = {subject(spec): slow for spec in plan.graph(Node(Chain(tuple(plan.space.tasks))))}

@@ -56,7 +56,10 @@ def _chains(make_search: Callable[..., Any]) -> Any:
     return make_search(scores={"moco": 30.0, "odc": 28.0, "odc>moco": 31.2})
 
 
-@pytest.mark.parametrize(("name", "channels"), [("resnet10", 3), ("resnet50", 1)])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("resnet10", 3), ("resnet50", 1), ("vit_tiny_patch16_224", 3), ("tf_efficientnet_lite0", 1)],
+)
 def test_snippet_gives_the_same_features(
     make_search: Callable[..., Any], tmp_path: Path, name: str, channels: int
 ) -> None:
