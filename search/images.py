@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search.chains.chain import Chain
+from search.chains.images import data_spec, external_spec, pool_roots, pool_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec, external_spec, pool_roots, pool_spec
+from search.chains.plan import Plan
 from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space

@@ -212,7 +212,7 @@ class Session:
     def _check_room(self) -> None:
         """Check the room for the backbones of all stages and scores, and for some checkpoints."""
         again = (self.space.max_length + 1) * sum(self.forecast.repeats)
-        starts = (self.space.repeats + 1) * len(self.plan.baselines())
+        starts = self.space.repeats * len(self.plan.baselines())
         final = sum(finals.planned(self.space, self.plan.pool is not None))
         files = 2 * self.forecast.stages_maximum + starts + again + final + CHECKPOINTS
         self.store.check_space(files * backbone_bytes(self.space.profile.backbone))

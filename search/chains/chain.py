@@ -63,7 +63,7 @@ class Chain:
         return replace(self, tasks=self.tasks[::-1])
 
     def times(self, count: int) -> "Chain":
-        """Return the chain that trains its tasks so many times."""
+        """Return the chain that trains its tasks `count` times over."""
         return replace(self, tasks=self.tasks * count)
 
     def single(self, task: str) -> "Chain":

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from search.chains.chain import SCRATCH, Chain
+from search.chains.images import data_spec, external_spec, params_of, pool_roots, pool_spec
 from search.chains.node import Node, range_from, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer, megabytes
@@ -24,8 +25,6 @@ from trainables.spec import (
     SCORE,
     START,
     WEIGHTS,
-    DataSpec,
-    FurtherData,
     KnownData,
     LRPolicy,
     MeasureType,
@@ -40,57 +39,6 @@ ELSEWHERE = (  # in a space: decides no result that a policy asks for
     "store", "cache", "runtime", "budget", "repeats", "early_stop", "report", "controls",
     "label_curve", "test", "external",
 )  # fmt: skip
-LATER = {  # parameters of data sets that change no digest while they are null
-    "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
-    "splits", "labels", "label_columns", "uncertain", "table.groups_csv",
-}  # fmt: skip
-
-
-def data_spec(space: Space) -> DataSpec:
-    data = space.data
-    return DataSpec(
-        name=data.name,
-        params=_params(data.name, data.params),
-        size=space.profile.cache_size,
-        channels=data.channels,
-        val=data.val,
-        test=data.test,
-        seed=space.seed,
-        merge_duplicates=data.merge_duplicates,
-        fit=data.fit,
-        trim=data.trim,
-        window=data.window,
-    )
-
-
-def external_spec(space: Space, name: str) -> DataSpec:
-    """Return the images of an external test set, decoded as the data set's own."""
-    chosen, own = space.external[name], data_spec(space)
-    params = _params(chosen.name, chosen.params)
-    return replace(own, name=chosen.name, params=params, val=0.0, test=1.0, merge_duplicates=False)
-
-
-def pool_spec(space: Space) -> DataSpec:
-    """Return the pool: the data set's images, and those of further data sets."""
-    pattern = space.data.params.get("group_pattern")
-    folder = FurtherData("folder", {"group_pattern": pattern} if pattern else {})
-    further = [folder] * len(space.data.unlabelled)
-    if space.pool:
-        further.append(FurtherData(space.pool.name, _params(space.pool.name, space.pool.params)))
-    return replace(data_spec(space), unlabelled=tuple(further))
-
-
-def pool_roots(space: Space) -> tuple[str | None, ...]:
-    """Return where the further data sets of `pool_spec` lie, in their order."""
-    return (*space.data.unlabelled, *([space.pool.root] if space.pool else []))
-
-
-def _params(name: str, given: Settings) -> Settings:
-    return {
-        key: value for key, value in given.items()
-        if (key, value) != ("labels", "one")
-        and (value is not None or not {key, f"{name}.{key}"} & LATER)
-    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -341,7 +289,7 @@ class Plan:
         for place in ("root", "unlabelled"):
             space["data"].pop(place)
         space.pop("pool")  # its digest covers it
-        space["data"]["params"] = _params(self.space.data.name, self.space.data.params)
+        space["data"]["params"] = params_of(self.space.data.name, self.space.data.params)
         for name, value in ADDED.items():
             if space["data"].get(name) == value:
                 space["data"].pop(name, None)

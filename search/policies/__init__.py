@@ -96,7 +96,7 @@ class Policy:
 
         max_length: tasks in a chain. budget: stages, None for no limit. rates: the number of rates
         in each task's LR range. only: the chains that can be tried; None for all. starts: those
-        that chains may grow from; max_starts: from so many of them at most, None for all.
+        that chains may grow from; max_starts: from at most this many, None for all.
         """
         self.tasks, self.max_length, self.budget = tuple(tasks), max_length, budget
         self.seed, self.rates = seed, dict(rates or {})

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.chains.chain import Chain
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.cluster.group_shape import GroupShape
 from search.scheduling import rates
 from search.scheduling.cost import LONG, Pace, Span, limit_of, span

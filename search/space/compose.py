@@ -183,8 +183,9 @@ def _explain(override: str, files: Section) -> None:
     parts = place.split(".") if place else []
     deep = len(parts) > 1 and parts[0] in ("external", "pool")
     for section in NAMED:
-        *above, name = parts[: len(section) + 1]
-        if above == section and name not in value_at(files, section) and override[0] not in "+~":
+        above, names = parts[: len(section)], parts[len(section) :]
+        new = above == section and names and names[0] not in value_at(files, section)
+        if new and override[0] not in "+~":
             raise UserError(f"{override}: must begin with + for a new name; try +{override}")
     if parts[:2] == ["data", "pool"] or deep:
         return  # its kind may come with another override; the dataclass refuses unknown keys

@@ -237,7 +237,7 @@ class Space(Schema):
     early_stop: standard deviations of the training noise, as seeds measure it; a fine-tuning whose
     ceiling is that far below the best chain is stopped (search/scheduling/early_stopping.py). None:
     off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: see `Start`;
-    those without weights are not run. max_starts: policies grow chains from at most so many, those
+    those without weights are not run. max_starts: chains grow from at most this many, those
     with the best frozen probe; null: from all.
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %

@@ -5,8 +5,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.scheduling.rates import EVALUATION, Machine, parsed, remembered, subject, timed
 from search.scheduling.work import Rate, work
 from search.space import load

@@ -291,7 +291,7 @@ def prepare(here):
         (["--budget", "1e9d"], "budget=1e9d: must be whole stages"),
         (["--budget", "9" * 400], "budget=999"),
         (["--budget", "8h,x"], "budget=8h,x: must be whole stages"),
-        (["--space", "../isic3"], "--space=../isic3: must be one of isic3; try isic3"),
+        (["--space", "../isic3"], "--space=../isic3: must be one of isic3, skin5; try isic3"),
         (["--space", ""], "--space=: must be one of isic3"),
         (["--data", "nowhere"], "nowhere: must be the folder that holds"),
         (["--data", ".", "data=demo"], "--data=.: must be left out with data=demo"),

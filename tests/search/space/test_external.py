@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from search.chains.images import external_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, external_spec
+from search.chains.plan import Plan
 from search.images import Images
 from search.space import check_plugins, load
 from search.space.origins import explained

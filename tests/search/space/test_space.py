@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.space import SPACES, available_spaces, check_plugins, hardware, load
 from trainables.errors import UserError
 from trainables.plugins import available
