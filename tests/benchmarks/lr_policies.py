@@ -28,9 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from search.chains.chain import Chain  # noqa: E402
+from search.chains.images import data_spec  # noqa: E402
 from search.chains.node import Node  # noqa: E402
-from search.chains.images import 
-from search.chains.plan import Plan, data_spec  # noqa: E402
+from search.chains.plan import Plan  # noqa: E402
 from search.space import hardware, load  # noqa: E402
 from trainables.images.cache import Prepared, open_cache, prepare  # noqa: E402
 from trainables.kinds.classify import finetune  # noqa: E402
