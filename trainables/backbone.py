@@ -5,6 +5,7 @@ statistics over fixed parts of the global batch (BatchNorm groups), whatever the
 one rank with four BatchNorm groups and four ranks with one each compute the same.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from trainables import networks
 from trainables.errors import UserError
+from trainables.spec import Training
 from trainables.training import distributed
 
 WEIGHTS = "backbone.safetensors"  # in the folder of every stage that has a backbone
@@ -68,6 +70,21 @@ class Backbone(nn.Module):
         for name in self.frozen:
             self.net.get_submodule(name).eval()
         return self
+
+
+def trained_backbone(training: Training, channels: int, folder: Path | None) -> Backbone:
+    """Return the backbone that a stage trains: with the weights in `folder`, frozen as it says."""
+    backbone = load_backbone(Backbone(training.backbone, channels), folder)
+    if training.trainable != "all":
+        backbone.train_last(blocks_of(training.trainable))
+    return backbone
+
+
+def blocks_of(trainable: str) -> int:
+    """Return the N of `last_blocks=N`; UserError for another text."""
+    if not (found := re.fullmatch(r"last_blocks=([1-9]\d*)", trainable)):
+        raise UserError(f"trainable={trainable}: must be all or last_blocks=N; try last_blocks=1")
+    return int(found[1])
 
 
 def load_backbone(backbone: Backbone, folder: Path | None) -> Backbone:

@@ -8,6 +8,7 @@ State-dict keys are torchvision's and timm's own.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def facts(name: str) -> Facts:
     except Exception as error:  # code of any model
         raise UserError(
             f"profile.backbone={name}: must give feature maps, and it does not "
-            f"({_line(error)}); try resnet50 or convnext_tiny"
+            f"({line(error)}); try resnet50 or convnext_tiny"
         ) from None
     size = sum(tensor.numel() for tensor in network.state_dict().values()) * 4
     norms = any(isinstance(one, nn.LayerNorm) for one in network.modules())
@@ -99,17 +100,30 @@ def facts(name: str) -> Facts:
     return Facts(pooled.shape[1], found.shape[1], stride, -(-size >> 20), norms)
 
 
-def check_side(name: str, side: int, where: str = "profile.image_size") -> None:
-    """Raise UserError, with the nearest side that it takes, if a network can't take such images."""
-    if not (reason := refusal(name, side)):
+def check_sides(
+    name: str,
+    image_size: int,
+    sides: Callable[[int], Sequence[int]] = lambda size: (size,),
+    who: str = "",
+) -> None:
+    """Raise UserError, with the nearest size that serves, if a network can't take such views.
+
+    sides: those of the views, px, from `profile.image_size`. who: makes the views.
+    """
+    refused = {side: why for side in sides(image_size) if (why := refusal(name, side))}
+    if not refused:
         return
-    unit, usual = facts(name).stride, _usual_side(_shapes_only(name))
-    sides = [side // unit * unit, -(-side // unit) * unit, 2 * unit, usual]
-    valid = next((one for one in sides if one >= 16 and not refusal(name, one)), usual)
-    raise UserError(
-        f"{where}={side}: must suit profile.backbone={name}, and it does not ({reason}); "
-        f"try {where}={valid}"
-    )
+    unit = facts(name).stride
+    sizes = {*range(16 // unit * unit or unit, 513, unit), _usual_side(_shapes_only(name))}
+    nearest = sorted(sizes, key=lambda size: (abs(size - image_size), size))
+    valid = (size for size in nearest if not any(refusal(name, side) for side in sides(size)))
+    if (size := next(valid, None)) is None:
+        cure = "another backbone, as resnet50"
+    else:
+        cure = f"profile.image_size={size}"
+    side, why = next(iter(refused.items()))
+    said = f"{who}: must show views" if who else f"profile.image_size={image_size}: must be a size"
+    raise UserError(f"{said} that profile.backbone={name} takes, not {side} px ({why}); try {cure}")
 
 
 @cache
@@ -118,7 +132,7 @@ def refusal(name: str, side: int) -> str:
     try:
         _run(_shapes_only(name), side)
     except Exception as error:  # code of any model
-        return _line(error)
+        return line(error)
     return ""
 
 
@@ -174,5 +188,6 @@ def _run(network: nn.Module, side: int) -> tuple[Tensor, Tensor]:
     return network(images), maps(network, images)
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """Return what an error of other code says, in one short line."""
     return " ".join(str(error).split())[:120] or type(error).__name__

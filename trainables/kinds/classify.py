@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from trainables.backbone import Backbone, load_backbone, save, save_backbone
+from trainables.backbone import save, save_backbone, trained_backbone
 from trainables.downstream.classifier import Classifier, made
 from trainables.downstream.measures import MANY, MEASURES, judge
 from trainables.downstream.metrics import GroupBootstrap
@@ -90,7 +90,7 @@ def finetune(
     labels = torch.from_numpy(data.labels[index])
 
     def make(context: Context) -> Classifier:
-        backbone = load_backbone(Backbone(training.backbone, context.channels), parent_dir)
+        backbone = trained_backbone(training, context.channels, parent_dir)
         return made(backbone, context, labels, len(data.classes), params.class_balanced)
 
     def evaluate(task: Task) -> float:
