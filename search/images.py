@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from search.chains.chain import Chain
+from search.chains.images import data_spec, external_spec, pool_roots, pool_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec, external_spec, pool_roots, pool_spec
+from search.chains.plan import Plan
 from search.console.understood import Understood
 from search.report import duplicates, prepared
 from search.space import Space
@@ -53,7 +55,7 @@ class Images:
         """Return the number of training images; UserError if a task or its settings don't fit."""
         from trainables.preflight import check
 
-        specs = Plan(self.space, "").graph(Node(tuple(self.space.tasks)))
+        specs = Plan(self.space, "").graph(Node(Chain(tuple(self.space.tasks))))
         check(specs, self.source, self.pool)
         if self.pool and self.space.controls:
             try:

@@ -30,7 +30,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.chains.chain import Chain, enumerate_chains, label, name
+from search.chains.chain import Chain, enumerate_chains, label
 from search.console.printable import printable
 from trainables.errors import UserError
 from trainables.spec import MeasureType, Score
@@ -77,12 +77,12 @@ def draw(
     luck, error = rng.standard_normal((2, len(chains)))
     true: dict[Chain, float] = {}
     for chain, own_luck in zip(chains, luck, strict=True):
-        value = CENTRE + size.last * own[chain[-1]] + size.rest * own_luck
-        if len(chain) > 1:
-            singles = {task: true[task,] for task in chain}
-            value += size.pair * fit[chain[-2], chain[-1]]
-            value += size.curriculum * SIDE.get(label(chain, singles), 0.0)
-            value += keep[chain[-1]] * (true[chain[:-1]] - CENTRE)
+        value = CENTRE + size.last * own[chain.tasks[-1]] + size.rest * own_luck
+        if len(chain.tasks) > 1:
+            before, last = chain.tasks[-2:]
+            value += size.pair * fit[before, last]
+            value += size.curriculum * SIDE.get(label(chain, true), 0.0)
+            value += keep[last] * (true[chain.parent] - CENTRE)
         true[chain] = float(value)
     half = Z95 * size.noise
     seen = {c: true[c] + size.noise * float(e) for c, e in zip(chains, error, strict=True)}
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     writer.writerow(["chain", SCORE.name, "ci_low", "ci_high", "true"])
     for chain, score in landscape.observed.items():
         seen = (score.value, score.low, score.high, landscape.true[chain])
-        writer.writerow([name(chain), *(f"{value:.3f}" for value in seen)])
+        writer.writerow([str(chain), *(f"{value:.3f}" for value in seen)])
     return 0
 
 

@@ -4,7 +4,8 @@ python search/replay.py --space isic3 --table runs/isic3-mine/report/chains.csv 
 python search/replay.py --space isic3 --table table.csv --policy tpe --seed 3 --budget 9 --json
 
 The table is a CSV file with a column `chain` and a score; the policy also gets its intervals
-(`ci_low`, `ci_high`), if any. Chains without a score can't be tried. Nothing is trained.
+(`ci_low`, `ci_high`), if any. Chains without a score can't be tried, whatever their start
+(`imagenet:moco>odc`). Nothing is trained.
 """
 
 import argparse
@@ -12,25 +13,19 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.chains.chain import (
-    BASELINES,
-    Chain,
-    name,
-    parse,
-    prefixes,
-    repeats_a_task,
-    stages_shared,
-)
+from search.chains.chain import SCRATCH, Chain, prefixes, repeats_a_task, stages_shared
 from search.console.printable import printable
 from search.policies import chosen, policy_of
+from search.report.rows import BASELINE
 from search.space import Space, load
+from search.space.schema import Start
 from trainables.downstream.measures import MEASURES
 from trainables.errors import UserError
 from trainables.plugins import near, one_of, unknown
@@ -77,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     try:
         space = _space(args)
-        scores = read(Path(args.table), space.downstream.objective, args.column)
+        scores = read(Path(args.table), space.downstream.objective, args.column, [*space.starts])
         found = replay(space, scores)
     except UserError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
@@ -89,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
     """Run the policy with the table's scores until it is finished; UserError for unknown tasks."""
     _check_tasks(space, scores)
-    policy = policy_of(space, only=scores)
+    policy = policy_of(_grown(space, scores), only=scores)
     order = []
     while (node := policy.ask()) is not None:
         policy.tell(node, scores[node.chain])
@@ -99,27 +94,40 @@ def replay(space: Space, scores: Mapping[Chain, Score]) -> Replay:
     possible = [
         chain
         for chain in scores
-        if len(chain) <= space.max_length and all(prefix in scores for prefix in prefixes(chain))
+        if len(chain.tasks) <= space.max_length and scores.keys() >= {*prefixes(chain)}
     ]
     return Replay(
         policy=str(space.policy),
-        best_chain=name(best.chain),
+        best_chain=str(best.chain),
         best_score=scores[best.chain].value,
         regret=round(max(s.merit for s in scores.values()) - scores[best.chain].merit, 9),
         stages_trained=len(order),
         stages_exhaustive=stages_shared(possible),
-        stages_naive=sum(map(len, possible)),
+        stages_naive=sum(len(chain.tasks) for chain in possible),
         order=order,
     )
 
 
-def read(path: Path, usual: str, column: str | None = None) -> dict[Chain, Score]:
+def _grown(space: Space, scores: Mapping[Chain, Score]) -> Space:
+    """Return the space with chains from the table's starts, which need no weights here."""
+    names = [*space.starts, *(chain.start for chain in scores)]
+    grown = {chain.start for chain in scores}
+    known = {name: replace(Start("table"), chains=name in grown) for name in names}
+    return replace(space, starts={**known, SCRATCH: Start(chains=SCRATCH in grown)})
+
+
+def read(
+    path: Path, usual: str, column: str | None = None, starts: Collection[str] = (SCRATCH,)
+) -> dict[Chain, Score]:
     """Read the table's scores without baselines and empty rows; UserError names a bad row.
 
+    starts: names of baselines; those before a `:` in the table are others.
     column: by default `usual`, if the table has it, else the first numeric one. Higher is better,
     unless a downstream task declares it otherwise.
     """
     rows, header = _rows(path)
+    known = {*starts, *(row["chain"].rpartition(":")[0].strip() for _, row in rows)} - {""}
+    rows = [(line, row) for line, row in rows if not _is_baseline(row, known)]
     column = _column(path, rows, header, column, usual)
     objective = MEASURES.get(column, MeasureType(column, column))
     scores: dict[Chain, Score] = {}
@@ -129,7 +137,7 @@ def read(path: Path, usual: str, column: str | None = None) -> dict[Chain, Score
         if value is None:
             continue
         try:
-            chain = parse(row["chain"])
+            chain = Chain.parse(row["chain"], known)
         except UserError as error:
             said = f"{where}: {error}"
             raise UserError(said) from None
@@ -137,8 +145,7 @@ def read(path: Path, usual: str, column: str | None = None) -> dict[Chain, Score
             continue  # a control of the search that wrote the table
         if chain in scores:
             raise UserError(
-                f"{where}: must not repeat the chain of a row above ({name(chain)}); try "
-                "one row a chain"
+                f"{where}: must not repeat the chain of a row above ({chain}); try one row a chain"
             )
         ends = [_number(where, row, end) for end in ("ci_low", "ci_high")]
         low, high = (value if end is None else end for end in ends)
@@ -159,6 +166,11 @@ def _space(args: argparse.Namespace) -> Space:
         raise UserError(
             f"budget={space.budget}: must be stages, since a replay takes no time; try budget=20"
         )
+    if space.max_starts is not None:
+        raise UserError(
+            f"max_starts={space.max_starts}: must be null, since a replay knows no probes of "
+            "starts; try max_starts=null"
+        )
     return space
 
 
@@ -169,7 +181,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, Cells]], Sequence[str]]:
             reader = csv.DictReader(file, restval="")
             header = [key.strip() for key in reader.fieldnames or ()]
             reader.fieldnames = header
-            rows = [(reader.line_num, row) for row in reader]
+            rows: list[tuple[int, Cells]] = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--table={path}: must be a CSV file ({reason}); try FILE.csv") from None
@@ -178,7 +190,11 @@ def _rows(path: Path) -> tuple[list[tuple[int, Cells]], Sequence[str]]:
             f"{path}: must have the column chain in its header ({', '.join(header)}); "
             f"try {near('chain', header) or 'adding it'}"
         )
-    return [(line, row) for line, row in rows if row["chain"].strip() not in BASELINES], header
+    return rows, header
+
+
+def _is_baseline(row: Cells, starts: Collection[str]) -> bool:
+    return row["chain"].strip() in starts or row.get("label", "").strip() == BASELINE
 
 
 def _column(
@@ -224,11 +240,11 @@ def _number(where: str, row: Cells, column: str) -> float | None:
 
 def _check_tasks(space: Space, scores: Mapping[Chain, Score]) -> None:
     for chain in scores:
-        for task in chain:
+        for task in chain.tasks:
             if task not in space.tasks:
-                line = f"--table, {name(chain)}: {one_of(task, list(space.tasks))}"
+                line = f"--table, {chain}: {one_of(task, list(space.tasks))}"
                 raise UserError(line)
-    if not any((task,) in scores for task in space.tasks):
+    if not any(len(chain.tasks) == 1 for chain in scores):
         raise UserError(
             f"--table: must have a score for a single ({', '.join(space.tasks)}), as every chain "
             "begins with one; try adding their rows"

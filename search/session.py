@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.chains.chain import BASELINES, name
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.chains.plan import Plan, backbone_bytes, file_digest
 from search.cluster import environment
@@ -36,10 +36,11 @@ from search.scheduling.cost import surely_short
 from search.scheduling.estimate import Estimate, Here, estimate
 from search.scheduling.forecast import Forecast, forecast
 from search.scheduling.scheduler import Scheduler
-from search.space import check_plugins, hardware
+from search.space import Space, check_plugins, hardware
 from search.space.budget import Meter
 from trainables.errors import MachineFault
 from trainables.processor import cores
+from trainables.spec import FEATURES
 
 if TYPE_CHECKING:
     from search.cluster.connection import Cluster
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from search.console.screen import Screen
 
 log = logging.getLogger(__name__)
+TIMM = "timm"  # in place of a start's file: timm's own weights
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
 
@@ -77,30 +79,53 @@ class Session:
         """
         from search.store.places import check_writable, stamped
         from search.tracking.tracker import Tracker
-        from trainables.preflight import check_backbone, check_gpus
+        from trainables.downstream import vectors
+        from trainables.preflight import check_backbone, check_gpus, check_trainable
 
         space, request = self.space, self.request
         check_plugins(space)
         for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
             check_writable(where, Path(folder))
         stamped(Path(space.store))
-        files = {name: path for name, path in space.starts.items() if path}
+        check_backbone(space.profile.backbone, space.profile.image_size)
+        check_trainable(space.profile.backbone, space.starts)
+        self.space = space = self._with_files(space)
+        files = {name: one.weights for name, one in space.starts.items() if one.weights}
         self.weights = {name: file_digest(name, path) for name, path in files.items()}
-        check_backbone(space.profile.backbone, space.data.channels, files)
+        named = space.baselines.features.items()
+        self.features = {name: file_digest(name, path, FEATURES) for name, path in named}
         if request.address is None:
             check_gpus(request.gpus, space.profile.precision)
         images = space.report.share_images
         self.tracker = Tracker(request.tracking_uri, space.name, self.out, images)
         self.tracker.check()
         self.images = Images(space)
+        for name, path in named:
+            self.screen.say(vectors.check(Path(path), name, self.images.source))
         if not len(self.images.source.split["test"]):  # as a published protocol may have it
             self.space = space = replace(space, test=False)
         pool = self.images.pool
         more = pool.sizes.images if pool else 0
         self.forecast = forecast(space, self.policy, self.images.check(), more)
         unread = "" if pool else None
-        self.plan = Plan(space, "", self.weights, pool=unread)  # without the images' digests
+        self.plan = Plan(
+            space, "", self.weights, pool=unread, features=self.features
+        )  # without the images' digests
         return self.forecast
+
+    def _with_files(self, space: Space) -> Space:
+        """Return the space with a file for every start of timm's; say how each file is read."""
+        from trainables.kinds.start import check, fetched
+
+        starts, backbone = dict(space.starts), space.profile.backbone
+        for name, one in starts.items():
+            if one.weights == TIMM:
+                file = fetched(name, backbone, Path(space.cache))
+                starts[name] = replace(one, weights=str(file))
+            if path := starts[name].weights:
+                file_digest(name, path)  # UserError if it can not be read
+                self.screen.say(check(Path(path), name, backbone, space.data.channels))
+        return replace(space, starts=starts)
 
     def estimate(self, done: Collection[str] = ()) -> Estimate:
         """Estimate the wall time; times ten steps of what has no rate here. Creates nothing.
@@ -127,7 +152,7 @@ class Session:
             self.store = StageStore(self.space.store)
             elsewhere = self.images.external_digests()
             digests = self.images.digest(), self.weights, elsewhere, self.images.pool_digest()
-            self.plan = Plan(self.space, *digests)
+            self.plan = Plan(self.space, *digests, self.features)
             expected = self._expected()
         self.screen.begins(self.space, expected, self.request.given)
         self._check_room()
@@ -210,7 +235,7 @@ class Session:
         from search.console.progress import Show
 
         self.tracker.start(self.plan, self._info(set()))
-        with self.screen.view(self.forecast.chains) as view:
+        with self.screen.view(self.forecast.chains, self.space.baseline_names) as view:
             show = Show(view, self.meter, snapshot(self.scheduler))
             engine.run(self.scheduler, ready, lambda: self._publish(show), show)
 
@@ -223,7 +248,8 @@ class Session:
         if fresh := set(self.scheduler.scores) - self.told:
             self.told |= fresh
             chains = {node.chain for node in fresh}
-            judged_by = {(task,) for task in self.space.tasks} | {(one,) for one in BASELINES}
+            judged_by = {chain for chain in self.space.chains() if len(chain.tasks) == 1}
+            judged_by |= {Chain((), name) for name in self.space.baseline_names}
             results = Collector(self.scheduler, {*chains, *judged_by}).results()
             self.tracker.update(tuple(results), frozenset(chains), self.store)
 
@@ -268,8 +294,8 @@ class Session:
             interrupted=interrupted,
             started=self.began,
             near_duplicates=duplicates.count(self.images.data),
-            best_chain=name(last.best.chain) if last.best else None,
-            leading_start=name(last.leading_start.chain) if last.leading_start else None,
+            best_chain=str(last.best.chain) if last.best else None,
+            leading_start=str(last.leading_start.chain) if last.leading_start else None,
             fresh_missing=last.fresh_missing(scheduler.reasons, ended or "not trained yet"),
             stopped=scheduler.stopped(),
             budget=str(space.budget),

@@ -1,6 +1,33 @@
-"""The backbones that there are, without importing torch: the search counts and writes with them."""
+"""The backbones that there are: four ResNets, which need no torch here, and every timm model.
+
+    check("vit_small_patch16_224")              # UserError names the nearest, if there is none
+    is_transformer("vit_small_patch16_224")     # True
+    megabytes("resnet50")                       # 90
+
+timm is imported for names that are not among the four only.
+"""
 
 from typing import NamedTuple
+
+from trainables.errors import UserError
+from trainables.plugins import near
+
+
+class Recipe(NamedTuple):
+    """How transformers are trained, in place of SGD, which does not train them well.
+
+    Rates: MoCo v3, DINO and SimMIM pretrain near 1e-4 to 1e-3, MAE fine-tunes at 1e-3 for a batch
+    of 256. layer_decay: of fine-tuning, as BEiT (Bao et al., 2022) and MAE (He et al., 2022).
+    """
+
+    optimizer: str = "adamw"
+    weight_decay: float = 0.05
+    pretext_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
+    downstream_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
+    layer_decay: float = 0.75
+
+
+TRANSFORMER = Recipe()
 
 
 class Architecture(NamedTuple):
@@ -15,3 +42,42 @@ ARCHITECTURES = {
     "resnet34": Architecture("BasicBlock", [3, 4, 6, 3], 82),
     "resnet50": Architecture("Bottleneck", [3, 4, 6, 3], 90),
 }
+
+
+def check(name: str) -> None:
+    """Raise UserError if there is no such backbone; a timm name may have a tag of weights."""
+    if name in ARCHITECTURES:
+        return
+    from trainables.networks import tags, timm_names
+
+    architecture, _, tag = name.partition(".")
+    names = [*ARCHITECTURES, *timm_names()]
+    if architecture not in names:
+        raise UserError(
+            f"profile.backbone={name}: must be one of {', '.join(ARCHITECTURES)} or a model of "
+            f"timm; try {near(architecture, names) or 'resnet18'}"
+        )
+    if tag and tag not in (known := tags(architecture)):
+        without = near(tag, known) or next(iter(known), "")
+        raise UserError(
+            f"profile.backbone={name}: must have a tag that timm knows, one of "
+            f"{', '.join(known) or 'none'}; try {'.'.join(filter(None, (architecture, without)))}"
+        )
+
+
+def is_transformer(name: str) -> bool:
+    """Return whether a backbone is trained as transformers are: ViT, Swin, ConvNeXt, ..."""
+    if name in ARCHITECTURES:
+        return False
+    from trainables.networks import facts
+
+    return facts(name).layer_norm
+
+
+def megabytes(name: str) -> int:
+    """Return the size of a backbone's weights in float32."""
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name].megabytes
+    from trainables.networks import facts
+
+    return facts(name).megabytes

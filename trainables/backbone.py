@@ -1,64 +1,101 @@
-"""Backbones: torchvision's ResNets without classifier, so that weights load anywhere.
+"""Backbones: networks of torchvision and timm without classifier, so that weights load anywhere.
 
-State-dict keys are torchvision's and timm's (minus `fc`). `group_batch_norm` computes BatchNorm
+`group_batch_norm` computes BatchNorm
 statistics over fixed parts of the global batch (BatchNorm groups), whatever the number of ranks:
 one rank with four BatchNorm groups and four ranks with one each compute the same.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models import resnet
 
-from trainables.architectures import ARCHITECTURES
+from trainables import networks
 from trainables.errors import UserError
-from trainables.plugins import unknown
+from trainables.spec import Training
 from trainables.training import distributed
 
 WEIGHTS = "backbone.safetensors"  # in the folder of every stage that has a backbone
 
 
-class Backbone(resnet.ResNet):
-    """A ResNet whose forward returns pooled features; `maps` returns the last feature maps.
+class Backbone(nn.Module):
+    """A network whose forward returns pooled features; `maps` returns the last feature maps.
 
-    width: the number of features (512 for basic blocks, 2048 for bottlenecks).
+    net: the network, whose state dict has torchvision's or timm's names. width: of the features.
+    map_width: channels of the maps; the same but for networks with layers after pooling, as
+    MobileNetV3. stride: pixels of the input a cell of the maps.
     """
 
     def __init__(self, name: str, channels: int = 3) -> None:
-        if name not in ARCHITECTURES:
-            raise UserError(unknown("profile.backbone", name, tuple(ARCHITECTURES)))
-        known = ARCHITECTURES[name]
-        super().__init__(getattr(resnet, known.block), known.layers, zero_init_residual=False)
-        self.width: int = self.fc.in_features
-        del self.fc
-        if channels != 3:
-            self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        super().__init__()
+        self.net = networks.built(name, channels)
+        self.width, self.map_width, self.stride, *_ = networks.facts(name)
+        self.frozen: tuple[str, ...] = ()  # BatchNorms that stay in evaluation mode
 
     def maps(self, x: Tensor) -> Tensor:
-        """Return feature maps: [n, channels, h, w] -> [n, width, h / 32, w / 32]."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        """Return feature maps: [n, channels, h, w] -> [n, map_width, h / stride, w / stride]."""
+        return networks.maps(self.net, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return pooled features: [n, channels, h, w] -> [n, width]."""
-        return self.maps(x).mean((2, 3))
+        return self.net(x)
+
+    def blocks(self, coarse: bool = True) -> list[list[nn.Parameter]]:
+        """Return the parameters of each block, the stem first; see `networks.blocks`."""
+        return networks.blocks(self.net, coarse)
+
+    def train_last(self, count: int) -> None:
+        """Freeze all but the last blocks: no gradients, and no new statistics of BatchNorm."""
+        found = self.blocks()
+        if count > len(found):
+            raise UserError(
+                f"trainable=last_blocks={count}: must be at most {len(found)}, the blocks of "
+                f"profile.backbone with its stem; try last_blocks={len(found) - 1}"
+            )
+        for parameter in (p for block in found[: len(found) - count] for p in block):
+            parameter.requires_grad_(False)
+        self.frozen = tuple(
+            name for name, one in self.net.named_modules()
+            if isinstance(one, nn.modules.batchnorm._BatchNorm)
+            and not any(p.requires_grad for p in one.parameters())
+        )  # fmt: skip
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.frozen:
+            self.net.get_submodule(name).eval()
+        return self
+
+
+def trained_backbone(training: Training, channels: int, folder: Path | None) -> Backbone:
+    """Return the backbone that a stage trains: with the weights in `folder`, frozen as it says."""
+    backbone = load_backbone(Backbone(training.backbone, channels), folder)
+    if training.trainable != "all":
+        backbone.train_last(blocks_of(training.trainable))
+    return backbone
+
+
+def blocks_of(trainable: str) -> int:
+    """Return the N of `last_blocks=N`; UserError for another text."""
+    if not (found := re.fullmatch(r"last_blocks=([1-9]\d*)", trainable)):
+        raise UserError(f"trainable={trainable}: must be all or last_blocks=N; try last_blocks=1")
+    return int(found[1])
 
 
 def load_backbone(backbone: Backbone, folder: Path | None) -> Backbone:
     """Load weights and BatchNorm statistics of the stage in `folder`; None changes nothing."""
     if folder is not None:
-        backbone.load_state_dict(load_file(folder / WEIGHTS))
+        backbone.net.load_state_dict(load_file(folder / WEIGHTS))
     return backbone
 
 
-def save_backbone(backbone: nn.Module, folder: Path) -> None:
-    save(backbone, folder / WEIGHTS)
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    save(backbone.net, folder / WEIGHTS)
 
 
 def save(module: nn.Module, path: Path) -> None:
@@ -98,11 +135,22 @@ class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
         return torch.cat(outs) if len(outs) > 1 else outs[0]
 
 
+class GroupedBatchNormAct(GroupedBatchNorm):
+    """The same for timm's BatchNorm that is followed by dropout and an activation."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
 def group_batch_norm(module: nn.Module, groups: int) -> None:
     """Replace every BatchNorm in place; groups: how many BatchNorm groups this rank holds."""
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            child.__class__ = GroupedBatchNorm
+            acts = hasattr(child, "act")  # timm's BatchNormAct2d, without importing timm
+            child.__class__ = GroupedBatchNormAct if acts else GroupedBatchNorm
             child.groups = groups  # type: ignore[assignment]
 
 
@@ -116,6 +164,8 @@ def fit_statistics(
     views. encode: runs `module` on one batch.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
     momenta, was = [norm.momentum for norm in norms], module.training
     module.train()
     for number, batch in enumerate(batches):

@@ -69,6 +69,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_same(where: str, path: Path, sha256: str) -> None:
+    """Raise UserError unless the file has this digest, or begins with it. where: the setting."""
+    if not file_digest(path).startswith(sha256):
+        raise UserError(
+            f"{where}={path}: must be the same file on every node until the search ends, and it is "
+            "another; try the same command again, or a shared folder"
+        )
+
+
 def kernel_lock(path: Path) -> UnixFileLock:
     """Return a lock between processes and threads that the kernel frees if its holder is killed.
 

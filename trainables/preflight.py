@@ -1,17 +1,24 @@
 """Checks before an image is decoded: can this be trained on these images and this machine?"""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from trainables.backbone import Backbone
+from trainables import architectures, networks
+from trainables.backbone import Backbone, blocks_of
 from trainables.errors import UserError
 from trainables.images.cache import Source
 from trainables.kinds import KINDS
-from trainables.kinds import start as start_kind
 from trainables.plugins import load
 from trainables.spec import POOL, StageSpec
+
+
+class Start(Protocol):
+    """What is checked of a start."""
+
+    @property
+    def trainable(self) -> str: ...
 
 
 def check(specs: Sequence[StageSpec], source: Source, pool: Source | None = None) -> None:
@@ -24,11 +31,20 @@ def check(specs: Sequence[StageSpec], source: Source, pool: Source | None = None
         load(KINDS, spec.kind)().check(spec, tables)
 
 
-def check_backbone(name: str, channels: int, starts: Mapping[str, str]) -> None:
-    """Raise UserError if there is no such backbone, or a start's weight file doesn't fit it."""
-    Backbone(name, channels)
-    for start, path in starts.items():
-        start_kind.load(Backbone(name, channels), Path(path), start)
+def check_backbone(name: str, image_size: int) -> None:
+    """Raise UserError if there is no such backbone, or it can't take images of this size."""
+    architectures.check(name)
+    networks.check_sides(name, image_size)
+
+
+def check_trainable(name: str, starts: Mapping[str, Start]) -> None:
+    """Raise UserError if a start trains more blocks than the backbone has."""
+    for start, one in starts.items():
+        if one.trainable != "all":
+            try:
+                Backbone(name).train_last(blocks_of(one.trainable))
+            except UserError as error:
+                raise UserError(f"starts.{start}.{error}") from None
 
 
 def check_gpus(count: int, precision: str) -> None:

@@ -15,12 +15,16 @@ FORMAT = 2  # version of keys and of files under a key; a store of another forma
 PRETEXT, START, PROBE = "pretext", "start", "probe"  # kinds that chains have of themselves
 CLASSIFY = "classify"  # the kind of fine-tuning that has a label curve and external test sets
 EXTERNAL = "external"  # the kind that judges a finished fine-tuning elsewhere; its images' role
+FEATURES = "features"  # the kind that judges features from elsewhere; the place of their file
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
 SCORE = "score"  # the role of a finished fine-tuning
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 # Fields younger than the stores in use: while they have these values, no key knows them.
-ADDED: Mapping[str, Value] = {"fit": "crop", "trim": False, "window": None, "unlabelled": None}
+ADDED: Mapping[str, Value] = {
+    "fit": "crop", "trim": False, "window": None, "unlabelled": None,
+    "trainable": "all", "layer_decay": 1.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class LRPolicy:
 class Training:
     """Settings of every kind of training. An epoch is one pass over the images trained on.
 
-    fraction: of the images with labels, to train on. augment: the modality's preset.
+    fraction: of the images with labels, to train on. augment: the modality's preset. trainable: all
+    of the backbone, or `last_blocks=N`. layer_decay: factor of the learning rate from one block of
+    the backbone to the one before.
     """
 
     backbone: str
@@ -81,6 +87,8 @@ class Training:
     augment: Settings
     fraction: float
     lr: LRPolicy
+    trainable: str = "all"
+    layer_decay: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -212,13 +220,14 @@ def identity(spec: StageSpec | DataSpec) -> dict[str, Any]:
 
 def identity_of(written: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the identity of a stage from its specification as JSON has it, with all fields."""
-    data = written.get("data")
+    data, training = written.get("data"), written.get("training")
     if not isinstance(data, dict):
         return written
     known = {
         role: {**one, "spec": _without_added([*one["spec"].items()])} for role, one in data.items()
     }
-    return {**written, "data": known}
+    own = _without_added([*training.items()]) if isinstance(training, dict) else training
+    return {**written, "data": known, "training": own}
 
 
 def _without_added(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

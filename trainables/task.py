@@ -72,6 +72,13 @@ class ParameterGroup(TypedDict):
     params: list[nn.Parameter]
     weight_decay: NotRequired[float]
     momentum: NotRequired[float]
+    lr_scale: NotRequired[float]  # factor of the learning rate
+
+
+def undecayed(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that a model of timm's trains without weight decay."""
+    named = module.no_weight_decay() if hasattr(module, "no_weight_decay") else ()
+    return [own for name, own in module.named_parameters() if name in named]
 
 
 def own_parameter_group(groups: list[ParameterGroup], module: nn.Module) -> list[ParameterGroup]:
@@ -117,6 +124,10 @@ class Task(nn.Module):
         def check(self, context: Context) -> None:
             """Raise UserError, naming a valid value, if the parameters don't fit the data."""
 
+        def sides(self, context: Context) -> tuple[int, ...]:
+            """Return the sides of the views that the backbone sees, px."""
+            return (context.image_size,)
+
     version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     forwards: ClassVar[tuple[int, int]]  # backbone calls in a step, images in them for each image
     reads = 0  # values that a step reads back from the device, at most
@@ -150,10 +161,14 @@ class Task(nn.Module):
         return None
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Return two parameter groups: weights; biases and BatchNorms without weight decay."""
+        """Return two parameter groups: weights; biases, norms and embeddings without weight decay.
+
+        Embeddings are those that timm's models name: of positions, the class token.
+        """
+        spared = {id(p) for module in self.modules() for p in undecayed(module)}
         trained = [p for p in self.parameters() if p.requires_grad]
-        weights = [p for p in trained if p.ndim > 1]
-        others = [p for p in trained if p.ndim <= 1]
+        weights = [p for p in trained if p.ndim > 1 and id(p) not in spared]
+        others = [p for p in trained if p.ndim <= 1 or id(p) in spared]
         return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
 
     def before_step(self, step: int) -> None:

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from search.chains.chain import SCRATCH
-from search.chains.node import Node, rates_in
+from search.chains.chain import SCRATCH, Chain
+from search.chains.images import data_spec, external_spec, params_of, pool_roots, pool_spec
+from search.chains.node import Node, range_from, rates_in
 from search.space import Downstream, Space, TaskChoice
-from trainables.architectures import ARCHITECTURES
+from trainables.architectures import TRANSFORMER, is_transformer, megabytes
 from trainables.errors import UserError
 from trainables.plugins import load, version
 from trainables.spec import (
@@ -15,6 +16,7 @@ from trainables.spec import (
     BACKBONE,
     CLASSIFY,
     EXTERNAL,
+    FEATURES,
     FORMAT,
     IMAGES,
     POOL,
@@ -23,8 +25,6 @@ from trainables.spec import (
     SCORE,
     START,
     WEIGHTS,
-    DataSpec,
-    FurtherData,
     KnownData,
     LRPolicy,
     MeasureType,
@@ -39,67 +39,17 @@ ELSEWHERE = (  # in a space: decides no result that a policy asks for
     "store", "cache", "runtime", "budget", "repeats", "early_stop", "report", "controls",
     "label_curve", "test", "external",
 )  # fmt: skip
-LATER = {  # parameters of data sets that change no digest while they are null
-    "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
-    "splits", "labels", "label_columns", "uncertain", "table.groups_csv",
-}  # fmt: skip
-
-
-def data_spec(space: Space) -> DataSpec:
-    data = space.data
-    return DataSpec(
-        name=data.name,
-        params=_params(data.name, data.params),
-        size=space.profile.cache_size,
-        channels=data.channels,
-        val=data.val,
-        test=data.test,
-        seed=space.seed,
-        merge_duplicates=data.merge_duplicates,
-        fit=data.fit,
-        trim=data.trim,
-        window=data.window,
-    )
-
-
-def external_spec(space: Space, name: str) -> DataSpec:
-    """Return the images of an external test set, decoded as the data set's own."""
-    chosen, own = space.external[name], data_spec(space)
-    params = _params(chosen.name, chosen.params)
-    return replace(own, name=chosen.name, params=params, val=0.0, test=1.0, merge_duplicates=False)
-
-
-def pool_spec(space: Space) -> DataSpec:
-    """Return the pool: the data set's images, and those of further data sets."""
-    pattern = space.data.params.get("group_pattern")
-    folder = FurtherData("folder", {"group_pattern": pattern} if pattern else {})
-    further = [folder] * len(space.data.unlabelled)
-    if space.pool:
-        further.append(FurtherData(space.pool.name, _params(space.pool.name, space.pool.params)))
-    return replace(data_spec(space), unlabelled=tuple(further))
-
-
-def pool_roots(space: Space) -> tuple[str | None, ...]:
-    """Return where the further data sets of `pool_spec` lie, in their order."""
-    return (*space.data.unlabelled, *([space.pool.root] if space.pool else []))
-
-
-def _params(name: str, given: Settings) -> Settings:
-    return {
-        key: value for key, value in given.items()
-        if (key, value) != ("labels", "one")
-        and (value is not None or not {key, f"{name}.{key}"} & LATER)
-    }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Plan:
     """The specification of every stage of one space on one data set.
 
-    Every stage of a chain tries its task's whole range, or the node's window of it. A repeat
-    changes the seed of a chain's stages, probe and score, but not the split. weights: digests of
-    the starts' files by name. external_digests: those of the external test sets. pool: the digest
-    of the pool; None where there is no image without a label.
+    Every stage of a chain tries its task's whole range, or the node's window of it; from a start
+    with weights LOWER times that. A repeat changes the seed of a chain's stages, probe and score,
+    but not the split. weights: digests of the starts' files by name. external_digests: those of the
+    external test sets. pool: the digest of the pool; None where there is no image without a label.
+    features: digests of the files of features from elsewhere, by name.
     """
 
     space: Space
@@ -107,25 +57,27 @@ class Plan:
     weights: Mapping[str, str] = field(default_factory=dict)
     external_digests: Mapping[str, str] = field(default_factory=dict)
     pool: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
         """Return all that is done for the node: inputs before what they are for, score last."""
-        roots = [spec for spec in (self._start(node), self._made()) if spec]
-        probes = [spec for spec in (self.probe(node),) if spec]
+        made = None if node.frozen else self._made()
+        roots = [spec for spec in (self._start(node), made) if spec]
+        probes = [spec for spec in (self.probe(node),) if spec and not node.frozen]
         tuned = [self._tuned(node)] if node.external else []
         return (*roots, *self.stages(node), *probes, *tuned, self.score(node))
 
     def stages(self, node: Node) -> tuple[StageSpec, ...]:
         """Return the pretext stages of the node in order; none for a baseline."""
         last, specs = self._start(node), list[StageSpec]()
-        for name in () if node.chain[0] in self.space.starts else node.chain:
+        for name in node.chain.tasks:
             last = self._stage(name, node, last)
             specs.append(last)
         return tuple(specs)
 
     def _stage(self, name: str, node: Node, parent: StageSpec | None) -> StageSpec:
         space, profile, task = self.space, self.space.profile, self.space.tasks[name]
-        rates = rates_in(task.lr_range, node.window(name))
+        rates = rates_in(range_from(node.chain.start, task.lr_range), node.window(name))
         lr = LRPolicy(rates, profile.lr_epochs, space.lr_policy)
         made = self._made()
         return StageSpec(
@@ -133,14 +85,18 @@ class Plan:
             name=name,
             params=task.params,
             version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
-            training=self._training(task, profile.epochs, profile.batch, lr),
+            training=self._training(task, node, profile.epochs, profile.batch, lr),
             inputs=_keys({BACKBONE: parent, POOL: made}),
             data={} if made else {POOL: self._pool(node)},
             seed=space.seed + node.repeat,
         )
 
     def score(self, node: Node) -> StageSpec:
-        """Return the downstream task on the node's backbone, or that on its external test set."""
+        """Return what the node is judged by: downstream task, external test set, frozen probe."""
+        if node.frozen:
+            probe = self.probe(node)
+            assert probe, "the space has no probes"
+            return probe
         return self.external(node, node.external) if node.external else self._tuned(node)
 
     def external(self, node: Node, name: str) -> StageSpec:
@@ -165,26 +121,33 @@ class Plan:
         )
 
     def _tuned(self, node: Node) -> StageSpec:
-        """Return the downstream task on the node's backbone.
+        """Return the downstream task on the node's backbone, or on features from elsewhere.
 
         Other numbers of labels get as many epochs as make the profile's number of steps.
         """
         space, profile, task = self.space, self.space.profile, self.space.downstream
+        if node.chain.start in self.features:
+            return self._features(node, None)
         fraction = node.labels or profile.label_fraction
         longer = profile.label_fraction / fraction
         lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs * longer, space.lr_policy)
         epochs = profile.downstream_epochs * longer
-        training = self._training(task, epochs, profile.downstream_batch, lr)
+        training = self._training(task, node, epochs, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,
             name=task.kind,
             params={**task.params, **self._curve(node), "objective": task.objective},
             version=version(KINDS, task.kind),
-            training=replace(training, fraction=fraction),
+            training=replace(training, fraction=fraction, layer_decay=self._layer_decay),
             inputs=_keys({BACKBONE: self._last(node)}),
             data={IMAGES: self._images},
             seed=space.seed + node.repeat,
         )
+
+    @property
+    def _layer_decay(self) -> float:
+        """Return the factor of fine-tuning's rates from block to block."""
+        return TRANSFORMER.layer_decay if is_transformer(self.space.profile.backbone) else 1.0
 
     def _curve(self, node: Node) -> Settings:
         """Return what a point of the label curve sets: as many evaluations at any fraction."""
@@ -198,6 +161,8 @@ class Plan:
         space, profile = self.space, self.space.profile
         if not space.probe:
             return None
+        if node.chain.start in self.features:
+            return self._features(node, "val" if node.labels else "train")
         judged = {"on": "val", "objective": space.downstream.objective} if node.labels else {}
         return StageSpec(
             kind=PROBE,
@@ -217,6 +182,25 @@ class Plan:
             seed=space.seed + node.repeat,
         )
 
+    def _features(self, node: Node, on: str | None) -> StageSpec:
+        """Return a judgement of features from elsewhere. on: of the probe; None for the score."""
+        name, objective = node.chain.start, {"objective": self.space.downstream.objective}
+        return StageSpec(
+            kind=FEATURES,
+            name=name,
+            params={
+                "sha256": self.features[name],
+                "fraction": node.labels or self.space.profile.label_fraction,
+                "on": on,
+                **({} if on == "train" else objective),
+            },
+            version=version(KINDS, FEATURES),
+            training=None,
+            inputs={},
+            data={IMAGES: self._images},
+            seed=self.space.seed + node.repeat,
+        )
+
     def _last(self, node: Node) -> StageSpec | None:
         """Return what made the node's backbone; None for a fresh one."""
         stages = self.stages(node)
@@ -224,7 +208,7 @@ class Plan:
 
     def _start(self, node: Node) -> StageSpec | None:
         """Return the weights that the node begins with; None from scratch."""
-        name, profile = node.chain[0], self.space.profile
+        name, profile = node.chain.start, self.space.profile
         if name not in self.weights:
             return None
         known = {"sha256": self.weights[name], "backbone": profile.backbone}
@@ -244,14 +228,16 @@ class Plan:
 
     def places(self, spec: StageSpec) -> Mapping[str, str]:
         """Return where the images and the weight file of a stage lie, by role."""
-        file = self.space.starts.get(spec.name)
         elsewhere = self.space.external[spec.name] if spec.kind == EXTERNAL else None
         root = elsewhere.root if elsewhere else self.space.data.root
         images = dict.fromkeys(spec.data, root) if root else {}
         if POOL in spec.data and spec.data[POOL].spec.unlabelled is not None:
             roots = enumerate(pool_roots(self.space))
             images |= {f"{POOL} {k}": further for k, further in roots if further}
-        return images | ({WEIGHTS: file} if spec.kind == START and file else {})
+        if spec.kind == FEATURES:
+            return images | {FEATURES: self.space.baselines.features[spec.name]}
+        file = self.space.starts[spec.name].weights if spec.kind == START else None
+        return images | ({WEIGHTS: file} if file else {})
 
     def _pool(self, node: Node) -> KnownData:
         """Return the images of the node's pretext tasks."""
@@ -281,9 +267,17 @@ class Plan:
         return ", ".join(filter(None, (known, unit, label)))
 
     def baselines(self) -> tuple[Node, ...]:
-        """Return the baselines that can be run: those from scratch or with a weight file."""
+        """Return the baselines that can be run: scratch, weight files, features from elsewhere."""
         names = [name for name in self.space.starts if name == SCRATCH or name in self.weights]
-        return tuple(Node((name,)) for name in names)
+        return tuple(Node(Chain((), name)) for name in (*names, *self.features))
+
+    def frozen(self) -> tuple[Node, ...]:
+        """Return the baselines as judged by their frozen probes; the first jobs of a search.
+
+        None if there is one baseline, whose probe comes first by itself.
+        """
+        starts = self.baselines() if self.space.probe else ()
+        return tuple(replace(start, frozen=True) for start in starts) if len(starts) > 1 else ()
 
     def identity(self) -> Mapping[str, object]:
         """Return everything that decides which results the search asks for; names its journal."""
@@ -295,21 +289,37 @@ class Plan:
         for place in ("root", "unlabelled"):
             space["data"].pop(place)
         space.pop("pool")  # its digest covers it
-        space["data"]["params"] = _params(self.space.data.name, self.space.data.params)
+        space["data"]["params"] = params_of(self.space.data.name, self.space.data.params)
         for name, value in ADDED.items():
             if space["data"].get(name) == value:
                 space["data"].pop(name, None)
-        starts = space.pop("starts")
-        nodes = [Node((name,)) for name in (*starts, *self.space.tasks)]
+        more = {key: space.pop(key) for key in ("starts", "baselines", "max_starts")}
+        nodes = [Node(Chain((), name)) for name in (*more["starts"], *self.features)]
+        nodes += [Node(Chain((task,))) for task in self.space.tasks]
         versions = {str(node): [spec.version for spec in self.graph(node)] for node in nodes}
         return {
             "space": space, "versions": versions, "data": self.data_digest,
             "weights": dict(self.weights), "format": FORMAT,
-            **({} if self.pool is None else {"pool": self.pool}),
+            **({} if self.pool is None else {"pool": self.pool}), **self._begun(),
         }  # fmt: skip
 
+    def _begun(self) -> Mapping[str, object]:
+        """Return what else decides where chains begin; nothing for all of them from scratch."""
+        starts = {
+            name: [one.chains, one.trainable]
+            for name, one in self.space.starts.items()
+            if name in self.space.run_starts
+            and (one.chains, one.trainable) != (name == SCRATCH, "all")
+        }
+        given = {
+            "starts": starts,
+            "max_starts": self.space.max_starts,
+            "features": dict(self.features),
+        }
+        return {key: value for key, value in given.items() if value}
+
     def _training(
-        self, task: TaskChoice | Downstream, epochs: float, batch: int, lr: LRPolicy
+        self, task: TaskChoice | Downstream, node: Node, epochs: float, batch: int, lr: LRPolicy
     ) -> Training:
         profile = self.space.profile
         assert profile.precision != "auto", "resolved by hardware.resolve"
@@ -326,6 +336,7 @@ class Plan:
             augment=self.space.data.augment,
             fraction=1.0,
             lr=lr,
+            trainable=self.space.starts[node.chain.start].trainable,
         )
 
 
@@ -333,18 +344,24 @@ def _keys(inputs: Mapping[str, StageSpec | None]) -> dict[str, str]:
     return {role: spec.key() for role, spec in inputs.items() if spec}
 
 
-def file_digest(start: str, path: str) -> str:
-    """Return the sha256 of a start's file (16 digits); UserError if it can't be read."""
+def file_digest(name: str, path: str, kind: str = START) -> str:
+    """Return the sha256 (16 digits) of a start's file or of features; UserError if unreadable."""
+    where, wanted = (
+        f"starts.{name}",
+        "a torchvision or timm ResNet as .safetensors or .pth, or null",
+    )
+    if kind == FEATURES:
+        where, wanted = f"baselines.features.{name}", "a Parquet file of image and vector, or none"
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise UserError(
-            f"starts.{start}={path}: must be a file to read ({error.strerror}); try a "
-            "torchvision or timm ResNet as .safetensors or .pth, or null to leave the row out"
+            f"{where}={path}: must be a file to read ({error.strerror}); try {wanted} to leave the "
+            "row out"
         ) from None
 
 
 def backbone_bytes(name: str) -> int:
-    """Return a backbone's size on disk in float32; generous for one that is not known."""
-    return (ARCHITECTURES[name].megabytes if name in ARCHITECTURES else 200) << 20
+    """Return a backbone's size on disk in float32."""
+    return megabytes(name) << 20

@@ -24,11 +24,11 @@ from search.cluster.leases import Attempts, Leased
 from search.cluster.time_ledger import TimeLedger
 from search.console.printable import first_line
 from search.results.status import ChainState, Curve, Probed, Scored, Status, details
-from search.scheduling.scheduler import score_of
+from search.scheduling.scheduler import merit_of, score_of
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
 from trainables.errors import MachineFault, StageFailed, Stopped
-from trainables.spec import PRETEXT, PROBE, Runtime, StageSpec
+from trainables.spec import FEATURES, PRETEXT, PROBE, Runtime, StageSpec
 from trainables.workers.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
 
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
@@ -133,8 +133,8 @@ class Broker:
             await self.end_search(f"{label}: {first_line(broken)}")
             return Scored(nan, self.fault, "ended")
         if label not in self.cancelled:
-            self.states[label] = ChainState("done", "", score)
-        return Scored(score.merit, found=found)
+            self.states[label] = ChainState("done", "", score if score.measures else None)
+        return Scored(merit_of(score), found=found)
 
     async def _scored(self, node: Node, label: str) -> Manifest:
         """Return the score's manifest, after all that comes before it."""
@@ -143,7 +143,7 @@ class Broker:
                 *needed, score = self.plan.graph(node)
                 for spec in needed:
                     manifest = await self._ensure(spec, label)
-                    if spec.kind == PROBE:
+                    if spec.kind in (PROBE, FEATURES):
                         found = score_of(manifest).measures
                         self.probes[label] = Probed({k: one.value for k, one in found.items()})
                         await self._tell()
@@ -247,7 +247,7 @@ class Broker:
 
         Probes come first: they are cheap, and the policy learns from them.
         """
-        for job in sorted(self.queue, key=lambda job: job.spec.kind != PROBE):
+        for job in sorted(self.queue, key=lambda job: job.spec.kind not in (PROBE, FEATURES)):
             met = self.attempts[job.key].groups
             if group not in met or met >= self.heard.keys():
                 return job

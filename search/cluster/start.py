@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from search.chains.chain import Chain
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.cluster import environment
 from search.cluster.group_shape import GroupShape
 from search.console import exit
@@ -77,7 +79,7 @@ def _per_gpu(
     from search.cluster import gpu_sharing
 
     decode()
-    stages = [plan.stages(Node((task,)))[0] for task in space.tasks]
+    stages = [plan.stages(Node(Chain((task,))))[0] for task in space.tasks]
     images = (data_spec(space), space.data.root, space.cache)
     found = gpu_sharing.groups_per_gpu(stages, *images, most)
     return found.groups, str(found)

@@ -19,6 +19,7 @@ from search.scheduling.scheduler import METRIC
 
 Reported: TypeAlias = dict[str, float | str]  # a result of a trial, as Tune passes it on
 PROBES = "probes"
+FOLDER = str.maketrans(">:", "++")  # in the name of a folder
 FILES = ("params.json", "result.json", "progress.csv")
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Kept(tune.Callback):
         if not trial.last_result:
             return
         node = Node.of_config(trial.config, self.ranges)
-        own = self.folder / str(node).replace(">", "+")
+        own = self.folder / str(node).translate(FOLDER)
         try:
             own.mkdir(parents=True, exist_ok=True)
             for name in FILES:

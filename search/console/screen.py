@@ -2,7 +2,7 @@
 
 screen = Screen()
 screen.begins(space, estimate, given)
-with screen.view(chains) as view: ...
+with screen.view(chains, starts) as view: ...
 screen.ends(found, out, compare)
 """
 
@@ -48,14 +48,15 @@ class Screen:
             self.say(sized.sharing)
         self.say(str(sized))
 
-    def view(self, chains: Iterable[str]) -> LiveView:
-        return LiveView(self.console, chains)
+    def view(self, chains: Iterable[str], starts: Sequence[str]) -> LiveView:
+        return LiveView(self.console, chains, starts)
 
     def ends(self, found: Summary, out: Path, compare: str) -> None:
         """Print the verdicts, the notes, the table and where everything is.
 
         compare: the command that opens the tracker.
         """
+        self.console.print(printed_table.starts(found))
         for said in printed_table.lead(found):
             self.say(said)
         self.console.print(printed_table.render(found))

@@ -3,6 +3,7 @@
     Plugin = load("search.policies", name)
     policy = Plugin(tasks, max_length, budget, seed, params, rates=None, only=None)
     policy.resume(asked, told)              # continue an interrupted search
+    if policy.waits: policy.grow({"scratch": 31.2, "imagenet": 44.0})   # merits of the starts
     while not policy.finished():
         node = policy.ask()                 # None: wait until a node in flight is told
         policy.probed(node, probes)         # of its frozen backbone, before it is fine-tuned
@@ -14,19 +15,21 @@ Ask whenever a worker is free, tell in any order. A node is asked once, and only
 was told a score or a bound, so descendants of a failed node are never asked. No I/O, no clock: the
 next node depends only on the seed and on the sets of nodes asked, told, bounded and probed, so
 `resume` and `probed` can restore a policy.
-The budget counts nodes asked (stages), without the baselines.
+The budget counts nodes asked (stages), without the baselines. Chains of all starts are one tree;
+with `max_starts` it waits to be told the starts' merits, and grows from the best ones alone.
 
 A new policy is a file with a class `Plugin(Policy)` that chooses among the open nodes, and
 `spaces/policy/NAME.yaml` with its parameters.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random  # not the module: policies/random.py takes its name here
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from search.chains.chain import Chain, enumerate_chains, name, prefixes
+from search.chains.chain import SCRATCH, Chain, enumerate_chains, prefixes
 from search.chains.node import FULL, Node
 from search.chains.seeds import means
 from search.policies._hint import FEWEST, Hint, predict
@@ -64,7 +67,7 @@ def policy_of(
     """Return the policy that the space names. rates, only: see `Policy`."""
     made: Policy = load("search.policies", space.policy.name)(
         tuple(space.tasks), space.max_length, space.budget.stages, space.seed, space.policy.params,
-        rates=rates, only=only,
+        rates=rates, only=only, starts=space.grown_starts, max_starts=space.max_starts,
     )  # fmt: skip
     return made
 
@@ -86,15 +89,21 @@ class Policy:
         *,
         rates: Mapping[str, int] | None = None,
         only: Collection[Chain] | None = None,
+        starts: Sequence[str] = (SCRATCH,),
+        max_starts: int | None = None,
     ) -> None:
         """UserError for bad `params`.
 
         max_length: tasks in a chain. budget: stages, None for no limit. rates: the number of rates
-        in each task's LR range. only: the chains that can be tried; None for all.
+        in each task's LR range. only: the chains that can be tried; None for all. starts: those
+        that chains may grow from; max_starts: from at most this many, None for all.
         """
         self.tasks, self.max_length, self.budget = tuple(tasks), max_length, budget
         self.seed, self.rates = seed, dict(rates or {})
         self.only = None if only is None else frozenset(only)
+        self.starts, self.max_starts = tuple(starts), max_starts
+        self._behind: dict[str, str] = {}  # why chains don't grow from a start
+        self.waits = max_starts is not None and max_starts < len(self.starts)
         self.params = asdict(read(self.Params, dict(params), "policy.params"))
         self.prepare()
         self._asked: dict[Node, None] = {}
@@ -102,7 +111,7 @@ class Policy:
         self._bounds: dict[Node, float] = {}
         self._noise: dict[Node, float] = {}
         self._probes: dict[Node, Mapping[str, Measure]] = {}
-        self._open: dict[Node, None] = dict.fromkeys(self._children(None))
+        self._open: dict[Node, None] = {} if self.waits else dict.fromkeys(self._singles_open())
 
     # Overridden by a policy.
 
@@ -122,15 +131,26 @@ class Policy:
         return (FULL,)
 
     def planned(self) -> Planned:
-        count = self._within_budget(sum(1 for _ in self._chains()))
+        count = self._within_budget(self._most(self._chains()))
         return Planned(count, count)
 
     # Called by a search.
 
+    def grow(self, merits: Mapping[str, float]) -> None:
+        """Choose the starts that chains grow from. merits: of all of them; NaN is the worst."""
+        assert self.waits, "the starts are known"
+        known = {s: m if math.isfinite(m := merits[s]) else -math.inf for s in self.starts}
+        ranked = sorted(self.starts, key=lambda start: -known[start])
+        self.waits, count = False, self.max_starts
+        why = f"max_starts={count}: its start is behind {', '.join(ranked[:count])}"
+        self._behind = dict.fromkeys(ranked[count:], why)
+        self.prepare()
+        self._open |= dict.fromkeys(p for p in self._singles_open() if p not in self._asked)
+
     def ask(self) -> Node | None:
         """Return the next node; None if there is none now (see `finished`)."""
         candidates = self._candidates()
-        if not candidates or self._spent():
+        if self.waits or not candidates or self._spent():
             return None
         chosen = self.choose(candidates)
         if chosen is None:
@@ -164,7 +184,7 @@ class Policy:
 
     def finished(self) -> bool:
         """Return True once ask() can only return None."""
-        return self._spent() or not (self.in_flight() or self._candidates())
+        return self._spent() or not (self.waits or self.in_flight() or self._candidates())
 
     def best(self, again: Again = NOT_AGAIN) -> Node | None:
         """Return the recommended node among those with a score; by default the highest mean.
@@ -182,10 +202,10 @@ class Policy:
         tried = {node.chain for node in self._asked}
         failed = tried - {p.chain for p in (*self._open, *self._asked) if not self.failed(p)}
         reasons: dict[Chain, str] = {}
-        for chain in enumerate_chains(self.tasks, self.max_length):
+        for chain in enumerate_chains(self.tasks, self.max_length, self.starts):
             if chain not in tried:
-                parent = chain[:-1]
-                broken = f"{name(parent)} failed" if parent in failed else reasons.get(parent)
+                parent = chain.parent
+                broken = f"{parent} failed" if parent in failed else reasons.get(parent)
                 if reason := broken or self._reason(chain):
                     reasons[chain] = reason
         return reasons
@@ -203,7 +223,7 @@ class Policy:
         assert not self._asked, "resume comes before the first ask"
         bounds = bounds or {}
         journal = dict.fromkeys((*asked, *told, *bounds))
-        for node in sorted(journal, key=lambda node: len(node.chain)):
+        for node in sorted(journal, key=lambda node: len(node.chain.tasks)):
             self._asked[node] = None
             self._open.pop(node, None)
             if node in told:
@@ -266,27 +286,33 @@ class Policy:
         allowed = (node for node in self._open if not self.excluded(node.chain))
         return sorted(allowed, key=self._place)
 
-    def _place(self, node: Node) -> tuple[int, list[int], tuple[tuple[str, str], ...]]:
-        order = [self.tasks.index(task) for task in node.chain]
-        return len(order), order, node.windows
+    def _place(self, node: Node) -> tuple[int, int, list[int], tuple[tuple[str, str], ...]]:
+        order = [self.tasks.index(task) for task in node.chain.tasks]
+        return len(order), self.starts.index(node.chain.start), order, node.windows
 
     def _chains(self) -> Iterable[Chain]:
-        chains = enumerate_chains(self.tasks, self.max_length)
+        chains = enumerate_chains(self.tasks, self.max_length, self.starts)
         return (chain for chain in chains if self._possible(chain))
 
+    def _most(self, chains: Iterable[Chain]) -> int:
+        """Count the chains, of `max_starts` starts at most."""
+        counts = Counter(chain.start for chain in chains)
+        return sum(count for _, count in counts.most_common(self.max_starts))
+
     def _possible(self, chain: Chain) -> bool:
+        if chain.start in self._behind:
+            return False
         return self.only is None or all(prefix in self.only for prefix in prefixes(chain))
 
-    def _children(self, parent: Node | None) -> list[Node]:
-        chain = parent.chain if parent else ()
-        if len(chain) == self.max_length:
+    def _singles_open(self) -> list[Node]:
+        return [one for start in self.starts for one in self._children(Node(Chain((), start)))]
+
+    def _children(self, parent: Node) -> list[Node]:
+        chain = parent.chain
+        if len(chain.tasks) == self.max_length:
             return []
-        left = [task for task in self.tasks if task not in chain and self._possible((*chain, task))]
-        return [
-            parent.child(task, window) if parent else Node.of((task,), {task: window})
-            for task in left
-            for window in self.windows(task)
-        ]
+        left = [t for t in self.tasks if t not in chain.tasks and self._possible(chain.then(t))]
+        return [parent.child(task, window) for task in left for window in self.windows(task)]
 
     def _extend(self, node: Node) -> None:
         children = (p for p in self._children(node) if p not in self._asked)
@@ -299,6 +325,8 @@ class Policy:
         return count if self.budget is None else min(count, self.budget)
 
     def _reason(self, chain: Chain) -> str:
+        if chain.start in self._behind:
+            return self._behind[chain.start]
         if not self._possible(chain):
             return "not among the chains that can be tried"
         spent = f"the budget of {self.budget} stages is spent" if self._spent() else ""

@@ -10,6 +10,9 @@ A chain's score is a sum of unknown normal effects:
                    + sum over its prefixes p of keep^(stages since p) · step(p)
     step(p) = own[last task] + pair[last two tasks] + rest[p]
 
+and with several starts also their own effects, nearly flat as `mean`, and in step(p) an effect of
+the last task from there.
+
 `keep` is the fraction of a stage's effect that survives the next stage, so chains with a common
 prefix have correlated scores. `keep` and the effects' sizes come from a small grid: its points are
 weighted by marginal likelihood, and predictions are averaged over the best few. `rise` has a
@@ -55,17 +58,23 @@ GRID = [Prior(*p) for p in product((0.0, 0.3, 0.6), (1.5, 3.0, 6.0), (0.15, 0.5)
 
 
 class Tree:
-    """All chains of `tasks` tasks as rows; shorter chains first, in task order."""
+    """All chains of `tasks` tasks as rows: start by start, shorter ones first, in task order.
 
-    def __init__(self, tasks: int, max_length: int) -> None:
+    row: of the chains of the first start. start: [row]. size: rows of one start.
+    """
+
+    def __init__(self, tasks: int, max_length: int, starts: int = 1) -> None:
         lengths = range(1, max_length + 1)
-        self.tasks = tasks
-        self.chains = [chain for n in lengths for chain in permutations(range(tasks), n)]
-        self.row = {chain: row for row, chain in enumerate(self.chains)}
+        self.tasks, self.starts = tasks, starts
+        chains = [chain for n in lengths for chain in permutations(range(tasks), n)]
+        self.row = {chain: row for row, chain in enumerate(chains)}
+        self.size, self.chains = len(chains), chains * starts
+        self.start = np.repeat(np.arange(starts), self.size)
         self.length = np.array([len(chain) for chain in self.chains])
         self.path = np.full((len(self.chains), max_length), -1)  # rows of the prefixes
         for row, chain in enumerate(self.chains):
-            self.path[row, : len(chain)] = [self.row[chain[:n]] for n in range(1, len(chain) + 1)]
+            above = [self.row[chain[:n]] for n in range(1, len(chain) + 1)]
+            self.path[row, : len(chain)] = np.array(above) + self.start[row] * self.size
         self.every = np.arange(len(self.chains))
         self.base = max_length + 1  # number base of the codes in `common`
         self.itself = self.length * (1 + self.base + self.base**2)  # code of a chain with itself
@@ -74,25 +83,31 @@ class Tree:
 
     @classmethod
     @lru_cache(maxsize=8)
-    def of(cls, tasks: int, max_length: int) -> "Tree":
-        return cls(tasks, max_length)
+    def of(cls, tasks: int, max_length: int, starts: int = 1) -> "Tree":
+        return cls(tasks, max_length, starts)
 
     def _steps(self, keep: float) -> tuple[Array, Array]:
         """Return each chain's weights of the tasks' own effects and of the transitions."""
-        own = np.zeros((len(self.chains), self.tasks))
-        pair = np.zeros((len(self.chains), self.tasks, self.tasks))
-        for row, chain in enumerate(self.chains):
+        own = np.zeros((self.size, self.tasks))
+        pair = np.zeros((self.size, self.tasks, self.tasks))
+        for chain, row in self.row.items():
             if len(chain) > 1:
                 parent = self.row[chain[:-1]]
                 own[row], pair[row] = keep * own[parent], keep * pair[parent]
                 pair[row, chain[-2], chain[-1]] += 1
             own[row, chain[-1]] += 1
-        return own, pair.reshape(len(pair), -1)
+        both = own, pair.reshape(self.size, -1)
+        return np.tile(both[0], (self.starts, 1)), np.tile(both[1], (self.starts, 1))
 
     def rise(self, singles: Array) -> Array:
-        """Return the fraction of rising less falling steps by chain; singles may be NaN."""
-        step = np.nan_to_num(np.sign(singles[None, :] - singles[:, None])).ravel()
-        return self.steps[1.0][1] @ step / np.maximum(self.length - 1, 1)
+        """Return the fraction of rising less falling steps by chain.
+
+        singles: [start, task] or [task], may be NaN.
+        """
+        own = np.atleast_2d(singles)
+        step = np.nan_to_num(np.sign(own[:, None, :] - own[:, :, None]))
+        pairs = self.steps[1.0][1][: self.size]
+        return (step.reshape(len(own), -1) @ pairs.T).ravel() / np.maximum(self.length - 1, 1)
 
     def effects(self, prior: Prior, rise: Array, rows: Rows) -> Array:
         """Return [row, effect]: weights times prior sds of every effect but `rest`."""
@@ -100,6 +115,10 @@ class Tree:
         longer = (self.length[rows] > 1)[:, None]
         mean = np.full((len(rows), 1), MEAN / prior.scale)
         parts = [own, prior.pair * pair, LONGER * longer, RISE * rise[rows, None], mean]
+        if self.starts > 1:
+            begun = np.eye(self.starts)[self.start[rows]]
+            there = (begun[:, :, None] * own[:, None, :]).reshape(len(rows), -1)
+            parts += [MEAN / prior.scale * begun, prior.pair * there]
         return prior.scale * np.hstack(parts)
 
     def common(self, some: Rows, others: Rows) -> Rows:
@@ -238,7 +257,7 @@ class Belief:
     """The posterior of all chains' scores, averaged over the most likely priors."""
 
     def __init__(self, tree: Tree, known: Known, singles: Array) -> None:
-        """singles: [task] scores in percent, NaN where unknown."""
+        """singles: [start, task] or [task] scores in percent, NaN where unknown."""
         rise, told = tree.rise(singles), known.told.rows
         common = tree.common(tree.every, known.every)
         log = evidence(tree, known, rise, common[told, : len(told)])

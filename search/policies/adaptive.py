@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from search.chains.chain import Chain, name
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.policies import NOT_AGAIN, Again, Planned, Policy
 from search.policies._chain_model import Array, Belief, Known, Rows, Seen, Tree
@@ -37,9 +37,10 @@ class View:
 
     @cached_property
     def belief(self) -> Belief:
-        singles = np.full(self.tree.tasks, np.nan)
-        alone = self.known.rows < self.tree.tasks
-        singles[self.known.rows[alone]] = self.known.scores[alone]
+        singles = np.full((self.tree.starts, self.tree.tasks), np.nan)
+        alone = self.tree.length[self.known.rows] == 1
+        start, task = np.divmod(self.known.rows[alone], self.tree.size)
+        singles[start, task] = self.known.scores[alone]
         return Belief(self.tree, self.known, singles)
 
     @cached_property
@@ -68,8 +69,11 @@ class Plugin(Policy):
         threshold: Fraction = 0.05
 
     def prepare(self) -> None:
-        self._tree = Tree.of(len(self.tasks), self.max_length)
-        self._chain = [tuple(self.tasks[task] for task in c) for c in self._tree.chains]
+        self._tree = Tree.of(len(self.tasks), self.max_length, len(self.starts))
+        self._chain = [
+            Chain(tuple(self.tasks[task] for task in chain), self.starts[start])
+            for chain, start in zip(self._tree.chains, self._tree.start, strict=True)
+        ]
         self._row = {chain: row for row, chain in enumerate(self._chain)}
         self._allowed = np.array([self._possible(chain) for chain in self._chain])
         self._moment: tuple[int, ...] = ()
@@ -77,7 +81,7 @@ class Plugin(Policy):
         self._over = False
 
     def choose(self, candidates: Sequence[Node]) -> Node | None:
-        if len(candidates[0].chain) == 1:
+        if len(candidates[0].chain.tasks) == 1:
             return candidates[0]
         view = self._current_view()
         assert view, "a chain of two is open, so a single was told"
@@ -89,17 +93,17 @@ class Plugin(Policy):
         return Node(self._chain[first[ready[np.argmax(promise[ready])]]])
 
     def excluded(self, chain: Chain) -> str:
-        view = self._current_view() if len(chain) > 1 else None
+        view = self._current_view() if len(chain.tasks) > 1 else None
         if not view or not self._over:
             return ""
         probability = view.probability[self._row[chain]]
         percent = f"{probability:.0%}" if probability >= 0.01 else "below 1 %"
-        best = name(self._chain[view.best])
+        best = self._chain[view.best]
         return f"beats {best} by {view.margin:g} points with probability {percent}"
 
     def planned(self) -> Planned:
         """Return from the singles alone to all chains."""
-        singles = sum(self._possible((task,)) for task in self.tasks)
+        singles = self._most(chain for chain in self._chains() if len(chain.tasks) == 1)
         return Planned(self._within_budget(singles), super().planned().maximum)
 
     def best(self, again: Again = NOT_AGAIN) -> Node | None:

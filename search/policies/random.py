@@ -11,5 +11,5 @@ from search.policies import Policy
 
 class Plugin(Policy):
     def choose(self, candidates: Sequence[Node]) -> Node | None:
-        singles = [node for node in candidates if len(node.chain) == 1]
+        singles = [node for node in candidates if len(node.chain.tasks) == 1]
         return self.rng().choice(singles or candidates)

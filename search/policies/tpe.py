@@ -1,4 +1,4 @@
-"""Optuna's TPE over orderings and LR-range windows as one conditional space.
+"""Optuna's TPE over starts, orderings and LR-range windows as one conditional space.
 
 The singles come first (labels need them). Then TPE suggests whole chains with a window for each
 task; the node asked is the suggestion's first stage without a score. Every finished node is itself
@@ -41,7 +41,7 @@ class Plugin(Policy):
 
     def prepare(self) -> None:
         if self.budget is None:
-            self.budget = sum(1 for _ in self._chains())
+            self.budget = self._most(self._chains())
 
     def windows(self, task: str) -> Sequence[str]:
         """Return the chosen windows that differ, always with the full range, which labels need."""
@@ -49,7 +49,7 @@ class Plugin(Policy):
         return [window for window in windows_of(self.rates.get(task, 1)) if window in chosen]
 
     def choose(self, candidates: Sequence[Node]) -> Node | None:
-        singles = [p for p in candidates if len(p.chain) == 1 and not p.windows]
+        singles = [p for p in candidates if len(p.chain.tasks) == 1 and not p.windows]
         if singles:
             return singles[0]
         allowed = set(candidates)
@@ -104,19 +104,22 @@ class Plugin(Policy):
 
     def _walk(self, pick: Pick) -> Node:
         """Build a node from choices; each name lists its options, so its domain never changes."""
-        chain: Chain = ()
+        starts = [start for start in self.starts if start not in self._behind]
+        chain = Chain((), pick("start", starts) if len(starts) > 1 else starts[0])
         windows: dict[str, str] = {}
         for step in range(pick("length", range(1, self.max_length + 1))):
-            left = [task for task in self.tasks if task not in chain]
+            left = [task for task in self.tasks if task not in chain.tasks]
             task = pick(f"task {step}|{','.join(left)}", left) if len(left) > 1 else left[0]
             if len(self.windows(task)) > 1:
                 windows[task] = pick(f"window {task}", self.windows(task))
-            chain = (*chain, task)
+            chain = chain.then(task)
         return Node.of(chain, windows)
 
     def _answer(self, node: Node, name: str) -> Any:
         """Return the node's value of the parameter with this name."""
         if name == "length":
-            return len(node.chain)
+            return len(node.chain.tasks)
+        if name == "start":
+            return node.chain.start
         kind, word = name.split("|")[0].split()
-        return node.chain[int(word)] if kind == "task" else node.window(word)
+        return node.chain.tasks[int(word)] if kind == "task" else node.window(word)

@@ -1,9 +1,10 @@
 """Ray Tune's own searchers over the tree of chains: `--policy tune:optuna`, `tune:hyperopt`.
 
-A chain is one conditional choice: a task, the window of its LR range, then to stop or another of
-the tasks left, and so on. As in `tpe`, the node asked is the first stage without a score of the
-chain suggested. The searcher is made anew for every `ask`: the nodes known are its points to
-evaluate, those in flight without a result, stopped ones with their bound, which is behind the best.
+A chain is one conditional choice: a start where there are several, a task, the window of its LR
+range, then to stop or another of the tasks left, and so on. As in `tpe`, the node asked is the
+first stage without a score of the chain suggested. The searcher is made anew for every `ask`: the
+nodes known are its points to evaluate, those in flight without a result, stopped ones with their
+bound, which is behind the best.
 So the policy is a function of (seed, asked, told).
 """
 
@@ -14,6 +15,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.policies import tpe
 from trainables.errors import UserError
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ray.tune.search import Searcher
 
 SEARCHERS = ("hyperopt", "optuna")  # Tune's others take no conditional space
-METRIC, STOP = "merit", ""
+METRIC, STOP, START = "merit", "", "start"
 Options = Mapping[str, Callable[[], Any]]
 Pick = Callable[[str, Options], Any]
 
@@ -59,7 +61,7 @@ class Plugin(tpe.Plugin):
                 searcher.on_trial_complete(str(number), {METRIC: merit})
         for number in count(len(known)):
             suggested: Any = searcher.suggest(str(number))
-            yield _node(suggested["chain"])
+            yield _node(*suggested["chain"])
 
     def _searcher(self, points: list[dict[str, int]]) -> "Searcher":
         """Return Tune's searcher, which suggests these points first, in this order."""
@@ -67,12 +69,12 @@ class Plugin(tpe.Plugin):
 
         if self.params["searcher"] == "optuna":
             return optuna.OptunaSearch(
-                lambda trial: {"chain": self._chain(partial(_by_optuna, trial), self.tasks)},
+                lambda trial: {"chain": self._whole(partial(_by_optuna, trial))},
                 METRIC, "max", points, sampler=self.sampler(),
             )  # fmt: skip
         labels: dict[str, object] = {}
         searcher = hyperopt.HyperOptSearch(
-            {"chain": self._chain(partial(_by_hyperopt, labels), self.tasks)},
+            {"chain": self._whole(partial(_by_hyperopt, labels))},
             METRIC, "max", points, self.params["startup"], self.rng("sampler").getrandbits(32),
         )  # fmt: skip
         for trial in searcher.get_state()["hyperopt_trials"].trials:
@@ -83,16 +85,28 @@ class Plugin(tpe.Plugin):
     def _point(self, node: Node) -> dict[str, int]:
         """Return the node's choices: their places among the options, by name."""
         point: dict[str, int] = {}
-        tasks = iter((*node.chain, STOP))
+        tasks = iter((*node.chain.tasks, STOP))
 
         def pick(name: str, options: Options) -> Any:
             kind, _, task = name.partition(" ")
-            chosen = node.window(task) if kind == "window" else next(tasks)
+            if kind == START:
+                chosen = node.chain.start
+            else:
+                chosen = node.window(task) if kind == "window" else next(tasks)
             point[name] = list(options).index(chosen)
             return options[chosen]()
 
-        self._chain(pick, self.tasks)
+        self._whole(pick)
         return point
+
+    def _whole(self, pick: Pick) -> Any:
+        """Return a start and the nested chain from it."""
+        starts = [start for start in self.starts if start not in self._behind]
+        chains = {start: partial(self._from, pick, start) for start in starts}
+        return pick(START, chains) if len(starts) > 1 else chains[starts[0]]()
+
+    def _from(self, pick: Pick, start: str) -> Any:
+        return start, self._chain(pick, self.tasks)
 
     def _chain(self, pick: Pick, left: tuple[str, ...]) -> Any:
         """Return the rest of a chain, nested: a task, its window, the rest after it; () at its end.
@@ -124,9 +138,9 @@ def _by_hyperopt(labels: dict[str, object], name: str, options: Options) -> Any:
     return labels[name]
 
 
-def _node(chain: Any) -> Node:
-    """Return the node of a nested chain."""
+def _node(start: str, chain: Any) -> Node:
+    """Return the node of a start and a nested chain."""
     windows: dict[str, str] = {}
     while chain:
         task, windows[task], chain = chain
-    return Node.of(tuple(windows), windows)
+    return Node.of(Chain(tuple(windows), start), windows)

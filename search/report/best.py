@@ -3,7 +3,7 @@
     python out/best/load.py
 
 Of a chain, the weights of its last pretext stage, before fine-tuning; of a start, its own weights;
-of `scratch`, the fine-tuned network. All under torchvision's key names.
+of `scratch`, the fine-tuned network. All under torchvision's or timm's key names.
 """
 
 import shutil
@@ -20,6 +20,22 @@ from search.report.summary import Summary, first_key
 from search.report.table import Row, number
 from trainables.architectures import ARCHITECTURES
 
+# What load.py imports, and how it makes the network.
+TORCHVISION = (
+    "from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # noqa: F401",
+    """model = ResNet($block, $layers)
+    if CHANNELS != 3:
+        model.conv1 = torch.nn.Conv2d(CHANNELS, 64, 7, stride=2, padding=3, bias=False)
+    model.fc = torch.nn.Identity()  # it has no weights; all others must exist""",
+)
+TIMM = (
+    "import timm",
+    """sizes = {"dynamic_img_size": True}  # where the network takes images of any size
+    try:
+        model = timm.create_model(BACKBONE, num_classes=0, in_chans=CHANNELS, **sizes)
+    except TypeError:
+        model = timm.create_model(BACKBONE, num_classes=0, in_chans=CHANNELS)""",
+)
 TEMPLATES = Path(__file__).parent
 BACKBONE, CARD, SNIPPET = "backbone.safetensors", "model_card.md", "load.py"
 
@@ -66,13 +82,14 @@ def chosen(row: Row, store: Store) -> Weights:
 def snippet(plan: Plan, chain: str, meta: Meta) -> str:
     """Return load.py, which builds and loads the model; meta: see `stored.meta`."""
     profile = plan.space.profile
-    block, layers, _ = ARCHITECTURES[profile.backbone]
+    known = ARCHITECTURES.get(profile.backbone)
+    network = TORCHVISION if known else TIMM
     channels = plan.space.data.channels
     return Template((TEMPLATES / "load.py.txt").read_text()).substitute(
         chain=ascii(chain),  # a literal, so no name is run as code
         backbone=ascii(profile.backbone),
-        block=block,
-        layers=layers,
+        imported=network[0],
+        made=Template(network[1]).substitute(known._asdict() if known else {}),
         channels=channels,
         size=profile.image_size,
         mean=_numbers(meta.get("mean", [0.0] * channels)),
@@ -112,7 +129,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         epochs=f"{profile.epochs:g}",
         batch=profile.batch,
         precision=profile.precision,
-        stages="" if row.is_baseline else STAGES,
+        stages="" if row.is_baseline else STAGES.format(start=row.start),
         rates=f"{code(row.lrs)} (`*`: at the edge of its range)" if row.lrs else "none",
         downstream_rate=row.downstream_lr,
         measure=found.table.objective.with_unit,
@@ -126,7 +143,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
 
 
 STAGES = (
-    ", each stage starts from the one before, the first from scratch; pretraining saw the training "
+    ", each stage starts from the one before, the first from {start}; pretraining saw the training "
     "split only"
 )
 PRETRAINED = (

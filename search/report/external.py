@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.chains.chain import name
 from search.report.statistics.scored import Estimate, Keys, noise_of, observe
 from search.report.stored import Store
 from search.report.table import Images, Table
@@ -51,16 +50,17 @@ def judged(
         keys: dict[str, dict[int, str | None]] = {}
         for one in scores:
             if one.external == external:
-                keys.setdefault(name(one.chain), {})[one.seed] = one.downstream_key
-        if found := _set(external, keys, table.objective, recommended, store):
+                keys.setdefault(str(one.chain), {})[one.seed] = one.downstream_key
+        if found := _set(external, keys, table, recommended, store):
             sets.append(found)
     return tuple(sets)
 
 
 def _set(
-    external: str, keys: Keys, objective: MeasureType, recommended: str | None, store: Store
+    external: str, keys: Keys, table: Table, recommended: str | None, store: Store
 ) -> ExternalSet | None:
-    observed = observe(keys, store, "test", objective.name)
+    objective = table.objective
+    observed = observe(keys, store, "test", objective.name, table.start_names)
     if observed is None:
         return None
     scored = observed.scored(noise_of([observed]))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.chains.chain import name
 from search.report import stored
 from search.report.statistics.scored import Estimate
 from search.report.stored import Store
@@ -23,12 +22,16 @@ PROBE = "linear"
 
 @dataclass(frozen=True)
 class Labelled:
-    """A chain or start with this fraction of the labels; probe: None where there is none."""
+    """A chain or start with this fraction of the labels; probe: None where there is none.
+
+    baseline: whether it is a start.
+    """
 
     chain: str
     labels: float
     tuned: Estimate
     probe: Estimate | None
+    baseline: bool = False
 
 
 def curve(
@@ -40,7 +43,9 @@ def curve(
         probe = stored.measures(store, point.probe_key).get(PROBE)
         if tuned := point.score.measures.get(objective.name):
             own, other = _estimate(tuned), _estimate(probe) if probe else None
-            found.append(Labelled(name(point.chain), point.labels, own, other))
+            found.append(
+                Labelled(str(point.chain), point.labels, own, other, point.chain.is_baseline)
+            )
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ class Cost:
 
 def cost(table: Table, repeats: int) -> Cost:
     """Return the cost of the same search with this many seeds, where this one had one."""
-    known = [row.tasks for row in table.chains]
+    known = [row.path for row in table.chains]
     rounds = [known[:count] for count in schedule(len(known), repeats)]
     fresh = [known[:1]] * (repeats - 1)  # of the best chain and of all starts; one has one already
     stages = sum(map(stages_shared, (*rounds, *fresh)))

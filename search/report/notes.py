@@ -118,7 +118,7 @@ def _probes(table: Table) -> Iterator[str]:
 
 def _probed(table: Table) -> Iterator[tuple[Row, float, float]]:
     """Yield rows with their best probe and the same measure of the fine-tuned network."""
-    for row in table.scored:
+    for row in (row for row in table.scored if not row.frozen):
         probes = [value for value in (row.linear, row.knn) if value is not None]
         tuned = row.measures.get(stored.PROBED) or row.measures.get(stored.PROBED_MANY)
         if probes and tuned:

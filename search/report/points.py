@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from search.chains.chain import SCRATCH, Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.console.printable import markdown
@@ -56,7 +57,7 @@ def protocol(plan: Plan) -> dict[str, str]:
     scored, the data and their split included.
     """
     first = next(iter(plan.space.tasks))
-    scored, profile = plan.score(Node((first,))), plan.space.profile
+    scored, profile = plan.score(Node(Chain((first,)))), plan.space.profile
     return {
         "protocol": replace(scored, inputs={}).key(),
         "data_digest": plan.data_digest,
@@ -82,6 +83,7 @@ def chain_params(row: Row) -> Params:
     rates = filter(None, row.lrs.split(", "))
     params |= {f"lr_{place}": rate.split()[-1] for place, rate in enumerate(rates, 1)}
     params |= {"last_task": row.tasks[-1]} if row.tasks else {}
+    params |= {"start": row.start} if row.start != SCRATCH else {}
     return params | ({"downstream_lr": row.downstream_lr} if row.downstream_lr else {})
 
 

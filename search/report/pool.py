@@ -38,7 +38,8 @@ def without(repeats: Sequence[Repeat], table: Table, store: Store) -> WithoutPoo
     if best is None or not repeats:
         return None
     alone = {FRESH + one.seed: one.downstream_key for one in repeats}
-    observed = observe({**fresh([best]), ALONE: alone}, store, "val", table.objective.name)
+    keys, measure = {**fresh([best]), ALONE: alone}, table.objective.name
+    observed = observe(keys, store, "val", measure, frozenset())
     if observed is None or ALONE not in observed.chains:
         return None
     scored = observed.scored(noise_of([observed]))

@@ -1,5 +1,6 @@
-"""The result in a terminal: verdicts, notes and the table.
+"""The result in a terminal: the starts, verdicts, notes and the table.
 
+console.print(starts(found))
 for line in lead(found): say(line)
 console.print(render(found))
 """
@@ -16,9 +17,29 @@ from search.report.summary import Summary
 from search.report.table import Row, Table, number
 
 
+def starts(found: Summary) -> RichTable:
+    """Build the table of the starts' frozen probes."""
+    shown = _table()
+    shown.add_column("start", overflow="fold")
+    for column in ("frozen: linear\n(interval)", "kNN\n(interval)", "fine-\ntuned"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for row in found.table.probed:
+        linear = _within(row.linear, row.linear_low, row.linear_high)
+        knn = _within(row.knn, row.knn_low, row.knn_high)
+        tuned = row.status if row.score is None else number(row.score)
+        shown.add_row(*map(line, (row.chain, linear, knn, tuned)), style=_style(row))
+    return shown
+
+
+def _within(value: float | None, low: float | None, high: float | None) -> str:
+    ends = "" if low is None or high is None else f" ({low:.1f}–{high:.1f})"
+    return f"{number(value)}{ends}"
+
+
 def lead(found: Summary) -> Iterator[str]:
-    """Yield the headline, the verdicts and the notes."""
+    """Yield the headline, whether pretraining pays, the verdicts and the notes."""
     yield f"{found.headline}."
+    yield found.worth
     yield from filter(None, words.verdicts(found))
     yield from (f"note: {note}" for note in found.notes)
 
@@ -26,7 +47,7 @@ def lead(found: Summary) -> Iterator[str]:
 def render(found: Summary) -> RichTable:
     """Build the table for 80 columns, without pruned chains; remarks go to the caption."""
     table = found.table
-    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    shown = _table()
     shown.caption, shown.caption_justify, shown.caption_style = _caption(found), "left", "dim"
     shown.add_column("chain", overflow="fold")
     shown.add_column("label")
@@ -37,6 +58,10 @@ def render(found: Summary) -> RichTable:
             cells = map(line, _cells(row, table))
             shown.add_row(*cells, style=_style(row))
     return shown
+
+
+def _table() -> RichTable:
+    return RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def _style(row: Row) -> str:
@@ -54,7 +79,7 @@ def _cells(row: Row, table: Table) -> list[str]:
     label = "" if row.is_baseline else "control" if row.control else row.label
     if row.score is None:
         return [row.chain, label, row.status, *[""] * (len(_columns(table)) - 1)]
-    score = f"{number(row.score)} ({row.ci_low or 0:.1f}–{row.ci_high or 0:.1f})"
+    score = _within(row.score, row.ci_low or 0.0, row.ci_high or 0.0)
     cells = [row.chain, label, score, number(row.fresh_score)]
     if not table.compared:
         return cells

@@ -12,7 +12,7 @@ from typing import Any
 
 from search.chains import chain as chains
 from search.chains import seeds
-from search.chains.chain import BASELINES, IMAGENET, SCRATCH, Chain
+from search.chains.chain import SCRATCH, Chain
 from search.report import stored
 from search.report.stored import Result, Store
 from search.report.table import Row, Table
@@ -21,6 +21,7 @@ from trainables.spec import Measure, MeasureType, Score
 
 WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
 BASELINE = "baseline"  # in the label's column
+IMAGENET = "imagenet"  # the start that has a column, as scratch has
 
 
 def build(
@@ -29,7 +30,7 @@ def build(
     objective: MeasureType,
     best_chain: str | None = None,
 ) -> Table:
-    """Build a row for every result, with labels and deltas from the singles' scores.
+    """Build a row for every result, with labels and deltas from the scores of its start's singles.
 
     best_chain: the policy's recommendation; None takes the highest score.
     """
@@ -39,11 +40,11 @@ def build(
         for result, mean in zip(results, means, strict=True)
         if objective.name in mean
     }
-    singles = {c[0]: m for c, m in merits.items() if len(c) == 1 and c[0] not in BASELINES}
+    singles = {chain: merit for chain, merit in merits.items() if len(chain.tasks) == 1}
     ranges = {
-        result.chain[0]: full
+        result.chain: full
         for result in results
-        if len(result.chain) == 1 and (full := stored.lr_range(store, result.stage_key))
+        if len(result.chain.tasks) == 1 and (full := stored.lr_range(store, result.stage_key))
     }
     rows = [
         _row(result, store, mean, merits, singles, ranges, objective)
@@ -58,35 +59,36 @@ def _row(
     store: Store,
     measures: Mapping[str, Measure],
     merits: Mapping[Chain, float],
-    singles: Mapping[str, float],
-    ranges: Mapping[str, Sequence[float]],
+    singles: Mapping[Chain, float],
+    ranges: Mapping[Chain, Sequence[float]],
     objective: MeasureType,
 ) -> Row:
-    tasks = () if result.chain[0] in BASELINES else result.chain
+    chain, tasks = result.chain, result.chain.tasks
     scores = _scores(result)
-    own = merits.get(result.chain)
-    better = None if own is None or not tasks else chains.delta(tasks, own, singles)
+    own = merits.get(chain)
+    better = None if own is None else chains.delta(chain, own, singles)
     judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
     keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
-    values = [_probed(stored.measures(store, key)) for key in keys if scores]
+    probed = bool(scores) or (chain.is_baseline and result.status != "not run")
+    values = [_probed(stored.measures(store, key)) for key in keys if probed]
     trained = stored.lineage(store, result.stage_key)
     stages = [stored.result(store, key) for key in trained[: len(tasks)]]
     last = stored.result(store, result.stage_key)
     fresh = [repeat.score.value for repeat in result.fresh]
     return Row(
-        chain=chains.name(result.chain),
+        chain=str(chain),
         length=len(tasks),
-        label=chains.label(tasks, singles) if tasks else BASELINE,
+        label=chains.label(chain, singles) if tasks else BASELINE,
         score=judged.value if judged else None,
         ci_low=judged.low if judged else None,
         ci_high=judged.high if judged else None,
         delta=None if better is None else objective.merit(better),
-        above_scratch=_above(own, merits.get((SCRATCH,)), result.chain == (SCRATCH,)),
-        above_imagenet=_above(own, merits.get((IMAGENET,)), result.chain == (IMAGENET,)),
+        above_scratch=_above(chain, SCRATCH, merits),
+        above_imagenet=_above(chain, IMAGENET, merits),
         linear=_known(values, "linear", fmean),
         knn=_known(values, "knn", fmean),
-        lrs=", ".join(_rates(tasks, stages, ranges)),
+        lrs=", ".join(_rates(chain, stages, ranges)),
         downstream_lr=_rate(measured) if scores else "",
         status=result.status,
         reason=result.reason,
@@ -111,14 +113,16 @@ def _row(
         knn_low=_known(values, "knn_low", fmean),
         knn_high=_known(values, "knn_high", fmean),
         measures=measures,
+        above_start=_above(chain, chain.start, merits),
+        frozen=result.frozen,
     )
 
 
 def _rates(
-    tasks: Sequence[str], stages: Sequence[Result], ranges: Mapping[str, Sequence[float]]
+    chain: Chain, stages: Sequence[Result], ranges: Mapping[Chain, Sequence[float]]
 ) -> Iterator[str]:
-    for task, stage in zip(tasks, stages, strict=False):
-        yield f"{task} {_rate(stage, ranges.get(task))}"
+    for task, stage in zip(chain.tasks, stages, strict=False):
+        yield f"{task} {_rate(stage, ranges.get(chain.single(task)))}"
 
 
 def _scores(result: ChainResult) -> list[Score]:
@@ -145,7 +149,7 @@ def _means(results: Sequence[ChainResult]) -> list[dict[str, Measure]]:
             place: dict(zip(_seeds(results[place]), (one.value for one in row), strict=True))
             for place, row in some.items()
         }
-        starts = [place for place in some if results[place].chain[0] in BASELINES]
+        starts = [place for place in some if results[place].chain.is_baseline]
         levels = seeds.means(values, starts)
         for place, row in some.items():
             level = levels[place]
@@ -163,8 +167,11 @@ def _probed(measures: Mapping[str, Measure]) -> dict[str, float]:
     return found
 
 
-def _above(own: float | None, baseline: float | None, itself: bool) -> bool | None:
-    return None if own is None or baseline is None or itself else own > baseline
+def _above(chain: Chain, start: str, merits: Mapping[Chain, float]) -> bool | None:
+    """Return whether the chain is above this baseline; None for itself, or if one is unknown."""
+    baseline = Chain((), start)
+    known = {chain, baseline} <= merits.keys() and chain != baseline
+    return merits[chain] > merits[baseline] if known else None
 
 
 def _rate(measured: Result, whole: Sequence[float] | None = None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.chains.chain import BASELINES, IMAGENET, SCRATCH
+from search.chains.chain import SCRATCH
 from search.report import (
     convergence,
     external,
@@ -18,6 +18,7 @@ from search.report import (
     sources,
     stored,
     verdict_words,
+    worth,
 )
 from search.report.convergence import Trend
 from search.report.external import ExternalSet
@@ -25,6 +26,7 @@ from search.report.labels import Labelled
 from search.report.ledger import Seen
 from search.report.notes import Recall
 from search.report.pool import WithoutPool
+from search.report.rows import IMAGENET
 from search.report.sources import Sources
 from search.report.statistics import verdicts
 from search.report.statistics.course import Step, course
@@ -47,16 +49,18 @@ class Gain:
 class Summary:
     """Everything that is told about a search.
 
-    headline: its result in one line. planned: the one planned comparison. optimism: points that
-    the best chain's selected score lost on fresh seeds. notes: what makes the numbers worth less.
-    test: best chain and baselines on the test images. tested: whether these were allowed to be
-    scored. seen: their earlier uses. gains: by baseline. recall: the recommended's, of every class
-    of the validation images. trends: of the starts' fine-tuning.
+    headline: its result in one line. worth: whether pretraining pays, and from where. planned: the
+    one planned comparison. optimism: points that the best chain's selected score lost on fresh
+    seeds. notes: what makes the numbers worth less. test: best chain and baselines on the test
+    images. tested: whether these were allowed to be scored. seen: their earlier uses. gains: by
+    baseline. recall: the recommended's, of every class of the validation images. trends: of the
+    starts' fine-tuning.
     """
 
     table: Table
     info: RunInfo
     headline: str
+    worth: str
     recommended: Recommended | None
     planned: Planned | None
     optimism: float | None
@@ -84,11 +88,11 @@ class Summary:
     @property
     def controls(self) -> tuple[Row, ...]:
         """The controls, and the best chain's tasks in reverse where that is an ordinary chain."""
-        best = self.table.best.tasks if self.table.best else ()
+        best = self.table.best.path if self.table.best else None
         return tuple(
             row
             for row in self.table.scored
-            if row.control or (len(best) > 1 and row.tasks == best[::-1])
+            if row.control or (best and len(best.tasks) > 1 and row.path == best.reverse)
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -97,6 +101,8 @@ class Summary:
         plain: Any = asdict(self, dict_factory=_object)
         return {
             "headline": self.headline,
+            "worth_pretraining": self.worth,
+            "starts": [_start(row) for row in table.probed],
             "recommended": self.recommended.name if self.recommended else None,
             "recommended_by": self.recommended.by if self.recommended else None,
             "notes": [*self.notes],
@@ -110,6 +116,7 @@ class Summary:
             "imagenet": table.score(IMAGENET),
             "gain_over_scratch": plain["gains"][SCRATCH],
             "gain_over_imagenet": plain["gains"][IMAGENET],
+            "gain_over": plain["gains"],
             "test": plain["test"],
             "test_on": plain["test_on"],
             "explained": _explained(self.factors),
@@ -154,6 +161,7 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
         table=table,
         info=info,
         headline=f"{said} ({mark})" if mark else said,
+        worth=worth.answer(table, chosen, planned),
         recommended=chosen,
         planned=planned,
         optimism=verdicts.optimism(table),
@@ -161,7 +169,7 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
         tested=test,
         test={chain: scored.estimate(chain) for chain in scored.chains} if scored else {},
         test_on=scored.on if scored else None,
-        gains={baseline: _gain(table, planned, baseline) for baseline in BASELINES},
+        gains={one: _gain(table, planned, one) for one in (SCRATCH, IMAGENET, *_named(table))},
         factors=factors(table),
         correlations=correlations(table),
         course=course(table, store),
@@ -180,6 +188,20 @@ def _chosen(table: Table, chosen: Recommended | None) -> list[str]:
     return list(
         dict.fromkeys([*([chosen.name] if chosen else []), *([start.chain] if start else [])])
     )
+
+
+def _named(table: Table) -> list[str]:
+    """Return the baselines that have no keys of their own."""
+    return sorted(table.start_names - {SCRATCH, IMAGENET})
+
+
+def _start(row: Row) -> dict[str, object]:
+    """Return what `summary.json` tells of a start, its frozen probes first."""
+    return {
+        "start": row.chain, "linear": row.linear, "linear_ci": [row.linear_low, row.linear_high],
+        "knn": row.knn, "knn_ci": [row.knn_low, row.knn_high], "score": row.score,
+        "fresh_score": row.fresh_score, "status": row.status, "frozen": row.frozen,
+    }  # fmt: skip
 
 
 def _gain(table: Table, planned: Planned | None, baseline: str) -> Gain:

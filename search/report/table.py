@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
-from search.chains.chain import BASELINES, IMAGENET, Chain
+from search.chains.chain import Chain
 from search.report.statistics.noise import Noise
 from trainables.spec import Measure, MeasureType
 
@@ -36,6 +36,7 @@ class Row:
     and knn are plain means; rates, cost and keys are the first seed's. repeat_keys: scores of the
     other seeds. fresh_*: the same of the fresh seeds, counted from 0, on validation;
     `fresh_stage_keys` are None for a start. recommended: the one row to use, a chain or a start.
+    above_start: whether it is above its own start. frozen: features from elsewhere.
     """
 
     chain: str
@@ -80,20 +81,30 @@ class Row:
     knn_low: float | None = None
     knn_high: float | None = None
     recommended: bool = False
+    above_start: bool | None = None
+    frozen: bool = False
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
     def is_baseline(self) -> bool:
-        return self.chain in BASELINES
+        return self.length == 0
 
     @property
-    def tasks(self) -> Chain:
-        """The pretext tasks in order; none for a baseline."""
-        return () if self.is_baseline else tuple(self.chain.split(">"))
+    def path(self) -> Chain:
+        """The start with the pretext tasks in order; none for a baseline."""
+        return Chain((), self.chain) if self.is_baseline else Chain.parse(self.chain, ())
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self.path.tasks
+
+    @property
+    def start(self) -> str:
+        return self.path.start
 
     @property
     def title(self) -> str:
-        return "ImageNet" if self.chain == IMAGENET else self.chain
+        return "ImageNet" if self.chain == "imagenet" else self.chain
 
     @property
     def at_edge(self) -> bool:
@@ -146,6 +157,17 @@ class Table:
     def starts(self) -> tuple[Row, ...]:
         """The scored starts, highest score first."""
         return tuple(row for row in self.scored if row.is_baseline)
+
+    @cached_property
+    def probed(self) -> tuple[Row, ...]:
+        """All baselines, scored or not, by their frozen linear probe, the highest first."""
+        starts = (row for row in self.rows if row.is_baseline)
+        return tuple(sorted(starts, key=lambda row: row.linear or 0.0, reverse=True))
+
+    @cached_property
+    def start_names(self) -> frozenset[str]:
+        """All baselines, scored or not."""
+        return frozenset(row.chain for row in self.rows if row.is_baseline)
 
     @cached_property
     def best(self) -> Row | None:

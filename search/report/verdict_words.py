@@ -5,7 +5,6 @@
 Plain text with numbers. Differences are told so that a positive one is better, in points.
 """
 
-from search.chains.chain import Chain
 from search.report.statistics.verdicts import Estimate, Planned, Recommended
 from search.report.table import Row, Table, number, p_text, span
 
@@ -145,7 +144,7 @@ def control(row: Row, table: Table) -> str:
     return f"{said}: {signed(gain(table, found))}"
 
 
-def meaning(tasks: Chain, best: Chain) -> str:
+def meaning(tasks: tuple[str, ...], best: tuple[str, ...]) -> str:
     """Return the meaning of a control: `moco trained twice as long`."""
     if len({*tasks}) == 1:
         return f"{tasks[0]} trained {TIMES.get(len(tasks), f'{len(tasks)} times')} as long"

@@ -7,7 +7,7 @@ snapshot(scheduler)               # for the live view
 
 from collections.abc import Collection, Sequence
 
-from search.chains.chain import BASELINES, IMAGENET, Chain, repeats_a_task
+from search.chains.chain import Chain, repeats_a_task
 from search.chains.node import FRESH, Node
 from search.results.records import ChainResult, LabelPoint, Repeat
 from search.results.status import ChainState, Snapshot
@@ -45,15 +45,23 @@ class Collector:
             found.setdefault(node.chain, failed)
         for chain, reason in self.scheduler.pruned().items():
             found.setdefault(chain, ChainResult(chain, "pruned", reason=reason))
-        if IMAGENET not in self.plan.weights:
-            found[(IMAGENET,)] = ChainResult((IMAGENET,), "not run", reason="no weights")
-        every = [*self.plan.space.chains(), *((baseline,) for baseline in BASELINES)]
+        space = self.plan.space
+        baselines = [Chain((), name) for name in space.baseline_names]
+        for chain in baselines:
+            found.setdefault(chain, self._unscored(chain))
+        every = [*space.chains(), *baselines]
         every += [chain for chain in found if repeats_a_task(chain)]
         return [
             found.get(chain, ChainResult(chain, "planned"))
             for chain in every
             if self._asked_for(chain)
         ]
+
+    def _unscored(self, start: Chain) -> ChainResult:
+        """Return the record of a start without a score; its frozen probe may be known."""
+        if start.start in {*self.plan.space.starts} - {*self.plan.space.run_starts}:
+            return ChainResult(start, "not run", reason="no weights")
+        return ChainResult(start, "planned", probe_key=self._probe(Node(start)))
 
     def stages(self) -> set[str]:
         """Return the keys of all stages of scored or stopped chains, repeats included."""
@@ -72,7 +80,7 @@ class Collector:
             for p, score in self.scores.items()
             if p.labels is not None
         ]
-        return tuple(sorted(points, key=lambda point: (point.chain, point.labels)))
+        return tuple(sorted(points, key=lambda point: (str(point.chain), point.labels)))
 
     def without_pool(self) -> tuple[Repeat, ...]:
         """Return the fresh seeds of the best chain without the pool, so far."""
@@ -93,7 +101,7 @@ class Collector:
         return ChainResult(
             node.chain, "done", self.scores[node], self._remark(node), self._stage(node),
             self.plan.score(node).key(), self._probe(node), self.order[node], tuple(again),
-            tuple(fresh), self._is_control(node),
+            tuple(fresh), self._is_control(node), node.chain.start in self.plan.features,
         )  # fmt: skip
 
     def _is_control(self, node: Node) -> bool:
@@ -134,11 +142,14 @@ def snapshot(scheduler: Scheduler) -> Snapshot:
     """Return the state of all chains for the live view."""
     over, plan, most = scheduler.over, scheduler.plan, scheduler.policy.planned().maximum
     seeds, (_, final) = plan.space.repeats, planned(plan.space, plan.pool is not None)
-    scored = {str(node): ChainState("done", "", score) for node, score in scheduler.scores.items()}
+    starts = seeds * len(plan.baselines()) + len(plan.frozen())
+    known = scheduler.scores | {p: score for p, score in scheduler.frozen.items() if score.measures}
+    scored = {str(node): ChainState("done", "", score) for node, score in known.items()}
     ended = {str(p): ChainState("stopped", stop.reason) for p, stop in scheduler.stops.items()}
+    ended_early = len(scheduler.stops) + len(scheduler.reasons)
     return Snapshot(
         chains=scored | ended,
-        done=len(scheduler.scores) + len(scheduler.stops) + len(scheduler.reasons),
-        total=most + sum(schedule(most, seeds)) + seeds * len(plan.baselines()) + final,
+        done=len(scheduler.scores) + len(scheduler.frozen) + ended_early,
+        total=most + sum(schedule(most, seeds)) + starts + final,
         notice=f"{over}: running jobs are finished, no new work starts" if over else "",
     )

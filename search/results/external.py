@@ -15,4 +15,4 @@ def external_scores(scheduler: Scheduler) -> tuple[ExternalScore, ...]:
         for node, score in scheduler.scores.items()
         if node.external
     ]  # fmt: skip
-    return tuple(sorted(found, key=lambda one: (one.external, one.chain, one.seed)))
+    return tuple(sorted(found, key=lambda one: (one.external, str(one.chain), one.seed)))

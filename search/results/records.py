@@ -32,7 +32,7 @@ class ChainResult:
     status: `pruned` was never tried, `stopped` was ended early in fine-tuning, `not run` is a
     baseline without its weights. order: position of its score among all scores, from 0. repeats:
     later seeds that chose among chains; fresh: seeds that no choice has seen. control: a chain that
-    is trained for comparison and can't be chosen.
+    is trained for comparison and can't be chosen. frozen: it is features from elsewhere.
     """
 
     chain: Chain
@@ -46,6 +46,7 @@ class ChainResult:
     repeats: tuple[Repeat, ...] = ()
     fresh: tuple[Repeat, ...] = ()
     control: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ span(space, forecast, plan, pace)         # Span(minimum=400.0, maximum=900.0), 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.scheduling.phases import Phase, phases
 from search.scheduling.rates import Subject, subject
 from search.scheduling.work import Rate, work
 from search.space import Space
-from trainables.architectures import ARCHITECTURES
-from trainables.spec import POOL, START, StageSpec
+from trainables.architectures import megabytes
+from trainables.spec import FEATURES, POOL, START, StageSpec
 
 CLOSING = 6.0  # seconds from the last job to the end of the command
 BETWEEN = 0.4  # seconds a job: leasing it, reading inputs, writing its result
@@ -34,7 +35,7 @@ class Pace:
 
     def seconds(self, spec: StageSpec, images: int) -> float:
         """Return the seconds of one stage in one worker group."""
-        rate = NOTHING if spec.kind == START else self.rates[subject(spec)]
+        rate = NOTHING if spec.kind in (START, FEATURES) else self.rates[subject(spec)]
         return rate.seconds(work(spec, images)) + BETWEEN
 
 
@@ -65,7 +66,7 @@ class Counts:
 
 def span(plan: Plan, counts: Counts, pace: Pace, done: Collection[str] = ()) -> Span:
     """Return the wall time of a search with the plan. done: keys of finished stages."""
-    starts = [node.chain[0] for node in plan.baselines()]
+    starts = [node.chain.start for node in plan.baselines()]
     tried = min(counts.maximum, len(plan.space.chains()), MANY)
     few = [min(n, counts.minimum) for n in counts.again]
     fewest, pool = min(counts.minimum, tried), plan.pool is not None
@@ -115,9 +116,8 @@ def surely_short(plan: Plan, counts: Counts, done: Collection[str] = ()) -> bool
     if (plan.space.budget.seconds or LONG + 1) <= LONG:
         return True
     profile = plan.space.profile
-    known = ARCHITECTURES.get(profile.backbone)
-    image = SLOW * profile.image_size**2 * (known.megabytes if known else 200)
+    image = SLOW * profile.image_size**2 * megabytes(profile.backbone)
     batch = max(profile.batch, profile.downstream_batch)
     slow = Rate(image * batch, image / 4, image)
-    rates = {subject(spec): slow for spec in plan.graph(Node(tuple(plan.space.tasks)))}
+    rates = {subject(spec): slow for spec in plan.graph(Node(Chain(tuple(plan.space.tasks))))}
     return span(plan, counts, Pace(rates, 1, 0.0), done).maximum < LONG

@@ -9,8 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search.chains.chain import Chain
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.cluster.group_shape import GroupShape
 from search.scheduling import rates
 from search.scheduling.cost import LONG, Pace, Span, limit_of, span
@@ -69,7 +71,9 @@ def estimate(
     decoding: seconds. done: keys of finished stages.
     """
     groups, machine = here.groups(plan, forecast.stages_maximum + len(plan.baselines()))
-    specs = [spec for spec in plan.graph(Node(tuple(plan.space.tasks))) if spec.kind != START]
+    specs = [
+        spec for spec in plan.graph(Node(Chain(tuple(plan.space.tasks)))) if spec.kind != START
+    ]
     known = rates.remembered(Path(plan.space.store), specs, machine)
     missing = [spec for spec in specs if subject(spec) not in known]
     found = _timed(plan, missing, here, machine, groups)

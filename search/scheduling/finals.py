@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
-from search.chains.chain import SCRATCH
 from search.chains.node import FRESH, Node
 from search.chains.seeds import means
 from search.scheduling.repeats import best_of_each, selection
@@ -54,17 +53,22 @@ class Finals:
         return []
 
     def controls(self) -> list[Node]:
-        """Return the controls with all selection seeds."""
-        best, singles = self.best, [p for p in self._ranked if len(p.chain) == 1]
-        if not self.space.controls or best is None or len(best.chain) == 1:
+        """Return the controls, from the best chain's own start, with all selection seeds."""
+        best = self.best
+        if not self.space.controls or best is None or len(best.chain.tasks) == 1:
             return []
-        repeated = [Node.of(p.chain * len(best.chain), dict(p.windows)) for p in singles[:1]]
+        alone = {best.chain.single(task) for task in self.space.tasks}
+        singles = [p for p in self._ranked if p.chain in alone]
+        longer = [p.chain.times(len(best.chain.tasks)) for p in singles[:1]]
+        repeated = [
+            Node.of(chain, dict(p.windows)) for chain, p in zip(longer, singles, strict=False)
+        ]
         both = [*repeated, *self._reversed(best)]
         return [p.again(k) for p in both for k in range(self.space.repeats)]
 
     def _reversed(self, best: Node) -> list[Node]:
         """Return the chain in reverse; [] if the policy's own try of it has no score."""
-        chain = best.chain[::-1]
+        chain = best.chain.reverse
         if any(p.chain == chain for p in self.chosen):
             return [p for p in self._ranked if p.chain == chain]
         return [Node.of(chain, dict(best.windows))]
@@ -91,7 +95,8 @@ class Finals:
     def external(self) -> list[Node]:
         """Return the fresh seeds on every external test set."""
         names = self.space.external if self.space.test else ()
-        return [replace(p, external=name) for name in names for p in self.fresh()]
+        networks = [p for p in self.fresh() if p.chain.start in self.space.starts]
+        return [replace(p, external=name) for name in names for p in networks]
 
     def _finalists(self) -> list[Node]:
         """Return the chains among the recommended and its runner-up.
@@ -152,7 +157,8 @@ class Finals:
 def planned(space: Space, pool: bool = False) -> tuple[int, int]:
     """Return how many stages and scores the final phases train at most, after the repeats."""
     seeds, longest = space.repeats, space.max_length
-    starts = sum(name == SCRATCH or path is not None for name, path in space.starts.items())
+    networks = len(space.run_starts)
+    starts = networks + len(space.baselines.features)
     stages, scores = seeds * longest, seeds * (1 + starts)
     if space.controls and longest > 1:
         stages += 2 * (seeds * longest - 1)  # their first stages are singles, in the store
@@ -164,5 +170,5 @@ def planned(space: Space, pool: bool = False) -> tuple[int, int]:
         stages += longest  # of the runner-up
         scores += (FINALISTS + starts) * len(LABELS)
     if space.test:
-        scores += len(space.external) * seeds * (1 + starts)
+        scores += len(space.external) * seeds * (1 + networks)
     return stages, scores

@@ -6,7 +6,7 @@ found.stages_maximum, found.counts
 
 from dataclasses import dataclass
 
-from search.chains.chain import name, stages_shared
+from search.chains.chain import stages_shared
 from search.policies import Policy
 from search.scheduling import repeats
 from search.scheduling.cost import Counts
@@ -46,8 +46,8 @@ def forecast(space: Space, policy: Policy, images: int, pool: int = 0) -> Foreca
         policy=str(space.policy),
         profile=space.profile.name,
         images=images,
-        chains=tuple(map(name, chains)),
-        stages_naive=sum(map(len, chains)),
+        chains=tuple(map(str, chains)),
+        stages_naive=sum(len(chain.tasks) for chain in chains),
         stages_shared=stages_shared(chains),
         stages_minimum=planned.minimum,
         stages_maximum=planned.maximum,

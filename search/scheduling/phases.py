@@ -31,9 +31,9 @@ def phases(
     second seed, a third, ... pool: whether there are images without a label.
     """
     tried = list(islice(_chains(space), chains))
-    ranked = sorted(tried, key=len, reverse=most)
-    begin = [Node((start,)).again(k) for start in starts for k in range(space.repeats)]
-    levels = [[Node(chain) for chain in level] for _, level in groupby(tried, key=len)]
+    ranked = sorted(tried, key=_length, reverse=most)
+    begin = [Node(Chain((), s)).again(k) for s in starts for k in range(space.repeats)]
+    levels = [[Node(chain) for chain in level] for _, level in groupby(tried, key=_length)]
     rounds = [[Node(c).again(k) for c in ranked[:n]] for k, n in enumerate(again, 1)]
     leading = [[Node(c).again(k) for c in ranked[:1] for k in range(space.repeats)]]
     return [begin, *levels, *rounds, *leading, *_finals(space, starts, ranked, pool)]
@@ -41,20 +41,26 @@ def phases(
 
 def _chains(space: Space) -> list[Chain]:
     """Return all chains, by length; of one length those that rise if the tasks do come first."""
-    rising = {one for k in range(1, space.max_length + 1) for one in combinations(space.tasks, k)}
-    if len(rising) == len(space.chains()):
+    lengths = range(1, space.max_length + 1)
+    rising = {one for k in lengths for one in combinations(space.tasks, k)}
+    if all(chain.tasks in rising for chain in space.chains()):
         return space.chains()
-    return sorted(space.chains(), key=lambda chain: (chain not in rising, len(chain)))
+    return sorted(space.chains(), key=lambda chain: (chain.tasks not in rising, _length(chain)))
+
+
+def _length(chain: Chain) -> int:
+    return len(chain.tasks)
 
 
 def _finals(
     space: Space, starts: Sequence[str], ranked: Sequence[Chain], pool: bool
 ) -> list[Phase]:
     """Return controls, fresh seeds and label curve. ranked: the chains tried, the winner first."""
-    seeds, roots = range(space.repeats), [(start,) for start in starts]
+    seeds, roots = range(space.repeats), [Chain((), start) for start in starts]
     found: list[Phase] = []
-    if space.controls and ranked and len(ranked[0]) > 1:
-        controls = (ranked[0][-1:] * len(ranked[0]), ranked[0][::-1])
+    if space.controls and ranked and len(ranked[0].tasks) > 1:
+        best = ranked[0]
+        controls = (best.single(best.tasks[-1]).times(len(best.tasks)), best.reverse)
         found.append([Node(chain).again(k) for chain in controls for k in seeds])
     final = [*ranked[:1], *roots]
     found.append([Node(chain).again(FRESH + k) for chain in final for k in seeds])

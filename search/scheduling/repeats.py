@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TypeAlias
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from trainables.spec import Score
 
@@ -75,12 +76,12 @@ def again(scores: Mapping[Node, Score]) -> dict[Node, list[Score]]:
 
 def best_of_each(scores: Mapping[Node, Score]) -> list[Node]:
     """Return one node a chain: the one with the highest first score."""
-    best: dict[tuple[str, ...], Node] = {}
+    best: dict[Chain, Node] = {}
     for node in sorted(scores, key=str):
         known = best.get(node.chain)
         if node.repeat == 0 and (known is None or scores[node].merit > scores[known].merit):
             best[node.chain] = node
-    return sorted(best.values(), key=lambda node: len(node.chain))
+    return sorted(best.values(), key=lambda node: len(node.chain.tasks))
 
 
 def _means(scores: Mapping[Node, Score], nodes: Sequence[Node], seeds: int) -> dict[Node, float]:

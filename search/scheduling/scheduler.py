@@ -28,8 +28,13 @@ def score_of(manifest: Manifest) -> Score:
     return Score.parse(manifest["score"] or {})
 
 
+def merit_of(score: Score | None) -> float:
+    """Return the merit; NaN without one, as a probe of too few images has none."""
+    return score.merit if score and score.measures else math.nan
+
+
 class Scheduler:
-    """Yields the starts with all seeds, the policy's choices, the repeats, the final phases.
+    """Yields frozen probes of the starts, these with all seeds, the policy's choices, the rest.
 
     Scores in the store are told to the policy at once and never become a trial. Policy and journal
     see the first seed of the chosen nodes, those that the policy asked for; the repeats and the
@@ -54,7 +59,8 @@ class Scheduler:
         self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
         self.curves: dict[Node, tuple[float, ...]] = {}
         policy.resume(asked, told, {p: self._bound(stop) for p, stop in self.stops.items()})
-        self.first: deque[Node] = deque((*self._starts(), *policy.in_flight()))
+        self.first = deque((*plan.frozen(), *self._starts(), *policy.in_flight()))
+        self.frozen: dict[Node, Score] = {}
         self.scores = told
         self.chosen = set(asked)
         self.reasons: dict[Node, str] = {}
@@ -79,7 +85,7 @@ class Scheduler:
         manifest = self.known(node)
         score = score_of(manifest) if manifest else None
         if score is not None:
-            self.scores[node] = score
+            (self.frozen if node.frozen else self.scores)[node] = score
         elif stop is not None:
             self.stops[node] = stop
             self.journal.stopped(node, stop)
@@ -92,6 +98,19 @@ class Scheduler:
         if node in self.chosen:
             self.journal.told(node, score)
             self.policy.tell(node, score)
+        if self.policy.waits:
+            self._choose_starts()
+
+    def _choose_starts(self) -> None:
+        """Tell the policy the starts' merits once all are known: frozen, or fine-tuned without."""
+        known = self.frozen if self.plan.space.probe else self.scores
+        wanted = [p for p in self.plan.frozen() or self.plan.baselines() if self._grows(p)]
+        if all(p in known or p in self.reasons for p in wanted):
+            found = {p.chain.start: known.get(p) for p in wanted}
+            self.policy.grow({s: merit_of(score) for s, score in found.items()})
+
+    def _grows(self, start: Node) -> bool:
+        return start.chain.start in self.policy.starts
 
     def probed(self, node: Node) -> None:
         """Tell the policy the node's probes, if they are in the store."""
@@ -108,7 +127,7 @@ class Scheduler:
         """
         deviations, objective = self.plan.space.early_stop, self.plan.objective
         rivals = {str(p): v for p in self.scores if (v := self.policy.value(p)) is not None}
-        waited_for = len(node.chain) > 1 and node in self.policy.in_flight()
+        waited_for = len(node.chain.tasks) > 1 and node in self.policy.in_flight()
         if deviations is None or not waited_for or not rivals or not (noise := self._noise()):
             return None
         leader, curves = max(rivals.items(), key=lambda item: item[1]), self._curves()
@@ -121,7 +140,8 @@ class Scheduler:
         """Return the noise of one training, by all chains and starts with several seeds."""
         seeds: dict[Node, dict[int, float]] = {}
         for node, score in self.scores.items():
-            if node.labels is None and math.isfinite(score.merit):
+            trained = node.chain.start not in self.plan.features
+            if trained and node.labels is None and math.isfinite(score.merit):
                 seeds.setdefault(node.again(0), {})[node.repeat] = score.merit
         return training_noise(seeds)
 

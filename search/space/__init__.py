@@ -17,7 +17,7 @@ from trainables.errors import UserError
 from trainables.plugins import load as plugin
 from trainables.plugins import unknown
 from trainables.schema import read, shown
-from trainables.spec import EXTERNAL, PRETEXT, PROBE, START
+from trainables.spec import EXTERNAL, FEATURES, PRETEXT, PROBE, START
 
 __all__ = [
     "SPACES", "Downstream", "ReportChoice", "Space", "TaskChoice",
@@ -38,7 +38,7 @@ def check_plugins(space: Space) -> None:
         read(plugin("trainables.pretext", name).Params, task.params, f"tasks.{name}.params")
     chosen = space.downstream
     kind = plugin("trainables.kinds", chosen.kind)
-    if not kind.measures or chosen.kind in (PROBE, EXTERNAL):
+    if not kind.measures or chosen.kind in (PROBE, EXTERNAL, FEATURES):
         known = ", ".join(files := choices("downstream"))
         raise UserError(
             f"downstream.kind={chosen.kind}: must be a kind that scores chains, as {known}; "

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from search.chains.chain import BASELINES, SCRATCH
+from search.chains.chain import SCRATCH
 from trainables.errors import UserError
 from trainables.plugins import available, unknown
 from trainables.schema import shown
@@ -18,6 +18,7 @@ def check(space: "Space") -> None:
         _tasks,
         _plugins,
         _starts,
+        _features,
         _sizes,
         _parts,
         _pixels,
@@ -36,7 +37,7 @@ def _tasks(space: "Space") -> None:
             raise UserError(
                 f"tasks.{key}.name={task.name}: must be the task's key; try tasks.{key}.name={key}"
             )
-        if key in BASELINES:
+        if key in space.starts:
             raise UserError(
                 f"tasks.{key}: must not have the name of a start; try calling its files {key}_task"
             )
@@ -66,16 +67,38 @@ def _plugins(space: "Space") -> None:
 
 
 def _starts(space: "Space") -> None:
-    for name, path in space.starts.items():
-        if name not in BASELINES:
-            raise UserError(unknown(f"starts.{name}", path or "null", BASELINES))
-        if name == SCRATCH and path is not None:
-            raise UserError(
-                f"starts.{SCRATCH}={path}: must be null, as it has no weights; try "
-                f"starts.imagenet={path}"
-            )
     if SCRATCH not in space.starts:
         raise UserError(f"starts: must have {SCRATCH}; try starts.{SCRATCH}=null")
+    own = space.starts[SCRATCH]
+    if own.weights is not None:
+        raise UserError(
+            f"starts.{SCRATCH}={own.weights}: must be null, as it has no weights; try "
+            f"starts.imagenet={own.weights}"
+        )
+    if own.trainable != "all":
+        raise UserError(
+            f"starts.{SCRATCH}.trainable={own.trainable}: must be all, as blocks without weights "
+            "can't stay as they are; try all"
+        )
+    if not space.grown_starts:
+        raise UserError(
+            f"starts.{SCRATCH}.chains=false: must be true, unless another start has weights and "
+            f"chains; try starts.{SCRATCH}=null"
+        )
+
+
+def _features(space: "Space") -> None:
+    for key in space.baselines.features:
+        if key in space.starts or key in space.tasks:
+            what = "start" if key in space.starts else "task"
+            raise UserError(
+                f"baselines.features.{key}: must not have the name of a {what}; try {key}_features"
+            )
+    if space.baselines.features and space.downstream.kind != CLASSIFY:
+        raise UserError(
+            f"baselines.features.{next(iter(space.baselines.features))}: must be left out with "
+            f"downstream.kind={space.downstream.kind}, as features can only {CLASSIFY}; try without"
+        )
 
 
 def _sizes(space: "Space") -> None:

@@ -173,12 +173,20 @@ def _check(override: str) -> None:
         raise UserError(unknown(key, shown(value), known))
 
 
+NAMED = ["starts"], ["baselines", "features"]  # sections of names that a user chooses
+
+
 def _explain(override: str, files: Section) -> None:
     """Raise UserError, one line, if neither a dataclass nor a plug-in knows the override's key."""
     key = override.partition("=")[0].lstrip("+~")
     place = key.partition("@")[2] if _group(override) else key
     parts = place.split(".") if place else []
     deep = len(parts) > 1 and parts[0] in ("external", "pool")
+    for section in NAMED:
+        above, names = parts[: len(section)], parts[len(section) :]
+        new = above == section and names and names[0] not in value_at(files, section)
+        if new and override[0] not in "+~":
+            raise UserError(f"{override}: must begin with + for a new name; try +{override}")
     if parts[:2] == ["data", "pool"] or deep:
         return  # its kind may come with another override; the dataclass refuses unknown keys
     for depth, part in enumerate(parts):

@@ -1,12 +1,15 @@
-"""The machine's hardware, found without torch, and the precision that fits it."""
+"""The machine's hardware, found without torch; the precision and optimisers that fit a search."""
 
 import glob
 import os
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
-from search.space import Space
+from search.space import Downstream, Space, TaskChoice
+from trainables.architectures import TRANSFORMER, is_transformer
 from trainables.processor import has_bfloat16
+
+Trained = TypeVar("Trained", TaskChoice, Downstream)
 
 
 def describe(resources: dict[str, float]) -> str:
@@ -25,9 +28,27 @@ def gpus() -> int:
 
 
 def resolve(space: Space, cluster_gpus: int) -> Space:
-    """Replace `precision: auto`: bfloat16 on a GPU or a processor with bfloat16 arithmetic."""
+    """Replace `precision: auto`, and what does not train the backbone if it is a transformer.
+
+    auto: bfloat16 on a GPU or a processor with bfloat16 arithmetic.
+    """
+    space = _for_transformers(space) if is_transformer(space.profile.backbone) else space
     if space.profile.precision != "auto":
         return space
     fast = cluster_gpus > 0 or has_bfloat16()
     precision: Literal["bfloat16", "float32"] = "bfloat16" if fast else "float32"
     return replace(space, profile=replace(space.profile, precision=precision))
+
+
+def _for_transformers(space: Space) -> Space:
+    """Replace optimiser, weight decay and rates where they are for SGD or LARS."""
+
+    def changed(one: Trained, rates: tuple[float, ...]) -> Trained:
+        if one.optimizer == TRANSFORMER.optimizer:
+            return one
+        decay = TRANSFORMER.weight_decay
+        return replace(one, optimizer="adamw", weight_decay=decay, lr_range=rates)
+
+    tasks = {k: changed(one, TRANSFORMER.pretext_rates) for k, one in space.tasks.items()}
+    downstream = changed(space.downstream, TRANSFORMER.downstream_rates)
+    return replace(space, tasks=tasks, downstream=downstream)

@@ -17,7 +17,8 @@ COLUMN = 44  # where the origins stand, unless a value is longer
 def explained(name: str, overrides: Sequence[str] = ()) -> Iterator[str]:
     """Yield lines of valid YAML; UserError as for a search."""
     checked, given = asdict(load(name, overrides)), composed(name, overrides)
-    whole = json.loads(json.dumps({**checked, "budget": given["budget"]}))
+    short = {key: given[key] for key in ("budget", "starts")}
+    whole = json.loads(json.dumps({**checked, **short}))
     found = {"": "default"}
     for origin, at, value in sources(name, overrides):
         found |= dict.fromkeys(_leaves(value, at), origin)

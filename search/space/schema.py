@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
-from search.chains.chain import Chain, enumerate_chains
+from search.chains.chain import SCRATCH, Chain, enumerate_chains
 from search.space.budget import Budget
 from search.space.checks import check
 from trainables.modality import Preset
@@ -196,6 +196,34 @@ class RuntimeChoice(Schema):
 
 
 @dataclass(frozen=True)
+class Start(Schema):
+    """Where chains begin. A path, `timm` or null alone stands for `weights`.
+
+    weights: a file, or `timm` for its own; null: none, which only `scratch` can be run with.
+    chains: false leaves it a baseline. trainable: what of the backbone is trained, by stages and by
+    fine-tuning: all, or last_blocks=N.
+    """
+
+    weights: Place | None = None
+    chains: bool = True
+    trainable: Annotated[
+        str, Field(pattern=r"^(all|last_blocks=[1-9]\d*)$", description="all or last_blocks=N")
+    ] = "all"
+
+
+def _start(given: object) -> object:
+    """Return the section that a path, `timm` or null stands for."""
+    return given if isinstance(given, dict | Start) else {"weights": given}
+
+
+@dataclass(frozen=True)
+class Baselines(Schema):
+    """Baselines without a network. features: Parquet files of columns image and vector, by name."""
+
+    features: dict[Name, Place] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ReportChoice(Schema):
     """share_images: send images and names to the tracker; null: see tracking/sharing.py."""
 
@@ -208,8 +236,9 @@ class Space(Schema):
 
     early_stop: standard deviations of the training noise, as seeds measure it; a fine-tuning whose
     ceiling is that far below the best chain is stopped (search/scheduling/early_stopping.py). None:
-    off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: weight files by
-    name; null for `scratch`, and for those that are not run.
+    off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: see `Start`;
+    those without weights are not run. max_starts: chains grow from at most this many, those
+    with the best frozen probe; null: from all.
     controls: train also the best single for as long as the winning chain, and the winner's tasks in
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
     of the labels. test: score the test images at the end. external: test sets from elsewhere by
@@ -239,14 +268,31 @@ class Space(Schema):
     policy: Policy
     runtime: RuntimeChoice
     probe: bool
-    starts: dict[Name, Place | None]
+    starts: dict[Name, Annotated[Start, BeforeValidator(_start)]]
     report: ReportChoice = ReportChoice()
     external: dict[Name, External] = field(default_factory=dict)
     pool: Elsewhere | None = None
+    baselines: Baselines = Baselines()
+    max_starts: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @property
+    def run_starts(self) -> tuple[str, ...]:
+        """The starts that can be run: scratch and those with weights."""
+        return tuple(k for k, one in self.starts.items() if k == SCRATCH or one.weights)
+
+    @property
+    def grown_starts(self) -> tuple[str, ...]:
+        """The starts that chains may grow from."""
+        return tuple(name for name in self.run_starts if self.starts[name].chains)
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """All baselines: the starts, run or not, and features from elsewhere."""
+        return (*self.starts, *self.baselines.features)
 
     def chains(self) -> list[Chain]:
         """Return every chain of the space, shorter ones first."""
-        return list(enumerate_chains(tuple(self.tasks), self.max_length))
+        return list(enumerate_chains(tuple(self.tasks), self.max_length, self.grown_starts))
 
     def __post_init__(self) -> None:
         check(self)

@@ -93,7 +93,7 @@ class Tracker:
         """Send the fresh chains, those with a new score. results: theirs and all singles'."""
         assert self._begun is not None, "start() comes first"
         built = rows.build(results, store, self._begun.plan.objective)
-        shown = [row for row in built.scored if (row.tasks or (row.chain,)) in fresh]
+        shown = [row for row in built.scored if row.path in fresh]
         sent = _with_curves(replace(built, rows=tuple(shown)), store)
         self._outbox.put(replace(self._begun, chains=sent))
 

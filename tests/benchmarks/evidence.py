@@ -33,7 +33,6 @@ from scipy.stats import norm
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from search.chains.chain import BASELINES  # noqa: E402
 from search.chains.node import FRESH, Node  # noqa: E402
 from search.report import rows  # noqa: E402
 from search.report.statistics import verdicts  # noqa: E402
@@ -46,6 +45,7 @@ from trainables.downstream.measures import MEASURES  # noqa: E402
 from trainables.downstream.metrics import GroupBootstrap  # noqa: E402
 from trainables.spec import MeasureType, Score  # noqa: E402
 
+STARTS = ("scratch", "imagenet")
 Floats: TypeAlias = NDArray[np.float64]
 Found: TypeAlias = dict[str, float]  # of one search; means of a cell
 
@@ -91,7 +91,7 @@ class Cell:
     @property
     def truth(self) -> Floats:
         """The true scores of the chains, then of two starts."""
-        scores = np.full(self.chains + len(BASELINES), LEVEL)
+        scores = np.full(self.chains + len(STARTS), LEVEL)
         scores[: self.leaders] += self.lead
         return 100 - scores if self.lower else scores
 
@@ -152,7 +152,7 @@ class Search:
 
     def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
         self.cell = cell
-        self.names = (*(f"c{k}" for k in range(cell.chains)), *BASELINES)
+        self.names = (*(f"c{k}" for k in range(cell.chains)), *STARTS)
         self.val, self.test = Split(rng, len(self.names)), Split(rng, len(self.names))
         truth = 100 - cell.truth if cell.lower else cell.truth
         self.selection = [*range(cell.seeds)]
@@ -175,7 +175,9 @@ class Search:
         values = split.score(row, level)
         values = 100 - values if self.cell.lower else values
         on = Images(len(images().labels), images().groups, EACH * min(CLASSES))
-        return Observed(tuple(keep), tuple(map(tuple, keep.values())), values, on)
+        return Observed(
+            tuple(keep), tuple(map(tuple, keep.values())), values, on, frozenset(STARTS)
+        )
 
     def chosen(self) -> Observed:
         """Score the selection seeds on validation."""
@@ -186,10 +188,10 @@ class Search:
 def _contenders(every: Observed, cell: Cell) -> Observed:
     """Return the scores that a search would have asked for; it begins with the first seeds."""
     sign = -1 if cell.lower else 1
-    nodes = [Node((name,)).again(k) for name in every.chains for k in every.seeds[0]]
+    nodes = [_node(name).again(k) for name in every.chains for k in every.seeds[0]]
     merits = dict(zip(nodes, (sign * every.values[:, 0]).tolist(), strict=True))
     scores = {node: MERIT.score(merit, merit, merit) for node, merit in merits.items()}
-    starts = {node for node in nodes if node.chain[0] in BASELINES}
+    starts = {node for node in nodes if node.chain.is_baseline}
     first = [node for node in nodes if node.repeat == 0 and node not in starts]
     asked = {node: scores[node] for node in first}
 
@@ -201,8 +203,12 @@ def _contenders(every: Observed, cell: Cell) -> Observed:
         asked |= {node: scores[node] for node in missing}
     known = {*asked, *starts}
     kept = [k for k, node in enumerate(nodes) if node in known]
-    seeds = [tuple(k for k in every.seeds[0] if Node((n,)).again(k) in known) for n in every.chains]
+    seeds = [tuple(k for k in every.seeds[0] if _node(n).again(k) in known) for n in every.chains]
     return replace(every, seeds=tuple(seeds), values=every.values[kept])
+
+
+def _node(name: str) -> Node:
+    return Node.parse(name, STARTS)
 
 
 class NoStore:
@@ -222,7 +228,9 @@ def tabulate(cell: Cell, chosen: Observed) -> Table:
     for name, seeds in zip(chosen.chains, chosen.seeds, strict=True):
         first, *others = (measure.score(v, v, v) for _, v in zip(seeds, values, strict=False))
         again = tuple(Repeat(k, score, "") for k, score in zip(seeds[1:], others, strict=True))
-        results.append(ChainResult((name,), "done", first, downstream_key="", repeats=again))
+        results.append(
+            ChainResult(_node(name).chain, "done", first, downstream_key="", repeats=again)
+        )
     return rows.build(results, NoStore(), measure)
 
 
@@ -271,7 +279,7 @@ def _set(cell: Cell, table: Table, truth: Mapping[str, float]) -> Found:
     return {
         "any lost": float(bool(wrong)),
         "lost": len(wrong) / sum(score == top for score in truth.values()),
-        "excluded": float(sum(name not in BASELINES and name not in wrong for name in lost)),
+        "excluded": float(sum(name not in STARTS and name not in wrong for name in lost)),
         "of": float(cell.chains - cell.leaders if cell.lead else 0),
     }
 

@@ -27,9 +27,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from search.chains.chain import name, parse  # noqa: E402
+from search.chains.chain import Chain  # noqa: E402
+from search.chains.images import data_spec  # noqa: E402
 from search.chains.node import Node  # noqa: E402
-from search.chains.plan import Plan, data_spec  # noqa: E402
+from search.chains.plan import Plan  # noqa: E402
 from search.space import hardware, load  # noqa: E402
 from trainables.images.cache import Prepared, open_cache, prepare  # noqa: E402
 from trainables.kinds.classify import finetune  # noqa: E402
@@ -81,14 +82,14 @@ class Bench:
         return path
 
     def stage(self, chain: str, out: str, change: Callable[[Training], Training]) -> None:
-        node = Node(parse(chain))
+        node = Node(Chain.parse(chain))
         spec, parent = self.plan.stages(node)[-1], node.parent()
         start = self.folder(str(parent)) if parent else None
         spec = replace(spec, training=change(spec.training))
         train_stage(spec, self.runtime, self.data, start, self.folder(out), lambda _: None)
 
     def score(self, start: str, out: str, change: Callable[[Training], Training]) -> float:
-        spec = self.plan.score(Node(("scratch",)))
+        spec = self.plan.score(Node.parse("scratch"))
         spec = replace(spec, training=change(spec.training), probes=False)
         result = finetune(
             spec, self.runtime, self.data, self.folder(start), self.folder(out), lambda _: None
@@ -108,7 +109,7 @@ def watch_one(data: Path | None, work: Path, job: tuple[int, str, str]) -> Row:
     here = bench(data, seed, work)
 
     def change(training: Training) -> Training:
-        leaf = what == "stage" and len(parse(chain)) == LEAF
+        leaf = what == "stage" and len(Chain.parse(chain).tasks) == LEAF
         lr = replace(training.lr, name="watched")
         return replace(training, lr=lr, epochs=0.01 if leaf else training.epochs)
 
@@ -134,7 +135,7 @@ def watch(data: Path | None, seeds: Sequence[int], longest: int, out: Path) -> N
             bench(data, seed, Path(work))
         one = partial(watch_one, data, Path(work))
         for length in range(1, longest + 1):
-            these = [name(chain) for chain in chains if len(chain) == length]
+            these = [str(chain) for chain in chains if len(chain.tasks) == length]
             jobs = [(seed, chain, "stage") for seed in seeds for chain in these]
             for row in pool.map(one, jobs):
                 found.append(row)

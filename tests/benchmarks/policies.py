@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from search import landscape  # noqa: E402
-from search.chains.chain import Chain, name, parse  # noqa: E402
+from search.chains.chain import Chain  # noqa: E402
 from search.landscape import Effects  # noqa: E402
 from search.policies import Policy  # noqa: E402
 from tests.measures import scored  # noqa: E402
@@ -130,7 +130,7 @@ def print_size(tasks: int, curves: Mapping[str, Curve], full: float) -> None:
 def print_published(seeds: int = 10) -> None:
     print("published table (15 chains): stages until the best chain was tried, mean and worst of")
     print(f"{seeds} seeds; stages at the end")
-    observed = {parse(text): scored(value, value, value) for text, value in SCORES.items()}
+    observed = {Chain.parse(text): scored(value, value, value) for text, value in SCORES.items()}
     top = max(observed, key=lambda chain: observed[chain].value)
     for kind in POLICIES:
         when, ends = [], []
@@ -140,7 +140,7 @@ def print_published(seeds: int = 10) -> None:
             ends.append(len(found))
             when.append(found.index(top) + 1 if top in found else len(observed))
         print(f"  {kind:10} {np.mean(when):4.1f} {max(when):3}   {np.mean(ends):4.1f}")
-    print(f"  the best is {name(top)}", flush=True)
+    print(f"  the best is {top}", flush=True)
 
 
 def draw_figure(sizes: Mapping[int, tuple[Mapping[str, Curve], float]], path: Path) -> None:

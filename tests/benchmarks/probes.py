@@ -62,7 +62,7 @@ def play(kind: str, tasks: int, noise: float, seed: int) -> tuple[float, ...]:
         if kind != "none":
             probe = BALANCED.measure(known[node.chain], 0.0, 0.0)
             policy.probed(node, Score("linear", {"linear": probe}))
-        hint = policy.hint(node) if kind == KINDS[-1] and len(node.chain) > 1 else None
+        hint = policy.hint(node) if kind == KINDS[-1] and len(node.chain.tasks) > 1 else None
         leader = max(policy.means().values(), default=-np.inf)
         stop = hint and screen(hint, 1, ("", leader), measured, DEVIATIONS, BALANCED)
         if stop:

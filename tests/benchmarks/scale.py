@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from search import report  # noqa: E402
-from search.chains.chain import enumerate_chains, name  # noqa: E402
+from search.chains.chain import enumerate_chains  # noqa: E402
 from search.store.stage_store import StageStore  # noqa: E402
 from search.tracking.mirror import Mirror  # noqa: E402
 from search.tracking.uri import Address  # noqa: E402
@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     chains = islice(enumerate_chains("abcdefg", 7), args.chains)
-    scores = {"scratch": 49.3} | {name(chain): rng.normal(70, 3) for chain in chains}
+    scores = {"scratch": 49.3} | {str(chain): rng.normal(70, 3) for chain in chains}
     with tempfile.TemporaryDirectory() as folder:
         store, out = Path(folder) / "store", Path(folder) / "out"
         StageStore(store)

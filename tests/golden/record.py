@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from tests.trainables import small
 from trainables.kinds.classify import finetune
@@ -45,12 +46,12 @@ def measure(name: str, cache: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         if name == DOWNSTREAM:
             plan = small.plan(data, f"downstream.lr_range=[{RATES[name]}]")
-            score = plan.score(Node(("scratch",)))
+            score = plan.score(Node.parse("scratch"))
             finetune(score, runtime, data, None, Path(folder), lambda p: _keep(seen, p))
             return {"version": score.version, "losses": seen[:STEPS]}
         rate = f"tasks.{name}.lr_range=[{RATES[name]}]"
         plan = small.plan(data, rate, f"profile.epochs={epochs}")
-        stage = plan.stages(Node((name,)))[0]
+        stage = plan.stages(Node(Chain((name,))))[0]
         unlabelled = small.unlabelled(data)
         train_stage(stage, runtime, unlabelled, None, Path(folder), lambda p: _keep(seen, p))
     return {"version": stage.version, "losses": seen}

@@ -34,31 +34,30 @@ def explained(true: dict[Chain, float], group: dict[Chain, object]) -> float:
 
 def test_with_the_last_task_alone_it_explains_everything() -> None:
     true = only(last=3)
-    assert explained(true, {chain: chain[-1] for chain in true}) == pytest.approx(1)
-    assert explained(true, {chain: chain[0] for chain in true}) < 0.9
+    assert explained(true, {chain: chain.tasks[-1] for chain in true}) == pytest.approx(1)
+    assert explained(true, {chain: chain.tasks[0] for chain in true}) < 0.9
 
 
 def test_with_pairs_alone_the_last_two_explain_everything() -> None:
     true = only(pair=1)
-    assert {value for chain, value in true.items() if len(chain) == 1} == {CENTRE}
-    assert explained(true, {chain: chain[-2:] for chain in true}) == pytest.approx(1)
+    assert {value for chain, value in true.items() if len(chain.tasks) == 1} == {CENTRE}
+    assert explained(true, {chain: chain.tasks[-2:] for chain in true}) == pytest.approx(1)
 
 
 def test_a_curriculum_lifts_rising_chains_and_lowers_falling_ones() -> None:
     plain, lifted = only(last=1), only(last=1, curriculum=0.5)
-    singles = {task: plain[task,] for task in TASKS}
     difference = {"C": 0.5, "AC": -0.5, "MC": 0.0, "": 0.0}
     for chain, value in lifted.items():
-        assert value - plain[chain] == pytest.approx(difference[label(chain, singles)])
+        assert value - plain[chain] == pytest.approx(difference[label(chain, plain)])
 
 
 def test_what_is_not_forgotten_is_a_share_of_the_parents_advantage() -> None:
     forgot, kept = only(last=1), only(last=1, forgetting=0.6)
     shares: dict[str, set[float]] = {task: set() for task in TASKS}
     for chain, value in kept.items():
-        if len(chain) > 1:
-            share = (value - forgot[chain]) / (kept[chain[:-1]] - CENTRE)
-            shares[chain[-1]].add(round(share, 6))
+        if len(chain.tasks) > 1:
+            share = (value - forgot[chain]) / (kept[chain.parent] - CENTRE)
+            shares[chain.tasks[-1]].add(round(share, 6))
     assert all(len(found) == 1 and 0 <= min(found) <= 0.8 for found in shares.values())
 
 
@@ -68,8 +67,8 @@ def test_the_interval_states_the_noise() -> None:
     assert np.std(errors) == pytest.approx(2.0, rel=0.3)
     inside = [score.low <= drawn.true[c] <= score.high for c, score in drawn.observed.items()]
     assert 0.85 < np.mean(inside) <= 1
-    assert draw(TASKS, 0, Effects(noise=0)).observed["a",].value == pytest.approx(
-        draw(TASKS, 0, Effects(noise=0)).true["a",]
+    assert draw(TASKS, 0, Effects(noise=0)).observed[Chain(("a",))].value == pytest.approx(
+        draw(TASKS, 0, Effects(noise=0)).true[Chain(("a",))]
     )
 
 
@@ -78,10 +77,10 @@ def test_the_default_resembles_the_published_table() -> None:
     spread, last, above = [], [], []
     for seed in range(200):
         seen = {c: s.value for c, s in draw(TASKS[:3], seed).observed.items()}
-        longer = {chain: value for chain, value in seen.items() if len(chain) > 1}
+        longer = {chain: value for chain, value in seen.items() if len(chain.tasks) > 1}
         spread.append(np.std(list(seen.values())))
-        last.append(explained(longer, {chain: chain[-1] for chain in longer}))
-        above.append(max(seen.values()) - max(v for c, v in seen.items() if len(c) == 1))
+        last.append(explained(longer, {chain: chain.tasks[-1] for chain in longer}))
+        above.append(max(seen.values()) - max(v for c, v in seen.items() if len(c.tasks) == 1))
     assert 2 < np.mean(spread) < 4
     assert 0.6 < np.mean(last) < 0.9
     assert 1 < np.mean(above) < 4

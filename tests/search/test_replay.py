@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from search.chains.chain import Chain
 from search.replay import main, read
 from tests.measures import BALANCED, scored
 from tests.search.published import CHAINS, SCORES
@@ -137,16 +138,30 @@ def test_what_the_table_lacks_is_not_tried(tmp_path: Path, capsys: pytest.Captur
     assert (found["stages_exhaustive"], found["stages_naive"]) == (9, 2 * 1 + 4 * 2 + 3 * 3)
 
 
+def test_chains_of_the_tables_starts_are_one_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The rows of starts are left out, whatever their names."""
+    rows = [("radimagenet:odc", 60), ("radimagenet:odc>moco", 70), ("odc", 50), ("moco", 55)]
+    starts = [("radimagenet", 99), ("imagenet", 99), ("scratch", 99)]
+    table = write(tmp_path / "t.csv", "chain,score", *rows, *starts)
+    found = replayed(capsys, table, "exhaustive")
+    assert found["order"] == ["moco", "odc", "radimagenet:odc", "radimagenet:odc>moco"]
+    assert (found["best_chain"], found["regret"]) == ("radimagenet:odc>moco", 0)
+    assert (found["stages_exhaustive"], found["stages_naive"]) == (4, 5)
+    assert "max_starts=1: must be null" in refused(capsys, table, "max_starts=1")
+
+
 def test_our_own_report_is_a_table(tmp_path: Path) -> None:
     from search.report.rows import build
     from search.results.records import ChainResult
 
     results = [
-        ChainResult(("odc",), "done", scored(63.52, 61.0, 66.0)),
-        ChainResult(("odc", "moco"), "done", scored(75.44, 73.0, 77.5)),
-        ChainResult(("moco",), "pruned", reason="who knows"),
-        ChainResult(("scratch",), "done", scored(49.27, 48.0, 50.0)),
-        ChainResult(("imagenet",), "not run", reason="no weights"),
+        ChainResult(Chain.parse("odc"), "done", scored(63.52, 61.0, 66.0)),
+        ChainResult(Chain.parse("odc>moco"), "done", scored(75.44, 73.0, 77.5)),
+        ChainResult(Chain.parse("moco"), "pruned", reason="who knows"),
+        ChainResult(Chain((), "scratch"), "done", scored(49.27, 48.0, 50.0)),
+        ChainResult(Chain((), "imagenet"), "not run", reason="no weights"),
     ]
 
     class Nothing:
@@ -154,8 +169,8 @@ def test_our_own_report_is_a_table(tmp_path: Path) -> None:
 
     build(results, Nothing(), BALANCED).write_csv(tmp_path / "chains.csv")  # type: ignore[arg-type]
     assert read(tmp_path / "chains.csv", BALANCED.name) == {
-        ("odc",): scored(63.52, 61.0, 66.0),
-        ("odc", "moco"): scored(75.44, 73.0, 77.5),
+        Chain(("odc",)): scored(63.52, 61.0, 66.0),
+        Chain(("odc", "moco")): scored(75.44, 73.0, 77.5),
     }
 
 
@@ -163,16 +178,16 @@ def test_the_score_is_the_first_column_of_numbers_or_the_one_named(tmp_path: Pat
     table = write(tmp_path / "t.csv", "note,chain,f1,auc", ("x", "odc", 1, 2), ("", "moco", "", 3))
     first, named = read(table, "none"), read(table, "none", "auc")
     assert {chain: (score.objective, score.value) for chain, score in first.items()} == {
-        ("odc",): ("f1", 1)
+        Chain(("odc",)): ("f1", 1)
     }
     assert {chain: (score.objective, score.value) for chain, score in named.items()} == {
-        ("odc",): ("auc", 2), ("moco",): ("auc", 3),
+        Chain(("odc",)): ("auc", 2), Chain(("moco",)): ("auc", 3),
     }  # fmt: skip
 
 
 def test_controls_are_left_out(tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "chain,score", ("odc", 1), ("moco>moco", 9), ("moco", 2))
-    assert [*read(table, "score")] == [("odc",), ("moco",)]
+    assert [*read(table, "score")] == [Chain(("odc",)), Chain(("moco",))]
 
 
 @pytest.mark.parametrize(

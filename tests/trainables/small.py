@@ -6,8 +6,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.space import Space, load
 from trainables.images.cache import Prepared, open_cache, prepare
 from trainables.plugins import available

@@ -84,7 +84,7 @@ def test_a_batch_larger_than_the_data_names_both(data, tmp_path):
 def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     import pyarrow.parquet as pq
 
-    spec = small.plan(data).score(Node(("scratch",)))
+    spec = small.plan(data).score(Node.parse("scratch"))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -112,7 +112,7 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
 
 
 def test_the_epoch_with_the_lowest_error_is_kept(data, tmp_path):
-    spec = small.plan(data, "downstream.objective=brier").score(Node(("scratch",)))
+    spec = small.plan(data, "downstream.objective=brier").score(Node.parse("scratch"))
     reports = []
     done = finetune(spec, RUNTIME, data, None, tmp_path, reports.append)
     rows = json.loads((tmp_path / "history.json").read_text())["train"]

@@ -94,7 +94,10 @@ class Files:
             if nearer := [at for at in found if same(self._plain[at], wanted)]:
                 found = nearer
                 break
-        return found[:1] if same_bytes([self.path(at) for at in found]) else found
+        return found[:1] if self._alike(found) else found
+
+    def _alike(self, found: Sequence[int]) -> bool:
+        return same_bytes([self.path(at) for at in found])
 
     def _index(self, depth: int) -> Mapping[str, list[int]]:
         """Index the files by the last `depth` parts of their paths."""
@@ -102,6 +105,16 @@ class Files:
         for at, path in enumerate(self._plain):
             known[key("/".join(path.rsplit("/", depth)[-depth:]))].append(at)
         return dict(known)
+
+
+class Names(Files):
+    """Names of images, to be found as files are; no file is read."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(Found(Path(), tuple(names), (), {}, ()))
+
+    def _alike(self, found: Sequence[int]) -> bool:
+        return len(found) == 1
 
 
 def _same_path(path: str, wanted: str) -> bool:

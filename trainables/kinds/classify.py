@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from trainables.backbone import Backbone, load_backbone, save, save_backbone
+from trainables.backbone import save, save_backbone, trained_backbone
 from trainables.downstream.classifier import Classifier, made
 from trainables.downstream.measures import MANY, MEASURES, judge
 from trainables.downstream.metrics import GroupBootstrap
@@ -31,7 +31,7 @@ from trainables.kinds import Kind, Report, Work
 from trainables.kinds.pretext import HISTORY
 from trainables.schema import Schema, read
 from trainables.spec import BACKBONE, IMAGES, Runtime, Score, StageSpec
-from trainables.task import Context, Task
+from trainables.task import Context, PerChannel, Task
 from trainables.training import distributed
 from trainables.training.checkpoint import FULL
 from trainables.training.evaluation import over
@@ -90,7 +90,7 @@ def finetune(
     labels = torch.from_numpy(data.labels[index])
 
     def make(context: Context) -> Classifier:
-        backbone = load_backbone(Backbone(training.backbone, context.channels), parent_dir)
+        backbone = trained_backbone(training, context.channels, parent_dir)
         return made(backbone, context, labels, len(data.classes), params.class_balanced)
 
     def evaluate(task: Task) -> float:
@@ -110,19 +110,11 @@ def finetune(
         report(Heartbeat(SAVING))
         save_backbone(outcome.task.backbone, out_dir)
         save(outcome.task.get_submodule("head"), out_dir / HEAD)
-        for name, probabilities in said.items():
-            part = data.split[name]
-            file = out_dir / f"{name}.parquet"
-            write_predictions(file, data, part, data.labels[part], probabilities)
-        (out_dir / HISTORY).write_text(json.dumps(outcome.history))
         known = outcome.task.context
-        meta: dict[str, Any]
-        meta = {"classes": data.classes, "mean": known.mean, "std": known.std}
-        meta |= {"labels": "many"} if data.many else {}
-        (out_dir / META).write_text(json.dumps(meta))
+        write_answers(out_dir, data, said, mean=known.mean, std=known.std)
+        (out_dir / HISTORY).write_text(json.dumps(outcome.history))
     values = outcome.result | {"best_epoch": best["epoch"]}
-    measures = judge(_split(data), said["val"]).measures(data.classes)
-    return Result(values, Score(params.objective, measures))
+    return Result(values, score(params.objective, data, said["val"]))
 
 
 def check_objective(name: str, many: bool) -> None:
@@ -140,6 +132,11 @@ def predict(task: Task, data: Prepared, index: Index, runtime: Runtime) -> NDArr
     return over(index, data, runtime, task, task.probabilities).numpy()
 
 
+def score(objective: str, data: Prepared, probabilities: NDArray[np.floating]) -> Score:
+    """Return all measures of the probabilities [n, classes] of the validation images."""
+    return Score(objective, judge(_split(data), probabilities).measures(data.classes))
+
+
 def _split(data: Prepared, resamples: int = 2000) -> GroupBootstrap:
     val = data.split["val"]
     groups = np.asarray(data.groups)[val]
@@ -151,12 +148,27 @@ def _value(name: str, data: Prepared, probabilities: NDArray[np.floating]) -> fl
     return float(judge(_split(data, resamples=0), probabilities).values(name)[0])
 
 
+def write_answers(
+    out: Path, data: Prepared, said: Mapping[str, NDArray[np.floating]], **known: PerChannel
+) -> None:
+    """Write the probabilities of each part's images, and `meta.json`, to the folder of a score.
+
+    known: what else `meta.json` has.
+    """
+    for name, probabilities in said.items():
+        part = data.split[name]
+        write_predictions(out / f"{name}.parquet", data, part, data.labels[part], probabilities)
+    meta: dict[str, Any] = {"classes": data.classes, **known}
+    meta |= {"labels": "many"} if data.many else {}
+    (out / META).write_text(json.dumps(meta))
+
+
 def write_predictions(
     path: Path,
     data: Prepared,
     index: Index,
     labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
+    probabilities: NDArray[np.floating],
 ) -> None:
     """Write a row an image at `index`: name, patient group, class, probabilities, any source.
 

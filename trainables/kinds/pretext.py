@@ -5,13 +5,14 @@ train_stage(spec, Runtime(), open_cache(folder), None, Path("out"), report=print
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from trainables import plugins
-from trainables.backbone import Backbone, load_backbone, save_backbone
+from trainables import networks, plugins
+from trainables.backbone import save_backbone, trained_backbone
 from trainables.images.cache import Prepared, Source
 from trainables.kinds import Kind, Report, Work
 from trainables.schema import read
@@ -53,7 +54,7 @@ def train_stage(
 
 def build(spec: StageSpec, parent_dir: Path | None, context: Context) -> Task:
     """Return the stage's fresh task on the backbone of `parent_dir`."""
-    backbone = load_backbone(Backbone(spec.trained.backbone, context.channels), parent_dir)
+    backbone = trained_backbone(spec.trained, context.channels, parent_dir)
     task: Task = plugins.load(TASKS, spec.name)(backbone, spec.params, context)
     return task
 
@@ -83,7 +84,14 @@ class Plugin(Kind):
         params = read(task.Params, spec.params, f"tasks.{spec.name}.params")
         if source := tables.get(POOL):
             unknown = (0.5,) * source.spec.channels  # mean and std, which no check uses
-            params.check(context(spec, len(source.split["train"]), unknown, unknown))
+            known = context(spec, len(source.split["train"]), unknown, unknown)
+            params.check(known)
+            networks.check_sides(
+                spec.trained.backbone,
+                known.image_size,
+                lambda side: params.sides(replace(known, image_size=side)),
+                f"tasks.{spec.name}",
+            )
 
     def run(self, work: Work) -> Result:
         parent = work.inputs.get(BACKBONE)

@@ -6,8 +6,9 @@ For a label curve, where too few labels are left to cross-validate, they are jud
 as the fine-tuned network is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -38,26 +39,33 @@ MEASURES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged(Schema):
+    """What probes of any features learn from and are judged on.
+
+    fraction: of the labels. on: the images judged on; `train`: cross-validated. objective: the
+    measure that is told.
+    """
+
+    fraction: float
+    on: Literal["train", "val"] = "train"
+    objective: str = JUDGED_BY
+
+
 class Plugin(Kind):
     """Linear and nearest-neighbour probes of the role `backbone` on the role `images`.
 
     No measures if there are too few patients or images, or if features are not finite.
     """
 
-    @dataclass(frozen=True)
-    class Params(Schema):
-        """fraction: of the labels. mean, std: of the modality; None: of the images.
-
-        on: the images judged on; `train`: cross-validated. objective: the measure that is told.
-        """
+    @dataclass(frozen=True, kw_only=True)
+    class Params(Judged):
+        """mean, std: of the modality; None: of the images."""
 
         backbone: str
         image_size: int
-        fraction: float
         mean: list[float] | None = None
         std: list[float] | None = None
-        on: Literal["train", "val"] = "train"
-        objective: str = JUDGED_BY
 
     version = "1"
     measures = MEASURES
@@ -65,25 +73,38 @@ class Plugin(Kind):
     def run(self, work: Work) -> Result:
         params, data = read(self.Params, work.spec.params), work.data[IMAGES]
         work.report(Heartbeat("probing"))
-        train = data.split["train"]
-        index = subset(data.labels, data.groups, train, params.fraction, work.spec.seed)
-        judged = data.split["val"] if params.on == "val" else index
-        features, *asked = _features(params, work, data, index, judged)
-        labels, groups = data.labels[index], np.asarray(data.groups)[index]
-        if not all(some.isfinite().all() for some in (features, *asked)):
-            return Result({}, Score("linear", {}))
-        if params.on == "val":
-            answers = _answers(features, labels, asked[0], len(data.classes))
-        elif probes.possible_folds(labels, groups) < 2:
-            return Result({}, Score("linear", {}))
-        else:
-            answers = _cross_validated(features, labels, groups, len(data.classes), work.spec.seed)
-        return Result({}, _score(params, data, judged, answers))
+        return probed(params, data, work.spec.seed, partial(_features, params, work, data))
 
 
-def _score(
-    params: Plugin.Params, data: Prepared, judged: Index, answers: Mapping[str, Floats]
-) -> Score:
+Encode = Callable[[Index, Index], list[Tensor]]
+
+
+def labelled(data: Prepared, fraction: float, seed: int) -> Index:
+    """Return the training images whose labels may be seen."""
+    return subset(data.labels, data.groups, data.split["train"], fraction, seed)
+
+
+def probed(params: Judged, data: Prepared, seed: int, encode: Encode) -> Result:
+    """Judge both probes. encode: returns the features of two lists of images, once if they are one.
+
+    No measures as the kind has none.
+    """
+    index = labelled(data, params.fraction, seed)
+    judged = data.split["val"] if params.on == "val" else index
+    features, *asked = encode(index, judged)
+    labels, groups = data.labels[index], np.asarray(data.groups)[index]
+    if not all(some.isfinite().all() for some in (features, *asked)):
+        return Result({}, Score("linear", {}))
+    if params.on == "val":
+        answers = answered(features, labels, asked[0], len(data.classes))
+    elif probes.possible_folds(labels, groups) < 2:
+        return Result({}, Score("linear", {}))
+    else:
+        answers = _cross_validated(features, labels, groups, len(data.classes), seed)
+    return Result({}, _score(params, data, judged, answers))
+
+
+def _score(params: Judged, data: Prepared, judged: Index, answers: Mapping[str, Floats]) -> Score:
     """Judge the answers: probabilities [n, classes] of the images at `judged`, by probe."""
     kinds = MANY if data.many else downstream.MEASURES
     usual = next(iter(MANY)) if data.many else JUDGED_BY
@@ -107,7 +128,7 @@ def _cross_validated(
     return {name: np.eye(classes)[one] for name, one in found.items()}
 
 
-def _answers(features: Tensor, labels: Index, asked: Tensor, classes: int) -> Mapping[str, Floats]:
+def answered(features: Tensor, labels: Index, asked: Tensor, classes: int) -> Mapping[str, Floats]:
     """Return probabilities for the images asked: [n, classes] by probe."""
     if labels.ndim == 2:
         return probes.many(features, labels, asked)

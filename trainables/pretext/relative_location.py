@@ -34,7 +34,7 @@ class Patches(nn.Module):
     def __init__(self, params: "Plugin.Params", context: Context) -> None:
         super().__init__()
         self.params = params
-        self.px = params.patch_px or max(32, round(context.image_size * 0.28 / 32) * 32)
+        (self.px,) = params.sides(context)
         self.colour = Colour(Preset(grayscale=params.grayscale), context.mean, context.std)
 
     def forward(self, images: Tensor, draw: Draw) -> Tensor:
@@ -62,6 +62,9 @@ class Plugin(Task):
                     f"tasks.relative_location.params.crop={self.crop:g}: must be at most 1 with "
                     f"the border={self.border:g} on either side; try {1 - 2 * self.border:g}"
                 )
+
+        def sides(self, context: Context) -> tuple[int, ...]:
+            return (self.patch_px or max(32, round(context.image_size * 0.28 / 32) * 32),)
 
     version = "1"
     forwards = (1, 9)

@@ -71,6 +71,10 @@ class Plugin(Task):
             most = max(2, (batch + queue - 1) // 4)
             return self.prototypes or min(300, max(context.images // 64, 16), most), queue
 
+        def sides(self, context: Context) -> tuple[int, ...]:
+            size = context.image_size
+            return (size, small_size(size)) if self.small_crops else (size,)
+
     version = "1"
     forwards = (2, 6)
     params: Params

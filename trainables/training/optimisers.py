@@ -1,10 +1,11 @@
 """Optimisers by name, and the schedule: linear warm-up, then cosine decay to zero."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 TRUST = 0.001  # of LARS
@@ -49,6 +50,23 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 def build(name: str, groups: Iterable[Any], lr: float, weight_decay: float) -> Optimizer:
     """Build the optimiser `name` over parameters or parameter groups; KeyError if unknown."""
     return OPTIMIZERS[name](list(groups), lr=lr, weight_decay=weight_decay)
+
+
+def layer_decayed(
+    groups: Sequence[Any], blocks: Sequence[Sequence[nn.Parameter]], decay: float
+) -> list[Any]:
+    """Split parameter groups by block, whose learning rate is `decay` times that of the next.
+
+    The last block's is `decay` times that of the heads (Bao et al., 2022).
+    """
+    depths = {id(p): len(blocks) - place for place, block in enumerate(blocks) for p in block}
+    found = []
+    for group in groups:
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_depth.setdefault(depths.get(id(parameter), 0), []).append(parameter)
+        found += [{**group, "params": p, "lr_scale": decay**n} for n, p in by_depth.items()]
+    return found
 
 
 def factor(step: int, steps: int, warmup: float) -> float:

@@ -25,6 +25,8 @@ def place(task: Task, training: Training, rate: float, device: torch.device) -> 
     group_batch_norm(task, training.bn_groups // distributed.world_size())
     task.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     groups = task.parameter_groups()
+    if training.layer_decay != 1:
+        groups = optim.layer_decayed(groups, task.backbone.blocks(False), training.layer_decay)
     return optim.build(training.optimizer, groups, rate, training.weight_decay)
 
 
@@ -44,7 +46,8 @@ class Step:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * optim.factor(batch.step, self.steps, self.training.warmup)
+            rate = self.rate * optim.factor(batch.step, self.steps, self.training.warmup)
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         bfloat16 = self.training.precision == "bfloat16"
         with torch.autocast(batch.index.device.type, torch.bfloat16, enabled=bfloat16):
             loss, metrics = self.model(batch)

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from search.chains.chain import SCRATCH
 from search.report import stored
 from search.report.figures import style
 from search.report.figures.forest import shown
@@ -19,6 +18,7 @@ from trainables.downstream.metrics import confusion
 from trainables.spec import MeasureType
 
 FINE_TUNING = "fine-tuning"
+DASHES = "--", ":", "-."  # of the starts, the highest first
 Epochs = list[dict[str, float]]
 
 
@@ -156,7 +156,7 @@ def _epochs(axes: Axes, row: Row, table: Table, epochs: Epochs, column: str) -> 
     if row == table.best:
         colour, width, label = style.WINNER, 2.6, row.chain
     elif row.is_baseline:
-        line = "--" if row.chain == SCRATCH else ":"
+        line = DASHES[table.starts.index(row) % len(DASHES)]
         colour, width, label = style.INK, 1.8, row.title
     marker = "o" if len(points) == 1 else ""
     axes.plot(

@@ -1,13 +1,13 @@
 """The label curve: scores against the fraction of labels, fine-tuned and by a linear probe."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from search.chains.chain import BASELINES
 from search.report.figures import style
 from search.report.labels import Labelled, chains
 from search.report.statistics.scored import Estimate
@@ -27,7 +27,7 @@ def draw(
         return None
     figure = Figure(figsize=(style.WIDTH, 3.9))
     left, right = figure.subplots(1, 2, sharey=True)
-    looks = _looks(chains(points), recommended)
+    looks = _looks(points, recommended)
     for place, (chain, (marker, colour)) in enumerate(looks.items()):
         own = sorted((p for p in points if p.chain == chain), key=lambda p: p.labels)
         nudge = APART ** (place - (len(looks) - 1) / 2)
@@ -42,11 +42,12 @@ def draw(
     return figure
 
 
-def _looks(names: Sequence[str], recommended: str | None) -> dict[str, tuple[str, str]]:
+def _looks(points: Sequence[Labelled], recommended: str | None) -> dict[str, tuple[str, str]]:
     """Return marker and colour: orange is the recommended, grey diamonds are starts."""
-    found, colours, greys = {}, iter(COLOURS * len(names)), iter(GREYS * len(names))
-    for chain in names:
-        start = chain in BASELINES
+    found, starts = {}, {point.chain for point in points if point.baseline}
+    colours, greys = cycle(COLOURS), cycle(GREYS)
+    for chain in chains(points):
+        start = chain in starts
         colour = next(greys) if start else next(colours)
         found[chain] = "D" if start else "o", style.WINNER if chain == recommended else colour
     return found

@@ -1,10 +1,10 @@
-"""The tree figure: every chain is a path from the root, coloured by its score.
+"""The tree figure: every chain is a path from its start, a root, coloured by its score.
 
 A box is a chain, labelled with its last task and its score. The best branch is on top.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from search.chains.chain import IMAGENET, SCRATCH, Chain, name, prefixes
+from search.chains.chain import Chain, prefixes
 from search.report.figures import style
 from search.report.table import Row, Table, number
 
@@ -50,23 +50,24 @@ class Box:
 
 def draw(table: Table) -> Figure:
     """Draw the tree, without pruned chains if there are too many to read."""
-    root, left_out = build(table.rows, table), ""
-    if root.leaves > MAX_LEAVES:
-        root = build((row for row in table.rows if row.status != "pruned"), table)
+    roots, left_out = build(table.rows, table), ""
+    if _leaves(roots) > MAX_LEAVES:
+        roots = build((row for row in table.rows if row.status != "pruned"), table)
         left_out = "chains that were pruned are left out"
-    if root.leaves > MAX_LEAVES:
-        root = build(table.scored[:BEST], table)
+    if _leaves(roots) > MAX_LEAVES:
+        roots = build(table.scored[:BEST], table)
         left_out = f"only the best {BEST} chains are shown, and what leads to them"
-    _place(root, 0.0)
+    top = 0.0
+    for root in roots:
+        top = _place(root, top)
     depth = max((len(row.tasks) for row in table.rows), default=1)
     width = style.WIDTH * max(1.0, (depth + 1) / COLUMNS)
-    figure = Figure(figsize=(width, max(root.leaves * LINE + 1.4, 3.0)))
+    figure = Figure(figsize=(width, max(_leaves(roots) * LINE + 1.4, 3.0)))
     axes = figure.subplots()
     colours = _colours(table)
-    _draw(axes, root, colours)
-    if imagenet := table.row(IMAGENET):
-        _box(axes, (0, max(root.leaves - 1, 1)), "ImageNet", imagenet, False, colours)
-    _frame(axes, root.leaves, depth, left_out)
+    for root in roots:
+        _draw(axes, root, colours)
+    _frame(axes, _leaves(roots), depth, left_out)
     bar = figure.colorbar(
         colours, ax=axes, orientation="horizontal", shrink=0.4, aspect=40, pad=0.02
     )
@@ -75,24 +76,27 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def build(shown: Iterable[Row], table: Table) -> Box:
-    """Build the prefix tree of the rows' chains: scratch at the root, best branch first."""
+def build(shown: Iterable[Row], table: Table) -> list[Box]:
+    """Build the prefix trees of the rows' chains: a start at each root, best branch first."""
     known = {row.chain: row for row in table.rows}
-    winner = table.best.tasks if table.best else ()
-
-    def box(chain: Chain) -> Box:
-        row = known.get(name(chain) if chain else SCRATCH)
-        return Box(chain, row, table.merit(row), bool(winner) and winner[: len(chain)] == chain)
-
-    nodes: dict[Chain, Box] = {(): box(())}
-    for tasks in sorted((row.tasks for row in shown if not row.is_baseline), key=len):
-        for prefix in prefixes(tasks):
-            if prefix not in nodes:
-                nodes[prefix] = box(prefix)
-                nodes[prefix[:-1]].children.append(nodes[prefix])
+    winner = {*prefixes(table.best.path), Chain((), table.best.start)} if table.best else set()
+    nodes: dict[Chain, Box] = {}
+    drawn = [row.path for row in shown] + [Chain((), start) for start in table.start_names]
+    for chain in sorted(drawn, key=lambda chain: len(chain.tasks)):
+        for part in (Chain((), chain.start), *prefixes(chain)):
+            if part not in nodes:
+                row = known.get(str(part))
+                nodes[part] = Box(part, row, table.merit(row), part in winner)
+                if part.tasks:
+                    nodes[part.parent].children.append(nodes[part])
     for node in nodes.values():
         node.children.sort(key=lambda child: -child.best)
-    return nodes[()]
+    roots = [node for node in nodes.values() if node.chain.is_baseline]
+    return sorted(roots, key=lambda root: (-root.best, root.chain.start))
+
+
+def _leaves(roots: Sequence[Box]) -> int:
+    return sum(root.leaves for root in roots)
 
 
 def _place(node: Box, top: float) -> float:
@@ -115,10 +119,11 @@ def _colours(table: Table) -> ScalarMappable:
 
 def _draw(axes: Axes, node: Box, colours: ScalarMappable) -> None:
     """Draw a box, the lines to its children, and these."""
-    title = node.chain[-1] if node.chain else SCRATCH
-    _box(axes, (len(node.chain), node.y), title, node.row, node.winning, colours)
+    column = len(node.chain.tasks)
+    title = node.chain.tasks[-1] if column else node.row.title if node.row else node.chain.start
+    _box(axes, (column, node.y), title, node.row, node.winning, colours)
     for child in node.children:
-        start, end = len(node.chain) + HALF_WIDTH, len(child.chain) - HALF_WIDTH
+        start, end = column + HALF_WIDTH, column + 1 - HALF_WIDTH
         middle = (start + end) / 2
         axes.plot(
             [start, middle, middle, end], [node.y, node.y, child.y, child.y],

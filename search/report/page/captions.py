@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from search.chains.chain import name, prefixes
+from search.chains.chain import prefixes
 from search.report.summary import Summary
 from search.report.table import Row, Table, number, span
 from search.report.verdict_words import could
@@ -28,7 +28,7 @@ def _tree(found: Summary) -> str:
     table, chains = found.table, found.table.chains
     if table.best is None:
         return "A tree of chains without a score."
-    path = [name(prefix) for prefix in prefixes(table.best.tasks)]
+    path = map(str, prefixes(table.best.path))
     steps = ", ".join(f"{chain} {number(table.score(chain))}" for chain in path)
     return (
         f"{len(chains)} scored chains from {number(chains[-1].score)} to "

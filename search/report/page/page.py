@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from search.chains.plan import Plan
 from search.console.printable import clock, printable
-from search.report import duplicates, sources, verdict_words, words
+from search.report import duplicates, sources, verdict_words, words, worth
 from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions
 from search.report.summary import Summary
@@ -75,6 +75,7 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "span": span,
         "source_sentence": sources.sentence,
         "words": words,
+        "worth": worth,
         "verdicts": verdict_words,
     }
 

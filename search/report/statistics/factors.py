@@ -7,13 +7,12 @@ scores. They are not corrected, and chains that share a prefix are not independe
 this search only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from search.chains.chain import Chain
 from search.report.table import Row, Table
 from trainables.spec import MeasureType
 
@@ -65,20 +64,18 @@ def correlations(table: Table) -> tuple[Correlation, ...]:
 
     The rise does not depend on the set of tasks: its mean over all their orders is 0.
     """
-    singles = {row.tasks[0]: row.score for row in table.scored if row.length == 1}
-    known = {task: score for task, score in singles.items() if score is not None}
-    rows = [row for row in _longer(table) if known.keys() >= set(row.tasks)]
-    values = {
-        RISE: [rise(row.tasks, known) for row in rows],
-        LEVEL: [fmean(known[task] for task in row.tasks) for row in rows],
-        LAST: [known[row.tasks[-1]] for row in rows],
-    }
+    singles = {row.path: row.score for row in table.scored if row.length == 1}
+    known = {chain: score for chain, score in singles.items() if score is not None}
+    alone = {row.chain: [*map(row.path.single, row.tasks)] for row in _longer(table)}
+    rows = [row for row in _longer(table) if known.keys() >= {*alone[row.chain]}]
+    own = [[known[single] for single in alone[row.chain]] for row in rows]
+    values = {RISE: [*map(rise, own)], LEVEL: [*map(fmean, own)], LAST: [some[-1] for some in own]}
     return tuple(_correlation(measure, rows, some) for measure, some in values.items())
 
 
-def rise(chain: Chain, singles: Mapping[str, float]) -> float:
-    """Return Kendall's tau of the singles: 1 if they rise along the chain, -1 if they fall."""
-    steps = [singles[b] - singles[a] for a, b in combinations(chain, 2)]
+def rise(singles: Sequence[float]) -> float:
+    """Return Kendall's tau of a chain's singles in its order: 1 if they rise, -1 if they fall."""
+    steps = [b - a for a, b in combinations(singles, 2)]
     return sum((step > 0) - (step < 0) for step in steps) / len(steps)
 
 

@@ -1,17 +1,16 @@
 """Rows scored on one split from their predictions: means over seeds, and how they may err.
 
-    observed = observe(selection(table.scored), store, "val", "balanced_accuracy")
+    observed = observe(selection(table.scored), store, "val", "balanced_accuracy", starts)
     scored = observed.scored(noise)
     scored.difference("odc>moco", "scratch")        # an Estimate
 
 All networks are scored on the same resampled patient groups, so that comparisons are paired.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from search.chains.chain import BASELINES
 from search.chains.node import FRESH
 from search.chains.seeds import Design
 from search.report import stored
@@ -81,18 +80,35 @@ class Scored:
 
 @dataclass(frozen=True)
 class Observed:
-    """Every network's score: [networks, 1 + resamples], the split itself first; by row and seed."""
+    """Every network's score: [networks, 1 + resamples], the split itself first; by row and seed.
+
+    starts: the rows that are baselines, whose seeds depend on no score.
+    """
 
     chains: tuple[str, ...]
     seeds: tuple[tuple[int, ...], ...]
     values: "Floats"
     on: Images
+    starts: frozenset[str] = frozenset()
+
+    def without(self, rows: Collection[str]) -> "Observed":
+        """Return the same without these rows."""
+        import numpy as np
+
+        kept = [k for k, chain in enumerate(self.chains) if chain not in rows]
+        each = np.repeat(np.arange(len(self.seeds)), [len(some) for some in self.seeds])
+        return replace(
+            self,
+            chains=tuple(self.chains[k] for k in kept),
+            seeds=tuple(self.seeds[k] for k in kept),
+            values=self.values[np.isin(each, kept)],
+        )
 
     def scored(self, noise: Noise | None) -> Scored:
         """Return the rows' means over seeds with the noise of their training."""
         import numpy as np
 
-        starts = [chain in BASELINES for chain in self.chains]
+        starts = [chain in self.starts for chain in self.chains]
         design = Design.of(self.seeds, starts).fitted(self.values[:, 0])
         means = design.means(self.values)
         images = _widened(means[:, 1:], self.on)
@@ -132,8 +148,13 @@ def fresh(rows: Iterable[Row]) -> Keys:
     }
 
 
-def observe(keys: Keys, store: Store, split: Split, measure: str) -> Observed | None:
-    """Score all networks that have predictions on the split; None if none has."""
+def observe(
+    keys: Keys, store: Store, split: Split, measure: str, starts: frozenset[str]
+) -> Observed | None:
+    """Score all networks that have predictions on the split; None if none has.
+
+    starts: the baselines among the rows.
+    """
     import numpy as np
 
     from trainables.downstream.measures import judge
@@ -154,16 +175,16 @@ def observe(keys: Keys, store: Store, split: Split, measure: str) -> Observed | 
     if resamples is None:
         return None
     on = Images(len(resamples.labels), resamples.groups, rarest)
-    return Observed(tuple(seeds), tuple(map(tuple, seeds.values())), np.stack(values), on)
+    return Observed(tuple(seeds), tuple(map(tuple, seeds.values())), np.stack(values), on, starts)
 
 
 def noise_of(observed: Sequence[Observed]) -> Noise | None:
     """Pool the noise of training over these; a row's seeds in each are apart from the others."""
     import numpy as np
 
-    rows = [row for one in observed for row in zip(one.chains, one.seeds, strict=True)]
-    fixed = [chain in BASELINES or min(seeds) >= FRESH for chain, seeds in rows]
-    design = Design.of([seeds for _, seeds in rows], fixed)
+    rows = [(o, *row) for o in observed for row in zip(o.chains, o.seeds, strict=True)]
+    fixed = [chain in one.starts or min(seeds) >= FRESH for one, chain, seeds in rows]
+    design = Design.of([seeds for *_, seeds in rows], fixed)
     return Noise.of(design, np.concatenate([one.values for one in observed]))
 
 

@@ -70,15 +70,16 @@ def compare(table: Table, store: Store) -> Table:
 
     Fills in the intervals of selection and fresh scores, differences and `could_be_best`.
     """
-    measure = table.objective.name
-    chosen = observe(selection(table.scored), store, "val", measure)
-    again = observe(fresh(table.scored), store, "val", measure)
+    measure, starts = table.objective.name, table.start_names
+    chosen = observe(selection(table.scored), store, "val", measure, starts)
+    again = observe(fresh(table.scored), store, "val", measure, starts)
     return judge(table, chosen, again) if chosen else table
 
 
 def judge(table: Table, chosen: Observed, again: Observed | None) -> Table:
     """Do the same from the scores of selection seeds and fresh seeds on validation."""
-    noise = noise_of([one for one in (chosen, again) if one])
+    still = {row.chain for row in table.rows if row.frozen}  # nothing of them is trained again
+    noise = noise_of([one.without(still) for one in (chosen, again) if one])
     scored = chosen.scored(noise)
     table = replace(table, compared_on=chosen.on, noise=noise)
     rows = _with_fresh(table.rows, again.scored(noise) if again else None)
@@ -89,15 +90,16 @@ def judge(table: Table, chosen: Observed, again: Observed | None) -> Table:
 
 def finalists(table: Table, store: Store, split: Split = "test") -> Scored | None:
     """Score best chain and starts on the split: on fresh seeds, or on the selection's if none."""
-    measure, rows = table.objective.name, table.finalists
-    observed = observe(fresh(rows), store, split, measure)
-    observed = observed or observe(selection(rows), store, split, measure)
+    measure, rows, starts = table.objective.name, table.finalists, table.start_names
+    observed = observe(fresh(rows), store, split, measure, starts)
+    observed = observed or observe(selection(rows), store, split, measure, starts)
     return observed.scored(table.noise) if observed else None
 
 
 def planned(table: Table, store: Store, split: Split) -> Planned | None:
     """Return the planned comparison; None unless best chain and leading start have fresh seeds."""
-    observed = observe(fresh(table.finalists), store, split, table.objective.name)
+    keys, measure = fresh(table.finalists), table.objective.name
+    observed = observe(keys, store, split, measure, table.start_names)
     return planned_of(table, observed, split) if observed else None
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from search import space
-from search.chains.plan import data_spec
+from search.chains.images import data_spec
 
 
 @pytest.mark.parametrize(

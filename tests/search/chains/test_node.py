@@ -4,8 +4,11 @@ import json
 
 import pytest
 
-from search.chains.node import Node, rates_in, windows_of
+from search.chains.chain import Chain
+from search.chains.node import Node, range_from, rates_in, windows_of
 from trainables.errors import UserError
+
+STARTS = ("scratch", "imagenet")
 
 
 @pytest.mark.parametrize(
@@ -20,15 +23,26 @@ from trainables.errors import UserError
         "odc>moco#1000@0.01",
         "scratch#1000@0.1",
         "odc@1",
+        "imagenet:odc[low]>moco#1000@0.1",
+        "imagenet!frozen",
     ],
 )
 def test_text_round_trip(text: str) -> None:
-    assert str(Node.parse(text)) == text
+    assert str(Node.parse(text, STARTS)) == text
+
+
+def test_a_node_has_its_chains_start() -> None:
+    node = Node.parse("imagenet:odc[low]>moco")
+    assert node.chain == Chain(("odc", "moco"), "imagenet")
+    assert node.windows == (("odc", "low"),)
+    assert [*map(str, node.path())] == ["imagenet:odc[low]", "imagenet:odc[low]>moco"]
+    assert Node(Chain((), "imagenet")).child("odc") == Node.parse("imagenet:odc")
+    assert Node.parse("imagenet!frozen", STARTS).first() == Node(Chain((), "imagenet"))
 
 
 def test_a_full_window_is_not_written() -> None:
-    assert Node.parse("odc[full]>moco") == Node(("odc", "moco"))
-    assert Node(("odc",)).child("moco", "full") == Node(("odc", "moco"))
+    assert Node.parse("odc[full]>moco") == Node.parse("odc>moco")
+    assert Node.parse("odc").child("moco", "full") == Node.parse("odc>moco")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +69,7 @@ def test_malformed(text: str) -> None:
 @pytest.mark.parametrize("windows", [(("moco", "low"),), (("odc", "full"),)])
 def test_one_form_for_one_node(windows: tuple[tuple[str, str], ...]) -> None:
     with pytest.raises(AssertionError):
-        Node(("odc",), windows)
+        Node(Chain(("odc",)), windows)
 
 
 def test_parents_keep_their_windows() -> None:
@@ -66,8 +80,8 @@ def test_parents_keep_their_windows() -> None:
         "odc[low]>moco>swav[high]",
     ]
     assert str(node.parent()) == "odc[low]>moco"
-    assert Node(("odc",)).parent() is None
-    assert [node.window(task) for task in node.chain] == ["low", "full", "high"]
+    assert Node.parse("odc").parent() is None
+    assert [node.window(task) for task in node.chain.tasks] == ["low", "full", "high"]
 
 
 def test_the_first_seed_has_the_profiles_labels() -> None:
@@ -106,10 +120,11 @@ RANGES = {"odc": (0.003, 0.01, 0.03, 0.1), "moco": (0.01, 0.1), "swav": (0.1,)}
     [
         "scratch", "imagenet#2", "swav", "odc", "odc[low]", "odc[high]>moco[low]#1",
         "swav>moco[high]>odc", "odc[low]>odc[low]#1", "moco>odc#1000@0.1", "moco#1000~other",
+        "imagenet:odc[low]>moco#1", "imagenet!frozen", "imagenet",
     ],
 )  # fmt: skip
 def test_a_nodes_config_names_the_node(text: str) -> None:
-    config = Node.parse(text).config(RANGES)
+    config = Node.parse(text, STARTS).config(RANGES)
     assert str(Node.of_config(json.loads(json.dumps(config)), RANGES)) == text  # type: ignore[arg-type]
 
 
@@ -120,9 +135,15 @@ def test_a_config_is_plain() -> None:
         "repeat": 0,
         "lr": {"odc": [0.003, 0.01, 0.03], "moco": [0.01, 0.1]},
     }
-    assert Node.parse("imagenet#2").config({}) == {
+    assert Node.parse("imagenet#2", STARTS).config({}) == {
         "start": "imagenet", "tasks": [], "repeat": 2, "lr": {},
     }  # fmt: skip
+
+
+def test_from_a_start_with_weights_rates_begin_lower() -> None:
+    assert Node.parse("imagenet:odc[low]").config(RANGES)["lr"] == {"odc": [0.0009, 0.003, 0.009]}
+    assert range_from("scratch", (0.01, 0.1)) == (0.01, 0.1)
+    assert range_from("imagenet", (0.012, 0.1)) == (0.0036, 0.03)
 
 
 def test_rates_that_are_no_window_name_no_node() -> None:

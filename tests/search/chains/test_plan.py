@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from search.chains import plan as plan_module
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.space import load
+from trainables.plugins import load as plugin
 from trainables.plugins import version
+from trainables.schema import read
 from trainables.spec import digest
 
 IDENTITY = "e9b3b9f176868666"
@@ -80,7 +83,7 @@ def test_planning_loads_no_torch() -> None:
         "import sys; from search.chains.node import Node; from search.chains.plan import Plan\n"
         "from search.space import load\n"
         f"plan = Plan(load('isic3', ['profile=cpu', '{PRECISION}']), 'd')\n"
-        "plan.stages(Node(('odc', 'moco'))), plan.score(Node(('odc', 'moco'))).key()\n"
+        "plan.stages(Node.parse('odc>moco')), plan.score(Node.parse('odc>moco')).key()\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -134,7 +137,7 @@ def test_baselines_start_from_no_stage_and_imagenet_needs_weights():
     assert [str(p) for p in made.baselines()] == ["scratch", "imagenet"]
     scratch, imagenet = (made.score(p) for p in made.baselines())
     assert scratch.inputs == {}
-    (start, *_) = made.graph(Node(("imagenet",)))
+    (start, *_) = made.graph(Node(Chain((), "imagenet")))
     assert (start.kind, start.name, start.params["sha256"]) == ("start", "imagenet", "w")
     assert imagenet.inputs == {"backbone": start.key()}
     assert made.places(start) == {}
@@ -215,3 +218,85 @@ def test_a_data_set_that_a_stage_makes_is_the_input_of_every_pretext_stage():
     assert odc.data == moco.data == {}
     assert score.inputs == {"backbone": moco.key()}
     assert score.data.keys() == {"images"}
+
+
+def grown(*more: str, features: bool = False) -> Plan:
+    """A plan whose chains grow from ImageNet's weights, too."""
+    given = [PRECISION, "profile=smoke", "starts.imagenet=weights.pth", *more]
+    given += ["baselines.features={panderm: vectors.parquet}"] * features
+    known = {"panderm": "a" * 16} if features else {}
+    return Plan(load("isic3", given), "d", {"imagenet": "fedcba9876543210"}, features=known)
+
+
+def test_a_chain_begins_with_its_starts_weights_and_lower_rates() -> None:
+    plan, (scratch, chain) = grown(), map(Node.parse, ("odc>moco", "imagenet:odc>moco"))
+    start, first, second, probe, score = plan.graph(chain)
+    assert (start.kind, start.name) == ("start", "imagenet")
+    assert first.inputs == {"backbone": start.key()}
+    assert second.inputs == {"backbone": first.key()}
+    assert probe.inputs == score.inputs == {"backbone": second.key()}
+    rates = plan.space.tasks["odc"].lr_range
+    assert first.trained.lr.range == tuple(pytest.approx(0.3 * rate) for rate in rates)
+    assert score.trained.lr == plan.score(scratch).trained.lr
+    assert plan.stages(scratch)[0].inputs == {}
+    assert {str(chain) for chain in plan.space.chains()} >= {"odc", "imagenet:odc"}
+    assert len(plan.space.chains()) == 2 * 15
+
+
+def test_what_is_trained_is_the_starts_own() -> None:
+    plan = grown("starts.imagenet={weights: x, trainable: 'last_blocks=2'}")
+    for node, wanted in (("imagenet:odc", "last_blocks=2"), ("odc", "all")):
+        known = [s.trained.trainable for s in plan.graph(Node.parse(node)) if s.training]
+        assert known == [wanted] * 2
+    assert plan.score(Node(Chain((), "imagenet"))).trained.trainable == "last_blocks=2"
+    (usual,) = grown().stages(Node.parse("imagenet:odc"))
+    assert usual.key() not in {spec.key() for spec in plan.stages(Node.parse("imagenet:odc"))}
+
+
+def test_a_window_is_of_the_lower_rates() -> None:
+    (stage,) = grown().stages(Node.parse("imagenet:odc[low]"))
+    (whole,) = grown().stages(Node.parse("imagenet:odc"))
+    assert stage.trained.lr.range == whole.trained.lr.range[: len(stage.trained.lr.range)]
+    assert 0 < len(stage.trained.lr.range) < len(whole.trained.lr.range)
+
+
+def test_frozen_probes_of_several_baselines_come_first() -> None:
+    plan = grown(features=True)
+    assert [str(p) for p in plan.frozen()] == [
+        "scratch!frozen",
+        "imagenet!frozen",
+        "panderm!frozen",
+    ]
+    for frozen, start in zip(plan.frozen(), plan.baselines(), strict=True):
+        assert plan.score(frozen) == plan.graph(frozen)[-1] == plan.probe(start)
+    assert planned().frozen() != ()
+    assert Plan(load("isic3", [PRECISION]), "d").frozen() == (), "it comes first by itself"
+    assert grown("probe=false").frozen() == ()
+
+
+def test_features_are_a_baseline_without_a_network() -> None:
+    plan, node = grown(features=True), Node(Chain((), "panderm"))
+    probe, score = plan.graph(node)
+    for spec in (probe, score):
+        read(plugin("trainables.kinds", "features").Params, spec.params)
+        assert (spec.kind, spec.name, spec.inputs, spec.training) == (
+            "features",
+            "panderm",
+            {},
+            None,
+        )
+        assert plan.places(spec)["features"] == "vectors.parquet"
+    assert (probe.params["on"], score.params["on"]) == ("train", None)
+    assert score.params["objective"] == "balanced_accuracy"
+    assert plan.score(node.again(1)).seed == score.seed + 1
+    few = plan.probe(replace(node, labels=0.1))
+    assert few
+    assert (few.params["on"], few.params["fraction"]) == ("val", 0.1)
+
+
+def test_where_chains_begin_is_another_journal() -> None:
+    chosen = "starts.imagenet.chains=false"
+    assert "starts" not in grown(chosen).identity(), "as before chains had starts"
+    every = [grown(chosen), grown(), grown("max_starts=1"), grown(features=True)]
+    every.append(grown("starts.scratch={chains: false}"))
+    assert len({digest(plan.identity()) for plan in every}) == len(every)

@@ -36,7 +36,7 @@ def test_only_pretext_stages_know_the_pool(plan: Make) -> None:
         assert len({one.key(), two.key(), three.key()}) == 3, k
     *_, probe, score = with_it.graph(NODE)
     assert probe.data == score.data == {"images": without.stages(NODE)[0].data["pool"]}
-    start = Node(("scratch",))
+    start = Node.parse("scratch")
     assert without.score(start).key() == with_it.score(start).key()
 
 

@@ -147,7 +147,7 @@ def test_a_fault_is_tried_in_another_group_and_is_no_result(plan):
         broker = Broker(plan)
         other = asyncio.create_task(broker.lease("other"))
         await asyncio.sleep(0)
-        asked = asyncio.create_task(broker.score(Node(("scratch",))))
+        asked = asyncio.create_task(broker.score(Node.parse("scratch")))
         first = await other
         bad = asyncio.create_task(broker.lease("bad"))
         await asyncio.sleep(0)
@@ -202,7 +202,7 @@ def test_a_damaged_parent_is_trained_again(plan):
 def test_a_dead_node_costs_no_lease(plan):
     async def main():
         broker = Broker(plan)
-        asked = asyncio.create_task(broker.score(Node(("scratch",))))
+        asked = asyncio.create_task(broker.score(Node.parse("scratch")))
         lost = await broker.lease("g", ["n1", "n2"])
         await broker.nodes_died({"n3"})
         assert not broker.queue
@@ -221,7 +221,7 @@ def test_a_silent_group_loses_its_lease_to_another(plan, monkeypatch):
     async def main():
         broker = Broker(plan)
         watch = asyncio.create_task(broker.watch())
-        asked = asyncio.create_task(broker.score(Node(("scratch",))))
+        asked = asyncio.create_task(broker.score(Node.parse("scratch")))
         silent = await broker.lease("silent")
         other = await broker.lease("other")
         assert isinstance(other, Lease)
@@ -290,7 +290,7 @@ async def epochs(broker, lease, *values, group="g"):
     return await broker.heartbeat(group, lease.number, Heartbeat(curve=values, epochs=5))
 
 
-ODC = Node(("odc",))
+ODC = Node.parse("odc")
 
 
 def test_every_epoch_is_news_and_the_score_comes_last(plan):
@@ -323,7 +323,7 @@ def test_a_cancelled_score_frees_its_group_and_leaves_nothing_finished(plan):
         await broker.cancel(ODC, "after epoch 1")
         assert await epochs(broker, lease, 30.0, 31.0)  # the answer: it is not wanted
         broker.end("g", lease.number)
-        other = asyncio.create_task(broker.follow(Node(("scratch",)), 0))
+        other = asyncio.create_task(broker.follow(Node.parse("scratch"), 0))
         following = await broker.lease("g")
         other.cancel()
         assert isinstance(following, Lease)
@@ -352,7 +352,7 @@ def test_a_score_cancelled_right_after_its_probe_is_never_leased(plan, monkeypat
         assert isinstance(await asked, Probed)
         assert await broker.lease("g") is None
         end = await broker.follow(ODC, 0, True)
-        child = asyncio.create_task(broker.score(Node(("odc", "moco"))))
+        child = asyncio.create_task(broker.score(Node.parse("odc>moco")))
         lease = await broker.lease("g")
         child.cancel()
         return end, lease.job.spec.name, broker.status().chains["odc"]
@@ -412,7 +412,7 @@ def test_what_one_chain_cancels_another_that_waits_for_it_gets(plan, monkeypatch
     monkeypatch.setattr(broker_module, "LOCK_SECONDS", 0.01)
     narrow = {n: replace(t, lr_range=(0.1,)) for n, t in plan.space.tasks.items()}
     plan = replace(plan, space=replace(plan.space, tasks=narrow))
-    twin = Node(("odc",), (("odc", "low"),))
+    twin = Node.parse("odc[low]")
     assert plan.score(twin).key() == plan.score(ODC).key()
 
     async def main():
@@ -506,7 +506,7 @@ def test_probes_come_before_what_waits(plan):
         broker = Broker(probing(plan))
         first = asyncio.create_task(broker.score(ODC))
         leased = await broker.lease("g")
-        other = asyncio.create_task(broker.score(Node(("moco",))))
+        other = asyncio.create_task(broker.score(Node.parse("moco")))
         while not broker.queue:  # its stage waits
             await asyncio.sleep(0)
         await broker.finish("g", leased.number, DONE)
@@ -530,7 +530,7 @@ def test_a_damaged_probe_is_made_again(plan):
 
 def test_every_stage_of_isic3_is_trained_probed_and_scored_once(plan):
     """15 chains: 15 stages instead of 33, and a probe and a score for each of them."""
-    texts = [">".join(chain) for chain in plan.space.chains()]
+    texts = [*map(str, plan.space.chains())]
     answers, jobs, status = run(probing(plan), ["scratch", *texts])
     kinds = Counter(key.partition("-")[0] for key in jobs)
     assert len(answers) == 16

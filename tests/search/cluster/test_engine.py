@@ -13,7 +13,7 @@ from search.cluster.engine import LOST_TRIALS, EarlyStop, Engine, PolicySearch
 from search.console import exit
 from search.results.status import Status
 
-MOCO, ODC = Node(("moco",)), Node(("odc",))
+MOCO, ODC = Node.parse("moco"), Node.parse("odc")
 RANGES = {"moco": (0.01, 0.1), "odc": (0.03,)}
 
 

@@ -17,12 +17,13 @@ from search.cluster import environment
 environment.prepare(None)  # before Ray is imported
 import ray
 from search.cluster import gpu_sharing
+from search.chains.chain import Chain
 from search.chains.node import Node
 from tests.trainables import small
 
 with tempfile.TemporaryDirectory() as cache:
     data = small.prepared(Path(cache))
-    stages = [small.plan(data).stages(Node((task,)))[0] for task in ("moco", "rotation")]
+    stages = [small.plan(data).stages(Node(Chain((task,))))[0] for task in ("moco", "rotation")]
     images = stages[0].data["pool"].spec
     ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     gpu_sharing.ROUND_SECONDS = 1.0

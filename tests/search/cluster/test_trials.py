@@ -23,7 +23,7 @@ def test_a_reused_trial_reports_epochs_and_then_all_that_was_found(monkeypatch):
     follow = SimpleNamespace(remote=lambda *given: asked.append(given))
     monkeypatch.setattr(trials.ray, "get", lambda _: next(answers))
     trial = object.__new__(ChainTrial)
-    trial.setup(Node(("odc",)).config(RANGES), SimpleNamespace(follow=follow), RANGES)
+    trial.setup(Node.parse("odc").config(RANGES), SimpleNamespace(follow=follow), RANGES)
     assert trial.reset_config(NODE.config(RANGES))
     first = trial.step()
     assert math.isnan(first.pop("merit"))
@@ -54,8 +54,8 @@ def ended(tmp_path):
 def test_what_can_be_read_is_kept_and_a_later_trial_takes_its_place(ended, tmp_path):
     ended("old")
     ended("new")
-    ended("other", Node(("scratch",)))
-    ended("nothing", Node(("odc",)), merit=None)  # it has no result
+    ended("other", Node.parse("scratch"))
+    ended("nothing", Node.parse("odc"), merit=None)  # it has no result
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert {str(path.relative_to(tmp_path / "out/tune")): path.read_text() for path in files} == {
         **{f"odc+moco[low]#1/{name}": "new" for name in FILES},

@@ -10,9 +10,11 @@ from search.console import live_tree
 from search.console.live_tree import LiveView, picture
 from search.console.printable import clock
 from search.results.status import ChainState, GroupState, Progress
-from tests.measures import scored
+from tests.measures import BALANCED, scored
+from trainables.spec import Score
 from trainables.workers.job import Heartbeat
 
+STARTS = ("scratch", "imagenet")
 CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
 AT_WORK = GroupState("group-0", "moco", "stage", Heartbeat("training", 40, 100, 811.6, 42.0))
 START = Progress(83.4, chains={"moco": ChainState("running")}, groups=(AT_WORK,))
@@ -35,7 +37,7 @@ class Lines:
     def __init__(self) -> None:
         self.out, self.now = io.StringIO(), 0.0
         console = Console(file=self.out, force_terminal=False, width=200)
-        self.view = LiveView(console, CHAINS, lambda: self.now)
+        self.view = LiveView(console, CHAINS, STARTS, lambda: self.now)
 
     def after(self, seconds: float, progress: Progress) -> list[str]:
         """The lines that this news adds."""
@@ -110,8 +112,38 @@ def test_tree_shows_every_chain_below_its_prefix() -> None:
         "moco": ChainState("failed", "[bad] loss"),
     }
     progress = replace(START, done=2, total=5, stages_trained=2, eta=130.0, chains=chains)
-    Console(file=out, width=100).print(picture(progress, CHAINS))
+    Console(file=out, width=100).print(picture(progress, CHAINS, STARTS))
     assert out.getvalue() == TREE
+
+
+def test_every_start_has_its_tree_and_its_frozen_probe() -> None:
+    out, probe = io.StringIO(), BALANCED.measure(39.2, 36.0, 42.1)
+    chains = {
+        "scratch": ChainState("done", "", scored(30, 28, 32)),
+        "imagenet!frozen": ChainState("done", "", Score("linear", {"linear": probe})),
+        "imagenet:odc": ChainState("done", "", scored(41, 38, 44)),
+    }
+    names = ["moco", "imagenet:odc", "imagenet:odc>moco"]
+    Console(file=out, width=100).print(picture(Progress(chains=chains), names, STARTS))
+    assert out.getvalue().splitlines()[1:] == [
+        "✓ scratch  30.00 (28.0-32.0)",
+        "└── · moco",
+        "· imagenet  (frozen: linear 39.20 (36.0-42.1))",
+        "└── ✓ odc  41.00 (38.0-44.0)  ★",
+        "    └── · moco",
+    ]
+
+
+def test_a_frozen_probe_is_told_as_soon_as_it_is_known(lines: Lines) -> None:
+    probe = BALANCED.measure(39.2, 36.0, 42.1)
+    chains = {
+        "imagenet!frozen": ChainState("done", "", Score("linear", {"linear": probe})),
+        "scratch!frozen": ChainState("done"),
+    }
+    assert lines.after(0, Progress(5, chains=chains)) == [
+        "[ 0:05] imagenet, frozen: linear 39.20 (36.0-42.1)",
+        "[ 0:05] scratch, frozen: no probe",
+    ]
 
 
 def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> None:
@@ -123,7 +155,7 @@ def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> Non
 
     def shown(chains: list[str]) -> list[str]:
         out = io.StringIO()
-        Console(file=out, width=100).print(picture(Progress(chains=states), chains))
+        Console(file=out, width=100).print(picture(Progress(chains=states), chains, STARTS))
         return out.getvalue().splitlines()[2:]  # below the header and scratch
 
     assert len(shown(many)) == live_tree.MAX_CHAINS
@@ -133,7 +165,7 @@ def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> Non
 def test_terminal_uses_rich_live() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    with LiveView(console, CHAINS) as view:
+    with LiveView(console, CHAINS, STARTS) as view:
         view.update(START)
     assert "moco: training 40%" in out.getvalue()
 

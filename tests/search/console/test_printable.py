@@ -65,9 +65,9 @@ def test_the_live_view(name: str, terminal: bool) -> None:
     )
     console, out = shown_by()
     if terminal:
-        console.print(picture(progress, ["odc"]))
+        console.print(picture(progress, ["odc"], ("scratch",)))
     else:
-        with LiveView(console, ["odc"]) as view:
+        with LiveView(console, ["odc"], ("scratch",)) as view:
             view.update(progress)
     for said in (HOSTILE[name], f"failed: {HOSTILE[name]}", f"{HOSTILE[name]}: {HOSTILE[name]}"):
         assert said in out.getvalue()

@@ -74,7 +74,8 @@ def test_neither_view_nor_its_thread_reaches_the_policy(tmp_path, monkeypatch):
     plan = Plan(session.space, "digest")
     journal, store = Journal(tmp_path / "out", {}), StageStore(tmp_path / "store")
     scheduler = Scheduler(plan, session.policy, journal, store, session.meter.spent)
-    show = Show(LiveView(session.screen.console, ["moco"]), session.meter, snapshot(scheduler))
+    view = LiveView(session.screen.console, ["moco"], ("scratch",))
+    show = Show(view, session.meter, snapshot(scheduler))
     assert not [one for one in reachable(show) if isinstance(one, Policy | Scheduler | Journal)]
     assert [one for one in reachable(scheduler) if isinstance(one, Policy)]  # the walk can see it
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from search.chains.chain import Chain, name, parse
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.landscape import draw
 from search.policies import Policy
@@ -20,7 +20,7 @@ LETTERS = ("a", "b", "c", "d")
 
 
 def published(node: Node) -> Score:
-    accuracy = SCORES[name(node.chain)]
+    accuracy = SCORES[str(node.chain)]
     return scored(accuracy, accuracy, accuracy)
 
 
@@ -32,10 +32,10 @@ def adaptive(tasks: tuple[str, ...], budget: int | None = None, seed: int = 0, *
 @pytest.mark.parametrize("tasks", itertools.permutations(SINGLES), ids=">".join)
 def test_it_finds_the_published_best_within_seven_stages(tasks: tuple, seed: int) -> None:
     policy = adaptive(tasks, seed=seed)
-    asked = [name(node.chain) for node in run(policy, published)]
+    asked = [str(node.chain) for node in run(policy, published)]
     assert asked.index("odc>moco") < 7
     assert len(asked) < 15
-    assert policy.best() == Node(("odc", "moco"))
+    assert policy.best() == Node.parse("odc>moco")
 
 
 def test_the_worst_single_is_no_reason_to_prune_what_follows() -> None:
@@ -44,20 +44,20 @@ def test_the_worst_single_is_no_reason_to_prune_what_follows() -> None:
         assert node
         policy.tell(node, published(node))
     assert min(SINGLES, key=lambda task: SINGLES[task]) == "odc"
-    assert not any(chain[0] == "odc" for chain in policy.pruned())
+    assert not any(chain.tasks[0] == "odc" for chain in policy.pruned())
 
 
 def test_pruned_says_the_probability_in_words() -> None:
     policy = adaptive(tuple(SINGLES))
     asked = {node.chain for node in run(policy, published)}
     reasons = policy.pruned()
-    assert set(reasons) == set(map(parse, SCORES)) - asked
+    assert set(reasons) == set(map(Chain.parse, SCORES)) - asked
     wanted = r"beats odc>moco by 0.5 points with probability (\d+%|below 1 %)"
     assert all(re.fullmatch(wanted, reason) for reason in reasons.values())
 
 
 def last_decides(chain: Chain) -> float:
-    return 60.0 + 5 * LETTERS.index(chain[-1])
+    return 60.0 + 5 * LETTERS.index(chain.tasks[-1])
 
 
 def test_it_stops_when_nothing_can_win() -> None:
@@ -92,17 +92,17 @@ def test_it_recommends_no_lucky_number() -> None:
     policy = adaptive(LETTERS[:3], threshold=0)
 
     def outcome(node: Node) -> Score:
-        if name(node.chain) == "b>a":
+        if str(node) == "b>a":
             return scored(71.0, 51.0, 91.0)
-        value = {"a": 60.0, "b": 65.0, "c": 70.0}[node.chain[-1]]
+        value = {"a": 60.0, "b": 65.0, "c": 70.0}[node.chain.tasks[-1]]
         return scored(value, value - 0.4, value + 0.4)
 
     asked = run(policy, outcome)
     assert len(asked) == 15
     best = policy.best()
     assert best
-    assert best.chain[-1] == "c"
-    assert Policy.best(policy) == Node(("b", "a"))
+    assert best.chain.tasks[-1] == "c"
+    assert Policy.best(policy) == Node.parse("b>a")
 
 
 def test_the_order_of_telling_changes_nothing() -> None:
@@ -125,7 +125,7 @@ def test_questions_in_flight_differ_and_begin_at_what_is_known() -> None:
         policy.tell(node, drawn.observed[node.chain])
     flying = [policy.ask() for _ in range(6)]
     assert len(set(flying)) == 6
-    assert all(node and len(node.chain) == 2 for node in flying)
+    assert all(node and len(node.chain.tasks) == 2 for node in flying)
 
 
 def test_at_equal_cost_it_beats_random() -> None:

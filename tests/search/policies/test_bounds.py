@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.policies import Policy
 from tests.measures import BALANCED, scored
@@ -14,7 +15,7 @@ both = pytest.mark.parametrize("name", ["tune:optuna", "tune:hyperopt"])
 
 
 def stops(node: Node) -> bool:
-    return len(node.chain) > 1 and node.chain[-1] in ("odc", "rotation")
+    return len(node.chain.tasks) > 1 and node.chain.tasks[-1] in ("odc", "rotation")
 
 
 def play(policy: Policy) -> list[Node]:
@@ -66,10 +67,10 @@ def test_tunes_searchers_take_a_bound(name: str) -> None:
 def test_further_seeds_decide(name: str) -> None:
     """The luckiest first seed falls behind; an effect that both have in common decides nothing."""
     policy = make(name, tasks=("odc", "moco", "swav"), max_length=1)
-    first = {("odc",): 60.0, ("moco",): 58.0, ("swav",): 50.0}
+    first = {"odc": 60.0, "moco": 58.0, "swav": 50.0}
     while (node := policy.ask()) is not None:
-        policy.tell(node, exactly(first[node.chain]))
-    odc, moco = Node(("odc",)), Node(("moco",))
+        policy.tell(node, exactly(first[str(node)]))
+    odc, moco = Node.parse("odc"), Node.parse("moco")
     assert policy.best() == policy.best({}) == odc
     assert policy.best({odc: [exactly(50.0)] * 2, moco: [exactly(58.0)] * 2}) == moco
     assert policy.best({odc: [exactly(40.0)]}) == odc  # the seed may be hard for all
@@ -84,18 +85,18 @@ def test_more_seeds_are_less_noise() -> None:
     """Ten seeds of a wide interval outweigh what the model expects; one does not."""
     policy = adaptive(LETTERS[:3], threshold=0)
     while (node := policy.ask()) is not None:
-        value = {"a": 60.0, "b": 65.0, "c": 70.0}[node.chain[-1]]
-        lucky = node == Node(("b", "a"))
+        value = {"a": 60.0, "b": 65.0, "c": 70.0}[node.chain.tasks[-1]]
+        lucky = node == Node.parse("b>a")
         policy.tell(node, scored(74.0, 64.0, 84.0) if lucky else exactly(value))
-    assert policy.best().chain[-1] == "c"
-    again = {Node(("b", "a")): [scored(74.0, 64.0, 84.0)] * 99}
+    assert policy.best().chain.tasks[-1] == "c"
+    again = {Node.parse("b>a"): [scored(74.0, 64.0, 84.0)] * 99}
     again |= {p: [exactly(policy.value(p))] * 99 for p in policy.means() if p not in again}
-    assert policy.best(again) == Node(("b", "a"))
+    assert policy.best(again) == Node.parse("b>a")
 
 
 def told(policy: Policy, scores: dict[str, float]) -> None:
     for node in [policy.ask() for _ in scores]:
-        value = scores["".join(node.chain)]
+        value = scores["".join(node.chain.tasks)]
         policy.tell(node, scored(value, value - 2, value + 2))
 
 
@@ -107,7 +108,8 @@ def test_a_low_bound_lowers_what_ends_alike_and_a_high_one_changes_nothing() -> 
         stopped = policy.ask()
         if bound is not None:
             policy.bounded(stopped, bound)
-        other = Node((*(x for x in LETTERS[:3] if x not in stopped.chain), stopped.chain[-1]))
+        tasks = stopped.chain.tasks
+        other = Node(Chain((*(x for x in LETTERS[:3] if x not in tasks), tasks[-1])))
         mean = policy._current_view().belief.mean()
         expected.append(mean[policy._row[other.chain]])
     np.testing.assert_allclose(expected[1], expected[0], atol=1e-3)
@@ -120,7 +122,7 @@ def test_a_probe_speaks_for_a_chain_in_flight() -> None:
         policy = adaptive(LETTERS, threshold=0)
         asked = [policy.ask() for _ in LETTERS]
         for node in asked:
-            policy.tell(node, exactly(50.0 + LETTERS.index(node.chain[0])))
+            policy.tell(node, exactly(50.0 + LETTERS.index(node.chain.tasks[0])))
         asked += [policy.ask() for _ in range(3)]
         for node in asked[4:6]:
             policy.tell(node, exactly(56.0))

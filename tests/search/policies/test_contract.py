@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from search.chains.chain import enumerate_chains
+from search.chains.chain import Chain, enumerate_chains
 from search.chains.node import Node
 from search.policies import Policy
 from tests.measures import scored
@@ -43,10 +43,10 @@ def accuracy(node: Node) -> Score:
 
 def no_odc_then_moco(node: Node) -> Score | None:
     """Singles rise from rotation to swav, so that `curriculum` asks for odc>moco too."""
-    if node.chain[:2] == ("odc", "moco"):
+    if node.chain.tasks[:2] == ("odc", "moco"):
         return None
     rising = {"rotation": 40.0, "odc": 45.0, "moco": 50.0, "swav": 55.0}
-    value = rising[node.chain[-1]] + len(node.chain)
+    value = rising[node.chain.tasks[-1]] + len(node.chain.tasks)
     return scored(value, value - 1, value + 1)
 
 
@@ -70,8 +70,8 @@ def run(policy: Policy, outcome: Outcome = accuracy, in_flight: int = 1, seed: i
 
 def check(node: Node, asked: list, told: Mapping, policy: Policy) -> None:
     assert node not in asked
-    assert len(node.chain) <= policy.max_length
-    assert set(node.chain) <= set(policy.tasks)
+    assert len(node.chain.tasks) <= policy.max_length
+    assert set(node.chain.tasks) <= set(policy.tasks)
     parent = node.parent()
     known = told if parent in told else {parent: policy.value(parent)} if parent else {}
     assert parent is None or known[parent] is not None
@@ -128,35 +128,37 @@ def test_descendants_of_a_failed_chain_are_never_asked(name: str, in_flight: int
     policy = make(name)
     asked = run(policy, no_odc_then_moco, in_flight)
     failed = [p for p in asked if no_odc_then_moco(p) is None]
-    assert all(len(node.chain) == 2 for node in failed)
+    assert all(len(node.chain.tasks) == 2 for node in failed)
     assert failed or name not in ("curriculum", "exhaustive")
-    if failed and not policy.pruned().get(("odc", "moco", "swav"), "").startswith("the budget"):
-        assert policy.pruned()["odc", "moco", "swav"] == "odc>moco failed"
+    longer = Chain(("odc", "moco", "swav"))
+    if failed and not policy.pruned().get(longer, "").startswith("the budget"):
+        assert policy.pruned()[longer] == "odc>moco failed"
 
 
 @every_policy
 @pytest.mark.parametrize("bad", [None, scored(math.nan, 0, 0), scored(math.inf, 0, 0)])
 def test_a_score_that_is_no_number_has_failed(name: str, bad: Score | None) -> None:
     policy = make(name)
-    asked = run(policy, lambda p: bad if p.chain[0] == "odc" else accuracy(p))
-    assert {p.chain for p in asked if p.chain[0] == "odc"} == {("odc",)}
-    assert policy.pruned()["odc", "moco"].endswith("odc failed")
+    asked = run(policy, lambda p: bad if p.chain.tasks[0] == "odc" else accuracy(p))
+    assert {p.chain for p in asked if p.chain.tasks[0] == "odc"} == {Chain(("odc",))}
+    assert policy.pruned()[Chain(("odc", "moco"))].endswith("odc failed")
 
 
 @every_policy
 @pytest.mark.parametrize("in_flight", [1, 3])
 def test_all_singles_failing_ends_the_search(name: str, in_flight: int) -> None:
     policy = make(name)
-    assert all(len(p.chain) == 1 for p in run(policy, lambda _: None, in_flight))
+    assert all(len(p.chain.tasks) == 1 for p in run(policy, lambda _: None, in_flight))
     assert len(policy.pruned()) == 40 - len(TASKS)
 
 
 @every_policy
 def test_only_what_can_be_tried_is_tried(name: str) -> None:
-    only = {("moco",), ("odc",), ("odc", "moco"), ("moco", "odc"), ("rotation", "odc")}
+    lone = Chain.parse("rotation>odc")
+    only = {*map(Chain.parse, ("moco", "odc", "odc>moco", "moco>odc")), lone}
     policy = make(name, only=only)
-    assert {p.chain for p in run(policy)} <= only - {("rotation", "odc")}
-    assert policy.pruned()["rotation", "odc"]
+    assert {p.chain for p in run(policy)} <= only - {lone}
+    assert policy.pruned()[lone]
     assert policy.planned().maximum <= 4
 
 
@@ -164,6 +166,85 @@ def test_only_what_can_be_tried_is_tried(name: str) -> None:
 def test_equal_accuracies_are_no_trouble(name: str) -> None:
     policy = make(name)
     assert len(run(policy, lambda _: scored(50.0, 50.0, 50.0))) >= policy.planned().minimum
+
+
+STARTS = ("scratch", "imagenet")
+
+
+@pytest.mark.parametrize("name", ["exhaustive", "random", "tpe", "tune", "tune:hyperopt"])
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_chains_of_all_starts_are_one_tree(name: str, in_flight: int) -> None:
+    policy = make(name, tasks=TASKS[:3], max_length=2, starts=STARTS, params=FULL.get(name, {}))
+    asked = run(policy, in_flight=in_flight)
+    assert policy.planned().maximum == len(asked) == 2 * 9
+    assert {p.chain for p in asked} == set(enumerate_chains(TASKS[:3], 2, STARTS))
+    assert policy.pruned() == {}
+
+
+FULL = {"tpe": {"windows": ["full"]}, "tune": {"windows": ["full"]}}
+FULL["tune:hyperopt"] = FULL["tune"]
+
+
+def from_imagenet(node: Node) -> Score:
+    """ImageNet is 10 points ahead; moco is the better single there, odc from scratch."""
+    better = "moco" if node.chain.start == "imagenet" else "odc"
+    ahead = 10.0 * (node.chain.start == "imagenet") + 2.0 * (node.chain.tasks[-1] == better)
+    value = 50.0 + ahead + len(node.chain.tasks)
+    return scored(value, value - 1, value + 1)
+
+
+@pytest.mark.parametrize("name", ["curriculum", "adaptive"])
+def test_a_heuristic_compares_singles_of_one_start(name: str) -> None:
+    policy = make(name, tasks=("moco", "odc"), max_length=2, starts=STARTS)
+    asked = [str(p) for p in run(policy, from_imagenet)]
+    singles = ["moco", "odc", "imagenet:moco", "imagenet:odc"]
+    assert asked[:4] == singles
+    assert asked[4] == "imagenet:odc>moco"
+    assert str(policy.best()) == "imagenet:odc>moco"
+    if name == "curriculum":
+        assert asked[5:] == ["moco>odc"]
+        assert str(policy.pruned()[Chain(("odc", "moco"))]) == "not rising: odc 53.0 > moco 51.0"
+    assert policy.planned().minimum == 4
+
+
+@every_policy
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_max_starts_grows_from_the_better_start_alone(name: str, in_flight: int) -> None:
+    policy = make(name, tasks=("moco", "odc"), max_length=2, starts=STARTS, max_starts=1)
+    assert policy.waits
+    assert (policy.ask(), policy.finished(), policy.planned().maximum <= 4) == (None, False, True)
+    policy.grow({"scratch": 30.0, "imagenet": 40.0})
+    asked = run(policy, from_imagenet, in_flight)
+    assert {p.chain.start for p in asked} == {"imagenet"}
+    assert policy.planned().minimum <= len(asked) <= policy.planned().maximum <= 4
+    reasons = policy.pruned()
+    assert reasons[Chain(("moco",))] == "max_starts=1: its start is behind imagenet"
+    assert reasons.keys() | {p.chain for p in asked} == {
+        *enumerate_chains(("moco", "odc"), 2, STARTS)
+    }
+
+
+@pytest.mark.parametrize("merits", [(30.0, math.nan), (30.0, 30.0)])
+def test_a_start_without_a_probe_is_the_worst_and_a_tie_keeps_the_order(merits: tuple) -> None:
+    policy = make("exhaustive", starts=STARTS, max_starts=1)
+    policy.grow(dict(zip(STARTS, merits, strict=True)))
+    assert policy.ask() == Node.parse("rotation")
+
+
+@pytest.mark.parametrize("name", ["curriculum", "adaptive", "tpe", "random"])
+def test_starts_are_chosen_again_when_resumed(name: str) -> None:
+    def begun() -> Policy:
+        return make(name, tasks=("moco", "odc"), max_length=2, starts=STARTS, max_starts=1)
+
+    merits, whole = {"scratch": 30.0, "imagenet": 40.0}, begun()
+    whole.grow(merits)
+    asked = run(whole, from_imagenet)
+    for cut in range(1, len(asked) + 1):
+        policy = begun()
+        policy.resume(asked[:cut], {p: from_imagenet(p) for p in asked[:cut]})
+        assert policy.ask() is None
+        policy.grow(merits)
+        assert asked[:cut] + run(policy, from_imagenet) == asked
 
 
 ASK = """
@@ -219,7 +300,7 @@ def test_telling_the_wrong_thing_is_our_own_error(name: str) -> None:
     node = policy.ask()
     assert node is not None
     with pytest.raises(AssertionError, match="never asked"):
-        policy.tell(node.child("swav" if node.chain[0] != "swav" else "odc"), None)
+        policy.tell(node.child("swav" if node.chain.tasks[0] != "swav" else "odc"), None)
     policy.tell(node, None)
     with pytest.raises(AssertionError, match="told before"):
         policy.tell(node, None)

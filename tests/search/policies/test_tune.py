@@ -32,7 +32,7 @@ def test_it_finds_the_window_that_matters(name: str) -> None:
         return scored(published(p).value - 20 * (p.window("odc") != "high"), 0, 0)
 
     asked = run(make(name, 30, tasks=TASKS, rates={**RATES, "odc": 3}), outcome)
-    late = [p for p in asked[10:] if "odc" in p.chain]
+    late = [p for p in asked[10:] if "odc" in p.chain.tasks]
     assert sum(p.window("odc") == "high" for p in late) > len(late) / 2
 
 
@@ -40,7 +40,7 @@ def test_it_finds_the_window_that_matters(name: str) -> None:
 def test_a_chain_is_one_conditional_choice(name: str) -> None:
     policy = make(name, tasks=TASKS, rates=RATES)
     assert isinstance(policy, tune.Plugin)
-    single, pair = Node(("odc",)), Node.parse("odc>moco[low]")
+    single, pair = Node.parse("odc"), Node.parse("odc>moco[low]")
     assert policy._point(single) == {
         "next relative_location,moco,odc": 2, "window odc": 0, "next relative_location,moco": 0,
     }  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_chain_is_one_conditional_choice(name: str) -> None:
 def _suggested(policy: tune.Plugin, node: Node):
     """What the searcher makes of the choices that stand for a node."""
     searcher = policy._searcher([policy._point(node)])
-    yield tune._node(searcher.suggest("0")["chain"])
+    yield tune._node(*searcher.suggest("0")["chain"])
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])

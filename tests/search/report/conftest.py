@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from search import report
-from search.chains.chain import BASELINES, Chain, parse
+from search.chains.chain import Chain
 from search.chains.node import FRESH, Node
 from search.chains.plan import Plan
 from search.report.summary import Summary, build
@@ -32,6 +32,7 @@ from search.space.schema import (
     Profile,
     RuntimeChoice,
     Space,
+    Start,
     TaskChoice,
 )
 from tests.measures import BALANCED, scored
@@ -59,6 +60,7 @@ PUBLISHED = {
 CLASSES = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC"]
 RATES = (0.003, 0.01, 0.03, 0.1)
 EPOCHS = 12
+STARTS = ("scratch", "imagenet")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Search:
         """The same search with the scores of further seeds, chain by chain."""
         results = []
         for result in self.results:
-            again = scores.get(">".join(result.chain), ())
+            again = scores.get(str(result.chain), ())
             repeats = [self._trained(result.chain, k, score) for k, score in enumerate(again, 1)]
             results.append(replace(result, repeats=tuple(repeats)))
         return replace(self, results=results)
@@ -113,16 +115,16 @@ class Search:
         """The same search with the scores of fresh seeds, chain by chain."""
         results = []
         for result in self.results:
-            again = scores.get(">".join(result.chain), ())
+            again = scores.get(str(result.chain), ())
             fresh = [self._trained(result.chain, FRESH + k, one) for k, one in enumerate(again)]
             results.append(replace(result, fresh=tuple(fresh)))
         return replace(self, results=results)
 
     def controlled(self, chain: str, scores: Sequence[float]) -> "Search":
         """The same search with a control of these scores, one a seed."""
-        first, *again = (self._trained(parse_any(chain), k, one) for k, one in enumerate(scores))
+        first, *again = (self._trained(Chain.parse(chain), k, one) for k, one in enumerate(scores))
         control = ChainResult(
-            parse_any(chain), "done", first.score, stage_key=first.stage_key, control=True,
+            Chain.parse(chain), "done", first.score, stage_key=first.stage_key, control=True,
             downstream_key=first.downstream_key, probe_key=first.probe_key, repeats=tuple(again),
         )  # fmt: skip
         return replace(self, results=[*self.results, control])
@@ -144,7 +146,7 @@ class Search:
         """The same search with these chains failed, pruned or not run."""
         changed = [
             replace(r, status=status, reason=reason, score=None, order=None)
-            if ">".join(r.chain) in names
+            if str(r.chain) in names
             else r
             for r in self.results
         ]
@@ -152,12 +154,7 @@ class Search:
 
     def only(self, *names: str) -> "Search":
         """A smaller search of these chains."""
-        return replace(self, results=[r for r in self.results if ">".join(r.chain) in names])
-
-
-def parse_any(chain: str) -> Chain:
-    """A chain that may repeat a task."""
-    return tuple(chain.split(">"))
+        return replace(self, results=[r for r in self.results if str(r.chain) in names])
 
 
 @pytest.fixture(scope="session")
@@ -179,11 +176,12 @@ def make_search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Searc
 def finished(root: Path, scores: Mapping[str, float], classes: list[str]) -> Search:
     """Everything that a search with these scores leaves in the folder."""
     store = FolderStore(root)
-    tasks = {task: None for name in scores for task in parse(name) if task not in BASELINES}
+    chains = [Chain.parse(name, STARTS) for name in scores]
+    tasks = {task: None for chain in chains for task in chain.tasks}
     plan = Plan(_space(tuple(tasks)), "d" * 16, {"imagenet": "i" * 16})
     results = [
-        replace(_finished(store, plan, parse(name), score, classes), order=place)
-        for place, (name, score) in enumerate(scores.items())
+        replace(_finished(store, plan, chain, score, classes), order=place)
+        for place, (chain, score) in enumerate(zip(chains, scores.values(), strict=True))
     ]
     return Search(plan, results, _info(), store)
 
@@ -282,7 +280,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         policy=Policy("exhaustive", {}),
         runtime=RuntimeChoice(1, None, None, None, 10, 20.0, 2),
         probe=True,
-        starts={"scratch": None, "imagenet": "resnet.safetensors"},
+        starts={"scratch": Start(), "imagenet": Start("resnet.safetensors", chains=False)},
     )  # fmt: skip
 
 

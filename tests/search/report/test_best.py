@@ -16,6 +16,7 @@ import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.report import best
 from tests.search.report.conftest import load_snippet
@@ -29,7 +30,7 @@ def _written(search: Any, out: Path, name: str = "resnet10", channels: int = 3) 
     backbone = Backbone(name, channels)
     row = search.table.recommended
     weights = best.chosen(row, search.store)
-    save_file(backbone.state_dict(), search.store.path(weights.stage) / best.BACKBONE)
+    save_file(backbone.net.state_dict(), search.store.path(weights.stage) / best.BACKBONE)
     space = search.plan.space
     plan = replace(
         search.plan,
@@ -55,7 +56,10 @@ def _chains(make_search: Callable[..., Any]) -> Any:
     return make_search(scores={"moco": 30.0, "odc": 28.0, "odc>moco": 31.2})
 
 
-@pytest.mark.parametrize(("name", "channels"), [("resnet10", 3), ("resnet50", 1)])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("resnet10", 3), ("resnet50", 1), ("vit_tiny_patch16_224", 3), ("tf_efficientnet_lite0", 1)],
+)
 def test_snippet_gives_the_same_features(
     make_search: Callable[..., Any], tmp_path: Path, name: str, channels: int
 ) -> None:
@@ -114,7 +118,7 @@ def test_the_weights_are_those_of_the_first_fresh_seed(
 def test_a_start_with_weights_is_copied_as_it_is_stored(search: Any, tmp_path: Path) -> None:
     """Without several seeds the leading start is recommended."""
     _write(search, tmp_path)
-    start = search.plan.score(Node(("imagenet",))).inputs["backbone"]
+    start = search.plan.score(Node(Chain((), "imagenet"))).inputs["backbone"]
     stored = search.store.path(start) / best.BACKBONE
     assert (tmp_path / "best" / best.BACKBONE).read_bytes() == stored.read_bytes()
     assert "weights of a start as they were given" in (tmp_path / "best" / best.CARD).read_text()

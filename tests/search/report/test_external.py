@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.chains.chain import parse
+from search.chains.chain import Chain
 from search.report import external
 from search.results.records import ExternalScore
 from tests.measures import BALANCED, scored
@@ -47,7 +47,7 @@ def judged(search):
             for name in ("other", *(["once"] if seed == 0 else [])):
                 key = f"{name}-{chain.replace('>', '+')}-{seed}"
                 write(search.store, key, recall, 10 * seed + len(chain))
-                found.append(ExternalScore(parse(chain), name, seed, scored(1.0, 0, 2), key))
+                found.append(ExternalScore(Chain.parse(chain), name, seed, scored(1.0, 0, 2), key))
     return tuple(found)
 
 
@@ -86,8 +86,8 @@ def test_the_file_and_the_report(make_search, judged, search, tmp_path):
     assert (one["seeds"], one["images"], one["patient_groups"]) == ("3", "800", "400")
     whole = make_search(external=judged)
     for score in judged:
-        seed = 10 * score.seed + len(">".join(score.chain))
-        write(whole.store, score.downstream_key, LIFT[">".join(score.chain)][score.seed], seed)
+        seed = 10 * score.seed + len(str(score.chain))
+        write(whole.store, score.downstream_key, LIFT[str(score.chain)][score.seed], seed)
     summary = whole.write(tmp_path / "run")
     assert [one["name"] for one in summary["external"]] == ["other", "once"]
     page = (tmp_path / "run" / "report" / "index.html").read_text()

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from search.chains.chain import parse
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.report import labels
 from search.report.figures import label_curve
@@ -21,10 +21,10 @@ def points(search):
     found = []
     for chain, values in CURVE.items():
         for fraction, value in zip(FRACTIONS, values, strict=True):
-            node = Node(parse(chain), repeat=1000, labels=fraction)
+            node = Node(Chain.parse(chain), repeat=1000, labels=fraction)
             probe = _write_probe(search.store, search.plan, node, value)
             score = scored(value, value - 4, value + 3)
-            found.append(LabelPoint(parse(chain), fraction, score, "score-key", probe))
+            found.append(LabelPoint(Chain.parse(chain), fraction, score, "score-key", probe))
     return tuple(found)
 
 
@@ -65,7 +65,7 @@ def test_the_report_shows_it_and_is_silent_without(make_search, points, tmp_path
     search = make_search(label_curve=points)
     for chain, values in CURVE.items():
         for fraction, value in zip(FRACTIONS, values, strict=True):
-            node = Node(parse(chain), repeat=1000, labels=fraction)
+            node = Node(Chain.parse(chain), repeat=1000, labels=fraction)
             _write_probe(search.store, search.plan, node, value)
     summary = search.write(tmp_path / "with")
     assert len(summary["label_curve"]) == 6

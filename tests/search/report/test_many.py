@@ -47,7 +47,7 @@ def many(make_search):
     downstream = replace(space.downstream, objective="macro_auroc")
     results = []
     for result in made.results:
-        name = ">".join(result.chain)
+        name = str(result.chain)
         folder = made.store.path(result.downstream_key)
         value = 100 * _predict(folder / "val.parquet", SCORES[name] / 30)
         _predict(folder / "test.parquet", SCORES[name] / 30)

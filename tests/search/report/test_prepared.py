@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from search.chains.plan import Plan, data_spec
+from search.chains.images import data_spec
+from search.chains.plan import Plan
 from search.report import best, prepared
 from search.space import load
 from tests.search.report.conftest import load_snippet

@@ -10,9 +10,11 @@ from search.report.ledger import FILE
 from search.results.records import StoppedChain
 
 KEYS = [
-    "headline", "recommended", "recommended_by", "notes", "planned", "best_chain", "best_score",
-    "best_ci", "best_above_scratch", "best_above_imagenet", "scratch", "imagenet",
-    "gain_over_scratch", "gain_over_imagenet", "test", "test_on", "explained", "space", "data",
+    "headline", "worth_pretraining", "starts", "recommended", "recommended_by", "notes", "planned",
+    "best_chain", "best_score", "best_ci", "best_above_scratch", "best_above_imagenet", "scratch",
+    "imagenet",
+    "gain_over_scratch", "gain_over_imagenet", "gain_over", "test", "test_on", "explained", "space",
+    "data",
     "demo", "policy", "profile", "device", "stages_trained", "stages_reused", "stages_pruned",
     "stages_naive", "wall_seconds", "interrupted", "started", "stages_repeats", "near_duplicates",
     "leading_start", "fresh_missing", "stopped", "budget", "overhead", "budget_spent", "incomplete",

@@ -33,7 +33,7 @@ COLUMNS = [
     "could_be_best", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
     "repeat_keys", "control", "seeds", "fresh_score", "fresh_low", "fresh_high", "fresh_seeds",
     "fresh_scores", "fresh_keys", "fresh_stage_keys", "linear_low", "linear_high", "knn_low",
-    "knn_high", "recommended",
+    "knn_high", "recommended", "above_start", "frozen",
 ]  # fmt: skip
 FIRST_COLUMNS = COLUMNS[:7]
 
@@ -112,7 +112,7 @@ def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
     assert rows._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
     assert rows._rate(narrow, [0.01, 0.03]) == "0.03*"
     assert rows._rate(narrow) == "0.03*"
-    odc = next(result for result in search.results if result.chain == ("odc",))
+    odc = next(result for result in search.results if str(result.chain) == "odc")
     assert stored.lr_range(search.store, odc.stage_key) == [0.003, 0.01, 0.03, 0.1]
 
 
@@ -121,7 +121,7 @@ def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path)
     imagenet = next(row for row in _read(partial, tmp_path) if row["chain"] == "imagenet")
     said = {key: value for key, value in imagenet.items() if value}
     assert said.pop("downstream_key").startswith("classify-")
-    assert (said.pop("control"), said.pop("recommended")) == ("no", "no")
+    assert [said.pop(key) for key in ("control", "recommended", "frozen")] == ["no"] * 3
     assert said == {
         "chain": "imagenet", "length": "0", "label": "baseline", "status": "not run",
         "reason": "no weights",
@@ -201,8 +201,9 @@ def test_terminal_fits_80_columns(judged: Any) -> None:
     assert "its accuracies fall" not in text
     lead = [*printed_table.lead(found)]
     assert lead[0] == "relative_location>odc>moco was better than imagenet on test."
-    assert lead[1].startswith("relative_location>odc>moco is recommended")
-    assert lead[2].startswith("The planned comparison")
+    assert lead[1].startswith("Yes: relative_location>odc>moco, pretrained on these images, is ")
+    assert lead[2].startswith("relative_location>odc>moco is recommended")
+    assert lead[3].startswith("The planned comparison")
 
 
 def test_csv_of_a_repeated_chain(repeated: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from search.chains.chain import Chain
 from search.chains.node import FRESH, Node
 from search.chains.plan import Plan
 from search.scheduling import cost
@@ -22,7 +23,7 @@ def plan(*overrides):
 
 
 def pace(made, rate, groups=1):
-    specs = made.graph(Node(tuple(made.space.tasks)))
+    specs = made.graph(Node(Chain(tuple(made.space.tasks))))
     return Pace({subject(spec): rate for spec in specs}, groups, 20.0)
 
 
@@ -59,7 +60,7 @@ def test_wall_time_by_hand():
     made = plan("max_length=1")
     rate = Rate(1.0, 0.0, 0.0)
     found = span(made, Counts(3, 3, (), 1000), pace(made, rate))
-    stage, _, score = made.graph(Node(("odc",)))
+    stage, _, score = made.graph(Node.parse("odc"))
     stages, scores = work(stage, 1000).steps, work(score, 1000).steps
     jobs = 4 + 6 + 6  # stages, probes, scores
     assert found.minimum == found.maximum
@@ -94,7 +95,7 @@ def test_side_by_side():
 def test_a_budget_of_time_ends_it():
     made = plan("budget=60s")
     slow = pace(made, Rate(50.0, 0.0, 0.0))
-    stage, probe, score = made.graph(Node(("odc",)))
+    stage, probe, score = made.graph(Node.parse("odc"))
     longest = sum(slow.seconds(spec, 1000) for spec in (stage, probe, score))
     found = span(made, COUNTS, slow).maximum
     assert 60 + CLOSING < found <= 60 + CLOSING + 3 * longest

@@ -5,18 +5,24 @@ from random import Random
 
 import pytest
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from search.scheduling.finals import Finals, planned
 from search.space import load
 from tests.measures import scored
 
-SCRATCH, IMAGENET = Node(("scratch",)), Node(("imagenet",))
+SCRATCH, IMAGENET = Node.parse("scratch"), Node(Chain((), "imagenet"))
+STARTS = ("scratch", "imagenet")
 OPTIONS = ["profile=smoke", "controls=true", "label_curve=true"]
+
+
+def node(text: str) -> Node:
+    return Node.parse(text, STARTS)
 
 
 def finals(best: str | None, known: dict[str, float], *more: str, tried=()) -> Finals:
     """The state of a search with these scores; the policy asked for all that it could have."""
-    scores = {Node.parse(text): scored(one, one - 1, one + 1) for text, one in known.items()}
+    scores = {node(text): scored(one, one - 1, one + 1) for text, one in known.items()}
     chosen = {p for p in scores if p == p.first() and p not in (SCRATCH, IMAGENET)}
     chosen |= {Node.parse(text) for text in tried}
     space = load("isic3", [*OPTIONS, *more])
@@ -24,7 +30,7 @@ def finals(best: str | None, known: dict[str, float], *more: str, tried=()) -> F
 
 
 def names(nodes: list[Node]) -> list[str]:
-    return [str(node) for node in nodes]
+    return [*map(str, nodes)]
 
 
 KNOWN = {
@@ -59,6 +65,25 @@ def test_a_single_needs_no_controls_and_they_can_be_off():
     assert finals("moco", KNOWN).controls() == []
     assert finals(None, KNOWN).controls() == []
     assert finals("odc>moco", KNOWN, "controls=false").controls() == []
+
+
+def test_controls_are_of_the_best_chains_own_start():
+    known = KNOWN | {"imagenet:odc": 70.0, "imagenet:moco": 65.0, "imagenet:moco>odc": 75.0}
+    found = finals("imagenet:moco>odc", known)
+    assert names(found.controls()) == ["imagenet:odc>odc", "imagenet:odc>moco"]
+    assert names(found.fresh()) == ["imagenet:moco>odc#1000", "imagenet#1000", "scratch#1000"]
+    assert names(finals("odc>moco", known).controls()) == ["moco>moco", "moco>odc"]
+
+
+def test_features_are_judged_on_no_external_set():
+    more = ["+external.other={name:folder,root:x}", "baselines.features={panderm:x.parquet}"]
+    found = finals("odc>moco", KNOWN, *more)
+    features = Node(Chain((), "panderm"))
+    known = {**found.scores, features: scored(90.0, 89.0, 91.0)}
+    found = replace(found, starts=(*found.starts, features), scores=known)
+    assert names(found.fresh())[:2] == ["odc>moco#1000", "panderm#1000"]
+    ends = [f"{name}#1000~other" for name in ("odc>moco", "imagenet", "scratch")]
+    assert names(found.external()) == ends
 
 
 def test_the_best_single_is_so_by_its_mean():
@@ -121,7 +146,7 @@ def test_without_a_start_or_a_runner_up_the_curve_is_shorter():
 def test_neither_controls_nor_fresh_scores_choose():
     """They may be higher than all that the policy tried."""
     more = {"moco>moco": 90.0, "moco>moco#1": 90.0, "odc#1000": 99.0, "odc#1000@1": 99.0}
-    scores = {Node.parse(k): scored(v, v - 1, v + 1) for k, v in (KNOWN | more).items()}
+    scores = {node(k): scored(v, v - 1, v + 1) for k, v in (KNOWN | more).items()}
     plain = finals("odc>moco", KNOWN)
     found = replace(plain, scores=scores)
     assert found.controls() == plain.controls()
@@ -133,11 +158,11 @@ def play(found: Finals, failed=(), seed=0) -> list[list[str]]:
     rng, broken, phases = Random(seed), set(), []
     while wanted := found.missing(broken):
         phases.append(sorted(names(wanted)))
-        for node in rng.sample(wanted, len(wanted)):
-            if str(node) in failed:
-                broken.add(node)
+        for one in rng.sample(wanted, len(wanted)):
+            if str(one) in failed:
+                broken.add(one)
             else:
-                found = replace(found, scores={**found.scores, node: scored(50.0, 49.0, 51.0)})
+                found = replace(found, scores={**found.scores, one: scored(50.0, 49.0, 51.0)})
     return phases
 
 
@@ -170,7 +195,7 @@ def test_a_phase_that_was_cut_goes_on_with_what_it_lacks():
     ],
 )
 def test_what_is_said_of_missing_fresh_seeds(known, failed, said):
-    reasons = {Node.parse(text): reason for text, reason in failed.items()}
+    reasons = {node(text): reason for text, reason in failed.items()}
     found = finals("odc>moco", KNOWN | known)
     assert found.fresh_missing(reasons, "the budget is spent") == said
 
@@ -187,7 +212,7 @@ def test_no_more_is_trained_than_planned(repeats, more):
     stages, scores = planned(found.space)
     later = finals(best, known | fresh, *options)
     nodes = {*found.controls(), *found.fresh(), *later.label_curve()}
-    trained = {part for p in nodes if p.chain[0] in found.space.tasks
+    trained = {part for p in nodes if p.chain.tasks
                for part in replace(p, labels=None).path()} - found.scores.keys()  # fmt: skip
     assert len(nodes) == scores
     assert len(trained) <= stages <= len(trained) + 2

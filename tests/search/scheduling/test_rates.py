@@ -5,15 +5,16 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.scheduling.rates import EVALUATION, Machine, parsed, remembered, subject, timed
 from search.scheduling.work import Rate, work
 from search.space import load
 
 HERE = Machine("here", threads=1, workers=1, gpu=False)
 PLAN = Plan(load("isic3", ["profile=smoke"]), "")
-STAGE, PROBE, SCORE = PLAN.graph(Node(("odc",)))
+STAGE, PROBE, SCORE = PLAN.graph(Node.parse("odc"))
 IMAGES = 1000
 
 
@@ -68,8 +69,8 @@ def test_another_machine_says_nothing(tmp_path, other):
 
 def test_another_profile_says_nothing(tmp_path):
     other = Plan(load("isic3", ["profile=smoke", "profile.image_size=48"]), "")
-    finished(tmp_path, other.graph(Node(("odc",)))[0], 10.0)
-    finished(tmp_path, PLAN.graph(Node(("moco",)))[0], 10.0)
+    finished(tmp_path, other.graph(Node.parse("odc"))[0], 10.0)
+    finished(tmp_path, PLAN.graph(Node.parse("moco"))[0], 10.0)
     (tmp_path / "odc-1.part").mkdir()
     (tmp_path / "odc-2").mkdir()
     assert remembered(tmp_path, [STAGE], HERE) == {}

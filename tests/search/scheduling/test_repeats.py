@@ -10,7 +10,7 @@ from search.scheduling import repeats
 from tests.measures import scored
 
 CHAINS = [Node.parse(text) for text in ("a", "b", "c", "d", "a>b", "a>c", "b>a", "b>c")]
-SCRATCH = Node(("scratch",))
+SCRATCH = Node.parse("scratch")
 
 
 def rank(node: Node) -> float:

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from search.chains.chain import Chain
 from search.chains.node import FRESH, Node
 from search.chains.plan import Plan
 from search.policies import Policy, policy_of
@@ -26,16 +27,18 @@ ACCURACY = {"relative_location": 69.52, "moco": 72.74, "odc": 63.52, "scratch": 
 def scheduler(tmp_path, policy="curriculum", *more, repeats=1, spent=str) -> Scheduler:
     tmp_path.mkdir(exist_ok=True)
     space = load("isic3", ["profile=smoke", f"policy={policy}", f"repeats={repeats}", *more])
-    plan = Plan(space, "digest")
+    plan = Plan(space, "digest", {name: "w" for name in space.run_starts if name != "scratch"})
     made: Policy = plugin("search.policies", policy)(
-        tuple(space.tasks), space.max_length, None, 0, space.policy.params
-    )
+        tuple(space.tasks), space.max_length, None, 0, space.policy.params,
+        starts=space.grown_starts, max_starts=space.max_starts,
+    )  # fmt: skip
     journal = Journal(tmp_path / "out", plan.identity())
     return Scheduler(plan, made, journal, StageStore(tmp_path / "store"), spent)
 
 
 def train(asked: Scheduler, node: Node) -> None:
-    value = ACCURACY.get(node.chain[-1], 50.0) + len(node.chain)
+    tasks = node.chain.tasks or ("scratch",)
+    value = ACCURACY.get(tasks[-1], 50.0) + len(tasks)
     commit(asked, node, value)
     asked.record(node)
 
@@ -43,6 +46,8 @@ def train(asked: Scheduler, node: Node) -> None:
 def commit(asked: Scheduler, node: Node, value: float) -> None:
     """The stages and the score of a node, finished in the store."""
     for spec in asked.plan.graph(node)[:-1]:
+        if asked.store.manifest(spec.key()):
+            continue
         with asked.store.lock(spec.key()):
             asked.store.part(spec.key())
             known = {"spec": asdict(spec), "result": {"lr": 0.01}, "score": None}
@@ -74,6 +79,81 @@ def test_baselines_come_first_and_only_rising_chains_follow(tmp_path):
     assert done[-2:] == ["odc>relative_location>moco#1000", "scratch#1000"]
 
 
+def probe(asked: Scheduler, node: Node, value: float) -> None:
+    """The frozen probe of a start, finished in the store."""
+    measure = asked.plan.objective.measure(value, value - 1, value + 1)
+    for spec in asked.plan.graph(node):
+        with asked.store.lock(spec.key()):
+            asked.store.part(spec.key())
+            score = asdict(Score("linear", {"linear": measure}))
+            asked.store.commit(spec.key(), {"spec": asdict(spec), "result": {}, "score": score})
+    asked.record(node)
+
+
+IMAGENET = ("starts.imagenet=w.pth", "max_length=2")
+
+
+def test_frozen_probes_of_all_starts_are_the_first_jobs(tmp_path):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET)
+    first = [asked.next() for _ in range(4)]
+    assert [*map(str, first)] == ["scratch!frozen", "imagenet!frozen", "scratch", "imagenet"]
+    for node, value in zip(first, (30.0, 40.0), strict=False):
+        probe(asked, node, value)
+    assert {str(p): score.merit for p, score in asked.frozen.items()} == {
+        "scratch!frozen": 30.0, "imagenet!frozen": 40.0,
+    }  # fmt: skip
+    assert asked.scores == {}, "a probe is no score"
+    for node in first[2:]:
+        train(asked, node)
+    rest = finish(asked)
+    chains = [text for text in rest if "#" not in text]
+    assert len(chains) == len(set(chains)) == 2 * 9
+    assert finish(scheduler(tmp_path, "exhaustive", *IMAGENET)) == []
+
+
+@pytest.mark.parametrize("probes", [(30.0, 40.0), (40.0, 30.0)])
+def test_max_starts_waits_for_the_probes_and_grows_from_the_better_one(tmp_path, probes):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1")
+    first = [asked.next() for _ in range(4)]
+    assert asked.next() is None
+    assert not asked.finished()
+    for node, value in zip(first, probes, strict=False):
+        probe(asked, node, value)
+    for node in first[2:]:
+        train(asked, node)
+    chains = [Node.parse(t).chain for t in finish(asked) if "#" not in t]
+    better = "imagenet" if probes[1] > probes[0] else "scratch"
+    assert len(chains) == 9
+    assert {chain.start for chain in chains} == {better}
+    assert {str(why) for why in asked.pruned().values()} == {
+        f"max_starts=1: its start is behind {better}"
+    }
+    again = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1")
+    assert finish(again) == []
+    assert again.scores == asked.scores
+
+
+def test_without_probes_max_starts_goes_by_the_scores(tmp_path):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1", "probe=false")
+    first = [asked.next(), asked.next()]
+    assert [*map(str, first)] == ["scratch", "imagenet"]
+    assert asked.next() is None
+    for node, value in zip(first, (30.0, 40.0), strict=True):
+        commit(asked, node, value)
+        asked.record(node)
+    assert str(asked.next()).startswith("imagenet:")
+
+
+def test_a_start_whose_probe_failed_is_not_grown_from(tmp_path):
+    asked = scheduler(tmp_path, "exhaustive", *IMAGENET, "max_starts=1")
+    first = [asked.next() for _ in range(4)]
+    probe(asked, first[0], 30.0)
+    asked.record(first[1], "no such file")
+    for node in first[2:]:
+        train(asked, node)
+    assert asked.next() == Node.parse("relative_location")
+
+
 def test_again_asks_nothing_and_knows_all_scores(tmp_path):
     first = scheduler(tmp_path)
     finish(first)
@@ -85,7 +165,7 @@ def test_again_asks_nothing_and_knows_all_scores(tmp_path):
 def test_what_was_removed_from_the_store_is_trained_again(tmp_path):
     first = scheduler(tmp_path)
     finish(first)
-    lost = first.plan.score(Node(("moco",))).key()
+    lost = first.plan.score(Node.parse("moco")).key()
     keep = set(first.store.keys()) - {lost}
     first.store.prune(keep)
     assert finish(scheduler(tmp_path)) == ["moco"]
@@ -232,7 +312,7 @@ def test_all_chains_failed(tmp_path):
     done = []
     while (node := asked.next()) is not None:
         done.append(str(node))
-        if node.chain == ("scratch",):
+        if node.chain.is_baseline:
             train(asked, node)
         else:
             asked.record(node, "loss is NaN")
@@ -252,7 +332,7 @@ def test_a_start_that_fails(tmp_path):
     done = []
     while (node := asked.next()) is not None:
         done.append(node)
-        if node.chain == ("scratch",):
+        if node.chain.is_baseline:
             asked.record(node, "loss is NaN")
         else:
             train(asked, node)
@@ -318,7 +398,7 @@ def test_the_best_chain_is_what_the_policy_recommends_with_all_its_seeds(tmp_pat
     journal = Journal(tmp_path / "out", plan.identity())
     asked = Scheduler(plan, made, journal, StageStore(tmp_path / "store"))
     while (node := asked.next()) is not None:
-        commit(asked, node, 50 + 5 * len(node.chain) + rng.gauss(0, 4))
+        commit(asked, node, 50 + 5 * max(1, len(node.chain.tasks)) + rng.gauss(0, 4))
         asked.record(node)
     best = asked.best()
     again = [asked.scores[best.again(k)] for k in (1, 2)]
@@ -362,14 +442,14 @@ STOP = Stop(2, 3, 50.0, 60.0, "after epoch 2 of 3 at 50.00")
 
 def until_a_pair(asked: Scheduler) -> Node:
     """Train what comes before the first chain of two tasks."""
-    while len((node := asked.next()).chain) == 1:
+    while len((node := asked.next()).chain.tasks) < 2:
         train(asked, node)
     return node
 
 
 def noisy(asked: Scheduler, *differences: float) -> None:
     """Give the start seeds that differ so much from the first."""
-    start = Node(("scratch",))
+    start = Node.parse("scratch")
     for number, difference in enumerate(differences, 1):
         value = asked.scores[start].value + difference
         asked.scores[start.again(number)] = asked.plan.objective.score(value, value, value)
@@ -380,7 +460,7 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     pair = until_a_pair(asked)
     noisy(asked, 0.1, 0.2)
     asked._curves = lambda: [(40.0, 50.0, 64.75)] * 3
-    low, single = 20.0, Node(("odc",))  # the best is moco at 73.74, others gain 15 at most
+    low, single = 20.0, Node.parse("odc")  # the best is moco at 73.74, others gain 15 at most
     stop = asked.judge(pair, low, 2, 3)
     assert stop.reason == (
         "after epoch 2 of 3 at 20.00: at best 34.75 by the gains of the other curves, "
@@ -389,7 +469,7 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     )
     assert asked.judge(pair, 65.0, 2, 3) is None
     assert asked.judge(single, low, 2, 3) is None
-    assert asked.judge(Node(("scratch",)), low, 2, 3) is None
+    assert asked.judge(Node.parse("scratch"), low, 2, 3) is None
     assert asked.judge(pair, low, 1, 3) is None  # a third of the epochs
 
 
@@ -411,7 +491,7 @@ def test_only_what_the_policy_waits_for_is_stopped(tmp_path):
     pair = until_a_pair(asked)
     noisy(asked, 0.1, 0.2)
     assert asked.judge(pair, 20.0, 2, 3) is not None
-    others = [pair.again(1), pair.again(FRESH), replace(pair, labels=0.1), Node(("moco", "odc"))]
+    others = [pair.again(1), pair.again(FRESH), replace(pair, labels=0.1), Node.parse("moco>odc")]
     assert [asked.judge(node, 20.0, 2, 3) for node in others] == [None] * 4
 
 
@@ -419,7 +499,7 @@ def test_noise_leaves_out_what_few_labels_score(tmp_path):
     asked = scheduler(tmp_path, "exhaustive", repeats=3)
     until_a_pair(asked)
     noisy(asked, 1.0, 2.0)
-    start = replace(Node(("scratch",)), labels=0.01)
+    start = replace(Node.parse("scratch"), labels=0.01)
     for number in range(3):
         value = 20.0 + 9 * number
         asked.scores[start.again(number)] = asked.plan.objective.score(value, value, value)
@@ -500,8 +580,8 @@ def test_when_the_time_is_spent_nothing_new_is_begun(tmp_path):
     assert flying.chain not in asked.pruned()
     train(asked, flying)
     left = asked.pruned()
-    assert left[("odc", "moco")] == "the budget of 8 h is spent"
-    assert left[("moco", "odc")].startswith("not rising")
+    assert left[Chain(("odc", "moco"))] == "the budget of 8 h is spent"
+    assert left[Chain(("moco", "odc"))].startswith("not rising")
     assert len(left) == 15 - 3  # the singles
     rest = finish(scheduler(tmp_path))
     assert len(rest) == 10 - 4
@@ -528,7 +608,7 @@ def test_what_was_in_flight_is_not_begun_again_without_time(tmp_path):
 def test_a_score_whose_stage_is_damaged_is_asked_for_again(tmp_path):
     first = scheduler(tmp_path, "exhaustive", "max_length=2")
     finish(first)
-    single = first.plan.stages(Node(("odc",)))[0]
+    single = first.plan.stages(Node.parse("odc"))[0]
     (first.store.path(single.key()) / "manifest.json").write_text("{")
     again = scheduler(tmp_path, "exhaustive", "max_length=2")
     assert finish(again) == ["odc"]  # with its stage again, the longer chains count again
@@ -538,7 +618,7 @@ def test_a_score_whose_stage_is_damaged_is_asked_for_again(tmp_path):
 def test_the_policy_knows_probes_before_the_score_and_after_a_resume(tmp_path):
     first = scheduler(tmp_path)
     assert str(first.next()) == "scratch"
-    train(first, Node(("scratch",)))
+    train(first, Node.parse("scratch"))
     node = first.next()
     spec = first.plan.probe(node)
     score = Score("linear", {"linear": Measure(40.0, 39.0, 41.0, "%", True)})

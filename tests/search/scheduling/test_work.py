@@ -18,7 +18,7 @@ def specs(*overrides):
     given = [f"profile.{key}={value}" for key, value in LENGTHS.items()]
     ranges = ["tasks.odc.lr_range=[0.01,0.02,0.03,0.1]", "downstream.lr_range=[0.01,0.02]"]
     space = load("isic3", ["profile=smoke", PRECISION, *given, *ranges, *overrides])
-    stage, probe, score = Plan(space, "").graph(Node(("odc",)))
+    stage, probe, score = Plan(space, "").graph(Node.parse("odc"))
     return stage, probe, score
 
 

@@ -95,7 +95,18 @@ def refused(name, *overrides):
         ("hydra.run.dir=x", "hydra.run.dir=x: must be key=value"),
         ("seed=1,2", "seed=1,2: must fit spaces/isic3.yaml"),
         ("~starts.scratch", "~starts.scratch: must fit spaces/isic3.yaml"),
-        ("+starts.dino=x", "starts.dino=x: must be one of imagenet, scratch; try imagenet"),
+        ("starts.dino=x", "starts.dino=x: must begin with + for a new name; try +starts.dino=x"),
+        ("starts.scratch={chains: false}", "starts.scratch.chains=false: must be true, unless"),
+        ("starts.scratch={trainable: 'last_blocks=1'}", "starts.scratch.trainable=last_blocks=1: "),
+        ("starts.imagenet={weights: x, trainable: last}", "trainable=last: must be all or last_bl"),
+        ("starts.imagenet={weight: x}", "starts.imagenet.weight: must be one of chains, trainable"),
+        (
+            "baselines.features={scratch: x}",
+            "baselines.features.scratch: must not have the name of",
+        ),
+        ("baselines.features={odc: x}", "baselines.features.odc: must not have the name of a task"),
+        ("baselines.features.a=x", "baselines.features.a=x: must begin with + for a new name"),
+        ("max_starts=0", "max_starts=0: must be a whole number from 1"),
         ("downstream.kind=pretext", "kind=pretext: must be a kind that scores chains, as classify"),
         ("downstream.kind=probe", "downstream.kind=probe: must be a kind that scores chains"),
         ("downstream.params.objective=accuracy", "left out, as downstream.objective is the place"),
@@ -240,7 +251,7 @@ def test_a_task_cannot_have_the_name_of_a_start(monkeypatch):
 def weights(where, name="resnet10", **more):
     from trainables.backbone import Backbone
 
-    state = Backbone(name).state_dict() | more
+    state = Backbone(name).net.state_dict() | more
     if where.suffix == ".pth":
         torch.save(state, where)
     else:
@@ -280,7 +291,7 @@ def prepare(here):
         (["--budget", "1e9d"], "budget=1e9d: must be whole stages"),
         (["--budget", "9" * 400], "budget=999"),
         (["--budget", "8h,x"], "budget=8h,x: must be whole stages"),
-        (["--space", "../isic3"], "--space=../isic3: must be one of isic3; try isic3"),
+        (["--space", "../isic3"], "--space=../isic3: must be one of isic3, skin5; try isic3"),
         (["--space", ""], "--space=: must be one of isic3"),
         (["--data", "nowhere"], "nowhere: must be the folder that holds"),
         (["--data", ".", "data=demo"], "--data=.: must be left out with data=demo"),

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from search.chains.images import external_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, external_spec
+from search.chains.plan import Plan
 from search.images import Images
 from search.space import check_plugins, load
 from search.space.origins import explained
@@ -60,7 +61,7 @@ def test_a_file_of_data_gives_its_defaults():
 def test_it_decides_nothing_of_the_search():
     plain = load("isic3", SMALL)
     more = load("isic3", [*SMALL, "external.other.name=folder", "external.other.root=/x"])
-    node = Node(("moco",))
+    node = Node.parse("moco")
     assert Plan(plain, "d").graph(node) == Plan(more, "d", {}, {"other": "e"}).graph(node)
     assert Plan(plain, "d").identity() == Plan(more, "d", {}, {"other": "e"}).identity()
 
@@ -68,13 +69,13 @@ def test_it_decides_nothing_of_the_search():
 def test_a_stage_reads_the_sets_own_folder():
     space = load("isic3", [*SMALL, "external.other.name=folder", "external.other.root=/x"])
     plan = Plan(space, "d", {}, {"other": "e"})
-    node = replace(Node(("moco",), repeat=1000), external="other")
+    node = replace(Node.parse("moco#1000"), external="other")
     assert plan.places(plan.score(node)) == {"external": "/x"}
     assert str(node) == "moco#1000~other"
     assert Node.parse("moco#1000~other") == node
     ranges = {name: task.lr_range for name, task in space.tasks.items()}
     assert Node.of_config(node.config(ranges), ranges) == node
-    assert node.first() == Node(("moco",))
+    assert node.first() == Node.parse("moco")
 
 
 def test_bad_input_is_refused_in_one_line(folder):

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan, data_spec
+from search.chains.plan import Plan
 from search.space import SPACES, available_spaces, check_plugins, hardware, load
 from trainables.errors import UserError
 from trainables.plugins import available
@@ -83,7 +84,7 @@ def test_a_modality_may_set_mean_and_std_and_training_uses_them():
     from trainables.training.loop import context
 
     plain, own = augment(), augment("data.augment.mean=[0.6,0.5,0.4]", "data.augment.std=[1,1,1]")
-    spec = Plan(load("isic3", ["profile=smoke"]), "d").score(Node(("scratch",)))
+    spec = Plan(load("isic3", ["profile=smoke"]), "d").score(Node.parse("scratch"))
     measured = ((0.7, 0.6, 0.5), (0.2, 0.2, 0.2))
     plain, own = (
         replace(spec, training=replace(spec.training, augment=one)) for one in (plain, own)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from search.chains.plan import data_spec
+from search.chains.images import data_spec
 from search.space import load
 from trainables.data.folder import Plugin as Folder
 from trainables.data.isic2019 import METADATA

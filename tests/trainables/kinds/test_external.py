@@ -42,7 +42,7 @@ def test_a_class_that_nothing_is_known_of_is_refused_with_the_cure():
 def finished(data, tmp_path_factory):
     """A fine-tuning from scratch: its folder and its result."""
     folder = tmp_path_factory.mktemp("score")
-    spec = small.plan(data, "downstream.lr_range=[0.01]").score(Node(("scratch",)))
+    spec = small.plan(data, "downstream.lr_range=[0.01]").score(Node.parse("scratch"))
     done = Classify().run(Work(spec, RUNTIME, folder, quiet, {"images": data}))
     return folder, done
 
@@ -51,7 +51,7 @@ def _spec(data, **classes):
     mapped = ", ".join(f"{theirs}: {ours}" for theirs, ours in classes.items())
     changed = ["+external.other={name: demo, classes: {" + mapped + "}}"]
     plan = replace(small.plan(data, *changed), external_digests={"other": "e" * 16})
-    return plan.graph(replace(Node(("scratch",), repeat=1000), external="other"))
+    return plan.graph(replace(Node.parse("scratch#1000"), external="other"))
 
 
 def test_the_graph_ends_with_the_judgement_of_the_finished_score(data):

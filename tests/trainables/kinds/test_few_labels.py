@@ -18,7 +18,7 @@ from trainables.training.feed import Feed
 from trainables.training.loop import context
 
 MORE = ("probe=true", "downstream.lr_range=[0.001,0.01]", "profile.downstream_epochs=3")
-FEW = replace(Node(("scratch",), repeat=1000), labels=0.01)
+FEW = replace(Node.parse("scratch#1000"), labels=0.01)
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.01, 0.1, 1.0])
@@ -45,7 +45,7 @@ def test_steps_hardly_depend_on_the_labels(data, labels):
     spec = small.plan(data, *MORE).score(replace(FEW, labels=labels))
     nominal = max(1, round(labels * len(data.split["train"])))
     steps = context(spec, nominal, (0.5,) * 3, (0.5,) * 3, repeated=True).steps
-    usual = small.plan(data, *MORE).score(Node(("scratch",), repeat=1000))
+    usual = small.plan(data, *MORE).score(Node.parse("scratch#1000"))
     all_steps = usual.trained.epochs * usual.trained.fraction * len(data.split["train"]) / 16
     assert 0.5 * all_steps <= steps <= 1.1 * all_steps + 1
 
@@ -66,7 +66,7 @@ def test_a_few_labels_are_fine_tuned_with_as_many_evaluations_as_all(data, tmp_p
 
 def test_an_ordinary_score_says_nothing_of_evaluations(data):
     plan = small.plan(data, *MORE)
-    assert "evaluations" not in plan.score(Node(("scratch",))).params
+    assert "evaluations" not in plan.score(Node.parse("scratch")).params
     assert plan.score(FEW).params["evaluations"] == 3
     usual = replace(FEW, labels=0.5)  # the profile's own: one training serves both
     assert plan.score(usual).key() == plan.score(replace(FEW, labels=None)).key()
@@ -89,6 +89,6 @@ def test_the_probe_of_a_curve_is_judged_on_validation_by_the_objective(data, tmp
 
 def test_one_image_a_class_can_not_be_cross_validated(data, tmp_path):
     plan = small.plan(data, "probe=true", "profile.label_fraction=0.001")
-    spec = plan.probe(Node(("scratch",)))
+    spec = plan.probe(Node.parse("scratch"))
     done = Probe().run(Work(spec, RUNTIME, tmp_path, quiet, {"images": data}))
     assert done.score.measures == {}

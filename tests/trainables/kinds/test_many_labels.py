@@ -66,7 +66,7 @@ def many() -> Prepared:
 
 
 def classifier(labels, balanced):
-    spec = small.plan(drawn(), *LEARNT).score(Node(("scratch",)))
+    spec = small.plan(drawn(), *LEARNT).score(Node.parse("scratch"))
     known = context(spec, len(labels), (0.3,) * 3, (0.2,) * 3, repeated=True)
     torch.manual_seed(0)
     return made(Backbone("resnet10", 3), known, torch.from_numpy(labels), 3, balanced)
@@ -130,7 +130,7 @@ def test_one_label_an_image_is_still_cross_entropy():
 @pytest.fixture(scope="module")
 def tuned(many, tmp_path_factory):
     folder = tmp_path_factory.mktemp("score")
-    spec = small.plan(many, *LEARNT).score(Node(("scratch",)))
+    spec = small.plan(many, *LEARNT).score(Node.parse("scratch"))
     done = Classify().run(Work(spec, RUNTIME, folder, quiet, {"images": many}))
     return folder, done.score
 
@@ -162,7 +162,7 @@ def test_an_external_set_is_judged_by_the_labels_that_it_has(many, tuned, tmp_pa
     plan = replace(
         small.plan(many, *LEARNT, "+external.other={name: demo}"), external_digests={"other": "e"}
     )
-    spec = plan.score(replace(Node(("scratch",)), external="other"))
+    spec = plan.score(replace(Node.parse("scratch"), external="other"))
     outside = replace(
         many, classes=("B",), labels=many.labels[:, 1:],
         split={"train": np.array([], int), "val": np.array([], int), "test": np.arange(40)},
@@ -196,7 +196,7 @@ def test_refusals():
 def test_frozen_probes(many, tuned, tmp_path, on):
     """On fine-tuned features both probes know both labels, from other patients."""
     plan = small.plan(many, *LEARNT)
-    spec = plan.probe(Node(("scratch",)))
+    spec = plan.probe(Node.parse("scratch"))
     spec = replace(spec, params={**spec.params, "on": on}, inputs={"backbone": "any"})
     work = Work(spec, RUNTIME, tmp_path, quiet, {"images": many}, inputs={"backbone": tuned[0]})
     found = Probe().run(work).score
@@ -220,6 +220,6 @@ def test_probes_of_labels_that_features_do_not_hold():
 
 def test_too_few_patients_give_no_probe(tmp_path):
     lone = drawn(40, ignored=False)
-    spec = small.plan(lone, *LEARNT).probe(Node(("scratch",)))
+    spec = small.plan(lone, *LEARNT).probe(Node.parse("scratch"))
     data = replace(lone, groups=("p",) * 40)
     assert Probe().run(Work(spec, RUNTIME, tmp_path, quiet, {"images": data})).score.measures == {}

@@ -42,7 +42,7 @@ def test_what_only_tells_the_patient_is_of_no_use():
 
 @pytest.mark.parametrize("fault", ["one patient", "not finite"])
 def test_what_can_not_be_probed_has_no_measures(data, tmp_path, monkeypatch, fault):
-    spec = small.plan(data, "probe=true").probe(Node(("scratch",)))
+    spec = small.plan(data, "probe=true").probe(Node.parse("scratch"))
     if fault == "one patient":
         data = replace(data, groups=("p",) * len(data.groups))
     else:
@@ -52,7 +52,7 @@ def test_what_can_not_be_probed_has_no_measures(data, tmp_path, monkeypatch, fau
 
 
 def test_a_probe_reads_training_images_only(data, tmp_path):
-    spec = small.plan(data, "probe=true").probe(Node(("scratch",)))
+    spec = small.plan(data, "probe=true").probe(Node.parse("scratch"))
     blind = data.images.copy()
     for part in ("val", "test"):
         blind[data.split[part]] = 0

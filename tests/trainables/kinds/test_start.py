@@ -31,7 +31,7 @@ def test_a_start_holds_the_weights_of_the_file_and_refuses_one_that_does_not_fit
 def test_a_file_that_is_not_the_drivers_is_refused_where_it_is_read(tmp_path):
     """Else another node's file, or one replaced meanwhile, would be stored under a wrong key."""
     file = tmp_path / "imagenet.pth"
-    torch.save(Backbone("resnet10").state_dict(), file)
+    torch.save(Backbone("resnet10").net.state_dict(), file)
     params = {"sha256": "0" * 16, "backbone": "resnet10", "channels": 3}
     spec = StageSpec("start", "imagenet", params, "1", None, {}, {}, 0)
     with pytest.raises(UserError, match=r"imagenet\.pth: must be the same file on every node"):
@@ -41,6 +41,6 @@ def test_a_file_that_is_not_the_drivers_is_refused_where_it_is_read(tmp_path):
 
 def test_a_file_with_more_than_the_backbone_says_how_many_tensors_are_too_many(tmp_path):
     file = tmp_path / "imagenet.pth"
-    torch.save(Backbone("resnet10").state_dict() | {"more": torch.zeros(1)}, file)
+    torch.save(Backbone("resnet10").net.state_dict() | {"more": torch.zeros(1)}, file)
     with pytest.raises(UserError, match=r"\(1 of its and the file's tensors differ, first more\)"):
         load(Backbone("resnet10"), file, "imagenet")

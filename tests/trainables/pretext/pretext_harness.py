@@ -61,12 +61,22 @@ def context(**changes: Any) -> Context:
     return Context(**{**known, **changes})
 
 
-def build(name: str, params: dict[str, Any] | None = None, groups: int = 1, **changes: Any) -> Task:
+def build(
+    name: str,
+    params: dict[str, Any] | None = None,
+    groups: int = 1,
+    network: str = "resnet10",
+    last_blocks: int = 0,
+    **changes: Any,
+) -> Task:
     """A fresh task as the loop makes it, of the smallest backbone."""
     torch.manual_seed(0)
     ctx = context(**changes)
+    backbone = Backbone(network, ctx.channels)
+    if last_blocks:
+        backbone.train_last(last_blocks)
     task = load("trainables.pretext", name)(
-        Backbone("resnet10", ctx.channels), {**recipe(name)["params"], **(params or {})}, ctx
+        backbone, {**recipe(name)["params"], **(params or {})}, ctx
     )
     task.params.check(ctx)
     group_batch_norm(task, groups)

@@ -48,6 +48,24 @@ def _losses(name):
     return train(task, optimiser(name, task), range(2))
 
 
+FAMILIES = [
+    ("resnet10", 1), ("convnext_atto", 0), ("vit_tiny_patch16_224", 1), ("tf_efficientnet_lite0", 1)
+]  # fmt: skip
+
+
+@each_task
+@pytest.mark.parametrize(("network", "last_blocks"), FAMILIES)
+def test_every_family_of_backbones_can_be_trained(name, network, last_blocks):
+    task = started(name, network=network, last_blocks=last_blocks)
+    before = {k: v.clone() for k, v in task.backbone.named_parameters()}
+    row = train(task, optimiser(name, task, lr=1e-3), range(1))[0]
+    assert all(math.isfinite(value) for value in row.values())
+    moved = {k for k, v in task.backbone.named_parameters() if not torch.equal(v, before[k])}
+    assert moved
+    if last_blocks:
+        assert moved <= {k for k, v in task.backbone.named_parameters() if v.requires_grad}
+
+
 @each_task
 def test_resumed_in_the_middle_the_losses_are_bit_equal(name):
     task = started(name)

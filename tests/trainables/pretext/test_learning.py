@@ -10,6 +10,7 @@ from functools import cache, partial
 import pytest
 import torch
 
+from search.chains.chain import Chain
 from search.chains.node import Node
 from tests.trainables import small
 from trainables.errors import StageFailed
@@ -43,7 +44,7 @@ def run(tmp_path_factory):
 
     @cache
     def trained(name, factor):
-        spec = small.plan(data, *MORE).stages(Node((name,)))[0]
+        spec = small.plan(data, *MORE).stages(Node(Chain((name,))))[0]
         rates = spec.training.lr.range
         rate = rates[len(rates) // 2] * factor
         spec = replace(spec, training=replace(spec.training, lr=LRPolicy((rate,), 0)))

@@ -21,7 +21,7 @@ from trainables.workers.job import Fault, Job, Lease, Result
 @pytest.fixture
 def job(tmp_path):
     plan = Plan(load("isic3", ["data=demo", "profile=smoke"]), "digest")
-    spec = plan.stages(Node(("moco",)))[0]
+    spec = plan.stages(Node.parse("moco"))[0]
     store = StageStore(tmp_path / "store")
     out = str(store.part(spec.key()))
     return Job(spec.key(), "moco", spec, None, out, None, str(tmp_path), Runtime(), store.token())

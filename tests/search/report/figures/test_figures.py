@@ -56,8 +56,8 @@ def test_tree_says_pruned_and_not_run(search: Any) -> None:
 
 def test_best_branch_is_on_top(search: Any) -> None:
     table = rows.build(search.results, search.store, BALANCED)
-    root = tree.build(table.rows, table)
-    assert [child.chain[0] for child in root.children] == ["odc", "relative_location", "moco"]
+    root, _ = tree.build(table.rows, table)
+    assert [child.chain.tasks[0] for child in root.children] == ["odc", "relative_location", "moco"]
     assert root.leaves == 6
 
 
@@ -110,9 +110,10 @@ def test_regret_falls_to_the_winner(search: Any) -> None:
 
 
 def _row(chain: str, score: float | None) -> Row:
+    length = 0 if chain == "scratch" else chain.count(">") + 1
     return Row(
-        chain=chain, length=chain.count(">") + 1, label="", score=score, ci_low=score,
-        ci_high=score, delta=None, above_scratch=None, above_imagenet=None, linear=None,
+        chain=chain, length=length, label="", score=score, ci_low=score, ci_high=score,
+        delta=None, above_scratch=None, above_imagenet=None, linear=None,
         knn=None, lrs="", downstream_lr="", status="pruned" if score is None else "done", reason="",
         train_seconds=None, stage_key=None, downstream_key=None,
     )  # fmt: skip

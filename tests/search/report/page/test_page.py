@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError, meta
 
+from search.chains.chain import Chain
 from search.console.printable import printable
 from search.report import rows, summary
 from search.report.page import IMAGES, page
@@ -91,7 +92,7 @@ def test_imagenet_not_run_is_no_number(search: Any) -> None:
 
 def test_no_gain_is_said(search: Any) -> None:
     worse = [
-        replace(r, score=scored(80.0, 78.0, 82.0)) if r.chain == ("scratch",) else r
+        replace(r, score=scored(80.0, 78.0, 82.0)) if str(r.chain) == "scratch" else r
         for r in search.results
     ]
     shown = _render(replace(search, results=worse))
@@ -111,7 +112,7 @@ def test_failed_pruned_and_interrupted_are_said(search: Any) -> None:
 
 
 def test_no_winner(search: Any) -> None:
-    chains = [">".join(result.chain) for result in search.results]
+    chains = [str(result.chain) for result in search.results]
     nothing = search.without("failed", "no disk", *chains)
     assert "No chain finished" in _render(nothing).text
 
@@ -137,7 +138,9 @@ def test_everything_from_outside_is_escaped(
 
 def test_a_task_that_is_named_like_a_tag_is_none(search: Any) -> None:
     renamed = [
-        replace(r, chain=tuple(TAG if task == "odc" else task for task in r.chain))
+        replace(
+            r, chain=Chain(tuple(TAG if t == "odc" else t for t in r.chain.tasks), r.chain.start)
+        )
         for r in search.results
     ]
     search = replace(search, results=renamed)
@@ -166,7 +169,7 @@ def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> No
 def test_tables_have_heads_and_captions(written: tuple[Path, dict[str, Any]]) -> None:
     tags = Page((written[0] / "report" / "index.html").read_text()).tags
     count = [tag for tag, _ in tags].count
-    assert count("table") == count("caption") == count("thead") == 8
+    assert count("table") == count("caption") == count("thead") == 9
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from search.chains.chain import Chain
 from search.chains.node import FRESH
 from search.report import rows, stored
 from search.report.statistics import verdicts
@@ -17,6 +18,7 @@ from search.results.records import ChainResult, Repeat
 from tests.measures import BALANCED
 
 ON = Images(400, 200, 20)
+STARTS = ("scratch", "imagenet")
 ERROR = replace(BALANCED, higher_is_better=False)
 WINNER, SECOND = "relative_location>odc>moco", "odc>moco"
 
@@ -36,7 +38,7 @@ def table(scores: dict[str, list[float]], best: str | None = None, **changes: An
     for name, values in scores.items():
         first, *others = (measure.score(value, value - 1, value + 1) for value in values)
         again = tuple(Repeat(k, score, "") for k, score in enumerate(others, 1))
-        chain = tuple(name.split(">"))
+        chain = Chain.parse(name, STARTS)
         control = name in changes.get("controls", ())
         results.append(
             ChainResult(chain, "done", first, downstream_key="", repeats=again, control=control)
@@ -52,7 +54,7 @@ def observed(scores: dict[str, list[float]], images: float = 1.0, first: int = 0
         error = images * rng.normal(size=1000)
         values += [np.concatenate([[one], one + error]) for one in own]
     seeds = tuple(tuple(range(first, first + len(own))) for own in scores.values())
-    return Observed(tuple(scores), seeds, np.array(values), ON)
+    return Observed(tuple(scores), seeds, np.array(values), ON, frozenset(STARTS))
 
 
 def judged(scores: dict[str, list[float]], best: str | None = None, **changes: Any) -> Table:
@@ -66,6 +68,18 @@ SCORES = {
     "a": [80.0, 82.0, 81.3], "b": [79.2, 80.6, 80.1], "b>a": [66.1, 68.4, 67.0],
     "a>a": [90.0, 92.2, 91.0], "scratch": [50.3, 52.1, 51.0], "imagenet": [80.1, 81.9, 80.8],
 }  # fmt: skip
+
+
+def test_features_from_elsewhere_are_no_measure_of_training() -> None:
+    """They score the same with every seed; the noise is that of the rows that are trained."""
+    trained = {name: values for name, values in SCORES.items() if name != "scratch"}
+    both = trained | {"scratch": [50.0, 50.0, 50.0]}
+    plain, seen = table(both), observed(both, images=0.0)
+    rows_ = tuple(replace(row, frozen=row.chain == "scratch") for row in plain.rows)
+    found = verdicts.judge(replace(plain, rows=rows_), seen, None).training_noise
+    alone = verdicts.judge(table(trained), observed(trained, images=0.0), None).training_noise
+    assert found == alone != verdicts.judge(plain, seen, None).training_noise
+    assert seen.without({"scratch"}).seeds == ((0, 1, 2),) * 5
 
 
 def test_with_one_seed_nothing_is_compared(search: Any) -> None:
@@ -232,9 +246,8 @@ def test_the_cheapest_that_could_be_best(repeated: Any) -> None:
 def test_difference_is_the_brute_force_paired_bootstrap(repeated: Any) -> None:
     """Training's part is left out: the brute force has none."""
     measure = BALANCED.name
-    seen = verdicts.observe(
-        verdicts.selection(repeated.table.scored), repeated.store, "val", measure
-    )
+    keys, starts = verdicts.selection(repeated.table.scored), repeated.table.start_names
+    seen = verdicts.observe(keys, repeated.store, "val", measure, starts)
     assert seen is not None
     scored = seen.scored(None)
     a, b = (scored.chains.index(name) for name in (WINNER, SECOND))
@@ -269,7 +282,7 @@ def test_the_store_gives_what_the_verdicts_need(repeated: Any) -> None:
     """Fresh seeds from the store: the repeats of the search, as if no choice had seen them."""
     results = [
         replace(one, fresh=tuple(replace(r, seed=k) for k, r in enumerate(one.repeats)))
-        if (">".join(one.chain)) in (WINNER, "imagenet", "scratch") else one
+        if str(one.chain) in (WINNER, "imagenet", "scratch") else one
         for one in repeated.results
     ]  # fmt: skip
     built = rows.build(results, repeated.store, BALANCED)
