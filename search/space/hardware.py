@@ -9,7 +9,6 @@ from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer
 from trainables.processor import has_bfloat16
 
-
 Trained = TypeVar("Trained", TaskChoice, Downstream)
 
 
