@@ -20,7 +20,10 @@ from trainables import architectures
 from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 
-FLEXIBLE = ({"dynamic_img_size": True}, {})  # what makes timm's models take images of any size
+FLEXIBLE: tuple[dict[str, bool], ...] = (
+    {"dynamic_img_size": True},
+    {},
+)  # what makes timm's models take images of any size
 
 
 class ResNet(resnet.ResNet):

@@ -77,7 +77,8 @@ class ParameterGroup(TypedDict):
 
 def undecayed(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that a model of timm's trains without weight decay."""
-    named = module.no_weight_decay() if hasattr(module, "no_weight_decay") else ()
+    said = getattr(module, "no_weight_decay", None)
+    named = said() if callable(said) else ()
     return [own for name, own in module.named_parameters() if name in named]
 
 
