@@ -19,6 +19,7 @@ from trainables.durable import TEMPORARY, replacing
 from trainables.storage import CHECKPOINT
 
 log = logging.getLogger(__name__)
+FORMAT = "2"  # version of the tensors' names
 FULL = "full"  # name of the full run; a run of the LR range is named by its learning rate
 
 
@@ -64,7 +65,7 @@ class Runs:
         }
         for stale in folder.glob(f"{TEMPORARY}{CHECKPOINT}*"):
             stale.unlink(missing_ok=True)  # left by a process that was killed while writing
-        metadata = {"progress": plain, "checksum": _checksum(plain, tensors)}
+        metadata = {"progress": plain, "checksum": _checksum(plain, tensors), "format": FORMAT}
         with replacing(folder / CHECKPOINT) as beside:
             save_file(tensors, beside, metadata=metadata)
 
@@ -89,6 +90,8 @@ def _read(path: Path) -> tuple[dict[str, Run], dict[str, Tensor]]:
     """Read and verify the file; raises ValueError or what safetensors and json raise."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
+        if metadata.get("format") != FORMAT:
+            raise ValueError("of another version")
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
     if metadata["checksum"] != _checksum(metadata["progress"], tensors):
         raise ValueError("its checksum differs")

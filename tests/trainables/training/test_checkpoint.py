@@ -60,11 +60,16 @@ def flipped(at: Callable[[Path], int]) -> Callable[[Path], object]:
     return flip
 
 
-def without_checksum(path: Path) -> None:
-    with safe_open(path, framework="pt") as file:
-        progress = file.metadata()["progress"]
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-    save_file(tensors, path, metadata={"progress": progress})
+def without(field: str) -> Callable[[Path], object]:
+    """Rewrite the file without a field of its metadata."""
+
+    def rewrite(path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            known = {key: value for key, value in file.metadata().items() if key != field}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        save_file(tensors, path, metadata=known)
+
+    return rewrite
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -78,7 +83,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a bit of the first tensor": flipped(header),
     "a bit of the last tensor": flipped(lambda path: path.stat().st_size - 1),
     "a digit of the progress": flipped(lambda path: path.read_bytes().index(b"0.300000")),
-    "no checksum": without_checksum,
+    "no checksum": without("checksum"),
+    "of a version before versions": without("format"),
 }
 
 
