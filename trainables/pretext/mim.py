@@ -83,6 +83,11 @@ class Method(nn.Module):
 
     def __init__(self, patches: int, ratio: float | None) -> None:
         super().__init__()
+        if patches < 4:
+            raise UserError(
+                f"profile.image_size: must hold 4 patches of profile.backbone for mim, and holds "
+                f"{patches}; try twice as many px"
+            )
         self.patches = patches
         self.hidden = min(max(2, round((ratio or self.ratio) * patches)), patches - 1)
 
