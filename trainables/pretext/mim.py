@@ -130,7 +130,7 @@ class SimMIM(Method):
         return torch.lerp(view, self.square.tile(1, self.side, self.side), mask)
 
 
-def method_of(backbone: Backbone) -> type[Method]:
+def method_of(backbone: Backbone) -> Callable[[Backbone, Plugin.Params, Context], Method]:
     """Return MAE for a vision transformer, else SimMIM; a ResNet needs no timm."""
     if not type(backbone.net).__module__.startswith("timm."):
         return SimMIM
