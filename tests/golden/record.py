@@ -30,6 +30,7 @@ DOWNSTREAM = "classify"
 NAMES = (*small.TASKS, DOWNSTREAM)
 STEPS = 10
 RATES = dict.fromkeys(NAMES, 1e-4) | {
+    "mim": 1e-5,  # AdamW moves every weight by as much, whatever its gradient
     "moco": 5e-5,
     "odc": 1e-3,
     "relative_location": 3e-5,

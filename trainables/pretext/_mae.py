@@ -8,8 +8,6 @@ Difference from the authors' code: the encoder keeps the position embeddings of 
 or not, so that weights from elsewhere and later stages fit; the decoder's are fixed, as theirs.
 """
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from timm.layers import build_sincos2d_pos_embed
@@ -42,9 +40,8 @@ class MAE(Method):
         self.token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
         self.place: Tensor
         self.register_buffer("place", build_sincos2d_pos_embed([side, side], width), False)
-        norm = partial(nn.LayerNorm, eps=EPSILON)
-        blocks = [Block(width, width // HEAD, qkv_bias=True, norm_layer=norm) for _ in range(depth)]
-        self.blocks, self.norm = nn.Sequential(*blocks), norm(width)
+        blocks = [Block(width, width // HEAD, qkv_bias=True) for _ in range(depth)]
+        self.blocks, self.norm = nn.Sequential(*blocks), nn.LayerNorm(width)
         self.decode = nn.Linear(width, context.channels * self.unit**2)
 
     def every(self, view: Tensor) -> Tensor:
@@ -52,6 +49,7 @@ class MAE(Method):
 
     def forward(self, backbone: Backbone, view: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         hidden, visible = self.order(draw)
+        assert isinstance(backbone.net, VisionTransformer)
         known = self.embed(encode(backbone.net, view, visible))
         first = known.shape[1] - visible.shape[1]  # tokens of no patch
         shape = (-1, -1, known.shape[2])

@@ -83,6 +83,11 @@ class Method(nn.Module):
 
     def __init__(self, patches: int, ratio: float | None) -> None:
         super().__init__()
+        if patches < 4:
+            raise UserError(
+                f"profile.image_size: must hold 4 patches of profile.backbone for mim, and holds "
+                f"{patches}; try twice as many px"
+            )
         self.patches = patches
         self.hidden = min(max(2, round((ratio or self.ratio) * patches)), patches - 1)
 
@@ -125,7 +130,7 @@ class SimMIM(Method):
         return torch.lerp(view, self.square.tile(1, self.side, self.side), mask)
 
 
-def method_of(backbone: Backbone) -> type[Method]:
+def method_of(backbone: Backbone) -> Callable[[Backbone, Plugin.Params, Context], Method]:
     """Return MAE for a vision transformer, else SimMIM; a ResNet needs no timm."""
     if not type(backbone.net).__module__.startswith("timm."):
         return SimMIM

@@ -95,7 +95,7 @@ def test_a_backbones_features_give_the_numbers_of_its_own_probe(data, tmp_path, 
     plan = small.plan(data, "probe=true")
     expected = {}
     for on, objective in (("train", "balanced_accuracy"), ("val", "macro_auroc")):
-        spec = plan.probe(Node(("scratch",)))
+        spec = plan.probe(Node.parse("scratch"))
         spec = replace(spec, params={**spec.params, "on": on, "objective": objective})
         work = Work(spec, RUNTIME, tmp_path, quiet, {IMAGES: data})
         expected[on] = Probe().run(work).score
