@@ -138,11 +138,10 @@ class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
 class GroupedBatchNormAct(GroupedBatchNorm):
     """The same for timm's BatchNorm that is followed by dropout and an activation."""
 
-    drop: nn.Module
     act: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.act(self.drop(super().forward(input)))
+        return self.act(self.get_submodule("drop")(super().forward(input)))
 
 
 def group_batch_norm(module: nn.Module, groups: int) -> None:

@@ -20,7 +20,7 @@ from trainables import architectures
 from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 
-FLEXIBLE: tuple[dict[str, bool], ...] = (
+FLEXIBLE: tuple[dict[str, Any], ...] = (
     {"dynamic_img_size": True},
     {},
 )  # what makes timm's models take images of any size
@@ -125,8 +125,10 @@ def check_sides(
     else:
         cure = f"profile.image_size={size}"
     side, why = next(iter(refused.items()))
-    said = f"{who}: must show views" if who else f"profile.image_size={image_size}: must be a size"
-    raise UserError(f"{said} that profile.backbone={name} takes, not {side} px ({why}); try {cure}")
+    raise UserError(
+        f"{who or f'profile.image_size={image_size}'}: must make views that "
+        f"profile.backbone={name} takes, not of {side} px ({why}); try {cure}"
+    )
 
 
 @cache

@@ -69,9 +69,7 @@ def _row(
     better = None if own is None else chains.delta(chain, own, singles)
     judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
-    keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
-    probed = bool(scores) or (chain.is_baseline and result.status != "not run")
-    values = [_probed(stored.measures(store, key)) for key in keys if probed]
+    values = _probes(result, store)
     trained = stored.lineage(store, result.stage_key)
     stages = [stored.result(store, key) for key in trained[: len(tasks)]]
     last = stored.result(store, result.stage_key)
@@ -116,6 +114,14 @@ def _row(
         above_start=_above(chain, chain.start, merits),
         frozen=result.frozen,
     )
+
+
+def _probes(result: ChainResult, store: Store) -> list[dict[str, float]]:
+    """Return the probes of every selection seed; of a start also where it has no score."""
+    if not _scores(result) and (not result.chain.is_baseline or result.status == "not run"):
+        return []
+    keys = [result.probe_key, *(repeat.probe_key for repeat in result.repeats)]
+    return [_probed(stored.measures(store, key)) for key in keys]
 
 
 def _rates(

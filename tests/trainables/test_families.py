@@ -132,7 +132,7 @@ def test_a_network_that_gives_no_maps_or_takes_no_such_image_is_refused():
         Backbone("coat_mini")
     with pytest.raises(UserError, match=r"image_size=70: .*; try profile\.image_size=64$"):
         networks.check_sides("vit_tiny_patch16_224", 70)
-    with pytest.raises(UserError, match=r"^tasks\.swav: must show views .*, not 72 px"):
+    with pytest.raises(UserError, match=r"^tasks\.swav: must make views .*, not of 72 px"):
         networks.check_sides(
             "vit_tiny_patch16_224", 160, lambda s: (s, s * 72 // 160), "tasks.swav"
         )

@@ -1,6 +1,6 @@
 """The table of a cache as Parquet, a row an image; metadata of the schema has what has no row.
 
-write(folder / TABLE, {"image": names, "group": groups}, classes=["NV", "MEL"])
+write(folder / TABLE, {"image": names, "label": labels}, classes=["NV", "MEL"])
 table, said = read(folder / TABLE)     # said["classes"] == ["NV", "MEL"]
 """
 
