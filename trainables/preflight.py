@@ -44,7 +44,8 @@ def check_trainable(name: str, starts: Mapping[str, Start]) -> None:
             try:
                 Backbone(name).train_last(blocks_of(one.trainable))
             except UserError as error:
-                raise UserError(f"starts.{start}.{error}") from None
+                where = f"starts.{start}"
+                raise UserError(f"{where}.{error}") from None
 
 
 def check_gpus(count: int, precision: str) -> None:
