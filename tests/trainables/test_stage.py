@@ -61,7 +61,7 @@ def test_the_next_stage_starts_from_the_parent_bit_for_bit(data, tmp_path):
 
     def spy(self, rate, steps):
         task, _ = original(self, rate, steps)
-        kept.update({k: v.clone() for k, v in task.backbone.state_dict().items()})
+        kept.update({k: v.clone() for k, v in task.backbone.net.state_dict().items()})
         raise Killed
 
     loop.Loop._prepare = spy

@@ -17,6 +17,7 @@ import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
+from search.chains.chain import Chain
 from search.report import duplicates, points
 from search.results.records import ChainResult
 from search.tracking import tracker as tracking
@@ -207,8 +208,10 @@ def test_updates_reach_mlflow_while_the_search_runs(
 ) -> None:
     tracker, _ = flaky
     results: tuple[ChainResult, ...] = tuple(search.results)
-    tracker.update(results, frozenset({("odc",)}), search.store)
-    tracker.update(results, frozenset({("odc", "moco"), ("scratch",)}), search.store)
+    tracker.update(results, frozenset({Chain.parse("odc")}), search.store)
+    tracker.update(
+        results, frozenset({Chain.parse("odc>moco"), Chain.parse("scratch")}), search.store
+    )
     waits = iter(range(1000))
     while tracker._outbox._busy or tracker._outbox._waiting is not None:
         assert next(waits, None) is not None
@@ -242,7 +245,7 @@ def test_the_trackers_thread_never_reads_the_store(
     """Reading a damaged stage sets it aside, which only the driver's thread may do."""
     tracker, _ = flaky
     store, (out, summary) = Watched(search.store), written
-    tracker.update(tuple(search.results), frozenset({("odc",)}), store)
+    tracker.update(tuple(search.results), frozenset({Chain.parse("odc")}), store)
     tracker.mirror(search.table, search.plan, search.info, summary, store, out)
     assert store.threads == {threading.current_thread().name}
 
@@ -253,7 +256,7 @@ def test_what_was_lost_on_the_way_is_sent_later(
     tracker, client = flaky
     out, summary = written
     client.down = True
-    tracker.update(tuple(search.results), frozenset({("odc",)}), search.store)
+    tracker.update(tuple(search.results), frozenset({Chain.parse("odc")}), search.store)
     _ask(client, 3)
     client.down = False
     tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)

@@ -177,12 +177,12 @@ def test_start_fits_batch_norm_to_the_images():
     images, reference = pictures(), Backbone("resnet10")
     reference.load_state_dict(task.backbone.state_dict())
     group_batch_norm(reference, 1)
-    reference.bn1.momentum = 1.0
-    reference.bn1(reference.conv1(task.full(images)))
+    reference.net.bn1.momentum = 1.0
+    reference.net.bn1(reference.net.conv1(task.full(images)))
     torch.testing.assert_close(
-        reference.bn1.running_mean, task.backbone.bn1.running_mean, rtol=1e-3, atol=1e-4
+        reference.net.bn1.running_mean, task.backbone.net.bn1.running_mean, rtol=1e-3, atol=1e-4
     )
-    assert task.backbone.bn1.momentum == 0.1
+    assert task.backbone.net.bn1.momentum == 0.1
 
 
 def test_the_head_has_no_momentum():
