@@ -20,10 +20,8 @@ from trainables import architectures
 from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 
-FLEXIBLE: tuple[dict[str, Any], ...] = (
-    {"dynamic_img_size": True},
-    {},
-)  # what makes timm's models take images of any size
+# Options of timm's models, tried in order, so that they take images of any size.
+FLEXIBLE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {})
 
 
 class ResNet(resnet.ResNet):

@@ -77,7 +77,7 @@ def fetched(start: str, backbone: str, folder: Path) -> Path:
     except Exception as error:  # of the network, the hub, or a broken file in its cache
         raise UserError(
             f"starts.{start}=timm: must be in the hub's cache, or fetched, and the file {FILE} of "
-            f"{repository} is not to be had ({networks.line(error)}); try fetching it where there "
+            f"{repository} can't be fetched ({networks.line(error)}); try fetching it where there "
             f"is a network (`hf download {repository} {FILE}`) and starts.{start}=PATH/{FILE}"
         ) from None
     folder.mkdir(parents=True, exist_ok=True)
