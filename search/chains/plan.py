@@ -83,17 +83,26 @@ class Plan:
         rates = rates_in(range_from(node.chain.start, task.lr_range), node.window(name))
         steps = self._steps(task, node, parent)
         lr = LRPolicy(rates, trial_of(profile.lr_steps, steps), space.lr_policy)
-        made = self._made()
+        training = self._probed(self._training(task, node, steps, profile.batch, lr))
+        made, labelled = self._made(), {IMAGES: self._images} if training.probed else {}
         return StageSpec(
             kind=PRETEXT,
             name=name,
             params=task.params,
             version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
-            training=self._training(task, node, steps, profile.batch, lr),
+            training=training,
             inputs=_keys({BACKBONE: parent, POOL: made}),
-            data={} if made else {POOL: self._pool(node)},
+            data=labelled if made else {POOL: self._pool(node), **labelled},
             seed=space.seed + node.repeat,
         )
+
+    def _probed(self, training: Training) -> Training:
+        """Return the training of a stage with its judge, its learning curve, and their labels."""
+        space, profile, lr = self.space, self.space.profile, training.lr
+        by_probe = space.lr_judge == "probe" and lr.name != "full_range" and len(lr.range) > 1
+        judged = replace(lr, judge="probe" if by_probe else "pretext")
+        found = replace(training, lr=judged, curve=profile.curve)
+        return replace(found, fraction=profile.label_fraction) if found.probed else found
 
     def _steps(self, task: TaskChoice, node: Node, parent: StageSpec | None) -> int:
         """Return the length of a stage; its task's table is for a backbone that has learnt."""
@@ -285,7 +294,7 @@ class Plan:
         space = asdict(self.space)
         for elsewhere in ELSEWHERE:
             space.pop(elsewhere)
-        for default in ("repeats", "controls", "label_curve"):
+        for default in ("lr_judge", "repeats", "controls", "label_curve"):
             space["profile"].pop(default)
         for place in ("root", "unlabelled"):
             space["data"].pop(place)

@@ -27,6 +27,7 @@ def cross_validated(
 
     labels, groups: class or several labels, and patient group of each image.
     """
+    answers: dict[str, Floats]
     answers = {name: np.zeros((len(features), classes)) for name in ("linear", "knn")}
     fold = _fold_of(labels, groups, seed)
     for k in np.unique(fold):
@@ -44,7 +45,10 @@ def _fold_of(labels: Index, groups: NDArray[np.str_], seed: int) -> Index:
     count = possible_folds(labels, groups)
     if labels.ndim == 2:
         return folds(labels, groups, count, seed)
-    fold, drawn = np.zeros_like(labels), StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    fold, drawn = (
+        np.zeros_like(labels),
+        StratifiedGroupKFold(count, shuffle=True, random_state=seed),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer patients than folds
         for k, (_, asked) in enumerate(drawn.split(labels, labels, groups)):
@@ -52,9 +56,7 @@ def _fold_of(labels: Index, groups: NDArray[np.str_], seed: int) -> Index:
     return fold
 
 
-def answered(
-    features: Features, labels: Index, asked: Features, classes: int
-) -> dict[str, Floats]:
+def answered(features: Features, labels: Index, asked: Features, classes: int) -> dict[str, Floats]:
     """Return probabilities for the images asked: [n, classes] by `linear`, `knn`."""
     if labels.ndim == 2:
         return many(features, labels, asked)

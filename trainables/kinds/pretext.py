@@ -16,10 +16,11 @@ from trainables.backbone import save_backbone, trained_backbone
 from trainables.images.cache import Prepared, Source
 from trainables.kinds import Kind, Report, Work
 from trainables.schema import read
-from trainables.spec import BACKBONE, POOL, Runtime, StageSpec
+from trainables.spec import BACKBONE, IMAGES, POOL, Runtime, StageSpec
 from trainables.task import Context, Task
-from trainables.training import distributed
+from trainables.training import distributed, frozen
 from trainables.training.feed import Feed
+from trainables.training.frozen import FrozenProbe
 from trainables.training.loop import Loop, context
 from trainables.training.step import Step, place
 from trainables.workers.job import SAVING, Heartbeat, Result
@@ -35,16 +36,21 @@ def train_stage(
     parent_dir: Path | None,
     out_dir: Path,
     report: Report,
+    labelled: Prepared | None = None,
 ) -> dict[str, float]:
     """Train the stage to its end, resuming from a checkpoint in `out_dir` if there is one.
 
     Writes backbone.safetensors (torchvision's keys) and history.json to `out_dir`; returns the
     result: loss, lr, lr_at_edge, images_per_second, seconds, ... parent_dir: None for scratch.
-    Raises StageFailed with the reason, UserError for a batch above the data, Stopped if `report`
-    answers True.
+    labelled: the images that the backbone is probed with, if `spec.trained.probed`. Raises
+    StageFailed with the reason, UserError for a batch above the data, Stopped if `report` answers
+    True.
     """
     make = partial(build, spec, parent_dir)
-    outcome = Loop(make, spec, data, data.split["train"], runtime, out_dir, report).train()
+    index, probe = data.split["train"], None
+    if spec.trained.probed and labelled is not None:
+        probe = FrozenProbe.of(spec, labelled, runtime)
+    outcome = Loop(make, spec, data, index, runtime, out_dir, report, probe=probe).train()
     if distributed.rank() == 0:
         report(Heartbeat(SAVING))
         save_backbone(outcome.task.backbone, out_dir)
@@ -75,13 +81,19 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
 
 
 class Plugin(Kind):
-    """A stage of a chain: its task is `spec.name`, its images the role `pool`."""
+    """A stage of a chain: its task is `spec.name`, its images the role `pool`.
 
-    version = "1"
+    If it is probed on the way, the labelled images are the role `images`.
+    """
+
+    version = "2"
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         task: type[Task] = plugins.load(TASKS, spec.name)
         params = read(task.Params, spec.params, f"tasks.{spec.name}.params")
+        if spec.trained.probed:
+            labelled = tables[IMAGES]
+            frozen.chosen(spec, labelled.table, labelled.split["train"])
         if source := tables.get(POOL):
             unknown = (0.5,) * source.spec.channels  # mean and std, which no check uses
             known = context(spec, len(source.split["train"]), unknown, unknown)
@@ -95,5 +107,6 @@ class Plugin(Kind):
 
     def run(self, work: Work) -> Result:
         parent = work.inputs.get(BACKBONE)
-        data = work.data[POOL]
-        return Result(train_stage(work.spec, work.runtime, data, parent, work.out, work.report))
+        data, labelled = work.data[POOL], work.data.get(IMAGES)
+        done = train_stage(work.spec, work.runtime, data, parent, work.out, work.report, labelled)
+        return Result(done)

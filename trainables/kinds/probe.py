@@ -123,7 +123,7 @@ def _features(
 ) -> list[Tensor]:
     """Return the frozen features of full views: float32 [n, width], the same on every rank.
 
-    First those at `index`, some of which give BatchNorm its statistics, then any others at `judged`.
+    First those at `index`, some of which give BatchNorm its statistics, then those at `judged`.
     """
     torch.manual_seed(work.spec.seed)
     backbone = Backbone(params.backbone, len(data.mean))

@@ -87,7 +87,6 @@ class Feed:
             moved = positions.pin_memory().to(self.device, non_blocking=True)
             return self.pixels(positions), moved
 
-
     def _order(self, rng: np.random.Generator) -> Index:
         """Return the positions of an epoch, batch after batch."""
         count = self.epoch_steps * self.global_batch

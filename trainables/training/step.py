@@ -35,6 +35,7 @@ class Step:
     """A training step of `task`.
 
     model: the task or its DDP wrapper. rate: the peak learning rate of a schedule of `steps` steps.
+    decays: whether it falls to zero after the warm-up.
     """
 
     model: nn.Module
@@ -43,11 +44,15 @@ class Step:
     training: Training
     rate: float
     steps: int
+    decays: bool = True
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of the backbone's last block."""
+        return self.rate * optim.factor(step, self.steps, self.training.warmup, self.decays)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         for group in self.optimizer.param_groups:
-            rate = self.rate * optim.factor(batch.step, self.steps, self.training.warmup)
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+            group["lr"] = self.rate_at(batch.step) * group.get("lr_scale", 1.0)
         bfloat16 = self.training.precision == "bfloat16"
         with torch.autocast(batch.index.device.type, torch.bfloat16, enabled=bfloat16):
             loss, metrics = self.model(batch)

@@ -19,7 +19,7 @@ from trainables.spec import IMAGES, POOL, Runtime
 from trainables.training import frozen
 from trainables.training.checkpoint import Runs
 from trainables.training.frozen import KNN, MACRO_AUROC, RANKME, FrozenProbe
-from trainables.training.loop import context
+from trainables.training.loop import Loop, context
 
 PROBED = ("lr_judge=probe", "profile.curve=2")
 RATES = (0.001, 0.003, 0.01)
@@ -43,7 +43,9 @@ def test_rankme_counts_the_directions_in_use(count):
     assert frozen.rankme(features) == pytest.approx(count, rel=1e-4)
 
 
-def test_features_that_tell_the_class_have_full_marks_and_noise_has_half(data, spec, task, monkeypatch):
+def test_features_that_tell_the_class_have_full_marks_and_noise_has_half(
+    data, spec, task, monkeypatch
+):
     probe = FrozenProbe.of(spec, data, RUNTIME)
     labels = torch.from_numpy(data.labels[probe.index])
     for features, low, high in (
@@ -103,28 +105,22 @@ def scripted(monkeypatch, told):
     """Make the probe say `told(rate, step)`: macro AUROC and RankMe; note who asked when."""
     asked = []
 
-    def call(self, task):
+    def call(*_):
         rate, step = now[0].lr, now[0].step
         asked.append((rate, step))
         auroc, rank = told(rate, step)
         return {MACRO_AUROC: auroc, KNN: auroc, RANKME: rank}
 
     now = []
-    original = frozen_loop()._probed
+    original = Loop._run
 
-    def watched(self, run, task):
+    def watched(self, run, *given):
         now[:] = [run]
-        return original(self, run, task)
+        return original(self, run, *given)
 
     monkeypatch.setattr(FrozenProbe, "__call__", call)
-    monkeypatch.setattr(frozen_loop(), "_probed", watched)
+    monkeypatch.setattr(Loop, "_run", watched)
     return asked
-
-
-def frozen_loop():
-    from trainables.training.loop import Loop
-
-    return Loop
 
 
 @pytest.mark.parametrize("best", RATES)
@@ -173,9 +169,10 @@ def test_a_stage_judged_by_the_probe_resumes_to_the_same(data, spec, tmp_path):
 def test_too_few_patients_are_refused_before_anything_is_trained(data, spec):
     class Lone(Source):
         def __init__(self):
-            self.table, self.split, self.spec = replace(data, groups=("p",) * len(data.groups)), data.split, spec.data[POOL].spec
+            self.table = replace(data, groups=("p",) * len(data.groups))
+            self.split, self.spec = data.split, spec.data[POOL].spec
 
-    with pytest.raises(UserError, match="lr_judge=probe: must have labelled training images of two"):
+    with pytest.raises(UserError, match="lr_judge=probe: must have labelled training images"):
         Plugin().check(spec, {POOL: Lone(), IMAGES: Lone()})
 
 
