@@ -219,7 +219,7 @@ class Loop:
                 raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
         self._pending = []
         row = {name: sum(one[name] for one in fresh) / len(fresh) for name in names}
-        row["lr"] = max(group["lr"] for group in advance.optimizer.param_groups)
+        row["lr"] = advance.rate_at(done - 1)
         self._tell(run, row, done, advance.steps, len(fresh), epoch_end)
         waited = time.perf_counter() - self._checkpointed
         due = waited > self._interval and not distributed.rank()
