@@ -15,6 +15,7 @@ from pydantic import (
 
 from search.chains.chain import SCRATCH, Chain, enumerate_chains
 from search.chains.lengths import PUBLISHED
+from search.chains.node import Range
 from search.space.budget import Budget
 from search.space.checks import check
 from trainables.modality import Preset
@@ -92,7 +93,10 @@ Judge = Literal["pretext", "probe"]
 
 @dataclass(frozen=True)
 class TaskChoice(Schema):
-    """One pretext task. params: the task's own parameters; lr_range: learning rates to try.
+    """One pretext task. params: the task's own parameters.
+
+    lr_range: learning rates to try, for a batch of 256 (they are scaled with the batch), in a
+    chain's first stage from scratch. lr_range_later: in all other stages; null: the same.
 
     steps: the published length by the number of images, for a backbone that has learnt before; from
     scratch it is four times as long. null: the profile must give the length.
@@ -100,7 +104,8 @@ class TaskChoice(Schema):
 
     name: Name
     params: Section = field(default_factory=dict)
-    lr_range: Rates = (0.003, 0.01, 0.03, 0.1)
+    lr_range: Rates = (0.03, 0.1, 0.3)
+    lr_range_later: Rates | None = None
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
     weight_decay: WeightDecay = 1e-4
     steps: StepTable | None = None
@@ -181,12 +186,14 @@ class External(Elsewhere):
 class Downstream(Schema):
     """The downstream task. kind: a file in trainables/kinds/; params: its own parameters.
 
-    objective: the measure that chains are judged by. steps: see `TaskChoice`.
+    objective: the measure that chains are judged by. lr_range, lr_range_later, steps: see
+    `TaskChoice`.
     """
 
     kind: Name = "classify"
     objective: Name = OBJECTIVES["one"]
-    lr_range: Rates = (0.001, 0.003, 0.01, 0.03)
+    lr_range: Rates = (0.03, 0.1, 0.3)
+    lr_range_later: Rates | None = None
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: WeightDecay = 5e-4
     params: Section = field(default_factory=dict)
@@ -347,6 +354,14 @@ class Space(Schema):
     def baseline_names(self) -> tuple[str, ...]:
         """All baselines: the starts, run or not, and features from elsewhere."""
         return (*self.starts, *self.baselines.features)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The LR ranges by task."""
+        return {
+            name: Range(task.lr_range, task.lr_range_later or task.lr_range)
+            for name, task in self.tasks.items()
+        }
 
     def chains(self) -> list[Chain]:
         """Return every chain of the space, shorter ones first."""

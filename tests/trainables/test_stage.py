@@ -210,7 +210,7 @@ def ranks(data, tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("ranks")
     data_dir = Path(data.images.filename).parent
-    for name, rate, world in (("start", 1e-12, 1), ("one", 1e-4, 1), ("two", 1e-4, 2)):
+    for name, rate, world in (("start", 1e-12, 1), ("one", 16e-4, 1), ("two", 16e-4, 2)):
         specs = {}
         for task in small.TASKS:
             (root / name / task).mkdir(parents=True)
