@@ -41,7 +41,7 @@ from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest, identity
 
-FORMAT = 2  # version of folder layout, resizing and duplicate search; part of the digest
+FORMAT = 3  # version of folder layout, resizing and duplicate search; part of the digest
 CHECKS = 3  # version of what decoding refuses, and of the table; older caches are decoded again
 MANIFEST, IMAGES = "manifest.json", "images.npy"
 MADE = "images"  # a data set that a stage made, in its folder
@@ -111,6 +111,10 @@ class Source:
             self.images.notes.say(sentence)
         self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
         self._digest = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.table.classes
 
     def _split(self, table: Table) -> dict[str, Index]:
         spec = self.spec
