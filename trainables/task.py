@@ -32,6 +32,7 @@ class Context:
     std: PerChannel
     augment: Preset  # of the modality
     seed: int
+    classes: int = 0  # that the labelled images have; 0: not known
 
 
 class Draw:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.augment import View
-from trainables.backbone import Backbone
+from trainables.backbone import Backbone, untracked
 from trainables.errors import StageFailed
 from trainables.schema import Crop
 from trainables.spec import Settings
@@ -46,8 +46,8 @@ class Plugin(Task):
         width = backbone.width
         self.project = perceptron(width, 2 * width)
         self.predict = perceptron(DIMENSIONS, 2 * width)
-        self.target_backbone = copy.deepcopy(backbone).requires_grad_(False)
-        self.target_project = copy.deepcopy(self.project).requires_grad_(False)
+        self.target_backbone = untracked(copy.deepcopy(backbone)).requires_grad_(False)
+        self.target_project = untracked(copy.deepcopy(self.project)).requires_grad_(False)
         self.register_buffer("spread", torch.ones(()))
         self.view = View.of(context, self.params.crop)
 

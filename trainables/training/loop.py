@@ -100,7 +100,9 @@ class Loop:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
         repeated = self.evaluate is not None
-        self.context = context(spec, len(self.index), data.mean, data.std, repeated)
+        self.context = context(
+            spec, len(self.index), data.mean, data.std, repeated, len(data.classes)
+        )
         sizes = len(self.index), self.training.global_batch
         self.epoch_steps = lengths.epoch_steps(*sizes)
         self.device = torch.device(self.runtime.device)
@@ -350,7 +352,12 @@ def _trial(run: Run) -> Trial:
 
 
 def context(
-    spec: StageSpec, images: int, mean: PerChannel, std: PerChannel, repeated: bool = False
+    spec: StageSpec,
+    images: int,
+    mean: PerChannel,
+    std: PerChannel,
+    repeated: bool = False,
+    classes: int = 0,
 ) -> Context:
     """Build the context of a full run; UserError if the images do not fill one batch.
 
@@ -371,5 +378,5 @@ def context(
         images=images, global_batch=training.global_batch,
         steps=training.steps, epoch_steps=max(1, int(epoch_steps)),
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
-        augment=preset, seed=spec.seed,
+        augment=preset, seed=spec.seed, classes=classes,
     )  # fmt: skip

@@ -53,10 +53,6 @@ class Step:
     steps: int
     decays: bool = True
 
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of the backbone's last block."""
-        return self.rate * optim.factor(step, self.steps, self.training.warmup, self.decays)
-
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         rate = peak(self.rate_at(batch.step), self.training)
         for group in self.optimizer.param_groups:
@@ -72,5 +68,5 @@ class Step:
         return {"loss": loss.detach(), **metrics}
 
     def rate_at(self, step: int) -> float:
-        """Return the schedule's rate for a batch of 256 images."""
-        return self.rate * optim.factor(step, self.steps, self.training.warmup)
+        """Return the schedule's rate for a batch of 256 images, of the backbone's last block."""
+        return self.rate * optim.factor(step, self.steps, self.training.warmup, self.decays)
