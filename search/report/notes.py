@@ -88,7 +88,7 @@ def rising(trend: Trend) -> str:
     return (
         f"The fine-tuning of {trend.start} still rose at its end: {number(trend.gain)} points in "
         f"its last {trend.epochs} epochs, beyond its noise. It is not yet what it could be; train "
-        "longer with profile.downstream_epochs."
+        "longer with profile.downstream_steps."
     )
 
 
@@ -112,7 +112,7 @@ def _probes(table: Table) -> Iterator[str]:
         yield (
             f"In {rows} the frozen probe is above its own fine-tuned network (at most in "
             f"{row.chain}: {number(probe)} above {number(tuned)}): fine-tuning loses what "
-            "pretraining learnt; raise profile.downstream_epochs, or lower downstream.lr_range."
+            "pretraining learnt; raise profile.downstream_steps, or lower downstream.lr_range."
         )
 
 
@@ -130,8 +130,8 @@ def _few_steps(table: Table, store: Store) -> Iterator[str]:
     stages = {key: row for row in table.rows for key in stored.lineage(store, row.stage_key)}
     tuned = {row.downstream_key: row for row in table.scored}
     cases = (
-        ("stage", "profile.epochs", stages),
-        ("fine-tuning", "profile.downstream_epochs", tuned),
+        ("stage", "profile.steps", stages),
+        ("fine-tuning", "profile.downstream_steps", tuned),
     )
     for noun, setting, keys in cases:
         steps = [n for key in keys if (n := stored.result(store, key).get("steps")) is not None]
