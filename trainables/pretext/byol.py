@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.augment import View, two_views
-from trainables.backbone import Backbone
+from trainables.backbone import Backbone, untracked
 from trainables.errors import StageFailed
 from trainables.schema import Crop
 from trainables.spec import Settings
@@ -63,8 +63,8 @@ class Plugin(Task):
         width = backbone.width
         self.project = perceptron(width, 2 * width)
         self.predict = perceptron(DIMENSIONS, 2 * width)
-        self.target_backbone = copy.deepcopy(backbone).requires_grad_(False)
-        self.target_project = copy.deepcopy(self.project).requires_grad_(False)
+        self.target_backbone = untracked(copy.deepcopy(backbone)).requires_grad_(False)
+        self.target_project = untracked(copy.deepcopy(self.project)).requires_grad_(False)
         self.register_buffer("spread", torch.ones(()))
         crop = self.params.crop or context.augment.crop or (0.2, 1.0)
         plain = replace(context, augment=replace(context.augment, solarise=0.0))

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.augment import View, two_views
-from trainables.backbone import Backbone
+from trainables.backbone import Backbone, untracked
 from trainables.errors import UserError
 from trainables.schema import Crop, Temperature
 from trainables.spec import Settings
@@ -86,7 +86,7 @@ class Plugin(Task):
         super().__init__(backbone, params, context)
         width = backbone.width
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIMENSIONS))
-        self.key_backbone = copy.deepcopy(backbone).requires_grad_(False)
+        self.key_backbone = untracked(copy.deepcopy(backbone)).requires_grad_(False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(False)
         size = self.params.queue or queue_size(context.images, context.global_batch)
         self.register_buffer("queue", torch.zeros(size, DIMENSIONS))
