@@ -51,7 +51,7 @@ def train_stage(
     make, index = partial(build, spec, parent_dir), data.split["train"]
     grouped = read(_kind(spec).Params, spec.params).grouped
     groups = numbered(data, index) if grouped else None
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, groups=groups)
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, patient_groups=groups)
     outcome = loop.train()
     outcome.result |= controlled(outcome.task, loop)
     fit_full_views(outcome.task, loop)

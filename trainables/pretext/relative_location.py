@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import COLOURS, Colour, Preset, halvings, sample
+from trainables.augment import COLOURS, Colour, Pixels, sample
 from trainables.backbone import Backbone
 from trainables.errors import UserError
+from trainables.modality import Preset
 from trainables.schema import Dropout, Fraction
 from trainables.spec import Settings
 from trainables.task import Batch, Context, Draw, Task, dropout
@@ -48,7 +49,7 @@ class Patches(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             grid = patch_grid(places, p.border, p.crop, p.patch, self.px).flatten(0, 1)
             spacing = p.crop / 3 * p.patch * images.shape[-1] / self.px
-            levels = halvings(images, 1 + (spacing > 1) + (spacing > 2) + (spacing > 4))
+            levels = Pixels(images).halvings(spacing)
             patches = sample(levels, grid, torch.full_like(grid[:, 0, 0, 0], spacing))
             strips = patches.unflatten(0, (b, 9)).transpose(1, 2).flatten(2, 3)
             return self.colour(strips, colours).unflatten(2, (9, self.px)).transpose(1, 2)

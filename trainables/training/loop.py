@@ -76,7 +76,7 @@ class Loop:
     is kept. merit: signs what `evaluate` returns, so that higher is better. report: called on rank
     0 before a run's first step, every `log_every` steps, and after every evaluation with the
     `curve` so far. If it answers True, all ranks write a checkpoint and raise Stopped at the next
-    reported step. groups: the patient group of each image, where batches need partners.
+    reported step. patient_groups: of each image, where batches need partners.
     """
 
     make: Callable[[Context], Task]
@@ -88,15 +88,16 @@ class Loop:
     report: Report
     evaluate: Callable[[Task], float] | None = None
     merit: Callable[[float], float] = float
-    groups: Index | None = None
+    patient_groups: Index | None = None
 
     def __post_init__(self) -> None:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
         repeated = self.evaluate is not None
         known = context(spec, len(self.index), data.mean, data.std, repeated)
-        groups = None if self.groups is None else tuple(self.groups.tolist())
-        self.context = replace(known, groups=groups)
+        groups = self.patient_groups
+        numbers = None if groups is None else tuple(groups.tolist())
+        self.context = replace(known, patient_groups=numbers)
         sizes = len(self.index), self.training.global_batch
         self.epoch_steps = lengths.epoch_steps(*sizes)
         self.device = torch.device(self.runtime.device)
@@ -106,7 +107,7 @@ class Loop:
         self.rates = self.training.lr.range
         self._started: dict[str, Tensor] = {}  # the task's state after `start`, before step 0
         feed = data, self.index, self.training.global_batch, self.seed, self.device
-        self.feed = PairedFeed(*feed, groups=np.array(groups)) if groups else Feed(*feed)
+        self.feed = Feed(*feed) if groups is None else PairedFeed(*feed, groups=groups)
         self._unwanted = False  # known only to rank 0
         self._saved = self._trained()
         self._interval = self.runtime.checkpoint_seconds  # seconds between checkpoints

@@ -36,7 +36,8 @@ class Partners:
         _, first, sizes = np.unique(groups[self.order], return_index=True, return_counts=True)
         self.place, self.first, self.size = (np.empty(len(groups), np.int64) for _ in range(3))
         self.place[self.order] = np.arange(len(groups))
-        self.first[self.order], self.size[self.order] = (np.repeat(x, sizes) for x in (first, sizes))
+        self.first[self.order] = np.repeat(first, sizes)
+        self.size[self.order] = np.repeat(sizes, sizes)
 
     def of(self, images: Index, u: np.ndarray[Any, np.dtype[np.float64]]) -> Index:
         """Return a partner of each of the images; u: [n], uniform."""
