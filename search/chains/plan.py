@@ -11,6 +11,7 @@ from search.chains.node import FULL, Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer, megabytes
 from trainables.errors import UserError
+from trainables.modality import augment_of
 from trainables.plugins import load, version
 from trainables.spec import (
     ADDED,
@@ -341,6 +342,7 @@ class Plan:
     ) -> Training:
         profile = self.space.profile
         assert profile.precision != "auto", "resolved by hardware.resolve"
+        name = task.name if isinstance(task, TaskChoice) else ""
         return Training(
             backbone=profile.backbone,
             image_size=profile.image_size,
@@ -351,7 +353,7 @@ class Plan:
             optimizer=task.optimizer,
             weight_decay=task.weight_decay,
             warmup=profile.warmup,
-            augment=self.space.data.augment,
+            augment=augment_of(self.space.data.augment, name),
             fraction=1.0,
             lr=lr,
             trainable=self.space.starts[node.chain.start].trainable,

@@ -31,6 +31,7 @@ from trainables.training.checkpoint import FULL, Run, Runs
 from trainables.training.evaluation import evaluating
 from trainables.training.feed import Feed
 from trainables.training.frozen import MACRO_AUROC, Probed, collapse
+from trainables.training.partners import PairedFeed
 from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
 
@@ -81,7 +82,8 @@ class Loop:
     the next reported step. evaluate: judges a fine-tuning as often as `lengths` says; a trial of
     the LR range by its last evaluation. merit: signs what `evaluate` returns, so that higher is
     better. probe: judges a pretext task's trials or makes its learning curve. balance: the class of
-    each image, if batches are to be balanced.
+    each image, if batches are to be balanced. patient_groups: of each
+    image, where batches need partners.
     """
 
     make: Callable[[Context], Task]
@@ -95,14 +97,16 @@ class Loop:
     merit: Callable[[float], float] = float
     probe: Callable[[Task], Probed] | None = None
     balance: Index | None = None
+    patient_groups: Index | None = None
 
     def __post_init__(self) -> None:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
         repeated = self.evaluate is not None
-        self.context = context(
-            spec, len(self.index), data.mean, data.std, repeated, len(data.classes)
-        )
+        groups = self.patient_groups
+        numbers = None if groups is None else tuple(groups.tolist())
+        known = context(spec, len(self.index), data.mean, data.std, repeated, len(data.classes))
+        self.context = replace(known, patient_groups=numbers)
         sizes = len(self.index), self.training.global_batch
         self.epoch_steps = lengths.epoch_steps(*sizes)
         self.device = torch.device(self.runtime.device)
@@ -114,8 +118,9 @@ class Loop:
         self._at_start: Probed = {}  # what the probe tells of that state
         curve = self.training.curve
         self._curve = {max(1, round(self.steps * k / curve)) for k in range(1, curve + 1)}
-        batch = self.training.global_batch
-        self.feed = Feed(data, self.index, batch, self.seed, self.device, self.balance)
+        feed = data, self.index, self.training.global_batch, self.seed, self.device
+        paired = None if groups is None else PairedFeed(*feed, groups=groups)
+        self.feed = paired or Feed(*feed, labels=self.balance)
         self._unwanted = False  # known only to rank 0
         self._saved = self._trained()
         self._interval = self.runtime.checkpoint_seconds  # seconds between checkpoints
