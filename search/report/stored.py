@@ -31,7 +31,8 @@ class Store(Protocol):
 class Result(TypedDict, total=False):
     """What the report reads of a manifest's `result`.
 
-    accuracy, chance_level: of pretext tasks.
+    accuracy, chance_level: of pretext tasks. controlled_accuracy: of one that has a control;
+    control_accuracy: without what its answers should need.
     """
 
     lr: float
@@ -40,6 +41,8 @@ class Result(TypedDict, total=False):
     steps: int
     accuracy: float
     chance_level: float
+    controlled_accuracy: float
+    control_accuracy: float
 
 
 class Trial(TypedDict):

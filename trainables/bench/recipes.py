@@ -11,6 +11,7 @@ import yaml
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
 from trainables.kinds.pretext import TASKS
+from trainables.modality import augment_of
 from trainables.plugins import unknown, version
 from trainables.processor import has_bfloat16
 from trainables.spec import POOL, PRETEXT, DataSpec, KnownData, LRPolicy, StageSpec, Training
@@ -51,7 +52,7 @@ class Recipes:
             global_batch=sizes["batch"], bn_groups=sizes["bn_groups"],
             precision=sizes["precision"], optimizer=given["optimizer"],
             weight_decay=given["weight_decay"], warmup=0.0,
-            augment=read("modality", "dermoscopy"), fraction=1.0,
+            augment=augment_of(read("modality", "dermoscopy"), task), fraction=1.0,
             lr=LRPolicy((GENTLE * given["lr_range"][0],), 1),
         )  # fmt: skip
         return StageSpec(
