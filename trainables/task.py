@@ -33,6 +33,7 @@ class Context:
     std: PerChannel
     augment: Preset  # of the modality, for this task
     seed: int
+    classes: int = 0  # that the labelled images have; 0: not known
     patient_groups: tuple[int, ...] | None = None  # of the images, if the task is `grouped`
 
     def crop(self, given: Crop | None, usual: Crop = (0.2, 1.0)) -> Crop:

@@ -7,6 +7,7 @@ answers["linear"]           # [n, labels], how likely each image has each label
 """
 
 import warnings
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from trainables.images.splits import Index, folds
 
 NEIGHBOURS = 20
 FOLDS = 5
+SIMILARITIES = 1 << 24  # computed at once
+NAMES = ("linear", "knn")
 Features = Tensor  # float32 [n, width], on the CPU
 
 
@@ -31,7 +34,7 @@ def cross_validated(
     from sklearn.model_selection import StratifiedGroupKFold  # imported here: it takes 1.5 s
 
     count = possible_folds(labels, groups)
-    answers = {name: np.zeros_like(labels) for name in ("linear", "knn")}
+    answers = {name: np.zeros_like(labels) for name in NAMES}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer patients than folds
         parts = [
@@ -64,8 +67,10 @@ def knn_votes(train: Features, labels: Index, query: Features, classes: int) -> 
 
     A vote weighs exp(cosine / 0.07), as in Wu et al., 2018, divided by the size of its class.
     """
-    similarity = F.normalize(query, dim=1) @ F.normalize(train, dim=1).T
-    nearest, place = similarity.topk(min(NEIGHBOURS, len(train)), dim=1)
+    known, count = F.normalize(train, dim=1).T, min(NEIGHBOURS, len(train))
+    blocks = F.normalize(query, dim=1).split(max(1, SIMILARITIES // len(train)))
+    found = [(block @ known).topk(count, dim=1) for block in blocks]
+    nearest, place = (torch.cat(parts) for parts in zip(*found, strict=True))
     target = torch.from_numpy(labels)
     size = torch.bincount(target, minlength=classes).clamp(min=1)
     votes = (nearest / 0.07).exp() / size[target[place]]
@@ -106,7 +111,7 @@ def cross_validated_many(
     """
     fold = folds(labels, groups, possible_folds(labels, groups), seed)
     answers: dict[str, NDArray[np.floating]]
-    answers = {name: np.zeros(labels.shape) for name in ("linear", "knn")}
+    answers = {name: np.zeros(labels.shape) for name in NAMES}
     for k in np.unique(fold):
         known, asked = fold != k, fold == k
         found = many(features[known], labels[known], features[asked])
@@ -115,16 +120,20 @@ def cross_validated_many(
     return answers
 
 
-def many(train: Features, labels: Index, query: Features) -> dict[str, NDArray[np.floating]]:
-    """Return how likely each query has each label, [n, labels], by `linear` and by `knn`.
+def many(
+    train: Features, labels: Index, query: Features, names: Collection[str] = NAMES
+) -> dict[str, NDArray[np.floating]]:
+    """Return how likely each query has each label, [n, labels], by the probes named.
 
     Each label is learnt by itself, from the images of which it is known; 0.5 if these are alike.
     """
-    found = {name: np.full((len(query), labels.shape[1]), 0.5) for name in ("linear", "knn")}
+    found = {name: np.full((len(query), labels.shape[1]), 0.5) for name in names}
     for k, column in enumerate(labels.T):
         known = np.flatnonzero(column >= 0)
         if len(np.unique(column[known])) == 2:
             learnt = train[known], column[known], query
-            found["linear"][:, k] = linear_probabilities(*learnt)[1][:, 1]
-            found["knn"][:, k] = knn_votes(*learnt, 2)[:, 1].numpy()
+            if "linear" in names:
+                found["linear"][:, k] = linear_probabilities(*learnt)[1][:, 1]
+            if "knn" in names:
+                found["knn"][:, k] = knn_votes(*learnt, 2)[:, 1].numpy()
     return found

@@ -101,7 +101,7 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
     """
     training, index = spec.trained, data.split["train"]
     feed = Feed(data, index, training.global_batch, spec.seed, device)
-    known = context(spec, len(index), data.mean, data.std)
+    known = context(spec, len(index), data.mean, data.std, classes=len(data.classes))
     torch.manual_seed(spec.seed)
     task, rate = build(spec, None, known), training.lr.range[0]
     optimizer = place(task, training, rate, device)
@@ -119,7 +119,8 @@ class Plugin(Kind):
         params = read(task.Params, spec.params, f"tasks.{spec.name}.params")
         if source := tables.get(POOL):
             unknown = (0.5,) * source.spec.channels  # mean and std, which no check uses
-            known = context(spec, len(source.split["train"]), unknown, unknown)
+            images, classes = len(source.split["train"]), len(source.classes)
+            known = context(spec, images, unknown, unknown, classes=classes)
             params.check(known)
             networks.check_sides(
                 spec.trained.backbone,

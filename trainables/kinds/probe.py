@@ -1,12 +1,12 @@
 """Probes of a frozen backbone, cross-validated on the labelled training images.
 
-They cost a pass over these images and see neither validation nor test images: a policy knows
+They cost a pass over at most MOST images and see neither validation nor test images: a policy knows
 them before any fine-tuning. BatchNorm statistics are refitted: fine-tuning would adapt them anyway.
 For a label curve, where too few labels are left to cross-validate, they are judged on validation
 as the fine-tuned network is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -31,6 +31,7 @@ from trainables.training.evaluation import BATCH, over, pixels
 from trainables.workers.job import Heartbeat, Result
 
 Floats = NDArray[np.floating]
+MOST = 20_000  # labelled images that probes learn from: neighbours of more take hours
 RESAMPLES = 200  # there are more images than on validation, and no decision hangs on it
 JUDGED_BY = "balanced_accuracy"
 MEASURES = {
@@ -67,7 +68,7 @@ class Plugin(Kind):
         mean: list[float] | None = None
         std: list[float] | None = None
 
-    version = "1"
+    version = "2"
     measures = MEASURES
 
     def run(self, work: Work) -> Result:
@@ -89,7 +90,7 @@ def probed(params: Judged, data: Prepared, seed: int, encode: Encode) -> Result:
 
     No measures as the kind has none.
     """
-    index = labelled(data, params.fraction, seed)
+    index = labelled(data, min(params.fraction, MOST / len(data.split["train"])), seed)
     judged = data.split["val"] if params.on == "val" else index
     features, *asked = encode(index, judged)
     labels, groups = data.labels[index], np.asarray(data.groups)[index]
@@ -128,14 +129,24 @@ def _cross_validated(
     return {name: np.eye(classes)[one] for name, one in found.items()}
 
 
-def answered(features: Tensor, labels: Index, asked: Tensor, classes: int) -> Mapping[str, Floats]:
+def answered(
+    features: Tensor,
+    labels: Index,
+    asked: Tensor,
+    classes: int,
+    names: Collection[str] = probes.NAMES,
+) -> Mapping[str, Floats]:
     """Return probabilities for the images asked: [n, classes] by probe."""
     if labels.ndim == 2:
-        return probes.many(features, labels, asked)
-    present, found = probes.linear_probabilities(features, labels, asked)
-    linear = np.zeros((len(asked), classes))
-    linear[:, present] = found
-    return {"linear": linear, "knn": probes.knn_votes(features, labels, asked, classes).numpy()}
+        return probes.many(features, labels, asked, names)
+    answers: dict[str, Floats] = {}
+    if "linear" in names:
+        present, found = probes.linear_probabilities(features, labels, asked)
+        answers["linear"] = np.zeros((len(asked), classes))
+        answers["linear"][:, present] = found
+    if "knn" in names:
+        answers["knn"] = probes.knn_votes(features, labels, asked, classes).numpy()
+    return answers
 
 
 def _features(

@@ -94,8 +94,8 @@ class Loop:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
         repeated = self.evaluate is not None
-        known = context(spec, len(self.index), data.mean, data.std, repeated)
-        groups = self.patient_groups
+        classes, groups = len(data.classes), self.patient_groups
+        known = context(spec, len(self.index), data.mean, data.std, repeated, classes)
         numbers = None if groups is None else tuple(groups.tolist())
         self.context = replace(known, patient_groups=numbers)
         sizes = len(self.index), self.training.global_batch
@@ -332,7 +332,12 @@ def _trial(run: Run) -> Trial:
 
 
 def context(
-    spec: StageSpec, images: int, mean: PerChannel, std: PerChannel, repeated: bool = False
+    spec: StageSpec,
+    images: int,
+    mean: PerChannel,
+    std: PerChannel,
+    repeated: bool = False,
+    classes: int = 0,
 ) -> Context:
     """Build the context of a full run; UserError if the images do not fill one batch.
 
@@ -353,7 +358,7 @@ def context(
         images=images, global_batch=training.global_batch,
         steps=training.steps, epoch_steps=max(1, int(epoch_steps)),
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
-        augment=preset, seed=spec.seed,
+        augment=preset, seed=spec.seed, classes=classes,
     )  # fmt: skip
 
 
