@@ -1,6 +1,6 @@
 """Positives from patient groups: for each image another of its patient (MICLe, Azizi et al., 2021).
 
-feed = PairedFeed(data, index, global_batch, seed, device, groups=numbered(data, index))
+feed = PairedFeed(data, index, global_batch, seed, device, patient_groups=numbered(...))
 batch = feed.batch(step)        # batch.partners[k] is of the patient of batch.images[k]
 """
 
@@ -49,9 +49,9 @@ class Partners:
 class PairedFeed(Feed):
     """A feed whose batches have partners."""
 
-    def __init__(self, *args: Any, groups: Index) -> None:
+    def __init__(self, *args: Any, patient_groups: Index) -> None:
         super().__init__(*args)
-        self.known = Partners(groups)
+        self.known = Partners(patient_groups)
 
     def batch(self, step: int) -> Batch:
         both = super().batch(step)
