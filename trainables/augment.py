@@ -162,7 +162,8 @@ class View(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             theta = placement(p, self.scale, place)
             grid = F.affine_grid(theta, [len(theta), 1, size, size], align_corners=False)
-            spacing = theta[:, :, :2].det().abs().sqrt() * (pixels.side / size)
+            halves = theta[:, :, :2].square().sum(1)  # squares of width and height
+            spacing = halves.prod(1) ** 0.25 * (pixels.side / size)
             most = pixels.side / size * self.scale[1] ** 0.5
             x = self.colour(sample(pixels.halvings(most), grid, spacing), colours)
             x = random_blur(x, p.blur, blurred) if p.blur else x

@@ -30,8 +30,8 @@ from trainables.training import checkpoint, distributed, lengths, lr_range
 from trainables.training.checkpoint import FULL, Run, Runs
 from trainables.training.evaluation import evaluating
 from trainables.training.feed import Feed
-from trainables.training.partners import PairedFeed
 from trainables.training.frozen import MACRO_AUROC, Probed, collapse
+from trainables.training.partners import PairedFeed
 from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
 
