@@ -143,15 +143,19 @@ def _too_short(table: Table, store: Store) -> Iterator[str]:
 
 def _shortcuts(table: Table, store: Store) -> Iterator[str]:
     """Yield a note for each task whose control explains most of what it learnt."""
-    told = set[str]()
-    for key in sorted({k for row in table.rows for k in stored.lineage(store, row.stage_key)}):
-        known, task = stored.result(store, key), key.rpartition("-")[0]
-        if task in told or "control_accuracy" not in known:
-            continue
-        blind, seen = 100 * known["control_accuracy"], 100 * known["controlled_accuracy"]
-        chance = 100 * known["chance_level"]
+    stages = dict[str, stored.Result]()
+    for row in table.rows:
+        for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
+            if "control_accuracy" in (known := stored.result(store, key)):
+                stages.setdefault(task, known)
+    for task, known in stages.items():
+        chance, blind, seen = (
+            100 * value
+            for value in (
+                known["chance_level"], known["control_accuracy"], known["controlled_accuracy"]
+            )
+        )  # fmt: skip
         if seen > chance and blind - chance > MOST * (seen - chance):
-            told.add(task)
             yield (
                 f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
                 f"({chance:.0f} % by chance): most of what it learnt is where in an image a patch "

@@ -1,9 +1,9 @@
-"""Which recipe of a pretext task pays per second? Each trains as long, then its features are probed.
+"""Which recipe of a pretext task pays per second? All train as long; their features are probed.
 
-    python tests/benchmarks/arms.py --data PATH --out DIR stems --minutes 20 --seeds 0 1     # resumes
+    python tests/benchmarks/arms.py --data PATH --out DIR stems --minutes 20 --seeds 0 1   # resumes
     python tests/benchmarks/arms.py --data PATH --out DIR colours --minutes 20
     python tests/benchmarks/arms.py --data PATH --out DIR grids --minutes 20
-    python tests/benchmarks/arms.py --data PATH --out DIR stems --minutes 0.2 profile=smoke  # a try
+    python tests/benchmarks/arms.py --out DIR stems --minutes 0.1 profile=smoke            # a try
 
 Arms times seeds times minutes, on one core. A stage starts from random weights at the middle rate
 of its task; the probes are those of a search, judged on validation, in % with 95 % intervals. The

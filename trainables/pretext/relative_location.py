@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import COLOURS, Colour, Pixels, sample
+from trainables.augment import Pixels, sample
 from trainables.backbone import Backbone
+from trainables.colour import COLOURS, Colour
 from trainables.errors import UserError
 from trainables.modality import Preset
 from trainables.schema import Dropout, Fraction
