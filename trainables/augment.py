@@ -26,7 +26,7 @@ from trainables.task import Context, Draw, PerChannel
 
 RATIO = (3 / 4, 4 / 3)  # range of a crop's width / height
 LEAST_BLUR = 0.1  # standard deviation, px
-MOST_BLUR = 2 / 224, 1.0  # a fraction of the view's side, and at least so many px
+MOST_BLUR = 2 / 224, 1.0  # a fraction of the view's side; at least, px
 PLACE, BLURRED = 7, 2  # numbers that each part of a view uses
 NUMBERS = PLACE + COLOURS + BLURRED + 1  # the last: whether it is solarised
 

@@ -16,7 +16,7 @@ from search.report.stored import Store
 from search.report.table import Row, Table, number
 from search.results.records import RunInfo
 
-MOST = 0.5  # of a task's accuracy above chance
+MOST = 0.5  # of a task's accuracy above chance level
 SEEDS = 3  # what one seed is compared with
 DEMO, SMOKE = "demo", "smoke"  # profiles that show how it works
 
@@ -149,16 +149,16 @@ def _shortcuts(table: Table, store: Store) -> Iterator[str]:
             if "control_accuracy" in (known := stored.result(store, key)):
                 stages.setdefault(task, known)
     for task, known in stages.items():
-        chance, blind, seen = (
+        guess, blind, seen = (
             100 * value
             for value in (
                 known["chance_level"], known["control_accuracy"], known["controlled_accuracy"]
             )
         )  # fmt: skip
-        if seen > chance and blind - chance > MOST * (seen - chance):
+        if seen > guess and blind - guess > MOST * (seen - guess):
             yield (
                 f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
-                f"({chance:.0f} % by chance): most of what it learnt is where in an image a patch "
+                f"({guess:.0f} % by guessing): most of what it learnt is where in an image a patch "
                 f"lies, not how patches are related; lower tasks.{task}.params.crop."
             )
 

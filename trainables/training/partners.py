@@ -29,10 +29,13 @@ def numbered(data: Prepared, index: Index) -> Index:
 
 
 class Partners:
-    """groups: a number for each image; the partner of an image alone in its group is itself."""
+    """Draws partners; a patient's only image is its own.
+
+    groups: of each image, the number of its patient group.
+    """
 
     def __init__(self, groups: Index) -> None:
-        self.order = np.argsort(groups, kind="stable")  # members of a group side by side
+        self.order = np.argsort(groups, kind="stable")  # a patient's images side by side
         _, first, sizes = np.unique(groups[self.order], return_index=True, return_counts=True)
         self.place, self.first, self.size = (np.empty(len(groups), np.int64) for _ in range(3))
         self.place[self.order] = np.arange(len(groups))

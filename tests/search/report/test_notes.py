@@ -101,7 +101,9 @@ def test_a_task_that_answers_without_what_it_needs(blind: float, said: bool) -> 
     known = {"steps": 3000, "chance_level": 0.125, "controlled_accuracy": 0.4}
     shown = table(row("odc", 35.0, stage_key="pretext-1", seed_scores=(1.0, 2.0)))
     text = _said(shown, Store(**{"pretext-1": known | {"control_accuracy": blind}}))
-    assert ("odc answered 40 % right, and 36 % when it could not know (12 % by" in text) is said
+    assert (
+        "odc answered 40 % right, and 36 % when it could not know (12 % by guessing)" in text
+    ) is said
 
 
 def test_a_fine_tuning_that_still_rises() -> None:
