@@ -356,7 +356,16 @@ def kept(path: Path) -> dict[str, Found]:
 
 WRONG = ("planned wrong", "others wrong")  # the verdicts on starts; the set keeps its own promise
 COVERAGE = ("row", "difference", "fresh", "planned", "others")
-PERCENT = (*COVERAGE, *WRONG, "any lost", "false verdict", "winner", "lost", "planned power", "verdict")
+PERCENT = (
+    *COVERAGE,
+    *WRONG,
+    "any lost",
+    "false verdict",
+    "winner",
+    "lost",
+    "planned power",
+    "verdict",
+)
 TABLES = {
     "Coverage of the 95 % intervals, %": COVERAGE,
     "False verdicts, %, and the selected winner": (

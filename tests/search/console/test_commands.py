@@ -197,9 +197,7 @@ def test_images_are_shown_though_a_task_cannot_be_trained_on_them(capsys, here):
         folder = here / "images" / f"class{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (10 * number, 5, 5)).save(folder / f"{number}.png")
-    status, out, error = command(
-        capsys, *SMOKE, "--data", "images", "data=folder", "--dry-run"
-    )
+    status, out, error = command(capsys, *SMOKE, "--data", "images", "data=folder", "--dry-run")
     assert status == 2
     assert "class0: 12 images of 12 patient groups" in out
     assert error.startswith("error: profile.batch=32: must be at most")
