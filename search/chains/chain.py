@@ -81,7 +81,7 @@ def enumerate_chains(
 ) -> Iterator[Chain]:
     """Yield every chain of 1 to max_length distinct tasks, shorter first.
 
-    Those with the same tasks from other starts follow at once, so a small budget reaches all starts.
+    Those with the same tasks from other starts follow at once: a small budget reaches all starts.
     """
     for length in range(1, min(max_length, len(tasks)) + 1):
         for some in permutations(tasks, length):
