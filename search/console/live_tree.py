@@ -184,7 +184,7 @@ def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> 
     elif entry.state != "planned":
         text += f"  {entry.state}"
     if (frozen := entries.get(chain + FROZEN)) and frozen.score:
-        text += f"  ({probe_text('', frozen).removeprefix(', ')})"
+        text += f"  ({probe_text(FROZEN, frozen).removeprefix(', ')})"
     return line(f"{text}  ★" if best else text, f"bold {style}" if best else style)
 
 
