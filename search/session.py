@@ -185,12 +185,17 @@ class Session:
         short = surely_short(self.plan, self.forecast.counts, done)
         return None if short else self.estimate(done)
 
+    @property
+    def listed(self) -> bool:
+        """Whether the images are listed, though perhaps not yet checked or decoded."""
+        return hasattr(self, "images")
+
     def understand(self) -> Understood:
         """Decode all images into the cache and write what they were understood to be.
 
         Demonstration images are drawn: there is nothing to understand, and nothing is written.
         """
-        if not self.forecast.demo:
+        if self.space.data.name != "demo":
             self.images.decode(self.screen.console)
             return replace(self.images.understood, page=self._write_images())
         return self.images.understood

@@ -54,14 +54,16 @@ def answer(question: Question, folder: Path) -> list[Timed | str]:
     torch.set_num_threads(question.threads)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     runtime = Runtime(device, question.threads, EVERY)
-    _tried(question.specs[0], question, runtime, folder / "warm")  # imports and first kernels
-    return [_tried(spec, question, runtime, folder) for spec in question.specs]
+    _tried(question.specs[0], question, runtime, folder / "warm", WARM)  # imports, first kernels
+    return [_tried(spec, question, runtime, folder, WARM + STEPS) for spec in question.specs]
 
 
-def _tried(spec: StageSpec, question: Question, runtime: Runtime, folder: Path) -> Timed | str:
+def _tried(
+    spec: StageSpec, question: Question, runtime: Runtime, folder: Path, steps: int
+) -> Timed | str:
     try:
         data = drawn(images(spec), question.size, question.channels)
-        return timed(_run(spec, data, WARM + STEPS, runtime, folder / spec.key()), len(data.labels))
+        return timed(_run(spec, data, steps, runtime, folder / spec.key()), len(data.labels))
     except (StageFailed, UserError, RuntimeError, ValueError, OSError) as error:
         return (str(error).strip() or type(error).__name__).splitlines()[0]
 

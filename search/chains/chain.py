@@ -79,10 +79,13 @@ def repeats_a_task(chain: Chain) -> bool:
 def enumerate_chains(
     tasks: Sequence[str], max_length: int, starts: Sequence[str] = (SCRATCH,)
 ) -> Iterator[Chain]:
-    """Yield every chain of 1 to max_length distinct tasks, shorter first, in the order of both."""
+    """Yield every chain of 1 to max_length distinct tasks, shorter first.
+
+    Those with the same tasks from other starts follow at once: a small budget reaches all starts.
+    """
     for length in range(1, min(max_length, len(tasks)) + 1):
-        for start in starts:
-            yield from (Chain(some, start) for some in permutations(tasks, length))
+        for some in permutations(tasks, length):
+            yield from (Chain(some, start) for start in starts)
 
 
 def prefixes(chain: Chain) -> Iterator[Chain]:

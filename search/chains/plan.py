@@ -368,7 +368,7 @@ def file_digest(name: str, path: str, kind: str = START) -> str:
     """Return the sha256 (16 digits) of a start's file or of features; UserError if unreadable."""
     where, wanted = (
         f"starts.{name}",
-        "a torchvision or timm ResNet as .safetensors or .pth, or null",
+        "weights of profile.backbone as .safetensors or .pth, or null",
     )
     if kind == FEATURES:
         where, wanted = f"baselines.features.{name}", "a Parquet file of image and vector, or none"

@@ -16,10 +16,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.errors import MachineFault, UserError
 from trainables.plugins import unknown
+
+if TYPE_CHECKING:
+    from search.scheduling.forecast import Forecast
+    from search.session import Session
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 PROGRAM, DISTRIBUTION = "search/run.py", "ssl-curriculum-search"
@@ -101,7 +105,7 @@ def _searched(args: argparse.Namespace) -> int:
     asked, screen = request(args, gpus), Screen()
     session = Session(asked, screen, started, cluster)
     if args.dry_run:
-        forecast, understood, found = session.check(), session.understand(), session.estimate()
+        forecast, understood, found = _checked(session), session.understand(), session.estimate()
         as_json = [json.dumps(asdict(forecast) | asdict(found) | understood.as_json())]
         lines = dry_run.lines(asked.space, forecast, found, args.given)
         return _print(as_json if args.json else [*lines, *understood.lines()])
@@ -111,6 +115,16 @@ def _searched(args: argparse.Namespace) -> int:
     if summary["incomplete"]:
         return _failed(summary["incomplete"], args)
     return DONE if summary["best_chain"] or summary["budget_spent"] else FAILED
+
+
+def _checked(session: "Session") -> "Forecast":
+    """Check the search; what the images are is shown even if a task can't be trained on them."""
+    try:
+        return session.check()
+    except UserError:
+        if session.listed:
+            _print(session.understand().lines())
+        raise
 
 
 def _failed(fault: str, args: argparse.Namespace) -> int:

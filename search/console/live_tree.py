@@ -87,7 +87,7 @@ class LiveView:
         for chain, entry in progress.chains.items():
             if entry.state in SETTLED and self._said.get(chain) != entry.state:
                 frozen = entry.state == "done" and chain.endswith(FROZEN)
-                yield probe_text(chain, entry) if frozen else f"{chain}: {state_text(entry)}"
+                yield probe_text(chain, entry) if frozen else f"{named(chain)}: {state_text(entry)}"
             self._said[chain] = entry.state
 
     def _moved(self, progress: Progress) -> Iterator[str]:
@@ -144,7 +144,12 @@ def probe_text(chain: str, entry: ChainState) -> str:
     """Return e.g. `imagenet, frozen: linear 39.20 (36.0-42.1), knn 37.90 (35.1-40.2)`."""
     found = entry.score.measures if entry.score else {}
     said = (f"{name} {one.value:.2f} ({one.low:.1f}-{one.high:.1f})" for name, one in found.items())
-    return f"{chain.removesuffix(FROZEN)}, frozen: {', '.join(said) or 'no probe'}"
+    return f"{named(chain)}: {', '.join(said) or 'no probe'}"
+
+
+def named(chain: str) -> str:
+    """Return a node's name for people, e.g. `imagenet, frozen`."""
+    return chain.replace(FROZEN, ", frozen")
 
 
 def state_text(entry: ChainState) -> str:
@@ -160,7 +165,7 @@ def job_line(group: GroupState) -> str:
     phase = progress.phase or "starting"
     if group.kind == "downstream" and phase == "training":
         phase = "fine-tuning"
-    said = f"{group.chain}: {phase}"
+    said = f"{named(group.chain)}: {phase}"
     if progress.steps and progress.step is not None:
         said += f" {100 * progress.step / progress.steps:.0f}%"
     if progress.images_per_second:
@@ -179,7 +184,7 @@ def _node(chain: str, entries: Mapping[str, ChainState], best: bool = False) -> 
     elif entry.state != "planned":
         text += f"  {entry.state}"
     if (frozen := entries.get(chain + FROZEN)) and frozen.score:
-        text += f"  ({probe_text('', frozen).removeprefix(', ')})"
+        text += f"  ({probe_text(FROZEN, frozen).removeprefix(', ')})"
     return line(f"{text}  ★" if best else text, f"bold {style}" if best else style)
 
 

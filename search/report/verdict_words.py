@@ -96,7 +96,9 @@ def planned_words(table: Table, planned: Planned | None) -> str:
         for one in planned.others
         if one.difference and (found := gain(table, one.difference))
     )
-    return f"{said} It is {others}; these are corrected by Holm's method." if others else said
+    if not others:
+        return said
+    return f"{said} It is {others}; these are corrected by Holm's method, after the planned one."
 
 
 def luck(table: Table, optimism: float | None) -> str:

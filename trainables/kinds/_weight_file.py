@@ -166,4 +166,7 @@ def _adapted(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[str]]
         if given.shape[1] == 3 and given.sum(1, keepdim=True).shape == value.shape:
             state[key] = given.sum(1, keepdim=True)
             notes.append(f"{key} summed over 3 channels")
+        elif given.shape[1] == 1 and given.expand(-1, 3, -1, -1).shape == value.shape:
+            state[key] = given.repeat(1, 3, 1, 1) / 3  # the same answer to a grey image
+            notes.append(f"{key} spread over 3 channels")
     return state, notes

@@ -31,7 +31,11 @@ By = Literal["fresh seeds", "selection"]
 
 @dataclass(frozen=True)
 class Other:
-    """The best chain minus a start that doesn't lead; p_value: by Holm over these starts."""
+    """The best chain minus a start that doesn't lead.
+
+    p_value: by Holm's method over these starts, and at least that of the planned comparison: what
+    was not planned is found only where that is found, so both together err as seldom as it alone.
+    """
 
     start: str
     difference: Estimate | None
@@ -199,7 +203,7 @@ def _row(table: Table, name: str) -> Row:
 
 
 def _others(scored: Scored, best: str, leading: str) -> tuple[Other, ...]:
-    """Return the best chain against the starts that don't lead, corrected for their number."""
+    """Return the best chain against the starts that don't lead; see `Other`."""
     import numpy as np
 
     from search.report.statistics.inference import holm, two_sided
@@ -207,12 +211,13 @@ def _others(scored: Scored, best: str, leading: str) -> tuple[Other, ...]:
     starts = [name for name in scored.chains if name not in (best, leading)]
     if scored.noise is None:
         return tuple(Other(start, None, None) for start in starts)
-    apart = [scored.difference(best, start) for start in starts]
     own = scored.resampled[scored.chains.index(best)]
-    p_values = [
-        two_sided(one.value, own - scored.resampled[scored.chains.index(start)])
-        for start, one in zip(starts, apart, strict=True)
+    apart = {start: scored.difference(best, start) for start in (leading, *starts)}
+    p_values = {
+        start: two_sided(one.value, own - scored.resampled[scored.chains.index(start)])
+        for start, one in apart.items()
         if one
-    ]
-    corrected = holm(np.array(p_values)).tolist()
-    return tuple(Other(*one) for one in zip(starts, apart, corrected, strict=True))
+    }
+    corrected = holm(np.array([p_values[start] for start in starts]))
+    gated = np.maximum(corrected, p_values[leading]).tolist()
+    return tuple(Other(start, apart[start], p) for start, p in zip(starts, gated, strict=True))

@@ -75,7 +75,7 @@ def test_max_length_cuts() -> None:
 
 def test_the_chains_of_two_starts_are_twice_as_many() -> None:
     chains = list(enumerate_chains("abc", 2, ("scratch", "imagenet")))
-    assert [*map(str, chains[:7])] == "a b c imagenet:a imagenet:b imagenet:c a>b".split()
+    assert [*map(str, chains[:7])] == "a imagenet:a b imagenet:b c imagenet:c a>b".split()
     assert len(set(chains)) == len(chains) == stages_shared(chains) == 18
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from search import run
 from search.console.commands import VERBS, parse
@@ -189,6 +190,18 @@ def test_the_plan_as_json_is_one_line_and_nothing_is_created(capsys, here):
     assert 0 < plan["span"]["minimum"] < plan["span"]["maximum"]
     assert plan["timed"].keys() == {"relative_location", "moco", "odc", "classify"}
     assert list(here.iterdir()) == []
+
+
+def test_images_are_shown_though_a_task_cannot_be_trained_on_them(capsys, here):
+    for number in range(24):
+        folder = here / "images" / f"class{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (10 * number, 5, 5)).save(folder / f"{number}.png")
+    status, out, error = command(capsys, *SMOKE, "--data", "images", "data=folder", "--dry-run")
+    assert status == 2
+    assert "class0: 12 images of 12 patient groups" in out
+    assert error.startswith("error: profile.batch=32: must be at most")
+    assert error.count("\n") == 1
 
 
 def test_a_fault_outside_a_search_is_one_line(capsys, monkeypatch):

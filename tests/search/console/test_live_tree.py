@@ -144,6 +144,8 @@ def test_a_frozen_probe_is_told_as_soon_as_it_is_known(lines: Lines) -> None:
         "[ 0:05] imagenet, frozen: linear 39.20 (36.0-42.1)",
         "[ 0:05] scratch, frozen: no probe",
     ]
+    probing = GroupState("g", "scratch!frozen", "stage", Heartbeat("probing"))
+    assert lines.after(30, Progress(groups=(probing,))) == ["[ 0:00] scratch, frozen: probing"]
 
 
 def test_a_tree_too_large_for_a_screen_keeps_what_is_active_and_settled() -> None:

@@ -105,6 +105,25 @@ def test_a_stem_of_three_channels_is_summed_for_grey_images(tmp_path):
     assert line == "conv1.weight summed over 3 channels"
 
 
+def test_a_stem_of_one_channel_answers_a_grey_image_in_colour_alike(tmp_path):
+    grey = Backbone("resnet10", 1).net
+    colour, line = loaded(grey.state_dict(), tmp_path)
+    image = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(colour.eval()(image.expand(-1, 3, -1, -1)), grey.eval()(image))
+    assert line == "conv1.weight spread over 3 channels"
+
+
+def test_torchvisions_efficientnet_gives_the_same_features(tmp_path):
+    theirs = models.efficientnet_b0(num_classes=2).eval()
+    network, line = loaded(theirs.state_dict(), tmp_path, "efficientnet_b0")
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        wanted = theirs.avgpool(theirs.features(image)).flatten(1)
+        torch.testing.assert_close(network.eval()(image), wanted, rtol=1e-3, atol=1e-4)
+    assert "left out: classifier" in line
+
+
 def test_torchvisions_vision_transformer_gives_the_same_features(tmp_path):
     theirs = models.VisionTransformer(
         image_size=224, patch_size=16, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768

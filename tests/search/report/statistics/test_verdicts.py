@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score
 
 from search.chains.chain import Chain
@@ -187,7 +188,14 @@ def test_the_planned_comparison_is_on_fresh_seeds() -> None:
     (other,) = known.others
     assert (other.start, other.difference.value) == ("scratch", 34)  # type: ignore[union-attr]
     assert other.difference.low > 30  # type: ignore[union-attr]
-    assert other.p_value == 1 / 1001
+    apart = np.abs(np.diff([known.difference.low, known.difference.high]))
+    assert other.p_value == pytest.approx(2 * norm.sf(1.3 / (apart / 3.92)), rel=0.3), (
+        "34 points are as sure as the planned 1.3: it comes first"
+    )
+    ahead = again | {"a": [93.0, 91.0]}
+    known = verdicts.planned_of(found, observed(ahead, first=FRESH), "test")
+    assert known is not None
+    assert known.others[0].p_value == 1 / 1001
     nobody = observed({"a": [83.0], "scratch": [49.0]}, first=FRESH)
     assert verdicts.planned_of(found, nobody, "test") is None, "the leading start has none"
 
