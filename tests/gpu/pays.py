@@ -1,0 +1,375 @@
+"""Chains, singles and starts trained through `trainables` alone, then what is better than what.
+
+A graph of stages is built for every seed: the pretext stages of each chain, of which equal prefixes
+are trained once, and fine-tunings with each fraction of the labels. Lengths are those of --steps
+and --tune-steps, or what fits into --minutes on this machine, where 12 steps of every task are
+timed first, in as many processes as will train. Predictions on the test images are written, and
+read by --table --look only.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from trainables.bench.recipes import TASK, Recipes, read
+from trainables.durable import write_json
+from trainables.images.cache import Prepared, open_cache, prepare
+from trainables.kinds import KINDS, Work
+from trainables.plugins import load, version
+from trainables.processor import cores
+from trainables.spec import (
+    BACKBONE,
+    CLASSIFY,
+    IMAGES,
+    POOL,
+    START,
+    WEIGHTS,
+    DataSpec,
+    LRPolicy,
+    Runtime,
+    StageSpec,
+)  # fmt: skip
+from trainables.timing import Question, Timed, answer
+
+SEEDS = 1000  # the first: seeds that no search has seen
+SCRATCH = "scratch"
+DONE, ROWS = "done.json", "rows.jsonl"
+SHARE = 0.25  # of a stage's steps: those of a fine-tuning, where --minutes sizes them
+WARM = 20.0  # seconds of the minutes: start of the processes, the images
+CHAINS = "relative_location,moco,odc,moco>odc,relative_location>moco"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tests/gpu/pays.sh", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    gpu = torch.cuda.is_available()
+    add("--chains", default=CHAINS, help="START:TASK>TASK,...; starts come by themselves "
+        "(default: %(default)s)")  # fmt: skip
+    add("--start", action="append", default=[], metavar="NAME=FILE", help="weights of --backbone")
+    add("--backbone", default="resnet18", help="default: %(default)s")
+    add("--size", type=int, default=64, help="side of a view, px (default: %(default)s)")
+    add("--batch", type=int, default=256 if gpu else 32, help="default here: %(default)s")
+    add("--seeds", type=int, default=3, help="default: %(default)s")
+    add("--fractions", default="0.1,1", help="of the labels (default: %(default)s)")
+    add("--rates", type=json.loads, default={}, metavar="JSON", help="by task, and of classify; "
+        "default: the middle of its range")  # fmt: skip
+    add("--minutes", type=float, default=6.0, help="default: %(default)s")
+    add("--steps", type=int, help="of a stage, in place of --minutes")
+    add("--tune-steps", type=int, help="of a fine-tuning (default: a quarter of a stage)")
+    add("--processes", type=int, default=min(8, cores()) if gpu else 1, help="at once")
+    add("--data", type=Path, help="real images; default: drawn ones")
+    add("--dataset", default="isic2019", help="how --data is laid out (default: %(default)s)")
+    add("--cache", type=Path, default=Path("runs/cache"), help="default: %(default)s")
+    add("--out", type=Path, default=Path("runs/pays"), help="default: %(default)s")
+    add("--small", action="store_true", help="a few steps on drawn images, for a CPU")
+    add("--table", action="store_true", help="train nothing; print the rows with intervals")
+    add("--look", action="store_true", help="with --table: on test images; say so in the ledger")
+    args = parser.parse_args()
+    if args.small:
+        args.backbone, args.size, args.batch, args.seeds = "resnet10", 32, 32, 2
+        args.chains, args.fractions, args.steps, args.tune_steps = "moco", "1", 4, 4
+    args.starts = dict(one.split("=", 1) for one in args.start)
+    args.fractions = [float(one) for one in args.fractions.split(",")]
+    return args
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage and where it stands. row: of a fine-tuning, what its score is a row of."""
+
+    spec: StageSpec
+    weights: str | None = None
+    row: tuple[str, int, float] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(self.spec.inputs.values())
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The jobs of all chains, in the order of seeds, inputs first."""
+
+    args: argparse.Namespace
+    data: DataSpec
+    prepared: Prepared
+    recipes: Recipes
+
+    def jobs(self, steps: int, tune_steps: int) -> list[Job]:
+        found = {}
+        for seed in range(SEEDS, SEEDS + self.args.seeds):
+            for name in self.names:
+                for job in self._chain(name, seed, steps, tune_steps):
+                    found.setdefault(job.spec.key(), job)
+        return list(found.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The starts, then the chains."""
+        chains = self.args.chains.split(",")
+        return [*dict.fromkeys([SCRATCH, *self.args.starts]), *chains]
+
+    def _chain(self, name: str, seed: int, steps: int, tune_steps: int) -> Iterator[Job]:
+        start, tasks = parsed(name, (SCRATCH, *self.args.starts))
+        last = None
+        if start != SCRATCH:
+            last = self._start(start)
+            yield Job(last, self.args.starts[start])
+        for task in tasks:
+            stage = self.stage(task, steps, seed)
+            last = replace(stage, inputs=_input(last))
+            yield Job(last)
+        for fraction in self.args.fractions:
+            spec = replace(self.tuned(fraction, tune_steps, seed), inputs=_input(last))
+            yield Job(spec, row=(name, seed, fraction))
+
+    def _start(self, name: str) -> StageSpec:
+        params = {"sha256": _digest(self.args.starts[name]), "backbone": self.args.backbone}
+        params["channels"] = self.data.channels
+        return StageSpec(START, name, params, version(KINDS, START), None, {}, {}, 0)
+
+    def stage(self, task: str, steps: int, seed: int) -> StageSpec:
+        given = TASK | read("task", task)
+        rate = self.args.rates.get(task, given["lr_range"][len(given["lr_range"]) // 2])
+        return self._sized(self.recipes.stage(task, self.data, self.prepared), rate, steps, seed)
+
+    def tuned(self, fraction: float, steps: int, seed: int) -> StageSpec:
+        given = read("downstream", CLASSIFY)
+        rate = self.args.rates.get(CLASSIFY, given["lr_range"][len(given["lr_range"]) // 2])
+        spec = self._sized(self.stage("moco", steps, seed), rate, steps, seed)
+        training = replace(
+            spec.trained, fraction=fraction, optimizer=given["optimizer"],
+            weight_decay=given["weight_decay"],
+        )  # fmt: skip
+        return replace(
+            spec, kind=CLASSIFY, name=CLASSIFY, version=version(KINDS, CLASSIFY),
+            params={**given["params"], "objective": "balanced_accuracy"}, training=training,
+            data={IMAGES: spec.data[POOL]},
+        )  # fmt: skip
+
+    def _sized(self, spec: StageSpec, rate: float, steps: int, seed: int) -> StageSpec:
+        training = replace(
+            spec.trained, backbone=self.args.backbone, image_size=self.args.size,
+            global_batch=self.args.batch, steps=steps, warmup=0.1, lr=LRPolicy((rate,), 1),
+        )  # fmt: skip
+        return replace(spec, training=training, seed=seed)
+
+
+def parsed(name: str, starts: Sequence[str]) -> tuple[str, list[str]]:
+    """Return start and tasks of `imagenet:moco>odc`, `moco` or `imagenet`."""
+    if name in starts:
+        return name, []
+    start, _, tasks = name.rpartition(":")
+    return start or SCRATCH, tasks.split(">")
+
+
+def _input(last: StageSpec | None) -> Mapping[str, str]:
+    return {BACKBONE: last.key()} if last else {}
+
+
+def _digest(path: str) -> str:
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def main() -> int:
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.table:
+        return table(args)
+    begun = time.monotonic()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipes = Recipes("smoke" if args.small else "gpu" if device.type == "cuda" else "cpu", device)
+    data = replace(recipes.data(args.dataset), size=max(96, args.size * 3 // 2))
+    if not args.data:
+        data = replace(data, name="demo", params={"n": 280 if args.small else 4000, "size": 64})
+    cache = prepare(data, args.data, args.cache)
+    graph = Graph(args, data, open_cache(cache), recipes)
+    steps, tune_steps = lengths(graph, device)
+    jobs = graph.jobs(steps, tune_steps)
+    limit = None if args.steps else begun + 60 * args.minutes
+    finished = run(jobs, args, cache, str(device), limit)
+    print(f"{finished} of {len(jobs)} stages done, {time.monotonic() - begun:.0f} s: "
+          f"{args.out / ROWS}")  # fmt: skip
+    return int(finished < len(jobs))
+
+
+def lengths(graph: Graph, device: torch.device) -> tuple[int, int]:
+    """Return the steps of a stage and of a fine-tuning; kept, so that a second run goes on."""
+    args, known = graph.args, graph.args.out / "lengths.json"
+    if args.steps:
+        return args.steps, args.tune_steps or max(1, round(SHARE * args.steps))
+    if known.exists():
+        return tuple(json.loads(known.read_text()))
+    probes = {name: graph.stage(name, 12, SEEDS) for name in _tasks(graph)}
+    specs = (*probes.values(), graph.tuned(1.0, 12, SEEDS))
+    question = Question(specs, graph.data.size, graph.data.channels, _threads(args, device))
+    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
+        answers = [*pool.map(_timed, [question] * args.processes)]
+    cost = {spec.name: max(one[k].step for one in answers) for k, spec in enumerate(specs)}
+    a_step = sum(
+        cost[job.spec.name] * (SHARE if job.row else 1)
+        for job in graph.jobs(2, 1) if job.spec.training
+    )  # fmt: skip
+    steps = max(1, int((60 * args.minutes - WARM) * args.processes / a_step))
+    found = steps, max(1, round(SHARE * steps))
+    write_json(known, found)
+    speeds = ", ".join(f"{name} {args.batch / one:.0f}" for name, one in cost.items())
+    print(f"images/s of one of {args.processes} processes: {speeds}; {found[0]} steps a stage, "
+          f"{found[1]} a fine-tuning", flush=True)  # fmt: skip
+    return found
+
+
+def _tasks(graph: Graph) -> list[str]:
+    starts = (SCRATCH, *graph.args.starts)
+    return [*dict.fromkeys(task for name in graph.names for task in parsed(name, starts)[1])]
+
+
+def _timed(question: Question) -> list[Timed]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = answer(question, Path(folder))
+    assert all(isinstance(one, Timed) for one in found), found
+    return found  # type: ignore[return-value]
+
+
+def _threads(args: argparse.Namespace, device: torch.device) -> int:
+    return 1 if device.type == "cuda" else max(1, cores() // args.processes)
+
+
+def run(
+    jobs: Sequence[Job], args: argparse.Namespace, cache: Path, device: str, limit: float | None
+) -> int:
+    """Do what is missing, in as many processes as --processes; return how many are done."""
+    left = {job.spec.key(): job for job in jobs if not (args.out / job.spec.key() / DONE).exists()}
+    done = {job.spec.key() for job in jobs} - left.keys()
+    flying: dict[Future[object], str] = {}
+    runtime = Runtime(device, _threads(args, torch.device(device)), 50)
+    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
+        while left or flying:
+            ready = [key for key, job in left.items() if done >= {*job.needs}]
+            for key in ready[: args.processes - len(flying)]:
+                given = (left.pop(key), runtime, cache, args.out)
+                flying[pool.submit(do, *given)] = key
+            if not flying:
+                break
+            remaining = None if limit is None else max(0.0, limit - time.monotonic())
+            ended, _ = wait(flying, remaining, FIRST_COMPLETED)
+            if not ended:
+                _stop(pool)
+                break
+            for one in ended:
+                one.result()
+                done.add(flying.pop(one))
+    return len(done)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the processes; what they trained so far is in their checkpoints."""
+    for process in list(pool._processes.values()):
+        process.kill()
+    pool.shutdown(cancel_futures=True)
+
+
+def do(job: Job, runtime: Runtime, cache: Path, out: Path) -> None:
+    """Do one stage in this process; a row is appended where it is a fine-tuning."""
+    spec = job.spec
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    folder = out / spec.key()
+    folder.mkdir(exist_ok=True)
+    data = dict.fromkeys(spec.data, open_cache(cache))
+    inputs = {role: out / key for role, key in spec.inputs.items()}
+    places = {WEIGHTS: Path(job.weights)} if job.weights else {}
+    begun = time.perf_counter()
+    kind = load(KINDS, spec.kind)()
+    result = kind.run(Work(spec, runtime, folder, lambda _: None, data, inputs, places))
+    seconds = time.perf_counter() - begun
+    if result.failed:
+        raise RuntimeError(f"{spec.key()}: {result.failed}")
+    if job.row:
+        chain, seed, fraction = job.row
+        assert result.score
+        row = {"chain": chain, "seed": seed, "fraction": fraction, "key": spec.key()}
+        row |= {"validation": result.score.value, "seconds": round(seconds, 1)}
+        with (out / ROWS).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        print(json.dumps(row), flush=True)
+    write_json(folder / DONE, {"spec": asdict(spec), "seconds": seconds})
+
+
+class Folder:
+    """What is in --out, as the report reads a store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        return self.root / key
+
+    def manifest(self, key: str) -> None:  # noqa: ARG002
+        return None
+
+
+def table(args: argparse.Namespace) -> int:
+    """Print every row's mean over its seeds and its difference to its own start, with intervals."""
+    from search.report.statistics.scored import noise_of, observe
+
+    rows = [json.loads(line) for line in (args.out / ROWS).read_text().splitlines()]
+    if args.look:
+        _record(rows, args.out)
+    split = "test" if args.look else "val"
+    starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
+    print(f"| labels | row | seeds | balanced accuracy on {split} | over its start |")
+    print("| ---: | --- | ---: | ---: | ---: |")
+    for fraction in sorted({row["fraction"] for row in rows}):
+        keys: dict[str, dict[int, str | None]] = {}
+        for row in rows:
+            if row["fraction"] == fraction:
+                keys.setdefault(row["chain"], {})[row["seed"]] = row["key"]
+        observed = observe(keys, Folder(args.out), split, "balanced_accuracy", starts)
+        assert observed
+        scored = observed.scored(noise_of([observed]))
+        for name in scored.chains:
+            own, start = scored.estimate(name), parsed(name, [*starts])[0]
+            apart = scored.difference(name, start) if name != start else None
+            more = f"{apart.value:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})" if apart else "–"
+            print(f"| {100 * fraction:g} % | {name} | {len(keys[name])} | {own.value:.1f} "
+                  f"({own.low:.1f} to {own.high:.1f}) | {more} |")  # fmt: skip
+    return 0
+
+
+def _record(rows: Sequence[Mapping[str, object]], out: Path) -> None:
+    """Write the look at the test images into the ledger beside the benchmarks' results."""
+    from datetime import UTC, datetime
+
+    from search.report.ledger import FILE, Use, record
+
+    done = json.loads((out / str(rows[0]["key"]) / DONE).read_text())["spec"]["data"][IMAGES]
+    parts = done["spec"]
+    now, where = datetime.now(UTC).isoformat(timespec="seconds"), Path(__file__).parents[1]
+    split = f"val {parts['val']:g}, test {parts['test']:g}, seed {parts['seed']}"
+    chains, keys = (" ".join(str(row[name]) for row in rows) for name in ("chain", "key"))
+    seen = record(Use(now, "pays", done["digest"], split, chains, out.name, keys),
+                  where / "benchmarks")  # fmt: skip
+    print(f"{FILE}: {seen.earlier} earlier looks at these test images")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Chains, starts and their table, on a CPU, as a machine without Ray trains them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+LACKING = """
+import sys
+for name in ("ray", "mlflow", "hydra", "omegaconf", "optuna"):
+    sys.modules[name] = None
+"""
+
+
+def run(tmp_path, *arguments):
+    (tmp_path / "sitecustomize.py").write_text(LACKING)
+    known = {**os.environ, "PYTHONPATH": f"{tmp_path}:{HERE.parents[1]}", "PYTHON": sys.executable}
+    command = [HERE / "pays.sh", *arguments, "--out", tmp_path / "out"]
+    return subprocess.run(command, env=known, cwd=tmp_path, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_small_run_is_scored_and_goes_on_where_it_was_cut(tmp_path):
+    done = run(tmp_path, "--small")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
+    assert [(row["chain"], row["seed"]) for row in rows] == [
+        ("scratch", 1000), ("moco", 1000), ("scratch", 1001), ("moco", 1001),
+    ]  # fmt: skip
+    (tmp_path / "out" / rows[-1]["key"] / "done.json").unlink()
+    again = run(tmp_path, "--small")
+    assert again.returncode == 0, again.stdout + again.stderr
+    lines = (tmp_path / "out/rows.jsonl").read_text().splitlines()
+    assert len(lines) == 5, "what was finished is not trained again"
+    assert json.loads(lines[-1])["validation"] == rows[-1]["validation"]
+    table = run(tmp_path, "--table").stdout.splitlines()
+    assert table[2].startswith("| 100 % | scratch | 2 |")
+    assert table[3].startswith("| 100 % | moco | 2 |")
