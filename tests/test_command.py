@@ -25,7 +25,8 @@ LONG = pytest.mark.long
 TWO = ["~tasks.relative_location", "max_length=2"]  # of four chains
 SMALL = [
     "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
-    "profile.label_fraction=0.5", "profile.epochs=0.5", "downstream.lr_range=[0.01]",
+    "profile.label_fraction=0.5", "profile.steps=6", "downstream.lr_range=[0.01]",
+    "downstream.lr_range_later=null",
 ]  # fmt: skip
 
 
@@ -141,9 +142,10 @@ def test_tunes_files_of_every_trial_are_there_to_read(exhaustive):
         if not end["config"]["repeat"]:
             ends[chain] = end["config"]
     assert len(ends) >= 3
+    ranges = load("isic3").ranges
     assert ends["odc>moco"] == {
         "start": "scratch", "tasks": ["odc", "moco"], "repeat": 0,
-        "lr": {task: [*load("isic3").tasks[task].lr_range] for task in ("odc", "moco")},
+        "lr": {"odc": [*ranges["odc"].first], "moco": [*ranges["moco"].later]},
     }  # fmt: skip
     assert not (folder / "one" / "ray").exists()
 
@@ -194,14 +196,14 @@ sys.exit(main())
 @pytest.mark.slow
 def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
     """Any longer chain is hopeless, once three curves are known."""
-    lever = ["profile.downstream_epochs=6", "runtime.groups=1", "max_length=2"]
+    lever = ["profile.downstream_steps=36", "runtime.groups=1", "max_length=2"]
     lever += ["~tasks.relative_location"]
     run = [sys.executable, "-c", HOPELESS, "--space", "isic3"]
     summary = search(tmp_path, "policy=exhaustive", "--out", "one", *lever, run=run)
     rows = csv.DictReader((tmp_path / "one" / "report" / "chains.csv").open())
     stopped = {row["chain"]: row["reason"] for row in rows if row["status"] == "stopped"}
     assert stopped
-    assert all(">" in chain and "after epoch" in reason for chain, reason in stopped.items())
+    assert all(">" in chain and "after evaluation" in reason for chain, reason in stopped.items())
     assert {one["chain"] for one in summary["stopped"]} == set(stopped)
     assert summary["best_chain"] not in stopped
     fresh = summary["best_chain"].count(">") + 1  # stages of its fresh seed; scratch has one, too
@@ -235,7 +237,7 @@ def test_the_best_backbone_loads(exhaustive):
     ],
 )
 def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number, status):
-    rarely = ["profile.epochs=200", "runtime.checkpoint_seconds=1000", *TWO[:1], "~tasks.odc"]
+    rarely = ["profile.steps=2400", "runtime.checkpoint_seconds=1000", *TWO[:1], "~tasks.odc"]
     rarely += ["tasks.moco.lr_range=[0.03]", "max_length=1", "--out", "with space"]
     process = start(tmp_path, *rarely)
     assert any(re.search(until, line) for line in process.stdout)
@@ -261,7 +263,7 @@ def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number,
 
 @pytest.mark.slow
 def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp_path):
-    process = start(tmp_path, "policy=exhaustive", "profile.epochs=20", "--out", "one", "--json")
+    process = start(tmp_path, "policy=exhaustive", "profile.steps=240", "--out", "one", "--json")
     assert any(": training" in line for line in process.stdout)
     family = psutil.Process(process.pid).children(recursive=True)
     broker = next(p for p in family if "ray::Broker" in " ".join(p.cmdline()))

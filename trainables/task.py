@@ -107,7 +107,7 @@ class Batch:
     """This rank's slice of one global batch, on the device."""
 
     images: Tensor  # uint8 [b, channels, side, side], at the cache's side
-    index: Tensor  # int64 [b], positions in the training split, distinct in the global batch
+    index: Tensor  # int64 [b], positions; distinct in a pretext task's global batch
     draw: Draw
     step: int
 

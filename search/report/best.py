@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 
+from search.chains import lengths
 from search.chains.plan import Plan
 from search.console.printable import code, markdown, printable
 from search.report import notes, prepared, stored, words
@@ -126,7 +127,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         backbone=printable(profile.backbone),
         preparation=prepared.words(space.data, profile.cache_size),
         size=profile.image_size,
-        epochs=f"{profile.epochs:g}",
+        steps=lengths.words(profile.steps),
         batch=profile.batch,
         precision=profile.precision,
         stages="" if row.is_baseline else STAGES.format(start=row.start),

@@ -8,6 +8,7 @@ On the page near the top, in the terminal, in `summary.json`, in the model card 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from search.chains.lengths import SHORT, too_short
 from search.console.printable import clock
 from search.report import more_seeds, stored
 from search.report.convergence import Trend
@@ -15,7 +16,6 @@ from search.report.stored import Store
 from search.report.table import Row, Table, number
 from search.results.records import RunInfo
 
-FEW_STEPS = 100
 SEEDS = 3  # what one seed is compared with
 DEMO, SMOKE = "demo", "smoke"  # profiles that show how it works
 
@@ -45,7 +45,7 @@ def notes(
         one_seed(table),
         _unrecognised(table, recall),
         *_probes(table),
-        *_few_steps(table, store),
+        *_too_short(table, store),
         *(rising(trend) for trend in trends if trend.rises),
     ]
     return tuple(filter(None, found))
@@ -87,8 +87,8 @@ def rising(trend: Trend) -> str:
     """Describe a fine-tuning that is not finished."""
     return (
         f"The fine-tuning of {trend.start} still rose at its end: {number(trend.gain)} points in "
-        f"its last {trend.epochs} epochs, beyond its noise. It is not yet what it could be; train "
-        "longer with profile.downstream_epochs."
+        f"its last {trend.epochs} evaluations, beyond its noise. It is not yet what it could be; "
+        "train longer with profile.downstream_steps."
     )
 
 
@@ -112,7 +112,7 @@ def _probes(table: Table) -> Iterator[str]:
         yield (
             f"In {rows} the frozen probe is above its own fine-tuned network (at most in "
             f"{row.chain}: {number(probe)} above {number(tuned)}): fine-tuning loses what "
-            "pretraining learnt; raise profile.downstream_epochs, or lower downstream.lr_range."
+            "pretraining learnt; raise profile.downstream_steps, or lower downstream.lr_range."
         )
 
 
@@ -125,23 +125,18 @@ def _probed(table: Table) -> Iterator[tuple[Row, float, float]]:
             yield row, max(probes), tuned.value
 
 
-def _few_steps(table: Table, store: Store) -> Iterator[str]:
+def _too_short(table: Table, store: Store) -> Iterator[str]:
     """Yield a note on short stages, and one on short fine-tunings."""
-    stages = {key: row for row in table.rows for key in stored.lineage(store, row.stage_key)}
-    tuned = {row.downstream_key: row for row in table.scored}
-    cases = (
-        ("stage", "profile.epochs", stages),
-        ("fine-tuning", "profile.downstream_epochs", tuned),
-    )
-    for noun, setting, keys in cases:
-        steps = [n for key in keys if (n := stored.result(store, key).get("steps")) is not None]
-        few = [count for count in steps if count < FEW_STEPS]
-        if few:
-            yield (
-                f"{len(few)} of {len(steps)} {noun}s had fewer than {FEW_STEPS} steps (the "
-                f"shortest {min(few)}): too few to judge what longer training gives; "
-                f"raise {setting}."
-            )
+    stages = dict[str, int]()
+    for row in table.rows:
+        for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
+            count = stored.result(store, key).get("steps", SHORT)
+            stages[task] = min(count, stages.get(task, count))
+    known = [stored.result(store, row.downstream_key).get("steps", SHORT) for row in table.scored]
+    tuned = {"fine-tuning": min(known, default=SHORT)}
+    for steps, setting in ((stages, "profile.steps"), (tuned, "profile.downstream_steps")):
+        if said := too_short(steps, setting):
+            yield f"{said[0].upper()}{said[1:]}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -53,11 +53,12 @@ class Trial(TypedDict):
 class History(TypedDict, total=False):
     """`history.json`.
 
-    train: a record every few steps of a stage, every epoch of fine-tuning. confusion: counts
-    [true, answered] of a task with fixed answers.
+    train: a record every few steps of a stage, every evaluation of fine-tuning. confusion: counts
+    [true, answered] of a task with fixed answers. probes: of the frozen backbone along a stage.
     """
 
     lr_range: list[Trial]
+    probes: list[dict[str, float]]
     train: list[dict[str, float]]
     confusion: list[list[int]] | None
 

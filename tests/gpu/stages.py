@@ -20,7 +20,7 @@ from trainables.spec import LRPolicy, Runtime, StageSpec, Training
 from trainables.workers.job import Heartbeat, Result
 
 RATES = 2  # of a task's LR range
-DOWNSTREAM_RATES = (0.003, 0.01)
+DOWNSTREAM_RATES = (0.03, 0.1)
 
 
 def train(args: argparse.Namespace, table: Table) -> int:
@@ -45,8 +45,8 @@ def train(args: argparse.Namespace, table: Table) -> int:
 
 
 def shortened(training: Training, rates: tuple[float, ...], small: bool) -> Training:
-    epochs, trial = (0.5, 0.2) if small else (5.0, 1.0)
-    return replace(training, epochs=epochs, warmup=0.1, lr=LRPolicy(rates, trial))
+    steps, trial = (5, 2) if small else (200, 40)
+    return replace(training, steps=steps, warmup=0.1, lr=LRPolicy(rates, trial))
 
 
 def downstream(stage: StageSpec, small: bool) -> StageSpec:

@@ -176,11 +176,11 @@ def ranks(data, tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("ranks")
     data_dir = Path(data.images.filename).parent
-    for name, rate, world in (("start", 1e-12, 1), ("one", 1e-4, 1), ("two", 1e-4, 2)):
+    for name, rate, world in (("start", 1e-12, 1), ("one", 16e-4, 1), ("two", 16e-4, 2)):
         specs = {}
         for task in small.TASKS:
             (root / name / task).mkdir(parents=True)
-            specs[task] = at(stage(data, task, "profile.epochs=0.4"), rate)
+            specs[task] = at(stage(data, task, "profile.steps=6"), rate)
         if world == 1:
             _rank(0, 1, root / name, specs, data_dir)
         else:

@@ -30,6 +30,7 @@ from trainables.spec import StageSpec
 from trainables.task import Context
 from trainables.training import optimisers as optim
 from trainables.training.loop import context
+from trainables.training.step import peak
 
 EMA = 0.99
 
@@ -48,7 +49,7 @@ class Lightly(Loaded):
         self.model = method(Backbone(training.backbone), params, ctx)
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        rate, decay = training.lr.range[0], training.weight_decay
+        rate, decay = peak(training.lr.range[0], training), training.weight_decay
         self.optimizer = optim.build(training.optimizer, trained, rate, decay)
         self.bfloat16 = training.precision == "bfloat16"
 

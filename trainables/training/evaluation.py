@@ -1,11 +1,13 @@
 """Apply a network to many images, in batches that the ranks share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainables.backbone import fit_statistics
 from trainables.images.cache import Prepared
 from trainables.images.splits import Index
 from trainables.spec import Runtime
@@ -13,6 +15,7 @@ from trainables.training import distributed
 from trainables.training.loop import evaluating
 
 BATCH = 256
+FITTED = 1024  # images that BatchNorm's statistics are fitted on
 
 
 def over(
@@ -31,6 +34,23 @@ def over(
         for first in range(0, max(local, 1), BATCH):  # of no image: one empty batch
             parts.append(apply(pixels(data, padded[first : first + BATCH], runtime)))
         return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
+
+
+def fit(
+    module: nn.Module,
+    encode: Callable[[Tensor], Any],
+    data: Prepared,
+    index: Index,
+    runtime: Runtime,
+) -> None:
+    """Refit BatchNorm's statistics on some of the images at `index`, the same on every rank.
+
+    Running averages lag behind weights that still move, and may be those of patches or crops.
+    encode: runs `module` on one batch of uint8 [n, channels, side, side].
+    """
+    chosen = np.random.default_rng(0).permutation(index)[:FITTED]
+    parts = np.array_split(chosen, max(1, len(chosen) // BATCH))
+    fit_statistics(module, encode, (pixels(data, part, runtime) for part in parts))
 
 
 def pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:
