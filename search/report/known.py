@@ -1,7 +1,7 @@
 """A table of known results: chains with a score, baselines, and rows of the literature.
 
     found = read(Path("table.csv"), "balanced_accuracy", starts=["scratch", "imagenet"])
-    found.scores[Chain.parse("odc>moco")].value, found.others["imagenet"]
+    found.scores[Chain.parse("odc>moco")].value, found.others["imagenet"], found.objective.name
 
 The table is a CSV file with a column `chain` and a score, such as a report's chains.csv. Rows whose
 `label` is `baseline` or `literature` (a challenge's winner) are no chains, nor are those of starts.
@@ -28,12 +28,12 @@ Line = tuple[int, Cells]  # its number in the file, and the row
 
 @dataclass(frozen=True)
 class Known:
-    """What a table says. column: of the score. others: rows that are no chains.
+    """What a table says. objective: the column of the score. others: rows that are no chains.
 
     cells: every row used, by `str(chain)` or the name in `others`.
     """
 
-    column: str
+    objective: MeasureType
     scores: Mapping[Chain, Score]
     others: Mapping[str, float]
     cells: Mapping[str, Cells]
@@ -85,7 +85,7 @@ def read(
         row["chain"].strip(): _number(f"{path}, row {line}", row, column) for line, row in others
     }
     told = {name: value for name, value in values.items() if value is not None}
-    return Known(column, scores, told, cells)
+    return Known(objective, scores, told, cells)
 
 
 def _is_other(row: Cells, starts: Collection[str], tasks: Collection[str]) -> bool:
