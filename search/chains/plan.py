@@ -11,6 +11,7 @@ from search.chains.node import FULL, Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer, megabytes
 from trainables.errors import UserError
+from trainables.modality import augment_of
 from trainables.plugins import load, version
 from trainables.spec import (
     ADDED,
@@ -85,17 +86,26 @@ class Plan:
         rates = rates_in(first if parent is None else later, window)
         steps = self._steps(task, node, parent)
         lr = self._lr(rates, trial_of(profile.lr_steps, steps), window == FULL)
-        made = self._made()
+        training = self._probed(self._training(task, node, steps, profile.batch, lr))
+        made, labelled = self._made(), {IMAGES: self._images} if training.probed else {}
         return StageSpec(
             kind=PRETEXT,
             name=name,
             params=task.params,
             version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
-            training=self._training(task, node, steps, profile.batch, lr),
+            training=training,
             inputs=_keys({BACKBONE: parent, POOL: made}),
-            data={} if made else {POOL: self._pool(node)},
+            data=labelled if made else {POOL: self._pool(node), **labelled},
             seed=space.seed + node.repeat,
         )
+
+    def _probed(self, training: Training) -> Training:
+        """Return the training of a stage with its judge, its learning curve, and their labels."""
+        space, profile, lr = self.space, self.space.profile, training.lr
+        by_probe = space.lr_judge == "probe" and lr.name != "full_range" and len(lr.range) > 1
+        judged = replace(lr, judge="probe" if by_probe else "pretext")
+        found = replace(training, lr=judged, curve=profile.curve)
+        return replace(found, fraction=profile.label_fraction) if found.probed else found
 
     def _steps(self, task: TaskChoice, node: Node, parent: StageSpec | None) -> int:
         """Return the length of a stage; its task's table is for a backbone that has learnt."""
@@ -293,7 +303,7 @@ class Plan:
         space = asdict(self.space)
         for elsewhere in ELSEWHERE:
             space.pop(elsewhere)
-        for default in ("repeats", "controls", "label_curve"):
+        for default in ("lr_judge", "repeats", "controls", "label_curve"):
             space["profile"].pop(default)
         for place in ("root", "unlabelled"):
             space["data"].pop(place)
@@ -332,6 +342,7 @@ class Plan:
     ) -> Training:
         profile = self.space.profile
         assert profile.precision != "auto", "resolved by hardware.resolve"
+        name = task.name if isinstance(task, TaskChoice) else ""
         return Training(
             backbone=profile.backbone,
             image_size=profile.image_size,
@@ -342,7 +353,7 @@ class Plan:
             optimizer=task.optimizer,
             weight_decay=task.weight_decay,
             warmup=profile.warmup,
-            augment=self.space.data.augment,
+            augment=augment_of(self.space.data.augment, name),
             fraction=1.0,
             lr=lr,
             trainable=self.space.starts[node.chain.start].trainable,

@@ -16,6 +16,7 @@ from search.report.stored import Store
 from search.report.table import Row, Table, number
 from search.results.records import RunInfo
 
+MOST = 0.5  # of a task's accuracy above chance
 SEEDS = 3  # what one seed is compared with
 DEMO, SMOKE = "demo", "smoke"  # profiles that show how it works
 
@@ -46,6 +47,7 @@ def notes(
         _unrecognised(table, recall),
         *_probes(table),
         *_too_short(table, store),
+        *_shortcuts(table, store),
         *(rising(trend) for trend in trends if trend.rises),
     ]
     return tuple(filter(None, found))
@@ -137,6 +139,24 @@ def _too_short(table: Table, store: Store) -> Iterator[str]:
     for steps, setting in ((stages, "profile.steps"), (tuned, "profile.downstream_steps")):
         if said := too_short(steps, setting):
             yield f"{said[0].upper()}{said[1:]}."
+
+
+def _shortcuts(table: Table, store: Store) -> Iterator[str]:
+    """Yield a note for each task whose control explains most of what it learnt."""
+    told = set[str]()
+    for key in sorted({k for row in table.rows for k in stored.lineage(store, row.stage_key)}):
+        known, task = stored.result(store, key), key.rpartition("-")[0]
+        if task in told or "control_accuracy" not in known:
+            continue
+        blind, seen = 100 * known["control_accuracy"], 100 * known["controlled_accuracy"]
+        chance = 100 * known["chance_level"]
+        if seen > chance and blind - chance > MOST * (seen - chance):
+            told.add(task)
+            yield (
+                f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
+                f"({chance:.0f} % by chance): most of what it learnt is where in an image a patch "
+                f"lies, not how patches are related; lower tasks.{task}.params.crop."
+            )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -88,6 +88,7 @@ Length = Annotated[
 Images = Annotated[int, Field(ge=1, le=1 << 20)]  # in a batch
 Count = Annotated[int, Field(ge=1, le=4096)]
 Seeds = Annotated[int, Field(ge=1, le=100)]
+Judge = Literal["pretext", "probe"]
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class Profile(Schema):
 
     steps: a stage's length: a number, a table of images to steps, or `published`. lr_steps: of the
     trial of a learning rate; null: a tenth of the stage, at least 500. downstream_...: the same of
-    fine-tuning.
+    fine-tuning. curve: frozen probes of every stage on its way; 0: no learning curves.
     """
 
     name: Name
@@ -222,7 +223,9 @@ class Profile(Schema):
     downstream_steps: Length
     downstream_lr_steps: Steps | None
     label_fraction: Annotated[float, Field(gt=0, le=1)]
+    curve: Annotated[int, Field(ge=0, le=100)]
     # what the space takes unless it says otherwise
+    lr_judge: Judge
     repeats: Seeds
     controls: bool
     label_curve: bool
@@ -298,6 +301,8 @@ class ReportChoice(Schema):
 class Space(Schema):
     """The complete configuration of one search, in plain values.
 
+    lr_judge: what chooses among the learning rates of a stage, its own score or a frozen probe on
+    labelled training images; `full_range` always takes the score, as published.
     early_stop: standard deviations of the training noise, as seeds measure it; a fine-tuning whose
     ceiling is that far below the best chain is stopped (search/scheduling/early_stopping.py). None:
     off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: see `Start`;
@@ -318,6 +323,7 @@ class Space(Schema):
     ]
     max_length: Annotated[int, Field(ge=1, le=16)]
     lr_policy: Literal["halving", "full_range", "optuna"]
+    lr_judge: Judge
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
     repeats: Seeds  # of contenders and starts; as many fresh ones for the best chain and the starts
     controls: bool

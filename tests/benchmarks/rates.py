@@ -66,7 +66,7 @@ class Watched(Exception):
     """Ends a stage after its trials, with what all judges say."""
 
 
-def watched(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> tuple[float, float]:
+def watched(policy: LRPolicy, steps: int, advance: Advance, _: Forget) -> tuple[float, float]:
     """Train every rate to its end, judged at every rung."""
     loop = advance.__self__  # type: ignore[attr-defined]
     score = loop.make(replace(loop.context, steps=steps)).score
@@ -95,7 +95,7 @@ class Cell:
     def prepared(self) -> tuple[Plan, Prepared]:
         space = hardware.resolve(load("isic3", [*self.overrides, "lr_judge=probe"]), 0)
         data = open_cache(prepare(data_spec(space), self.data, self.out / "cache"))
-        return Plan(space, data.digest, images=len(data.split["train"])), data
+        return Plan(space, data.digest, count=len(data.split["train"])), data
 
     def file(self, name: str) -> Path:
         return self.out / f"{self.task}-{self.seed}-{name}.json"
@@ -206,7 +206,9 @@ def main() -> None:
     demo = () if args.data else ("data=demo",)
     overrides = (*demo, *args.overrides)
     cells = [
-        Cell(overrides, args.data, args.out, task, seed) for task in args.tasks for seed in args.seeds
+        Cell(overrides, args.data, args.out, task, seed)
+        for task in args.tasks
+        for seed in args.seeds
     ]
     cells[0].prepared()  # decoded once
     with ProcessPoolExecutor(args.jobs) as pool:

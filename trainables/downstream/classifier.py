@@ -101,7 +101,7 @@ class ManyClassifier(Classifier):
     """One sigmoid a label, trained by binary cross-entropy where the label is known.
 
     labels: int64 [n, labels], 1 or 0; -1 where it is not known, which weighs nothing. The loss is
-    the weighted mean over the known labels of the global batch, so that rare labels do not scale it.
+    the weighted mean over the known labels of the global batch: rare labels do not scale it.
     """
 
     many = True

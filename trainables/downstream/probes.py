@@ -5,6 +5,7 @@ answers["linear"]           # [n, classes], how likely each class is, told by ot
 """
 
 import warnings
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from trainables.images.splits import Index, folds
 
 NEIGHBOURS = 20
 FOLDS = 5
+SIMILARITIES = 1 << 24  # computed at once
+NAMES = ("linear", "knn")
 Features = Tensor  # float32 [n, width], on the CPU
 Floats = NDArray[np.floating]
 
@@ -27,7 +30,8 @@ def cross_validated(
 
     labels, groups: class or several labels, and patient group of each image.
     """
-    answers = {name: np.zeros((len(features), classes)) for name in ("linear", "knn")}
+    answers: dict[str, Floats]
+    answers = {name: np.zeros((len(features), classes)) for name in NAMES}
     fold = _fold_of(labels, groups, seed)
     for k in np.unique(fold):
         known, asked = fold != k, fold == k
@@ -44,7 +48,8 @@ def _fold_of(labels: Index, groups: NDArray[np.str_], seed: int) -> Index:
     count = possible_folds(labels, groups)
     if labels.ndim == 2:
         return folds(labels, groups, count, seed)
-    fold, drawn = np.zeros_like(labels), StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    fold = np.zeros_like(labels)
+    drawn = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer patients than folds
         for k, (_, asked) in enumerate(drawn.split(labels, labels, groups)):
@@ -53,15 +58,23 @@ def _fold_of(labels: Index, groups: NDArray[np.str_], seed: int) -> Index:
 
 
 def answered(
-    features: Features, labels: Index, asked: Features, classes: int
+    features: Features,
+    labels: Index,
+    asked: Features,
+    classes: int,
+    names: Collection[str] = NAMES,
 ) -> dict[str, Floats]:
-    """Return probabilities for the images asked: [n, classes] by `linear`, `knn`."""
+    """Return probabilities for the images asked: [n, classes] by the probes named."""
     if labels.ndim == 2:
-        return many(features, labels, asked)
-    present, found = linear_probabilities(features, labels, asked)
-    linear = np.zeros((len(asked), classes))
-    linear[:, present] = found
-    return {"linear": linear, "knn": knn_votes(features, labels, asked, classes).numpy()}
+        return many(features, labels, asked, names)
+    answers: dict[str, Floats] = {}
+    if "linear" in names:
+        present, found = linear_probabilities(features, labels, asked)
+        answers["linear"] = np.zeros((len(asked), classes))
+        answers["linear"][:, present] = found
+    if "knn" in names:
+        answers["knn"] = knn_votes(features, labels, asked, classes).numpy()
+    return answers
 
 
 def possible_folds(labels: Index, groups: NDArray[np.str_]) -> int:
@@ -77,8 +90,10 @@ def knn_votes(train: Features, labels: Index, query: Features, classes: int) -> 
 
     A vote weighs exp(cosine / 0.07), as in Wu et al., 2018, divided by the size of its class.
     """
-    similarity = F.normalize(query, dim=1) @ F.normalize(train, dim=1).T
-    nearest, place = similarity.topk(min(NEIGHBOURS, len(train)), dim=1)
+    known, count = F.normalize(train, dim=1).T, min(NEIGHBOURS, len(train))
+    blocks = F.normalize(query, dim=1).split(max(1, SIMILARITIES // len(train)))
+    found = [(block @ known).topk(count, dim=1) for block in blocks]
+    nearest, place = (torch.cat(parts) for parts in zip(*found, strict=True))
     target = torch.from_numpy(labels)
     size = torch.bincount(target, minlength=classes).clamp(min=1)
     votes = (nearest / 0.07).exp() / size[target[place]]
@@ -104,16 +119,20 @@ def linear_probabilities(
     return model.classes_, model.predict_proba(scaler.transform(query.numpy()))
 
 
-def many(train: Features, labels: Index, query: Features) -> dict[str, NDArray[np.floating]]:
-    """Return how likely each query has each label, [n, labels], by `linear` and by `knn`.
+def many(
+    train: Features, labels: Index, query: Features, names: Collection[str] = NAMES
+) -> dict[str, Floats]:
+    """Return how likely each query has each label, [n, labels], by the probes named.
 
     Each label is learnt by itself, from the images of which it is known; 0.5 if these are alike.
     """
-    found = {name: np.full((len(query), labels.shape[1]), 0.5) for name in ("linear", "knn")}
+    found = {name: np.full((len(query), labels.shape[1]), 0.5) for name in names}
     for k, column in enumerate(labels.T):
         known = np.flatnonzero(column >= 0)
         if len(np.unique(column[known])) == 2:
             learnt = train[known], column[known], query
-            found["linear"][:, k] = linear_probabilities(*learnt)[1][:, 1]
-            found["knn"][:, k] = knn_votes(*learnt, 2)[:, 1].numpy()
+            if "linear" in names:
+                found["linear"][:, k] = linear_probabilities(*learnt)[1][:, 1]
+            if "knn" in names:
+                found["knn"][:, k] = knn_votes(*learnt, 2)[:, 1].numpy()
     return found

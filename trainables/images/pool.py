@@ -106,6 +106,11 @@ class Pool(Source):
         self._expect()
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the labelled images."""
+        return self.labelled.classes
+
+    @property
     def notes(self) -> list[Notes]:
         """What is left out, by name: of this pool, and of its further data sets."""
         own = Notes()
@@ -176,8 +181,8 @@ class Pool(Source):
         own = manifest["mean"], manifest["std"], len(images)
         mean, std = _together((labelled.mean, labelled.std, len(trained)), own)
         return replace(
-            labelled, pool=images, split={**labelled.split, "train": rows}, mean=mean, std=std,
-            digest=manifest["digest"],
+            labelled, pool=images, pool_groups=tuple(groups),
+            split={**labelled.split, "train": rows}, mean=mean, std=std, digest=manifest["digest"],
         )  # fmt: skip
 
     def _fill(

@@ -1,6 +1,6 @@
 """Probes of a frozen backbone, cross-validated on the labelled training images.
 
-They cost a pass over these images and see neither validation nor test images: a policy knows
+They cost a pass over at most MOST images and see neither validation nor test images: a policy knows
 them before any fine-tuning. BatchNorm statistics are refitted: fine-tuning would adapt them anyway.
 For a label curve, where too few labels are left to cross-validate, they are judged on validation
 as the fine-tuned network is.
@@ -31,6 +31,7 @@ from trainables.training.evaluation import fit, over
 from trainables.workers.job import Heartbeat, Result
 
 Floats = NDArray[np.floating]
+MOST = 20_000  # labelled images that probes learn from: neighbours of more take hours
 RESAMPLES = 200  # there are more images than on validation, and no decision hangs on it
 JUDGED_BY = "balanced_accuracy"
 MEASURES = {
@@ -89,7 +90,7 @@ def probed(params: Judged, data: Prepared, seed: int, encode: Encode) -> Result:
 
     No measures as the kind has none.
     """
-    index = labelled(data, params.fraction, seed)
+    index = labelled(data, min(params.fraction, MOST / len(data.split["train"])), seed)
     judged = data.split["val"] if params.on == "val" else index
     features, *asked = encode(index, judged)
     labels, groups = data.labels[index], np.asarray(data.groups)[index]
@@ -123,7 +124,7 @@ def _features(
 ) -> list[Tensor]:
     """Return the frozen features of full views: float32 [n, width], the same on every rank.
 
-    First those at `index`, some of which give BatchNorm its statistics, then any others at `judged`.
+    First those at `index`, some of which give BatchNorm its statistics, then those at `judged`.
     """
     torch.manual_seed(work.spec.seed)
     backbone = Backbone(params.backbone, len(data.mean))

@@ -1,6 +1,7 @@
 """Apply a network to many images, in batches that the ranks share."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,9 @@ from trainables.images.cache import Prepared
 from trainables.images.splits import Index
 from trainables.spec import Runtime
 from trainables.training import distributed
-from trainables.training.loop import evaluating
 
 BATCH = 256
-FITTED = 1024  # images that BatchNorm's statistics are fitted on
+FITTED = 512  # images that BatchNorm's statistics are fitted on
 
 
 def over(
@@ -58,3 +58,15 @@ def pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:
     found = np.empty((len(index), *data.images.shape[1:]), np.uint8)
     data.take(index, found)
     return torch.from_numpy(found).permute(0, 3, 1, 2).to(runtime.device)
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode without gradients for the block."""
+    was = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was)

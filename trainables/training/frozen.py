@@ -91,7 +91,7 @@ def chosen(spec: StageSpec, table: Table, train: Index) -> Index:
 
 
 def rankme(features: Tensor) -> float:
-    """Return how many directions the features [n, width] use (Garrido et al., 2023); 1: collapsed."""
+    """Return how many directions features [n, width] use (Garrido et al., 2023); 1: collapsed."""
     values = torch.linalg.svdvals(features.double())
     parts = values / values.sum() + 1e-7
     return float((-(parts * parts.log()).sum()).exp())
@@ -100,6 +100,6 @@ def rankme(features: Tensor) -> float:
 def collapse(rows: list[Probed]) -> str:
     """Return why the last of these probes shows a collapse since the first, or ""."""
     first, last = rows[0][RANKME], rows[-1][RANKME]
-    if last >= COLLAPSED * first:
+    if not last < COLLAPSED * first:
         return ""
     return f"collapsed: RankMe {last:.1f} of {first:.1f} at the start"

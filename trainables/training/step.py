@@ -41,7 +41,8 @@ def place(task: Task, training: Training, rate: float, device: torch.device) -> 
 class Step:
     """A training step of `task`.
 
-    model: the task or its DDP wrapper. rate: see `peak`; of a schedule of `steps` steps.
+    model: the task or its DDP wrapper. rate: see `peak`; of a schedule of `steps` steps. decays:
+    whether it falls to zero after the warm-up.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Step:
     training: Training
     rate: float
     steps: int
+    decays: bool = True
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         rate = peak(self.rate_at(batch.step), self.training)
@@ -66,5 +68,5 @@ class Step:
         return {"loss": loss.detach(), **metrics}
 
     def rate_at(self, step: int) -> float:
-        """Return the schedule's rate for a batch of 256 images."""
-        return self.rate * optim.factor(step, self.steps, self.training.warmup)
+        """Return the schedule's rate for a batch of 256 images, of the backbone's last block."""
+        return self.rate * optim.factor(step, self.steps, self.training.warmup, self.decays)

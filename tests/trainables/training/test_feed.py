@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.images.cache import Prepared
 from trainables.training import distributed
+from trainables.training import feed as training_feed
 from trainables.training.feed import Feed
 
 CPU, BATCH, SEED = torch.device("cpu"), 16, 7
@@ -35,6 +37,24 @@ def test_pixels_are_those_of_the_positions_channels_first(feed, data):
     expected = np.stack([data.images[row] for row in rows]).transpose(0, 3, 1, 2)
     assert batch.images.dtype == torch.uint8
     assert np.array_equal(batch.images.numpy(), expected)
+
+
+def test_images_that_stay_on_the_device_give_the_same_batches(data, feed, monkeypatch):
+    expected = [feed.batch(step) for step in (0, 1, 20)]
+    size = len(feed.index) * data.images[0].nbytes
+    monkeypatch.setattr(training_feed, "fits", lambda asked, _: asked == size)
+    monkeypatch.setattr(training_feed, "BLOCK", 100)
+    resident = Feed(data, data.split["train"], BATCH, SEED, CPU)
+    monkeypatch.setattr(Prepared, "take", None)  # nothing is read any more
+    for one in expected:
+        batch = resident.batch(one.step)
+        assert torch.equal(batch.images, one.images)
+        assert batch.images.stride() == one.images.stride()
+        assert torch.equal(batch.index, one.index)
+
+
+def test_a_computer_keeps_no_second_copy_of_the_images():
+    assert not training_feed.fits(1, CPU)
 
 
 def test_a_batch_depends_on_seed_and_step_not_on_what_was_read_before(feed, data):

@@ -106,7 +106,7 @@ def test_a_range_grows_by_its_own_factor_where_its_end_wins(name, best, chosen, 
 def test_nothing_grows_from_one_rate_or_if_all_failed(rates):
     policy, asked = LRPolicy(rates, 40, "full_range", grow=2), []
 
-    def advance(rate, until):
+    def advance(rate, _):
         asked.append(rate)
         return -math.inf
 
