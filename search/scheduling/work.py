@@ -6,9 +6,11 @@ Rate(step=0.1, evaluated=0.002, image=0.0).seconds(work(spec, 839))
 
 from dataclasses import dataclass
 
-from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec
+from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec, Training
 from trainables.training.lengths import evaluations
 from trainables.training.lr_range import planned, rungs
+
+PROBED = 1000  # images of a frozen probe at most, as in trainables/training/frozen.py
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Work:
     """What one stage does. steps: trained, its LR range included."""
 
     steps: int
-    evaluated: int  # images evaluated on validation and test, again after every evaluation
+    evaluated: int  # images evaluated or probed, each as often as it is
     images: int  # images that the stage sees
 
 
@@ -38,9 +40,20 @@ def work(spec: StageSpec, images: int) -> Work:
     if (training := spec.training) is None:
         fraction = spec.params.get("fraction")
         return Work(0, 0, round(images * (fraction if isinstance(fraction, float) else 1.0)))
-    count = round(images * training.fraction)
     steps = training.steps + planned(training.lr, training.lr.steps)
-    return Work(steps, 0 if spec.kind == PRETEXT else _evaluated(spec, images), count)
+    if spec.kind == PRETEXT:
+        return Work(steps, _probed(training, images), images)
+    return Work(steps, _evaluated(spec, images), round(images * training.fraction))
+
+
+def _probed(training: Training, images: int) -> int:
+    """Return the images that the frozen probes of a stage see, all together.
+
+    Each probe sees its images twice: BatchNorm is fitted first.
+    """
+    judged = _trials(training.lr) if training.lr.judge == "probe" else 0
+    probes = judged + training.curve + 1 if training.probed else 0  # the start's, too
+    return 2 * probes * min(round(images * training.fraction), PROBED)
 
 
 def _evaluated(spec: StageSpec, images: int) -> int:
