@@ -4,18 +4,19 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NotRequired, TypedDict
+from typing import ClassVar, Literal, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from trainables.backbone import Backbone
 from trainables.modality import Preset
-from trainables.schema import Schema, read
+from trainables.schema import Crop, Schema, read
 from trainables.spec import Settings
 from trainables.training import distributed
 
 PerChannel = tuple[float, ...]
+Positives = Literal["image", "group"]  # what two views are of: an image, or a patient group
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,14 @@ class Context:
     channels: int
     mean: PerChannel  # of the training split's pixels, 0..1, one per channel
     std: PerChannel
-    augment: Preset  # of the modality
+    augment: Preset  # of the modality, for this task
     seed: int
     classes: int = 0  # that the labelled images have; 0: not known
+    patient_groups: tuple[int, ...] | None = None  # of the images, if the task is `grouped`
+
+    def crop(self, given: Crop | None, usual: Crop = (0.2, 1.0)) -> Crop:
+        """Return the range of a crop's area: the user's, else the modality's, else the task's."""
+        return given or self.augment.crop or usual
 
 
 class Draw:
@@ -97,6 +103,15 @@ def follow(slow: nn.Module, fast: nn.Module, weight: float) -> None:
     torch._foreach_lerp_([*slow.parameters()], [*fast.parameters()], weight)
 
 
+def follow_weight(step: int, steps: int) -> float:
+    """Return the weight with which a slower copy follows after `step` of `steps`.
+
+    Its inverse, the steps that the copy averages over, rises from 100 to 1,000: as many as have
+    been done, and never above a tenth of the run, so that every run leaves its start behind.
+    """
+    return 1 / min(max(step, 100), max(steps / 10, 10), 1000)
+
+
 def minus_mean(rows: list[dict[str, float]], name: str) -> float:
     """Return minus the mean of one metric, -inf if it is not finite."""
     mean = sum(row[name] for row in rows) / len(rows)
@@ -108,9 +123,23 @@ class Batch:
     """This rank's slice of one global batch, on the device."""
 
     images: Tensor  # uint8 [b, channels, side, side], at the cache's side
-    index: Tensor  # int64 [b], positions in the training split, distinct in the global batch
+    index: Tensor  # int64 [b], positions; distinct in a pretext task's global batch
     draw: Draw
     step: int
+    partners: Tensor | None = None  # as `images`: others of the same patient groups, if `grouped`
+
+    @property
+    def paired(self) -> Tensor:
+        """Return what two views are of: the images, or each with its partner [2 b, ...]."""
+        if self.partners is None:
+            return self.images
+        return torch.stack([self.images, self.partners], 1).flatten(0, 1)
+
+
+def owners(context: Context) -> Tensor:
+    """Return for each image whose it is, int64 [images]: a patient group's, or its own."""
+    known = context.patient_groups or range(context.images)
+    return torch.tensor(known)
 
 
 ImageSource = Callable[[Tensor], Tensor]  # int64 [n] positions -> uint8 [n, channels, side, side]
@@ -129,6 +158,11 @@ class Task(nn.Module):
         def sides(self, context: Context) -> tuple[int, ...]:
             """Return the sides of the views that the backbone sees, px."""
             return (context.image_size,)
+
+        @property
+        def grouped(self) -> bool:
+            """Whether the task uses patient groups: batches have partners then."""
+            return False
 
     version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     forwards: ClassVar[tuple[int, int]]  # backbone calls in a step, images in them for each image
@@ -159,6 +193,13 @@ class Task(nn.Module):
         """Count this rank's answers: int64 [k, k], rows = truth, columns = prediction.
 
         None for a task that does not ask the same question with k answers of every image.
+        """
+        return None
+
+    def shortcut(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """Return two accuracies [2]: as asked, and without what the answer should need.
+
+        None for a task that has no such control. Called in evaluation mode.
         """
         return None
 

@@ -25,8 +25,10 @@ from trainables.architectures import ARCHITECTURES
 TORCHVISION = (
     "from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # noqa: F401",
     """model = ResNet($block, $layers)
-    if CHANNELS != 3:
-        model.conv1 = torch.nn.Conv2d(CHANNELS, 64, 7, stride=2, padding=3, bias=False)
+    if (CHANNELS, $kernel) != (3, 7):
+        model.conv1 = torch.nn.Conv2d(CHANNELS, 64, $kernel, 2, $kernel // 2, bias=False)
+    if not $pooled:
+        model.maxpool = torch.nn.Identity()
     model.fc = torch.nn.Identity()  # it has no weights; all others must exist""",
 )
 TIMM = (

@@ -55,6 +55,10 @@ def _plugins(space: "Space") -> None:
     chosen = [(f"tasks.{name}.name", name, "trainables.pretext") for name in space.tasks]
     chosen.append(("data.name", space.data.name, "trainables.data"))
     chosen.append(("downstream.kind", space.downstream.kind, "trainables.kinds"))
+    chosen += [
+        (f"data.augment.tasks.{name}", name, "trainables.pretext")
+        for name in space.data.augment["tasks"]
+    ]
     if space.data.pool:
         chosen.append(("data.pool.kind", space.data.pool.kind, "trainables.kinds"))
     chosen += [

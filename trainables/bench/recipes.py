@@ -11,6 +11,7 @@ import yaml
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
 from trainables.kinds.pretext import TASKS
+from trainables.modality import augment_of
 from trainables.plugins import unknown, version
 from trainables.processor import has_bfloat16
 from trainables.spec import POOL, PRETEXT, DataSpec, KnownData, LRPolicy, StageSpec, Training
@@ -18,7 +19,8 @@ from trainables.spec import POOL, PRETEXT, DataSpec, KnownData, LRPolicy, StageS
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
 STEPS = 10**9  # of the schedule: no measurement reaches its end
 TASK = {  # what a task's file may leave out, as in a space
-    "params": {}, "lr_range": [0.003, 0.01, 0.03, 0.1], "optimizer": "sgd", "weight_decay": 1e-4,
+    "params": {}, "lr_range": [0.03, 0.1, 0.3], "lr_range_later": None, "optimizer": "sgd",
+    "weight_decay": 1e-4, "steps": None,
 }  # fmt: skip
 GENTLE = 1e-3  # times the lowest learning rate: repeated views must not break the network
 
@@ -50,7 +52,7 @@ class Recipes:
             global_batch=sizes["batch"], bn_groups=sizes["bn_groups"],
             precision=sizes["precision"], optimizer=given["optimizer"],
             weight_decay=given["weight_decay"], warmup=0.0,
-            augment=read("modality", "dermoscopy"), fraction=1.0,
+            augment=augment_of(read("modality", "dermoscopy"), task), fraction=1.0,
             lr=LRPolicy((GENTLE * given["lr_range"][0],), 1),
         )  # fmt: skip
         return StageSpec(

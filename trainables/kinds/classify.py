@@ -2,8 +2,9 @@
 
     result = finetune(spec, Runtime(), open_cache(folder), parent_dir, Path("out"), report=print)
 
-The epoch with the best objective on validation is kept. Predictions on validation and test are
-written; only the report reads those on test, and once.
+The last step is scored, as the best on validation would be the luckiest there. Before every
+evaluation BatchNorm's statistics are fitted to training images. Predictions on validation and test
+are written; only the report reads those on test, and once.
 """
 
 import json
@@ -20,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.backbone import save, save_backbone, trained_backbone
-from trainables.downstream.classifier import Classifier, made
+from trainables.downstream.classifier import Classifier, Recipe, made
 from trainables.downstream.measures import MANY, MEASURES, judge
 from trainables.downstream.metrics import GroupBootstrap
 from trainables.errors import StageFailed, UserError
@@ -28,12 +29,11 @@ from trainables.images.cache import Prepared, Source
 from trainables.images.splits import Index, subset
 from trainables.kinds import Kind, Report, Work
 from trainables.kinds.pretext import HISTORY
-from trainables.schema import Schema, read
+from trainables.schema import read
 from trainables.spec import BACKBONE, IMAGES, Runtime, Score, StageSpec
 from trainables.task import Context, PerChannel, Task
 from trainables.training import distributed
-from trainables.training.checkpoint import FULL
-from trainables.training.evaluation import over
+from trainables.training.evaluation import fit, over
 from trainables.training.loop import Loop, context
 from trainables.workers.job import SAVING, Heartbeat, Result
 
@@ -43,14 +43,13 @@ HEAD, META = "classifier.safetensors", "meta.json"
 class Plugin(Kind):
     """Fine-tune on the role `images` and score on its validation split."""
 
-    @dataclass(frozen=True)
-    class Params(Schema):
-        """objective: the measure that decides the best epoch. class_balanced: weight the loss."""
+    @dataclass(frozen=True, kw_only=True)
+    class Params(Recipe):
+        """objective: the measure that is told on the way and decides the learning rate."""
 
         objective: str
-        class_balanced: bool = True
 
-    version = "2"
+    version = "3"
     measures = MEASURES
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
@@ -86,19 +85,20 @@ def finetune(
 
     def make(context: Context) -> Classifier:
         backbone = trained_backbone(training, context.channels, parent_dir)
-        return made(backbone, context, labels, len(data.classes), params.class_balanced)
+        return made(backbone, context, labels, len(data.classes), params)
 
     def evaluate(task: Task) -> float:
+        assert isinstance(task, Classifier), type(task)
+        fit(task, task.features, data, index, runtime)
         value = _value(params.objective, data, predict(task, data, val, runtime))
         if not math.isfinite(value):
             raise StageFailed(f"{params.objective} is undefined on the validation images")
         return value
 
     merit = MEASURES[params.objective].merit
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit)
+    balance = data.labels[index] if params.class_balanced and not data.many else None
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit, balance=balance)
     outcome = loop.train()
-    best = loop.runs.by_name[FULL].best
-    assert best is not None
     said = {k: predict(outcome.task, data, data.split[k], runtime) for k in ("val", "test")}
     if distributed.rank() == 0:
         report(Heartbeat(SAVING))
@@ -107,8 +107,7 @@ def finetune(
         known = outcome.task.context
         write_answers(out_dir, data, said, mean=known.mean, std=known.std)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
-    values = outcome.result | {"best_epoch": best["epoch"]}
-    return Result(values, score(params.objective, data, said["val"]))
+    return Result(outcome.result, score(params.objective, data, said["val"]))
 
 
 def check_objective(name: str, many: bool) -> None:

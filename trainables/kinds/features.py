@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.downstream import vectors
+from trainables.downstream import probes, vectors
 from trainables.downstream.measures import MEASURES
 from trainables.durable import check_same
 from trainables.images.cache import Prepared, Source
 from trainables.kinds import Kind, Work
 from trainables.kinds.classify import check_objective, score, write_answers
-from trainables.kinds.probe import Judged, answered, labelled, probed
+from trainables.kinds.probe import Judged, labelled, probed
 from trainables.schema import read
 from trainables.spec import FEATURES, IMAGES, StageSpec
 from trainables.training import distributed
@@ -68,7 +68,7 @@ def _scored(params: Plugin.Params, work: Work, data: Prepared, features: Tensor)
     parts = {name: data.split[name] for name in ("val", "test")}
     asked = features[np.concatenate([*parts.values()])]
     learnt = features[index], data.labels[index], asked, len(data.classes)
-    found = answered(*learnt, names=["linear"])["linear"]
+    found = probes.answered(*learnt, names=["linear"])["linear"]
     said = dict(zip(parts, np.split(found, [len(parts["val"])]), strict=True))
     if distributed.rank() == 0:
         work.report(Heartbeat(SAVING))

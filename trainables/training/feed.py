@@ -29,14 +29,23 @@ BLOCK = 4096  # images uploaded at once
 
 
 class Feed:
-    """Shuffled batches of the images at `index` (cache positions), split between the ranks."""
+    """Shuffled batches of the images at `index` (cache positions), split between the ranks.
+
+    labels: the class of each of these images; every global batch then has as many of each.
+    """
 
     def __init__(
-        self, data: Prepared, index: Index, global_batch: int, seed: int, device: torch.device
+        self,
+        data: Prepared,
+        index: Index,
+        global_batch: int,
+        seed: int,
+        device: torch.device,
+        labels: Index | None = None,
     ) -> None:
         self.data, self.index, self.seed, self.device = data, index, seed, device
         self.global_batch, self.local = global_batch, global_batch // distributed.world_size()
-        self.epoch_steps = max(1, len(index) // global_batch)
+        self.labels, self.epoch_steps = labels, max(1, len(index) // global_batch)
         self.waited = 0.0  # seconds that `batch` has waited for pixels in total
         self._orders: dict[int, Index] = {}  # for the epoch read last
         self._ahead: tuple[int, Future[Read]] | None = None
@@ -48,7 +57,8 @@ class Feed:
     def batch(self, step: int) -> Batch:
         """Return this rank's part of the global batch; an epoch uses each image at most once.
 
-        If there are fewer images than a batch has, it repeats them as evenly as possible.
+        If there are fewer images than a batch has, it repeats them as evenly as possible. Balanced
+        batches repeat those of rare classes.
         """
         begun = time.perf_counter()
         ahead, self._ahead = self._ahead, None
@@ -93,10 +103,7 @@ class Feed:
     def _read(self, step: int) -> Read:
         epoch, place = divmod(step, self.epoch_steps)
         if epoch not in self._orders:
-            rng = np.random.default_rng([self.seed, epoch])
-            passes = -(-self.global_batch // len(self.index))
-            order = [rng.permutation(len(self.index)) for _ in range(passes)]
-            self._orders = {epoch: np.concatenate(order)}
+            self._orders = {epoch: self._order(np.random.default_rng([self.seed, epoch]))}
         first = place * self.global_batch + distributed.rank() * self.local
         positions = torch.from_numpy(self._orders[epoch][first : first + self.local])
         if self._stream is None:
@@ -105,10 +112,26 @@ class Feed:
             moved = positions.pin_memory().to(self.device, non_blocking=True)
             return self.pixels(positions if self._resident is None else moved), moved
 
+    def _order(self, rng: np.random.Generator) -> Index:
+        """Return the positions of an epoch, batch after batch."""
+        count = self.epoch_steps * self.global_batch
+        if self.labels is None:
+            return repeated(np.arange(len(self.index)), count, rng)
+        classes = np.unique(self.labels)
+        own = [np.flatnonzero(self.labels == label) for label in classes]
+        rounds = np.stack([repeated(one, -(-count // len(own)), rng) for one in own], axis=1)
+        return rng.permuted(rounds, axis=1).reshape(-1)[:count]
+
 
 def fits(size: int, device: torch.device) -> bool:
     """Return whether images of `size` bytes are kept on the device: on a GPU with room."""
     return device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def repeated(positions: Index, count: int, rng: np.random.Generator) -> Index:
+    """Return that many positions, one permutation after another."""
+    passes = -(-count // len(positions))
+    return np.concatenate([rng.permutation(positions) for _ in range(passes)])[:count]
 
 
 @functools.cache

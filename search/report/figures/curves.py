@@ -7,7 +7,7 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from search.report import stored
 from search.report.figures import style
@@ -18,8 +18,9 @@ from trainables.downstream.metrics import confusion
 from trainables.spec import MeasureType
 
 FINE_TUNING = "fine-tuning"
+JUDGES = {"pretext": "the task's score", "probe": "frozen probe: macro AUROC, %"}
 DASHES = "--", ":", "-."  # of the starts, the highest first
-Epochs = list[dict[str, float]]
+Records = list[dict[str, float]]
 
 
 def lr_ranges(table: Table, store: Store) -> Figure | None:
@@ -41,12 +42,16 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """A stage's LR trials. mine: on the winner's path. edge: rate at the range's edge."""
+    """A stage's LR trials. mine: on the winner's path. edge: rate at the range's edge.
+
+    judge: what the trials' scores are.
+    """
 
     trials: list[Trial]
     rate: float
     edge: bool
     mine: bool
+    judge: str
 
 
 def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
@@ -61,22 +66,23 @@ def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
                 panel = found.setdefault(title, {})
                 panel.pop(key, None)
                 chosen = stored.result(store, key)["lr"]
-                panel[key] = Choice(trials, chosen, rate.endswith("*"), row == table.best)
+                edge, judge = rate.endswith("*"), stored.judge(store, key)
+                panel[key] = Choice(trials, chosen, edge, row == table.best, judge)
     return dict(sorted(found.items(), key=lambda panel: panel[0] == FINE_TUNING))
 
 
 def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice], objective: MeasureType) -> None:
     tuned = title == FINE_TUNING
-    rates: set[float] = set()
+    rates, judge = set[float](), ""
     for choice in choices:
-        rates |= {trial["lr"] for trial in choice.trials}
+        rates, judge = rates | {trial["lr"] for trial in choice.trials}, choice.judge
         _lr_line(axes, choice, objective.merit if tuned else float)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(rates)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-    unit = objective.with_unit if tuned else "the task's score"
-    axes.set(xlabel="learning rate", ylabel=unit)
+    unit = objective.with_unit if tuned else JUDGES[judge]
+    axes.set(xlabel="learning rate for a batch of 256", ylabel=unit)
     axes.set_title(title, parse_math=False)
     axes.margins(x=0.08, y=0.15)
 
@@ -129,27 +135,26 @@ def confusions(said: Predictions) -> Figure:
 
 
 def finetuning(table: Table, store: Store) -> Figure | None:
-    """Draw loss and objective by epoch, winner and baselines in front."""
+    """Draw loss and objective by step, winner and baselines in front."""
     drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in shown(table)]
-    drawn = [(row, epochs) for row, epochs in drawn if epochs]
+    drawn = [(row, train) for row, train in drawn if train]
     if not drawn:
         return None
     figure = Figure(figsize=(style.WIDTH, 3.6))
     loss, judged = figure.subplots(1, 2)
-    for row, epochs in reversed(drawn):
-        _epochs(loss, row, table, epochs, "loss")
-        _epochs(judged, row, table, epochs, "objective")
+    for row, train in reversed(drawn):
+        _curve(loss, row, table, train, "loss")
+        _curve(judged, row, table, train, "objective")
     loss.set_title("training loss")
     judged.set_title(f"validation: {table.objective.with_unit}")
     for axes in (loss, judged):
-        axes.set_xlabel("epoch of fine-tuning")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("steps of fine-tuning")
     style.legend(figure, reversed(judged.lines))
     return figure
 
 
-def _epochs(axes: Axes, row: Row, table: Table, epochs: Epochs, column: str) -> None:
-    points = [(one["epoch"], one[column]) for one in epochs if column in one]
+def _curve(axes: Axes, row: Row, table: Table, train: Records, column: str) -> None:
+    points = [(one["step"], one[column]) for one in train if column in one]
     if not points:
         return
     colour, width, line, label = style.FAINT, 1.0, "-", "other chains"

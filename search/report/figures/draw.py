@@ -11,7 +11,16 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from search.report import notes, stored
-from search.report.figures import curves, forest, label_curve, pretext, regret, style, tree
+from search.report.figures import (
+    curves,
+    forest,
+    label_curve,
+    learning,
+    pretext,
+    regret,
+    style,
+    tree,
+)
 from search.report.stored import Store
 from search.report.summary import Summary, first_key
 
@@ -28,6 +37,7 @@ def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
             ),
             "regret": regret.draw(steps) if len(steps) > 1 else None,
             "confusion": _confusion(found, store),
+            "learning": learning.draw(found.learning),
             "finetuning": curves.finetuning(table, store),
             "lr_ranges": curves.lr_ranges(table, store),
             "pretext": pretext.confusions(table, store),

@@ -257,7 +257,7 @@ def _info() -> RunInfo:
 def _space(tasks: tuple[str, ...]) -> Space:
     return Space(
         name="isic3",
-        tasks={name: TaskChoice(name, {}, RATES, "sgd", 1e-4) for name in tasks},
+        tasks={name: TaskChoice(name, lr_range=RATES) for name in tasks},
         max_length=len(tasks),
         lr_policy="halving",
         seed=0,
@@ -270,7 +270,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         store="runs/store",
         cache="runs/cache",
         data=Data("isic2019", "/data/isic", 3, 0.15, 0.15, False),
-        downstream=Downstream("classify", BALANCED.name, (0.003, 0.01, 0.03), "sgd", 1e-4),
+        downstream=Downstream("classify", BALANCED.name, (0.003, 0.01, 0.03)),
         profile=Profile(
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
             bn_groups=4, batch=64, steps=120, lr_steps=20, warmup=0.05, downstream_batch=64,
@@ -319,12 +319,15 @@ def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) 
         "images_per_second": 160.0, "seconds": 100.0, "lr_seconds": 20.0, "steps": 120,
         "accuracy": 0.5, "chance_level": 0.125,
     }  # fmt: skip
+    probes = [
+        {"step": step, "macro_auroc": 75 + step / 20, "knn": 30.0, "rankme": 40.0}
+        for step in (0, 60, 120)
+    ]
     confusion = None
     if spec.name == "relative_location":
         confusion = (rng.integers(5, 20, (8, 8)) + 60 * np.eye(8, dtype=int)).tolist()
-    folder = _commit(
-        store, spec, result, {"lr_range": trials, "train": rows, "confusion": confusion}
-    )
+    found = {"lr_range": trials, "train": rows, "confusion": confusion, "probes": probes}
+    folder = _commit(store, spec, result, found)
     _write_weights(folder, rng)
 
 
@@ -356,7 +359,8 @@ def _write_score(
 ) -> None:
     rows = [
         {
-            "epoch": epoch, "loss": 0.4 + 1.6 * math.exp(-epoch / 4), "lr": 0.01,
+            "epoch": epoch, "step": 12 * epoch, "lr": 0.01,
+            "loss": 0.4 + 1.6 * math.exp(-epoch / 4),
             "objective": score - 30 * math.exp(-epoch / 3) + rng.normal(0, 0.4),
         }
         for epoch in range(1, EPOCHS + 1)

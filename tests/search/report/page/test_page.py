@@ -55,7 +55,8 @@ def _render(search: Any, figures: dict[str, Path] | None = None) -> Page:
 def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
     out, made = written
     names = {path.name for path in (out / "report").iterdir()}
-    pictures = {"tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext"}
+    pictures = {"tree", "intervals", "regret", "confusion", "finetuning", "learning",
+                "lr_ranges", "pretext"}  # fmt: skip
     assert names == {"chains.csv", "summary.json", "index.html", *(f"{p}.png" for p in pictures)}
     assert json.loads((out / "report" / "summary.json").read_text()) == made
     assert made["best_chain"] == made["recommended"] == "relative_location>odc>moco"
@@ -69,7 +70,7 @@ def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
 def test_page_is_self_contained_and_well_formed(written: tuple[Path, dict[str, Any]]) -> None:
     shown = Page((written[0] / "report" / "index.html").read_text())
     images = [attributes["src"] or "" for tag, attributes in shown.tags if tag == "img"]
-    assert len(images) == 7
+    assert len(images) == 8
     assert all(source.startswith("data:image/png;base64,") for source in images)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
     assert "relative_location>odc>moco was better than imagenet on test" in shown.text
@@ -154,11 +155,12 @@ def test_a_task_that_is_named_like_a_tag_is_none(search: Any) -> None:
 def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> None:
     shown = Page((written[0] / "report" / "index.html").read_text())
     told = [attributes["alt"] or "" for tag, attributes in shown.tags if tag == "img"]
-    tree, intervals, regret, confusion, finetuning, rates, pretext = told
+    tree, intervals, regret, confusion, grown, finetuning, rates, pretext = told
     assert "15 scored chains from 63." in tree
     assert "relative_location>odc>moco 75.07" in tree
     assert "), could be best" in intervals
     assert "15 in all" in regret
+    assert "(too short to matter): 75.00 at step 0, 81.00 at step 120" in grown
     recall = written[1]["recall"][0]
     assert f"{recall['class']} {recall['recall']:.0f} % of {recall['images']}" in confusion
     assert "scratch 49.12 %" in finetuning
