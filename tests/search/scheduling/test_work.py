@@ -16,7 +16,7 @@ PRECISION = "profile.precision=float32"
 
 def specs(*overrides):
     given = [f"profile.{key}={value}" for key, value in LENGTHS.items()]
-    ranges = ["tasks.odc.lr_range=[0.01,0.02,0.03,0.1]", "downstream.lr_range=[0.01,0.02]"]
+    ranges = ["tasks.odc.lr_range=[0.01,0.02,0.03,0.1]", "downstream.lr_range_later=[0.01,0.02]"]
     space = load("isic3", ["profile=smoke", PRECISION, *given, *ranges, *overrides])
     stage, probe, score = Plan(space, "").graph(Node.parse("odc"))
     return stage, probe, score
@@ -35,9 +35,16 @@ def test_a_score_evaluates_after_every_epoch_every_trial_and_at_the_end():
     score = specs("lr_policy=full_range")[2]
     found = work(score, 700)
     assert (found.steps, found.images) == (35 * 4 + 2 * 35, 350)
-    assert found.evaluated == 150 * (4 + 2 + 1) + 150
+    assert found.evaluated == 150 * (4 + 2 + 1) + 150 + 350 * (4 + 2)
     halving = work(specs()[2], 700)  # two rates up to the only rung
     assert halving.evaluated == found.evaluated
+
+
+def test_probes_of_a_stage_on_its_way_count_as_steps():
+    """At the start, at nine rungs and six times of the full run: 500 labelled images each."""
+    plain, probed = specs()[0], specs("lr_judge=probe", "profile.curve=6")[0]
+    assert work(probed, 1000).steps == work(plain, 1000).steps + 16 * 500 / (2 * 10)
+    assert work(probed, 1000).images == 1000
 
 
 def test_a_probe_sees_the_labelled_images_once():
