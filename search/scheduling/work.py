@@ -10,15 +10,13 @@ from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec, Training
 from trainables.training.lengths import FITTED, PROBED, evaluations
 from trainables.training.lr_range import planned, rungs
 
-FORWARD = 2  # images that a probe takes, fit included, in the time of one in a training step
-
 
 @dataclass(frozen=True)
 class Work:
     """What one stage does. steps: trained, its LR range included."""
 
     steps: int
-    evaluated: int  # images of all evaluations
+    evaluated: int  # images evaluated or probed, each as often as it is
     images: int  # images that the stage sees
 
 
@@ -43,16 +41,18 @@ def work(spec: StageSpec, images: int) -> Work:
     labelled = round(images * training.fraction)
     steps = training.steps + planned(training.lr, training.lr.steps)
     if spec.kind == PRETEXT:
-        return Work(steps + _probes(training, labelled), 0, images)
+        return Work(steps, _probed(training, labelled), images)
     return Work(steps, _evaluated(spec, images, labelled), labelled)
 
 
-def _probes(training: Training, labelled: int) -> int:
-    """Return the steps that take as long as the frozen probes of a pretext task."""
-    if not training.probed:
-        return 0
-    times = 1 + training.curve + (_trials(training.lr) if training.lr.judge == "probe" else 0)
-    return round(times * min(PROBED, labelled) / (FORWARD * training.global_batch))
+def _probed(training: Training, labelled: int) -> int:
+    """Return the images that the frozen probes of a stage see, all together.
+
+    BatchNorm is fitted to some of them first.
+    """
+    judged = _trials(training.lr) if training.lr.judge == "probe" else 0
+    probes = judged + training.curve + 1 if training.probed else 0  # the start's, too
+    return probes * (min(labelled, PROBED) + min(labelled, FITTED))
 
 
 def _evaluated(spec: StageSpec, images: int, labelled: int) -> int:
