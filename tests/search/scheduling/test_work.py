@@ -50,7 +50,7 @@ def test_seconds_are_rates_times_work():
 
 
 def test_the_probes_of_a_stage_see_their_images_twice():
-    """The start, two of the curve, four, three and two rates at the rungs; at most 1,000 and 512."""
+    """The start, two of the curve, four, three and two rates at rungs; at most 1,000 and 512."""
     given = ["profile.curve=2", "lr_judge=probe"]
     stage, _, _ = specs(*given)
     assert work(stage, 700).evaluated == 2 * (1 + 2 + 4 + 3 + 2) * 350
