@@ -55,7 +55,8 @@ class Images:
         """Return the number of training images; UserError if a task or its settings don't fit."""
         from trainables.preflight import check
 
-        specs = Plan(self.space, "").graph(Node(Chain(tuple(self.space.tasks))))
+        count = len(self.source.split["train"])
+        specs = Plan(self.space, "", count=count).graph(Node(Chain(tuple(self.space.tasks))))
         check(specs, self.source, self.pool)
         if self.pool and self.space.controls:
             try:
@@ -69,7 +70,7 @@ class Images:
             mapped = self.space.external[name].classes
             check_labels(source.table.many, self.source.table.many, name)
             positions(source.table.classes, self.source.table.classes, mapped, name)
-        return len(self.source.split["train"])
+        return count
 
     @property
     def understood(self) -> Understood:

@@ -107,11 +107,14 @@ class Session:
         pool = self.images.pool
         more = pool.sizes.images if pool else 0
         self.forecast = forecast(space, self.policy, self.images.check(), more)
-        unread = "" if pool else None
-        self.plan = Plan(
-            space, "", self.weights, pool=unread, features=self.features
-        )  # without the images' digests
+        # without the images' digests
+        self.plan = self._plan("", {}, None if pool is None else "")
         return self.forecast
+
+    def _plan(self, digest: str, elsewhere: Mapping[str, str], pool: str | None) -> Plan:
+        counts = self.forecast.counts
+        files = self.weights, elsewhere, pool, self.features
+        return Plan(self.space, digest, *files, counts.images, counts.pool)
 
     def _with_files(self, space: Space) -> Space:
         """Return the space with a file for every start of timm's; say how each file is read."""
@@ -150,9 +153,9 @@ class Session:
         with self.screen.busy("checking settings and images, estimating the time"):
             self.check()
             self.store = StageStore(self.space.store)
-            elsewhere = self.images.external_digests()
-            digests = self.images.digest(), self.weights, elsewhere, self.images.pool_digest()
-            self.plan = Plan(self.space, *digests, self.features)
+            images = self.images
+            digests = images.digest(), images.external_digests(), images.pool_digest()
+            self.plan = self._plan(*digests)
             expected = self._expected()
         self.screen.begins(self.space, expected, self.request.given)
         self._check_room()

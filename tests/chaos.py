@@ -43,8 +43,8 @@ SEARCH = [
     "profile.label_fraction=0.5", "downstream.lr_range=[0.01,0.03]", "runtime.threads=1",
     "runtime.checkpoint_seconds=0.3", "--out", "out", "store=store/here",
 ]  # fmt: skip
-LONG = ("profile.epochs=6", "runtime.groups=2")
-QUICK = ("profile.epochs=3", "runtime.groups=1")  # for continuous integration
+LONG = ("profile.steps=130", "runtime.groups=2")
+QUICK = ("profile.steps=65", "runtime.groups=1")  # for continuous integration
 STORE_BYTES = 1500 << 20
 TIMEOUT = 600.0
 TRIES = 5  # runs until a fault comes in time

@@ -25,7 +25,7 @@ LONG = pytest.mark.long
 TWO = ["~tasks.relative_location", "max_length=2"]  # of four chains
 SMALL = [
     "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
-    "profile.label_fraction=0.5", "profile.epochs=0.5", "downstream.lr_range=[0.01]",
+    "profile.label_fraction=0.5", "profile.steps=6", "downstream.lr_range=[0.01]",
 ]  # fmt: skip
 
 
@@ -194,7 +194,7 @@ sys.exit(main())
 @pytest.mark.slow
 def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
     """Any longer chain is hopeless, once three curves are known."""
-    lever = ["profile.downstream_epochs=6", "runtime.groups=1", "max_length=2"]
+    lever = ["profile.downstream_steps=36", "runtime.groups=1", "max_length=2"]
     lever += ["~tasks.relative_location"]
     run = [sys.executable, "-c", HOPELESS, "--space", "isic3"]
     summary = search(tmp_path, "policy=exhaustive", "--out", "one", *lever, run=run)
@@ -235,7 +235,7 @@ def test_the_best_backbone_loads(exhaustive):
     ],
 )
 def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number, status):
-    rarely = ["profile.epochs=200", "runtime.checkpoint_seconds=1000", *TWO[:1], "~tasks.odc"]
+    rarely = ["profile.steps=2400", "runtime.checkpoint_seconds=1000", *TWO[:1], "~tasks.odc"]
     rarely += ["tasks.moco.lr_range=[0.03]", "max_length=1", "--out", "with space"]
     process = start(tmp_path, *rarely)
     assert any(re.search(until, line) for line in process.stdout)
@@ -261,7 +261,7 @@ def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number,
 
 @pytest.mark.slow
 def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp_path):
-    process = start(tmp_path, "policy=exhaustive", "profile.epochs=20", "--out", "one", "--json")
+    process = start(tmp_path, "policy=exhaustive", "profile.steps=240", "--out", "one", "--json")
     assert any(": training" in line for line in process.stdout)
     family = psutil.Process(process.pid).children(recursive=True)
     broker = next(p for p in family if "ray::Broker" in " ".join(p.cmdline()))

@@ -1,10 +1,12 @@
-"""The backbones that there are: four ResNets, which need no torch here, and every timm model.
+"""The backbones that there are: ResNets, which need no torch here, and every timm model.
 
     check("vit_small_patch16_224")              # UserError names the nearest, if there is none
     is_transformer("vit_small_patch16_224")     # True
     megabytes("resnet50")                       # 90
 
-timm is imported for names that are not among the four only.
+A name with `_small` has the stem for views of 64 px and below: 3 x 3, no max-pooling, so that the
+last maps are 4 x 4 and not 2 x 2. It takes no weights of ImageNet's stem. timm is imported for names
+that are not among these ResNets only.
 """
 
 from typing import NamedTuple
@@ -34,14 +36,18 @@ class Architecture(NamedTuple):
     block: str  # torchvision's class
     layers: list[int]
     megabytes: int  # of the weights in float32
+    kernel: int = 7  # side of the first convolution, whose stride is 2
+    pooled: bool = True  # whether max-pooling follows it
 
 
-ARCHITECTURES = {
+RESNETS = {
     "resnet10": Architecture("BasicBlock", [1, 1, 1, 1], 19),
     "resnet18": Architecture("BasicBlock", [2, 2, 2, 2], 43),
     "resnet34": Architecture("BasicBlock", [3, 4, 6, 3], 82),
     "resnet50": Architecture("Bottleneck", [3, 4, 6, 3], 90),
 }
+SMALL = {f"{name}_small": one._replace(kernel=3, pooled=False) for name, one in RESNETS.items()}
+ARCHITECTURES = RESNETS | SMALL
 
 
 def check(name: str) -> None:

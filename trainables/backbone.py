@@ -6,9 +6,11 @@ one rank with four BatchNorm groups and four ranks with one each compute the sam
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +22,7 @@ from trainables.errors import UserError
 from trainables.spec import Training
 from trainables.training import distributed
 
+M = TypeVar("M", bound=nn.Module)
 WEIGHTS = "backbone.safetensors"  # in the folder of every stage that has a backbone
 
 
@@ -103,36 +106,47 @@ def save(module: nn.Module, path: Path) -> None:
     save_file(state, path)
 
 
+class Seen(NamedTuple):
+    """What one call of a layer saw: mean and 1 / deviation of each part, [channels], and its size.
+
+    sizes: values of a channel in each part.
+    """
+
+    norm: "GroupedBatchNorm"
+    means: list[Tensor]
+    inverses: list[Tensor]
+    sizes: list[float]
+
+
 class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm over `groups` equal, contiguous parts of the local batch.
 
-    Running statistics take the mean over the parts. That is linear, so their mean over ranks equals
-    the statistics of one rank that holds all parts.
+    What it sees is added to `seen`, which all layers of a network share: see `update_statistics`.
     """
 
     groups = 1
+    seen: list[Seen]
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def _check_input_dim(self, input: Tensor) -> None:
         assert input.dim() in (2, 4), input.shape
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or not self.track_running_stats:
+        if not self.training:
             return super().forward(input)
-        momentum = 0.1 if self.momentum is None else self.momentum
-        outs, means, variances = [], [], []
-        for part in input.chunk(self.groups):
-            out, mean, inverse_std = torch.native_batch_norm(
-                part, self.weight, self.bias, None, None, True, momentum, self.eps
-            )
-            n = part.numel() / part.shape[1]
-            outs.append(out)
-            means.append(mean)
-            variances.append((inverse_std.pow(-2) - self.eps) * (n / max(n - 1, 1)))
-        with torch.no_grad():
-            self.running_mean.lerp_(torch.stack(means).mean(0), momentum)  # type: ignore[union-attr]
-            self.running_var.lerp_(torch.stack(variances).mean(0), momentum)  # type: ignore[union-attr]
-            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        parts = input.chunk(self.groups)
+        outs, means, inverses = zip(*map(self._normalised, parts), strict=True)
+        if self.track_running_stats:
+            sizes = [part.numel() / part.shape[1] for part in parts]
+            self.seen.append(Seen(self, [*means], [*inverses], sizes))
         return torch.cat(outs) if len(outs) > 1 else outs[0]
+
+    def _normalised(self, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.native_batch_norm(
+            part, self.weight, self.bias, None, None, True, 0.0, self.eps
+        )
 
 
 class GroupedBatchNormAct(GroupedBatchNorm):
@@ -145,12 +159,67 @@ class GroupedBatchNormAct(GroupedBatchNorm):
 
 
 def group_batch_norm(module: nn.Module, groups: int) -> None:
-    """Replace every BatchNorm in place; groups: how many BatchNorm groups this rank holds."""
+    """Replace every BatchNorm in place; groups: how many BatchNorm groups this rank holds.
+
+    Running statistics are updated at the end of every forward pass of `module`.
+    """
+    seen: list[Seen] = []
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             acts = hasattr(child, "act")  # timm's BatchNormAct2d, without importing timm
             child.__class__ = GroupedBatchNormAct if acts else GroupedBatchNorm
-            child.groups = groups  # type: ignore[assignment]
+            child.groups, child.seen = groups, seen  # type: ignore[assignment]
+    module.register_forward_hook(partial(_after_forward, seen))
+
+
+def _after_forward(seen: list[Seen], *_: object) -> None:
+    update_statistics(seen)
+
+
+def untracked(module: M) -> M:
+    """Stop the running statistics of an encoder that nothing evaluates; returns the module."""
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.track_running_stats = False
+    return module
+
+
+@torch.no_grad()
+def update_statistics(seen: list[Seen]) -> None:
+    """Move the running statistics by what was seen, and forget that.
+
+    All layers share a few calls, since a layer by itself takes 19 launches with four parts.
+    """
+    rounds, calls = list[list[Seen]](), Counter[GroupedBatchNorm]()
+    for one in seen:
+        if calls[one.norm] == len(rounds):
+            rounds.append([])
+        rounds[calls[one.norm]].append(one)
+        calls[one.norm] += 1
+    seen.clear()
+    for some in rounds:
+        _update(some)
+
+
+def _update(seen: Sequence[Seen]) -> None:
+    """Update each layer once: running += momentum * (mean over the parts - running).
+
+    That is linear, so the mean over ranks equals the statistics of one rank with all parts.
+    """
+    momenta = [0.1 if one.norm.momentum is None else one.norm.momentum for one in seen]
+    parts = len(seen[0].means)
+    each = [(one, momentum / parts) for one, momentum in zip(seen, momenta, strict=True)]
+    plain = [share for _, share in each for _ in range(parts)]
+    unbiased = [share * n / max(n - 1, 1) for one, share in each for n in one.sizes]
+    variances = torch._foreach_pow([x for one in seen for x in one.inverses], -2)
+    torch._foreach_sub_(variances, [one.norm.eps for one in seen for _ in range(parts)])
+    means = [x for one in seen for x in one.means]
+    moves = torch._foreach_mul([*means, *variances], plain + unbiased)
+    running = [one.norm.running_mean for one in seen] + [one.norm.running_var for one in seen]
+    torch._foreach_mul_(running, [1 - momentum for momentum in momenta] * 2)
+    for part in range(parts):
+        torch._foreach_add_(running, [*moves[part::parts]])
+    torch._foreach_add_([one.norm.num_batches_tracked for one in seen], 1)
 
 
 @torch.no_grad()
@@ -171,6 +240,9 @@ def fit_statistics(
         for norm in norms:
             norm.momentum = 1 / (1 + number)
         encode(batch)
+        for norm in norms:
+            if isinstance(norm, GroupedBatchNorm):
+                update_statistics(norm.seen)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     average_statistics(module)
@@ -183,8 +255,7 @@ def average_statistics(module: nn.Module) -> None:
     if distributed.world_size() == 1:
         return
     for child in module.modules():
-        if isinstance(child, GroupedBatchNorm):
+        if isinstance(child, GroupedBatchNorm) and child.track_running_stats:
             for buffer in (child.running_mean, child.running_var):
-                assert buffer is not None
                 dist.all_reduce(buffer)
                 buffer.div_(distributed.world_size())

@@ -32,9 +32,12 @@ class ResNet(resnet.ResNet):
         super().__init__(getattr(resnet, known.block), known.layers, zero_init_residual=False)
         self.num_features = self.fc.in_features
         del self.fc
-        if channels != 3:
-            self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        kernel = known.kernel
+        if (channels, kernel) != (3, 7):
+            self.conv1 = nn.Conv2d(channels, 64, kernel, 2, kernel // 2, bias=False)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if not known.pooled:
+            self.maxpool = nn.Identity()
 
     def group_matcher(self, coarse: bool) -> dict[str, str]:
         """Return timm's patterns of the names of stem and blocks."""

@@ -59,16 +59,22 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class LRPolicy:
-    """Learning rates to try for up to `epochs` from the same weights; see `lr_range.POLICIES`."""
+    """Learning rates to try for up to `steps` from the same weights; see `lr_range.POLICIES`.
+
+    judge: what decides between the rates of a pretext task: its own score, or a frozen probe. grow:
+    further rates on a side where the range's own end wins.
+    """
 
     range: tuple[float, ...]  # rising
-    epochs: float
+    steps: int
     name: str = "halving"
+    judge: Literal["pretext", "probe"] = "pretext"
+    grow: int = 0
 
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of every kind of training. An epoch is one pass over the images trained on.
+    """Settings of every kind of training. steps: of the optimiser, each of `global_batch` images.
 
     fraction: of the images with labels, to train on. augment: the modality's preset. trainable: all
     of the backbone, or `last_blocks=N`. layer_decay: factor of the learning rate from one block of
@@ -77,7 +83,7 @@ class Training:
 
     backbone: str
     image_size: int  # side of a full view, px
-    epochs: float
+    steps: int
     global_batch: int
     bn_groups: int  # BatchNorm groups of the global batch, whatever the number of workers
     precision: Literal["float32", "bfloat16"]

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NotRequired, TypedDict
+from typing import ClassVar, Literal, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from trainables.spec import Settings
 from trainables.training import distributed
 
 PerChannel = tuple[float, ...]
+Positives = Literal["image", "group"]  # what two views are of: an image, or a patient group
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Context:
     channels: int
     mean: PerChannel  # of the training split's pixels, 0..1, one per channel
     std: PerChannel
-    augment: Preset  # of the modality
+    augment: Preset  # of the modality, for this task
     seed: int
+    groups: tuple[int, ...] | None = None  # patient groups of the images, if `grouped`
 
 
 class Draw:
@@ -96,6 +98,15 @@ def follow(slow: nn.Module, fast: nn.Module, weight: float) -> None:
     torch._foreach_lerp_([*slow.parameters()], [*fast.parameters()], weight)
 
 
+def follow_weight(step: int, steps: int) -> float:
+    """Return the weight with which a slower copy follows after `step` of `steps`.
+
+    Its inverse, the steps that the copy averages over, rises from 100 to 1,000: as many as have
+    been done, and never above a tenth of the run, so that every run leaves its start behind.
+    """
+    return 1 / min(max(step, 100), max(steps / 10, 10), 1000)
+
+
 def minus_mean(rows: list[dict[str, float]], name: str) -> float:
     """Return minus the mean of one metric, -inf if it is not finite."""
     mean = sum(row[name] for row in rows) / len(rows)
@@ -110,6 +121,13 @@ class Batch:
     index: Tensor  # int64 [b], positions in the training split, distinct in the global batch
     draw: Draw
     step: int
+    partners: Tensor | None = None  # as `images`: others of the same patient groups, if `grouped`
+
+
+def owners(context: Context) -> Tensor:
+    """Return for each image whose it is, int64 [images]: a patient group's, or its own."""
+    known = range(context.images) if context.groups is None else context.groups
+    return torch.tensor(known)
 
 
 ImageSource = Callable[[Tensor], Tensor]  # int64 [n] positions -> uint8 [n, channels, side, side]
@@ -128,6 +146,11 @@ class Task(nn.Module):
         def sides(self, context: Context) -> tuple[int, ...]:
             """Return the sides of the views that the backbone sees, px."""
             return (context.image_size,)
+
+        @property
+        def grouped(self) -> bool:
+            """Whether the task uses patient groups: batches have partners then."""
+            return False
 
     version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     forwards: ClassVar[tuple[int, int]]  # backbone calls in a step, images in them for each image
@@ -158,6 +181,13 @@ class Task(nn.Module):
         """Count this rank's answers: int64 [k, k], rows = truth, columns = prediction.
 
         None for a task that does not ask the same question with k answers of every image.
+        """
+        return None
+
+    def shortcut(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """Return two accuracies [2]: as asked, and without what the answer should need.
+
+        None for a task that has no such control. Called in evaluation mode.
         """
         return None
 

@@ -102,7 +102,7 @@ def _run(spec: StageSpec, data: Prepared, steps: int, runtime: Runtime, out: Pat
     out.mkdir(parents=True)
     beats = [(time.perf_counter(), Heartbeat())]
     work = Work(
-        spec=_short(spec, len(data.split["train"]), steps),
+        spec=_short(spec, steps),
         runtime=runtime,
         out=out,
         report=lambda beat: beats.append((time.perf_counter(), beat)),
@@ -112,15 +112,14 @@ def _run(spec: StageSpec, data: Prepared, steps: int, runtime: Runtime, out: Pat
     return [*beats, (time.perf_counter(), Heartbeat())]
 
 
-def _short(spec: StageSpec, count: int, steps: int) -> StageSpec:
-    """Return the stage from scratch on all of `count` images, with one learning rate."""
+def _short(spec: StageSpec, steps: int) -> StageSpec:
+    """Return the stage from scratch on all labels, with one learning rate."""
     params = {**spec.params} | ({"fraction": 1.0} if "fraction" in spec.params else {})
-    params |= {"evaluations": 1} if params.get("evaluations") else {}
     if (training := spec.training) is None:
         return replace(spec, params=params, inputs={})
     short = replace(
         training,
-        epochs=steps / (count // training.global_batch),
+        steps=steps,
         fraction=1.0,
         lr=replace(training.lr, range=training.lr.range[:1]),
     )

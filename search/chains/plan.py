@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass, field, replace
 
 from search.chains.chain import SCRATCH, Chain
 from search.chains.images import data_spec, external_spec, params_of, pool_roots, pool_spec
+from search.chains.lengths import FROM_SCRATCH, PUBLISHED, steps_of, trial_of
 from search.chains.node import Node, range_from, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer, megabytes
 from trainables.errors import UserError
+from trainables.modality import augment_of
 from trainables.plugins import load, version
 from trainables.spec import (
     ADDED,
     BACKBONE,
-    CLASSIFY,
     EXTERNAL,
     FEATURES,
     FORMAT,
@@ -49,7 +50,8 @@ class Plan:
     with weights LOWER times that. A repeat changes the seed of a chain's stages, probe and score,
     but not the split. weights: digests of the starts' files by name. external_digests: those of the
     external test sets. pool: the digest of the pool; None where there is no image without a label.
-    features: digests of the files of features from elsewhere, by name.
+    features: digests of the files of features from elsewhere, by name. count: of the images to
+    train on; pool_count: of the pool. They decide the lengths that are given as tables.
     """
 
     space: Space
@@ -58,6 +60,8 @@ class Plan:
     external_digests: Mapping[str, str] = field(default_factory=dict)
     pool: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)
+    count: int = 0
+    pool_count: int = 0
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
         """Return all that is done for the node: inputs before what they are for, score last."""
@@ -78,18 +82,26 @@ class Plan:
     def _stage(self, name: str, node: Node, parent: StageSpec | None) -> StageSpec:
         space, profile, task = self.space, self.space.profile, self.space.tasks[name]
         rates = rates_in(range_from(node.chain.start, task.lr_range), node.window(name))
-        lr = LRPolicy(rates, profile.lr_epochs, space.lr_policy)
+        steps = self._steps(task, node, parent)
+        lr = LRPolicy(rates, trial_of(profile.lr_steps, steps), space.lr_policy)
         made = self._made()
         return StageSpec(
             kind=PRETEXT,
             name=name,
             params=task.params,
             version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
-            training=self._training(task, node, profile.epochs, profile.batch, lr),
+            training=self._training(task, node, steps, profile.batch, lr),
             inputs=_keys({BACKBONE: parent, POOL: made}),
             data={} if made else {POOL: self._pool(node)},
             seed=space.seed + node.repeat,
         )
+
+    def _steps(self, task: TaskChoice, node: Node, parent: StageSpec | None) -> int:
+        """Return the length of a stage; its task's table is for a backbone that has learnt."""
+        given = self.space.profile.steps
+        times = FROM_SCRATCH if given == PUBLISHED and parent is None else 1
+        pooled = self.pool is not None and not node.without_pool
+        return times * steps_of(given, task.steps, self.pool_count if pooled else self.count)
 
     def score(self, node: Node) -> StageSpec:
         """Return what the node is judged by: downstream task, external test set, frozen probe."""
@@ -121,22 +133,19 @@ class Plan:
         )
 
     def _tuned(self, node: Node) -> StageSpec:
-        """Return the downstream task on the node's backbone, or on features from elsewhere.
-
-        Other numbers of labels get as many epochs as make the profile's number of steps.
-        """
+        """Return the downstream task on the node's backbone, or on features from elsewhere."""
         space, profile, task = self.space, self.space.profile, self.space.downstream
         if node.chain.start in self.features:
             return self._features(node, None)
         fraction = node.labels or profile.label_fraction
-        longer = profile.label_fraction / fraction
-        lr = LRPolicy(task.lr_range, profile.downstream_lr_epochs * longer, space.lr_policy)
-        epochs = profile.downstream_epochs * longer
-        training = self._training(task, node, epochs, profile.downstream_batch, lr)
+        steps = steps_of(profile.downstream_steps, task.steps, self.count)
+        trial = trial_of(profile.downstream_lr_steps, steps)
+        lr = LRPolicy(task.lr_range, trial, space.lr_policy)
+        training = self._training(task, node, steps, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,
             name=task.kind,
-            params={**task.params, **self._curve(node), "objective": task.objective},
+            params={**task.params, "objective": task.objective},
             version=version(KINDS, task.kind),
             training=replace(training, fraction=fraction, layer_decay=self._layer_decay),
             inputs=_keys({BACKBONE: self._last(node)}),
@@ -148,13 +157,6 @@ class Plan:
     def _layer_decay(self) -> float:
         """Return the factor of fine-tuning's rates from block to block."""
         return TRANSFORMER.layer_decay if is_transformer(self.space.profile.backbone) else 1.0
-
-    def _curve(self, node: Node) -> Settings:
-        """Return what a point of the label curve sets: as many evaluations at any fraction."""
-        usual = node.labels in (None, self.space.profile.label_fraction)
-        if usual or self.space.downstream.kind != CLASSIFY:
-            return {}
-        return {"evaluations": max(1, round(self.space.profile.downstream_epochs))}
 
     def probe(self, node: Node) -> StageSpec | None:
         """Return the probes of the node's frozen backbone; None where the space has none."""
@@ -319,21 +321,22 @@ class Plan:
         return {key: value for key, value in given.items() if value}
 
     def _training(
-        self, task: TaskChoice | Downstream, node: Node, epochs: float, batch: int, lr: LRPolicy
+        self, task: TaskChoice | Downstream, node: Node, steps: int, batch: int, lr: LRPolicy
     ) -> Training:
         profile = self.space.profile
         assert profile.precision != "auto", "resolved by hardware.resolve"
+        name = task.name if isinstance(task, TaskChoice) else ""
         return Training(
             backbone=profile.backbone,
             image_size=profile.image_size,
-            epochs=epochs,
+            steps=steps,
             global_batch=batch,
             bn_groups=profile.bn_groups,
             precision=profile.precision,
             optimizer=task.optimizer,
             weight_decay=task.weight_decay,
             warmup=profile.warmup,
-            augment=self.space.data.augment,
+            augment=augment_of(self.space.data.augment, name),
             fraction=1.0,
             lr=lr,
             trainable=self.space.starts[node.chain.start].trainable,

@@ -6,6 +6,7 @@ for text in lines(space, forecast, estimate, given): print(text)
 import shlex
 from collections.abc import Iterator, Sequence
 
+from search.chains.lengths import words
 from search.console.printable import clock
 from search.scheduling.estimate import Estimate
 from search.scheduling.forecast import Forecast
@@ -95,7 +96,7 @@ def headline(space: Space) -> str:
     return (
         f"{space.name}: {', '.join(space.tasks)}; profile {profile.name} "
         f"({profile.backbone}, {profile.image_size} px, {profile.precision}, "
-        f"{profile.epochs:g} epochs); policy {space.policy}"
+        f"{words(profile.steps)} steps); policy {space.policy}"
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 
+from search.chains import lengths
 from search.chains.plan import Plan
 from search.console.printable import code, markdown, printable
 from search.report import notes, prepared, stored, words
@@ -24,8 +25,10 @@ from trainables.architectures import ARCHITECTURES
 TORCHVISION = (
     "from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # noqa: F401",
     """model = ResNet($block, $layers)
-    if CHANNELS != 3:
-        model.conv1 = torch.nn.Conv2d(CHANNELS, 64, 7, stride=2, padding=3, bias=False)
+    if (CHANNELS, $kernel) != (3, 7):
+        model.conv1 = torch.nn.Conv2d(CHANNELS, 64, $kernel, 2, $kernel // 2, bias=False)
+    if not $pooled:
+        model.maxpool = torch.nn.Identity()
     model.fc = torch.nn.Identity()  # it has no weights; all others must exist""",
 )
 TIMM = (
@@ -126,7 +129,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         backbone=printable(profile.backbone),
         preparation=prepared.words(space.data, profile.cache_size),
         size=profile.image_size,
-        epochs=f"{profile.epochs:g}",
+        steps=lengths.words(profile.steps),
         batch=profile.batch,
         precision=profile.precision,
         stages="" if row.is_baseline else STAGES.format(start=row.start),

@@ -16,6 +16,7 @@ from search.report.table import Row, Table, number
 from search.results.records import RunInfo
 
 FEW_STEPS = 100
+MOST = 0.5  # of a task's accuracy above chance
 SEEDS = 3  # what one seed is compared with
 DEMO, SMOKE = "demo", "smoke"  # profiles that show how it works
 
@@ -46,6 +47,7 @@ def notes(
         _unrecognised(table, recall),
         *_probes(table),
         *_few_steps(table, store),
+        *_shortcuts(table, store),
         *(rising(trend) for trend in trends if trend.rises),
     ]
     return tuple(filter(None, found))
@@ -88,7 +90,7 @@ def rising(trend: Trend) -> str:
     return (
         f"The fine-tuning of {trend.start} still rose at its end: {number(trend.gain)} points in "
         f"its last {trend.epochs} epochs, beyond its noise. It is not yet what it could be; train "
-        "longer with profile.downstream_epochs."
+        "longer with profile.downstream_steps."
     )
 
 
@@ -112,7 +114,7 @@ def _probes(table: Table) -> Iterator[str]:
         yield (
             f"In {rows} the frozen probe is above its own fine-tuned network (at most in "
             f"{row.chain}: {number(probe)} above {number(tuned)}): fine-tuning loses what "
-            "pretraining learnt; raise profile.downstream_epochs, or lower downstream.lr_range."
+            "pretraining learnt; raise profile.downstream_steps, or lower downstream.lr_range."
         )
 
 
@@ -130,8 +132,8 @@ def _few_steps(table: Table, store: Store) -> Iterator[str]:
     stages = {key: row for row in table.rows for key in stored.lineage(store, row.stage_key)}
     tuned = {row.downstream_key: row for row in table.scored}
     cases = (
-        ("stage", "profile.epochs", stages),
-        ("fine-tuning", "profile.downstream_epochs", tuned),
+        ("stage", "profile.steps", stages),
+        ("fine-tuning", "profile.downstream_steps", tuned),
     )
     for noun, setting, keys in cases:
         steps = [n for key in keys if (n := stored.result(store, key).get("steps")) is not None]
@@ -141,6 +143,25 @@ def _few_steps(table: Table, store: Store) -> Iterator[str]:
                 f"{len(few)} of {len(steps)} {noun}s had fewer than {FEW_STEPS} steps (the "
                 f"shortest {min(few)}): too few to judge what longer training gives; "
                 f"raise {setting}."
+            )
+
+
+def _shortcuts(table: Table, store: Store) -> Iterator[str]:
+    """Yield a note for each task whose control explains most of what it learnt."""
+    told = set[str]()
+    for key in sorted({k for row in table.rows for k in stored.lineage(store, row.stage_key)}):
+        known, task = stored.result(store, key), key.rpartition("-")[0]
+        if task in told or "control_accuracy" not in known:
+            continue
+        blind, seen, chance = (
+            100 * known[name] for name in ("control_accuracy", "controlled_accuracy", "chance_level")
+        )
+        if seen > chance and blind - chance > MOST * (seen - chance):
+            told.add(task)
+            yield (
+                f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
+                f"({chance:.0f} % by chance): most of what it learnt is where in an image a patch "
+                f"lies, not how patches are related; lower tasks.{task}.params.crop."
             )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from search.chains import lengths
 from search.chains.chain import SCRATCH, Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
@@ -42,7 +43,7 @@ def search_params(plan: Plan, info: RunInfo) -> Params:
         "profile": info.profile,
         "backbone": profile.backbone,
         "image_size": profile.image_size,
-        "epochs": profile.epochs,
+        "steps": lengths.words(profile.steps),
         "max_length": space.max_length,
         "seed": space.seed,
         **{f"lr_range.{task.name}": task.lr_range for task in space.tasks.values()},
@@ -65,7 +66,7 @@ def protocol(plan: Plan) -> dict[str, str]:
         "backbone": profile.backbone,
         "image_size": str(profile.image_size),
         "label_fraction": f"{profile.label_fraction:g}",
-        "downstream_epochs": f"{profile.downstream_epochs:g}",
+        "downstream_steps": lengths.words(profile.downstream_steps),
     }
 
 

@@ -114,6 +114,5 @@ def _shorter(plan: Plan, forecast: Forecast, pace: Pace) -> tuple[str, ...]:
     quick = replace(plan.space, repeats=1, controls=False, label_curve=False)
     changed = {k: getattr(quick, k) for k in ("repeats", "controls", "label_curve")}
     settings = [f"{k}={v}".lower() for k, v in changed.items() if getattr(plan.space, k) != v]
-    same = Plan(quick, "", plan.weights, pool=plan.pool)
-    less = span(same, replace(forecast.counts, again=()), pace)
+    less = span(replace(plan, space=quick), replace(forecast.counts, again=()), pace)
     return (*settings, *(() if settings and less.maximum <= LONG else ("budget=30m",)))

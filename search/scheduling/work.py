@@ -5,9 +5,9 @@ Rate(step=0.1, evaluated=0.002, image=0.0).seconds(work(spec, 839))
 """
 
 from dataclasses import dataclass
-from math import ceil
 
 from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec
+from trainables.training.lengths import evaluations
 from trainables.training.lr_range import planned, rungs
 
 
@@ -38,32 +38,24 @@ def work(spec: StageSpec, images: int) -> Work:
     if (training := spec.training) is None:
         fraction = spec.params.get("fraction")
         return Work(0, 0, round(images * (fraction if isinstance(fraction, float) else 1.0)))
-    count = images * training.fraction
-    epoch = count / training.global_batch
-    if spec.kind == PRETEXT:  # whole batches; a fine-tuning repeats few labels
-        epoch = max(int(epoch), 1)
-    trial, steps = max(1, round(training.lr.epochs * epoch)), max(1, round(training.epochs * epoch))
-    evaluated = 0 if spec.kind == PRETEXT else _evaluated(spec, trial, images)
-    return Work(steps + planned(training.lr, trial), evaluated, round(count))
+    count = round(images * training.fraction)
+    steps = training.steps + planned(training.lr, training.lr.steps)
+    return Work(steps, 0 if spec.kind == PRETEXT else _evaluated(spec, images), count)
 
 
-def _evaluated(spec: StageSpec, trial: int, images: int) -> int:
-    """Return validation images times evaluations, and both parts once at the end.
-
-    trial: steps of one of the LR range.
-    """
+def _evaluated(spec: StageSpec, images: int) -> int:
+    """Return validation images times evaluations, and both parts once at the end."""
     known = spec.data[IMAGES].spec if IMAGES in spec.data else None
     val, test = (known.val, known.test) if known else (0.0, 0.0)
-    often = spec.params.get("evaluations")
-    epochs = often if isinstance(often, int) else ceil(spec.trained.epochs)
-    whole = images / (1 - val - test)
-    return round(whole * (val * (epochs + _trials(spec.trained.lr, trial) + 1) + test))
+    training, whole = spec.trained, images / (1 - val - test)
+    often = evaluations(training.steps, round(images * training.fraction), training.global_batch)
+    return round(whole * (val * (often + _trials(training.lr) + 1) + test))
 
 
-def _trials(policy: LRPolicy, steps: int) -> int:
+def _trials(policy: LRPolicy) -> int:
     """Return how often the trials of an LR range are evaluated."""
     rates = len(policy.range)
     if rates == 1 or policy.name != "halving":
         return rates if rates > 1 else 0
-    left = [left for _, left in rungs(rates, steps)]
+    left = [left for _, left in rungs(rates, policy.steps)]
     return rates + sum(left[:-1])

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from search.chains.chain import SCRATCH
+from search.chains.lengths import PUBLISHED
 from trainables.errors import UserError
 from trainables.plugins import available, unknown
 from trainables.schema import shown
@@ -20,6 +21,7 @@ def check(space: "Space") -> None:
         _starts,
         _features,
         _sizes,
+        _lengths,
         _parts,
         _pixels,
         _pool,
@@ -53,6 +55,10 @@ def _plugins(space: "Space") -> None:
     chosen = [(f"tasks.{name}.name", name, "trainables.pretext") for name in space.tasks]
     chosen.append(("data.name", space.data.name, "trainables.data"))
     chosen.append(("downstream.kind", space.downstream.kind, "trainables.kinds"))
+    chosen += [
+        (f"data.augment.tasks.{name}", name, "trainables.pretext")
+        for name in space.data.augment["tasks"]
+    ]
     if space.data.pool:
         chosen.append(("data.pool.kind", space.data.pool.kind, "trainables.kinds"))
     chosen += [
@@ -116,6 +122,17 @@ def _sizes(space: "Space") -> None:
                 f"profile.{key}={batch}: must be a multiple of profile.bn_groups={groups}; "
                 f"try {-(-batch // groups) * groups}"
             )
+
+
+def _lengths(space: "Space") -> None:
+    chosen = {f"tasks.{name}": one for name, one in space.tasks.items()}
+    for key, some in (("steps", chosen), ("downstream_steps", {"downstream": space.downstream})):
+        for where, one in some.items():
+            if getattr(space.profile, key) == PUBLISHED and one.steps is None:
+                raise UserError(
+                    f"{where}.steps: must be given with profile.{key}={PUBLISHED}; try "
+                    f"{where}.steps={{1000:3000}}"
+                )
 
 
 def _parts(space: "Space") -> None:

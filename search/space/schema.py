@@ -1,15 +1,27 @@
 """The schema of a space: frozen dataclasses whose fields state the allowed values."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from search.chains.chain import SCRATCH, Chain, enumerate_chains
+from search.chains.lengths import PUBLISHED
 from search.space.budget import Budget
 from search.space.checks import check
 from trainables.modality import Preset
 from trainables.schema import Name, Place, Schema, Section
+
+MOST = 100_000_000  # steps
+TABLE = "a table of images to steps such as {1000:3000,5000:10000}"
 
 
 def _rising(rates: tuple[float, ...]) -> tuple[float, ...]:
@@ -29,6 +41,27 @@ def _apart(window: tuple[float, ...]) -> tuple[float, ...]:
     return window
 
 
+def _step_table(given: object) -> dict[int, int]:
+    """Return a table with numbers for keys, which JSON writes as texts."""
+    pairs = given.items() if isinstance(given, dict) else ()
+    found = {int(k): v for k, v in pairs if str(k).isdecimal() and int(k) and _is_steps(v)}
+    if not found or len(found) < len(pairs):
+        raise ValueError(f"must be {TABLE}")
+    return found
+
+
+def _length(given: object) -> object:
+    if given == PUBLISHED or _is_steps(given):
+        return given
+    with suppress(ValueError):
+        return _step_table(given)
+    raise ValueError(f"must be a whole number of steps from 1 to {MOST}, {TABLE} or {PUBLISHED}")
+
+
+def _is_steps(given: object) -> bool:
+    return type(given) is int and 1 <= given <= MOST
+
+
 Window = Annotated[
     tuple[float, ...], Field(min_length=2, max_length=2), AfterValidator(_apart)
 ]  # black and white
@@ -42,7 +75,15 @@ Rates = Annotated[
 ]
 WeightDecay = Annotated[float, Field(ge=0, le=1)]
 SplitFraction = Annotated[float, Field(gt=0, lt=1)]
-Epochs = Annotated[float, Field(gt=0, le=100_000)]
+Steps = Annotated[int, Field(ge=1, le=MOST)]
+StepTable = Annotated[
+    dict[int, int], PlainValidator(_step_table), WithJsonSchema({"description": TABLE})
+]
+Length = Annotated[
+    int | dict[int, int] | Literal["published"],
+    PlainValidator(_length),
+    WithJsonSchema({"description": f"a whole number of steps, {TABLE} or {PUBLISHED}"}),
+]
 Images = Annotated[int, Field(ge=1, le=1 << 20)]  # in a batch
 Count = Annotated[int, Field(ge=1, le=4096)]
 Seeds = Annotated[int, Field(ge=1, le=100)]
@@ -50,13 +91,18 @@ Seeds = Annotated[int, Field(ge=1, le=100)]
 
 @dataclass(frozen=True)
 class TaskChoice(Schema):
-    """One pretext task. params: the task's own parameters; lr_range: learning rates to try."""
+    """One pretext task. params: the task's own parameters; lr_range: learning rates to try.
+
+    steps: the published length by the number of images, for a backbone that has learnt before; from
+    scratch it is four times as long. null: the profile must give the length.
+    """
 
     name: Name
     params: Section = field(default_factory=dict)
     lr_range: Rates = (0.003, 0.01, 0.03, 0.1)
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
     weight_decay: WeightDecay = 1e-4
+    steps: StepTable | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +180,7 @@ class External(Elsewhere):
 class Downstream(Schema):
     """The downstream task. kind: a file in trainables/kinds/; params: its own parameters.
 
-    objective: the measure that chains are judged by.
+    objective: the measure that chains are judged by. steps: see `TaskChoice`.
     """
 
     kind: Name = "classify"
@@ -143,11 +189,17 @@ class Downstream(Schema):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: WeightDecay = 5e-4
     params: Section = field(default_factory=dict)
+    steps: StepTable | None = None
 
 
 @dataclass(frozen=True)
 class Profile(Schema):
-    """Model and training size. Lengths in epochs, sizes in pixels, batches over all workers."""
+    """Model and training size. Sizes in pixels, batches over all workers.
+
+    steps: a stage's length: a number, a table of images to steps, or `published`. lr_steps: of the
+    trial of a learning rate; null: a tenth of the stage, at least 500. downstream_...: the same of
+    fine-tuning.
+    """
 
     name: Name
     backbone: Name
@@ -156,12 +208,12 @@ class Profile(Schema):
     precision: Literal["auto", "float32", "bfloat16"]
     bn_groups: Count
     batch: Images
-    epochs: Epochs
-    lr_epochs: Epochs
+    steps: Length
+    lr_steps: Steps | None
     warmup: Annotated[float, Field(ge=0, lt=1)]
     downstream_batch: Images
-    downstream_epochs: Epochs
-    downstream_lr_epochs: Epochs
+    downstream_steps: Length
+    downstream_lr_steps: Steps | None
     label_fraction: Annotated[float, Field(gt=0, le=1)]
     # what the space takes unless it says otherwise
     repeats: Seeds

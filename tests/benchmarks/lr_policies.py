@@ -111,19 +111,19 @@ def watch_one(data: Path | None, work: Path, job: tuple[int, str, str]) -> Row:
     def change(training: Training) -> Training:
         leaf = what == "stage" and len(Chain.parse(chain).tasks) == LEAF
         lr = replace(training.lr, name="watched")
-        return replace(training, lr=lr, epochs=0.01 if leaf else training.epochs)
+        return replace(training, lr=lr, steps=1 if leaf else training.steps)
 
     seen.clear()
     if what == "stage":
         here.stage(chain, chain, change)
-        task, full = chain.rpartition(">")[2], here.plan.space.profile.epochs
-        trial = here.plan.space.profile.lr_epochs
+        task, full = chain.rpartition(">")[2], here.plan.space.profile.steps
+        trial = here.plan.space.profile.lr_steps
     else:
         here.score(chain, f"{chain} score", change)
-        task, full = TUNING, here.plan.space.profile.downstream_epochs
-        trial = here.plan.space.profile.downstream_lr_epochs
+        task, full = TUNING, here.plan.space.profile.downstream_steps
+        trial = here.plan.space.profile.downstream_lr_steps
     scores = {f"{rate:g}": [seen[part][rate] for part in sorted(seen)] for rate in seen[PARTS]}
-    found = {"seed": seed, "chain": chain, "task": task, "epochs": full, "trial": trial}
+    found = {"seed": seed, "chain": chain, "task": task, "steps": full, "trial": trial}
     return found | {"scores": scores}
 
 
@@ -161,7 +161,7 @@ def table(rows: Sequence[Row]) -> None:
             chosen = [decide(row, rows, rungs, centred) for row in some]
             same = sum(rate == best(row) for row, (rate, _) in zip(some, chosen, strict=True))
             extra = fmean(
-                cost * row["trial"] / row["epochs"]
+                cost * row["trial"] / row["steps"]
                 for row, (_, cost) in zip(some, chosen, strict=True)
             )
             share = f"{same} of {len(some)} the same ({100 * same / len(some):.0f} %)"

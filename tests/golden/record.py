@@ -42,7 +42,6 @@ def measure(name: str, cache: Path) -> dict[str, Any]:
     """Version and losses of the task, or of fine-tuning from scratch, step by step."""
     torch.set_num_threads(1)
     data, runtime = small.prepared(cache), Runtime(threads=1, log_every=1)
-    epochs = STEPS / (len(data.split["train"]) // 16)
     seen: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         if name == DOWNSTREAM:
@@ -51,7 +50,7 @@ def measure(name: str, cache: Path) -> dict[str, Any]:
             finetune(score, runtime, data, None, Path(folder), lambda p: _keep(seen, p))
             return {"version": score.version, "losses": seen[:STEPS]}
         rate = f"tasks.{name}.lr_range=[{RATES[name]}]"
-        plan = small.plan(data, rate, f"profile.epochs={epochs}")
+        plan = small.plan(data, rate, f"profile.steps={STEPS}")
         stage = plan.stages(Node(Chain((name,))))[0]
         unlabelled = small.unlabelled(data)
         train_stage(stage, runtime, unlabelled, None, Path(folder), lambda p: _keep(seen, p))

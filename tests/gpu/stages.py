@@ -45,8 +45,8 @@ def train(args: argparse.Namespace, table: Table) -> int:
 
 
 def shortened(training: Training, rates: tuple[float, ...], small: bool) -> Training:
-    epochs, trial = (0.5, 0.2) if small else (5.0, 1.0)
-    return replace(training, epochs=epochs, warmup=0.1, lr=LRPolicy(rates, trial))
+    steps, trial = (5, 2) if small else (200, 40)
+    return replace(training, steps=steps, warmup=0.1, lr=LRPolicy(rates, trial))
 
 
 def downstream(stage: StageSpec, small: bool) -> StageSpec:

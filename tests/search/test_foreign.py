@@ -13,7 +13,7 @@ SEARCH = [
     "--space", "isic3", "profile=smoke", "data.params.n=320", "~tasks.relative_location",
     "~tasks.odc", "+task@tasks.brightness=brightness", "downstream=spread",
     "+data.pool={kind: blend, params: {images: 48}}", "max_length=2", "policy=exhaustive",
-    "profile.batch=16", "profile.epochs=1", "runtime.groups=1", "runtime.threads=1",
+    "profile.batch=16", "profile.steps=3", "runtime.groups=1", "runtime.threads=1",
 ]  # fmt: skip
 
 

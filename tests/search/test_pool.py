@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEARCH = [
     "--space", "isic3", "--data", "data", "--data-unlabelled", "more", "data=table",
     "profile=smoke", "~tasks.relative_location", "~tasks.odc", "max_length=1", "controls=true",
-    "profile.batch=8", "profile.epochs=1", "profile.downstream_batch=8", "profile.bn_groups=1",
+    "profile.batch=8", "profile.steps=6", "profile.downstream_batch=8", "profile.bn_groups=1",
     "profile.label_fraction=1", "downstream.lr_range=[0.01]", "tasks.moco.lr_range=[0.01]",
     "runtime.groups=1", "runtime.threads=1", "store=store", "cache=cache",
 ]  # fmt: skip

@@ -16,9 +16,9 @@ from trainables.spec import Runtime, StageSpec
 from trainables.workers.job import Heartbeat
 
 OVERRIDES = (
-    "data=demo", "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.epochs=0.8",
-    "profile.lr_epochs=0.3", "profile.downstream_batch=16", "profile.downstream_epochs=2",
-    "profile.downstream_lr_epochs=1", "profile.label_fraction=0.5", "probe=false",
+    "data=demo", "profile=smoke", "data.params.n=320", "profile.batch=16", "profile.steps=10",
+    "profile.lr_steps=4", "profile.downstream_batch=16", "profile.downstream_steps=12",
+    "profile.downstream_lr_steps=6", "profile.label_fraction=0.5", "probe=false",
     "runtime.log_every=2",
 )  # fmt: skip
 TASKS = available("trainables.pretext")

@@ -12,9 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from search.chains.node import Node
 from tests.trainables import small
+from trainables.backbone import Backbone, group_batch_norm, untracked
 from trainables.kinds.pretext import started, train_stage
 from trainables.spec import Runtime
+from trainables.task import Task
 from trainables.training.feed import Feed
+from trainables.training.optimisers import build
 
 
 class Count(TorchDispatchMode):
@@ -26,6 +29,33 @@ class Count(TorchDispatchMode):
         name = func.overloadpacket
         self.reads += name in (torch.ops.aten._local_scalar_dense, torch.ops.aten.is_nonzero)
         return func(*args, **(kwargs or {}))
+
+
+class Launches(TorchDispatchMode):
+    """Operations that reach the device: no views, no allocations. A `_foreach` call is one.
+
+    With one exception: where its arguments differ in shape, it is one for each tensor.
+    """
+
+    launches = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name, returned = func.overloadpacket.__name__, func._schema.returns
+        view = any(one.alias_info and not one.alias_info.is_write for one in returned)
+        if not view and not name.startswith("empty"):
+            self.launches += self.tensors(args) if "foreach" in name else 1
+        return func(*args, **(kwargs or {}))
+
+    def tensors(self, args):
+        lists = [some for some in args if isinstance(some, (list, tuple))]
+        pairs = zip(*(some for some in lists if torch.is_tensor(some[0])), strict=True)
+        return 1 if all(len({x.shape for x in pair}) == 1 for pair in pairs) else len(lists[0])
+
+
+def launches(action):
+    with Launches() as count:
+        action()
+    return count.launches
 
 
 class Counting(np.ndarray):
@@ -65,6 +95,26 @@ def test_backbone_forwards_and_readings_of_a_step(data, task):
         step(batch)
     assert (len(seen), sum(seen) / len(batch.index)) == step.task.forwards
     assert count.reads <= step.task.reads
+
+
+@pytest.mark.parametrize(("groups", "most", "before"), [(1, 50, 159), (4, 100, 315)])
+def test_launches_of_a_network_with_running_statistics(groups, most, before):
+    """A forward pass of ResNet-10; before: its twelve BatchNorms updated theirs one by one."""
+    network = Backbone("resnet10").train()
+    group_batch_norm(network, groups)
+    x = torch.rand(8, 3, 32, 32)
+    found = launches(lambda: network(x))
+    assert found <= most < before
+    assert launches(lambda: untracked(network)(x)) <= found - groups - 5
+
+
+def test_launches_of_lars():
+    """ResNet-10 has 36 parameters, 12 of them weights; before: 16 launches a parameter, 578."""
+    network = Backbone("resnet10").train()
+    optimizer = build("lars", Task.parameter_groups(network), 0.1, 1e-4)
+    network(torch.rand(2, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    assert launches(optimizer.step) <= 12 + 24 < 578
 
 
 def test_a_step_reads_the_bytes_of_its_images_once(data):

@@ -180,7 +180,7 @@ def ranks(data, tmp_path_factory):
         specs = {}
         for task in small.TASKS:
             (root / name / task).mkdir(parents=True)
-            specs[task] = at(stage(data, task, "profile.epochs=0.4"), rate)
+            specs[task] = at(stage(data, task, "profile.steps=6"), rate)
         if world == 1:
             _rank(0, 1, root / name, specs, data_dir)
         else:

@@ -11,12 +11,13 @@ import yaml
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
 from trainables.kinds.pretext import TASKS
+from trainables.modality import augment_of
 from trainables.plugins import unknown, version
 from trainables.processor import has_bfloat16
 from trainables.spec import POOL, PRETEXT, DataSpec, KnownData, LRPolicy, StageSpec, Training
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
-EPOCHS = 1e6  # of the schedule: no measurement reaches its end
+STEPS = 10**9  # of the schedule: no measurement reaches its end
 TASK = {  # what a task's file may leave out, as in a space
     "params": {}, "lr_range": [0.003, 0.01, 0.03, 0.1], "optimizer": "sgd", "weight_decay": 1e-4,
 }  # fmt: skip
@@ -46,12 +47,12 @@ class Recipes:
     def stage(self, task: str, data: DataSpec, prepared: Prepared) -> StageSpec:
         sizes, given = self.sizes, TASK | read("task", task)
         training = Training(
-            backbone=sizes["backbone"], image_size=sizes["image_size"], epochs=EPOCHS,
+            backbone=sizes["backbone"], image_size=sizes["image_size"], steps=STEPS,
             global_batch=sizes["batch"], bn_groups=sizes["bn_groups"],
             precision=sizes["precision"], optimizer=given["optimizer"],
             weight_decay=given["weight_decay"], warmup=0.0,
-            augment=read("modality", "dermoscopy"), fraction=1.0,
-            lr=LRPolicy((GENTLE * given["lr_range"][0],), 1.0),
+            augment=augment_of(read("modality", "dermoscopy"), task), fraction=1.0,
+            lr=LRPolicy((GENTLE * given["lr_range"][0],), 1),
         )  # fmt: skip
         return StageSpec(
             kind=PRETEXT, name=task, params=given["params"], version=version(TASKS, task),

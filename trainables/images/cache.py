@@ -69,6 +69,7 @@ class Prepared(Table):
     damaged: tuple[str, ...] = field(default=(), kw_only=True)  # names of images left out
     forms: Forms | None = field(default=None, kw_only=True)  # of the files; None if not recorded
     pool: NDArray[np.uint8] | None = field(default=None, kw_only=True)  # see `pool.opened`
+    pool_groups: tuple[str, ...] = field(default=(), kw_only=True)  # of its images; "": unknown
 
     def take(self, rows: Index, out: NDArray[np.uint8]) -> None:
         """Copy some rows to `out`; those of the pool follow those of `images`."""

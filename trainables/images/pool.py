@@ -174,8 +174,8 @@ class Pool(Source):
         own = manifest["mean"], manifest["std"], len(images)
         mean, std = _together((labelled.mean, labelled.std, len(trained)), own)
         return replace(
-            labelled, pool=images, split={**labelled.split, "train": rows}, mean=mean, std=std,
-            digest=manifest["digest"],
+            labelled, pool=images, pool_groups=tuple(groups),
+            split={**labelled.split, "train": rows}, mean=mean, std=std, digest=manifest["digest"],
         )  # fmt: skip
 
     def _fill(

@@ -11,14 +11,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from trainables.backbone import save, save_backbone, trained_backbone
 from trainables.downstream.classifier import Classifier, made
@@ -46,14 +45,10 @@ class Plugin(Kind):
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """objective: the measure that decides the best epoch. class_balanced: weight the loss.
-
-        evaluations: on validation, evenly spread over the run; None: one an epoch.
-        """
+        """objective: the measure that decides the best epoch. class_balanced: weight the loss."""
 
         objective: str
         class_balanced: bool = True
-        evaluations: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
     version = "2"
     measures = MEASURES
@@ -100,8 +95,7 @@ def finetune(
         return value
 
     merit = MEASURES[params.objective].merit
-    often = params.evaluations
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit, often)
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit)
     outcome = loop.train()
     best = loop.runs.by_name[FULL].best
     assert best is not None

@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from trainables import networks, plugins
-from trainables.backbone import save_backbone, trained_backbone
+from trainables.augment import FullView
+from trainables.backbone import fit_statistics, save_backbone, trained_backbone
 from trainables.images.cache import Prepared, Source
 from trainables.kinds import Kind, Report, Work
 from trainables.schema import read
@@ -20,12 +22,14 @@ from trainables.spec import BACKBONE, POOL, Runtime, StageSpec
 from trainables.task import Context, Task
 from trainables.training import distributed
 from trainables.training.feed import Feed
-from trainables.training.loop import Loop, context
+from trainables.training.loop import Loop, context, evaluating
+from trainables.training.partners import numbered
 from trainables.training.step import Step, place
 from trainables.workers.job import SAVING, Heartbeat, Result
 
 HISTORY = "history.json"
 TASKS = "trainables.pretext"
+FITTED, CONTROLLED = 16, 8  # batches that BatchNorm is fitted to, that the control is asked of
 
 
 def train_stage(
@@ -38,13 +42,19 @@ def train_stage(
 ) -> dict[str, float]:
     """Train the stage to its end, resuming from a checkpoint in `out_dir` if there is one.
 
-    Writes backbone.safetensors (torchvision's keys) and history.json to `out_dir`; returns the
-    result: loss, lr, lr_at_edge, images_per_second, seconds, ... parent_dir: None for scratch.
+    Writes backbone.safetensors (torchvision's keys), whose BatchNorm statistics are those of full
+    views, and history.json to `out_dir`; returns the result: loss, lr, lr_at_edge,
+    images_per_second, seconds, ... parent_dir: None for scratch.
     Raises StageFailed with the reason, UserError for a batch above the data, Stopped if `report`
     answers True.
     """
-    make = partial(build, spec, parent_dir)
-    outcome = Loop(make, spec, data, data.split["train"], runtime, out_dir, report).train()
+    make, index = partial(build, spec, parent_dir), data.split["train"]
+    grouped = read(_kind(spec).Params, spec.params).grouped
+    groups = numbered(data, index) if grouped else None
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, groups=groups)
+    outcome = loop.train()
+    outcome.result |= controlled(outcome.task, loop)
+    fit_full_views(outcome.task, loop)
     if distributed.rank() == 0:
         report(Heartbeat(SAVING))
         save_backbone(outcome.task.backbone, out_dir)
@@ -52,11 +62,36 @@ def train_stage(
     return outcome.result
 
 
+def controlled(task: Task, loop: Loop) -> dict[str, float]:
+    """Return how much of the task's accuracy a shortcut explains, if the task has a control."""
+    with evaluating(task):
+        batches = (loop.feed.batch(loop.steps + k) for k in range(min(CONTROLLED, loop.steps)))
+        found = [told for batch in batches if (told := task.shortcut(batch)) is not None]
+    if not found:
+        return {}
+    seen, blind = distributed.all_mean(torch.stack(found).mean(0)).tolist()
+    return {"control_accuracy": blind, "controlled_accuracy": seen}
+
+
+def fit_full_views(task: Task, loop: Loop) -> None:
+    """Fit the backbone's BatchNorm to full views: the task's own are patches or crops."""
+    known = task.context
+    full = FullView(known.mean, known.std, known.image_size).to(loop.device)
+    encode = nn.Sequential(full, task.backbone)
+    count = min(FITTED, loop.steps)
+    images = (loop.feed.batch(loop.steps + k).images for k in range(count))
+    fit_statistics(task.backbone, encode, images)
+
+
+def _kind(spec: StageSpec) -> type[Task]:
+    found: type[Task] = plugins.load(TASKS, spec.name)
+    return found
+
+
 def build(spec: StageSpec, parent_dir: Path | None, context: Context) -> Task:
     """Return the stage's fresh task on the backbone of `parent_dir`."""
     backbone = trained_backbone(spec.trained, context.channels, parent_dir)
-    task: Task = plugins.load(TASKS, spec.name)(backbone, spec.params, context)
-    return task
+    return _kind(spec)(backbone, spec.params, context)
 
 
 def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step, Feed]:
@@ -77,10 +112,10 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
 class Plugin(Kind):
     """A stage of a chain: its task is `spec.name`, its images the role `pool`."""
 
-    version = "1"
+    version = "2"
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
-        task: type[Task] = plugins.load(TASKS, spec.name)
+        task = _kind(spec)
         params = read(task.Params, spec.params, f"tasks.{spec.name}.params")
         if source := tables.get(POOL):
             unknown = (0.5,) * source.spec.channels  # mean and std, which no check uses

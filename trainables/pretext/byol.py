@@ -1,9 +1,12 @@
 """BYOL: predict how a slower copy of the network projects another view (Grill et al., 2020).
 
 Differences from the authors' code:
-- the target's EMA has a time constant of one epoch, rising to infinity by half a cosine;
+- the target's EMA has a time constant of at most a tenth of the run, rising to infinity by half a
+  cosine;
 - hidden layers are twice as wide as the backbone's features;
-- both views use the modality's one recipe, without solarisation, in one call of the network;
+- views differ in solarisation only (of the second), not in blur, and go through the network in one
+  call;
+- the second view may be of another image of the patient group (MICLe, Azizi et al., 2021);
 - a collapse ends the stage with that reason.
 
 A collapse takes the loss to 0, so the LR policy's score is not the loss but InfoNCE of the
@@ -12,18 +15,27 @@ predictions among the target's projections of the step's images.
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.augment import View
-from trainables.backbone import Backbone
+from trainables.augment import View, two_views
+from trainables.backbone import Backbone, untracked
 from trainables.errors import StageFailed
 from trainables.schema import Crop
 from trainables.spec import Settings
-from trainables.task import Batch, Context, ImageSource, Task, follow, minus_mean
+from trainables.task import (
+    Batch,
+    Context,
+    ImageSource,
+    Positives,
+    Task,
+    follow,
+    follow_weight,
+    minus_mean,
+)  # fmt: skip
 from trainables.training import distributed
 
 DIMENSIONS = 256
@@ -34,9 +46,14 @@ COLLAPSED = 0.02  # spread of the projections over the batch; 1: random directio
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        crop: Crop = (0.2, 1.0)
+        crop: Crop | None = None
+        positives: Positives = "image"
 
-    version = "1"
+        @property
+        def grouped(self) -> bool:
+            return self.positives == "group"
+
+    version = "2"
     forwards = (2, 4)
     params: Params
     spread: Tensor
@@ -46,10 +63,12 @@ class Plugin(Task):
         width = backbone.width
         self.project = perceptron(width, 2 * width)
         self.predict = perceptron(DIMENSIONS, 2 * width)
-        self.target_backbone = copy.deepcopy(backbone).requires_grad_(False)
-        self.target_project = copy.deepcopy(self.project).requires_grad_(False)
+        self.target_backbone = untracked(copy.deepcopy(backbone)).requires_grad_(False)
+        self.target_project = untracked(copy.deepcopy(self.project)).requires_grad_(False)
         self.register_buffer("spread", torch.ones(()))
-        self.view = View.of(context, self.params.crop)
+        crop = self.params.crop or context.augment.crop or (0.2, 1.0)
+        plain = replace(context, augment=replace(context.augment, solarise=0.0))
+        self.views = nn.ModuleList([View.of(plain, crop), View.of(context, crop)])
 
     def start(self, images: ImageSource) -> None:  # noqa: ARG002
         """Copy the online network to the target."""
@@ -57,8 +76,7 @@ class Plugin(Task):
         self.target_project.load_state_dict(self.project.state_dict())
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        pair = [self.view(batch.images, batch.draw) for _ in range(2)]
-        views = torch.stack(pair, 1).flatten(0, 1)
+        views = two_views(*self.views, batch)
         predicted = self.predict(self.project(self.backbone(views)))
         with torch.no_grad():
             target = self.target_project(self.target_backbone(views))
@@ -88,7 +106,7 @@ class Plugin(Task):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        weight = 1 - momentum(step, self.context.steps, self.context.epoch_steps)
+        weight = falling_weight(step, self.context.steps)
         follow(self.target_backbone, self.backbone, weight)
         follow(self.target_project, self.project, weight)
         if (step + 1) % self.context.epoch_steps == 0 and self.spread.item() < COLLAPSED:
@@ -108,7 +126,6 @@ def perceptron(inputs: int, hidden: int) -> nn.Sequential:
     )
 
 
-def momentum(step: int, steps: int, epoch_steps: int) -> float:
-    """Return the EMA's momentum: half a cosine from 1 - 1 / epoch_steps (0.9 to 0.996) to 1."""
-    first = min(max(1 - 1 / epoch_steps, 0.9), 0.996)
-    return 1 - (1 - first) * (math.cos(math.pi * step / steps) + 1) / 2
+def falling_weight(step: int, steps: int) -> float:
+    """Return `follow_weight`, brought to 0 by half a cosine."""
+    return follow_weight(step, steps) * (math.cos(math.pi * step / steps) + 1) / 2

@@ -55,7 +55,7 @@ class Plugin(Task):
                     f"or more; try {unit_of(size)} or null"
                 )
 
-    version = "1"
+    version = "2"
     forwards = (1, 1)
     params: Params
 
@@ -63,7 +63,7 @@ class Plugin(Task):
         super().__init__(backbone, params, context)
         self.method = method_of(backbone)(backbone, self.params, context)
         flips = Preset(context.augment.hflip, context.augment.vflip)
-        crop = self.params.crop or self.method.crop
+        crop = self.params.crop or context.augment.crop or self.method.crop
         self.view = View.of(replace(context, augment=flips), crop)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,11 +1,13 @@
 """MoCo v2: which key is another view of this image, and not one of the queue? (Chen et al., 2020)
 
 Differences from the authors' code:
-- the queue holds at most a quarter of the images; the EMA's time constant is 1 to 10 epochs;
+- the loss is symmetric: each of two views is query and key; the queue takes the second view's key;
+- the queue holds at most a quarter of the images; the EMA's time constant a tenth of the run;
 - the queue records each key's image, so that no image is its own negative;
 - the queue starts with keys of the first encoder, so that the loss is meaningful from step 0;
 - the shuffle permutes BatchNorm groups, so that it works on one process too (`bn_groups` = 1: it
-  changes nothing, and BatchNorm may leak which key is the positive).
+  changes nothing, and BatchNorm may leak which key is the positive);
+- the second view may be of another image of the patient group (MICLe, Azizi et al., 2021).
 
 The LR policy's score is InfoNCE among the keys of the step itself, not the loss: the faster the
 encoder moves, the easier old keys in the queue are to tell apart, which flatters a high rate.
@@ -21,15 +23,27 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import View
-from trainables.backbone import Backbone
+from trainables.augment import View, two_views
+from trainables.backbone import Backbone, untracked
 from trainables.errors import UserError
 from trainables.schema import Crop, Temperature
 from trainables.spec import Settings
-from trainables.task import Batch, Context, Draw, ImageSource, Task, follow, minus_mean
+from trainables.task import (
+    Batch,
+    Context,
+    Draw,
+    ImageSource,
+    Positives,
+    Task,
+    follow,
+    follow_weight,
+    minus_mean,
+    owners,
+)  # fmt: skip
 from trainables.training import distributed
 
 DIMENSIONS = 128
+MOST_KEYS = 65_536  # as published
 START = 1 << 31  # first step number of the draws in `start`
 
 
@@ -37,8 +51,9 @@ class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
         queue: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
-        crop: Crop = (0.2, 1.0)
+        crop: Crop | None = None
         temperature: Temperature = 0.2
+        positives: Positives = "image"
 
         def check(self, context: Context) -> None:
             batch, most, size = context.global_batch, context.images // 4, self.queue
@@ -55,24 +70,30 @@ class Plugin(Task):
                     f"{queue_size(context.images, batch)} or null"
                 )
 
-    version = "1"
-    forwards = (2, 2)
+        @property
+        def grouped(self) -> bool:
+            return self.positives == "group"
+
+    version = "2"
+    forwards = (2, 4)
     params: Params
     queue: Tensor
     queue_index: Tensor
     pointer: Tensor
+    owner: Tensor
 
     def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
         width = backbone.width
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIMENSIONS))
-        self.key_backbone = copy.deepcopy(backbone).requires_grad_(False)
+        self.key_backbone = untracked(copy.deepcopy(backbone)).requires_grad_(False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(False)
         size = self.params.queue or queue_size(context.images, context.global_batch)
         self.register_buffer("queue", torch.zeros(size, DIMENSIONS))
         self.register_buffer("queue_index", torch.full((size,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
-        self.view = View.of(context, self.params.crop)
+        self.register_buffer("owner", owners(context), persistent=False)
+        self.view = View.of(context, self.params.crop or context.augment.crop or (0.2, 1.0))
 
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
@@ -90,33 +111,36 @@ class Plugin(Task):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         self.update_key_encoder(batch.step)
-        query, key = self.view(batch.images, batch.draw), self.view(batch.images, batch.draw)
-        queries = F.normalize(self.head(self.backbone(query)).float())
-        keys = self.keys(key, batch.draw)
+        views = two_views(self.view, self.view, batch)
+        queries = F.normalize(self.head(self.backbone(views)).float())
+        keys = self.keys(views, batch.draw).unflatten(0, (-1, 2)).flip(1)  # of the other view
         index = distributed.all_gather(batch.index)
         mine = slice(batch.draw.first, batch.draw.first + batch.draw.local)
         temperature = self.params.temperature
-        own = batch.index[:, None] == self.queue_index
-        logits = info_logits(queries, keys[mine], self.queue.clone(), own, temperature)
-        loss = F.cross_entropy(logits, torch.zeros_like(batch.index))
-        fresh = among(queries.detach(), keys, batch.draw.first, temperature)
-        self.enqueue(keys, index)
+        own = self.owner[batch.index][:, None] == self.owner[self.queue_index]
+        own = own.repeat_interleave(2, 0)
+        logits = info_logits(queries, keys[mine].flatten(0, 1), self.queue.clone(), own, temperature)
+        first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        loss = F.cross_entropy(logits, first)
+        pairs = queries.detach().unflatten(0, (-1, 2))
+        fresh = among(pairs, keys, batch.draw.first, temperature)
+        self.enqueue(keys[:, 0], index)
         accuracy = (logits.argmax(1) == 0).float().mean()
         return loss, {"accuracy": accuracy, "batch_loss": fresh}
 
     @torch.no_grad()
     def update_key_encoder(self, step: int) -> None:
         """Move the parameters only: in training mode the key encoder's statistics are unused."""
-        weight = 1 - momentum(step, self.context.steps, self.context.epoch_steps)
+        weight = follow_weight(step, self.context.steps)
         follow(self.key_backbone, self.backbone, weight)
         follow(self.key_head, self.head, weight)
 
     @torch.no_grad()
     def keys(self, views: Tensor, draw: Draw) -> Tensor:
-        """Return the keys of the global batch, encoded in shuffled BatchNorm groups."""
-        views = distributed.all_gather(views)
-        order = draw.permutation(len(views))
-        mine = views[order[draw.first : draw.first + draw.local]]
+        """Return the keys of all ranks' views, encoded in shuffled BatchNorm groups."""
+        local, views = len(views), distributed.all_gather(views)
+        order, first = draw.permutation(len(views)), distributed.rank() * local
+        mine = views[order[first : first + local]]
         keys = F.normalize(self.key_head(self.key_backbone(mine)).float())
         return distributed.all_gather(keys)[order.argsort()]
 
@@ -140,17 +164,8 @@ class Plugin(Task):
 
 def queue_size(images: int, batch: int) -> int:
     """Return the largest power of two up to a quarter of the images, in whole batches."""
-    power = 1 << (images // 4).bit_length() - 1
+    power = min(1 << (images // 4).bit_length() - 1, MOST_KEYS)
     return power // batch * batch or batch
-
-
-def momentum(step: int, steps: int, epoch_steps: int) -> float:
-    """Return the EMA's momentum at `step`: its time constant rises from one epoch to ten.
-
-    It follows half a cosine and stays between 0.9 and 0.999.
-    """
-    first, last = (min(max(1 - 1 / (n * epoch_steps), 0.9), 0.999) for n in (1, 10))
-    return last - (last - first) * (math.cos(math.pi * step / steps) + 1) / 2
 
 
 def info_logits(
@@ -169,8 +184,10 @@ def info_logits(
 def among(queries: Tensor, keys: Tensor, first: int, temperature: float) -> Tensor:
     """Return InfoNCE of this rank's queries among the keys of the global batch.
 
-    queries: [b, dimensions]; keys: [B, dimensions], of which `first` is the first query's.
+    queries: [b, 2, dimensions]; keys: [B, 2, dimensions], each beside its query, of which `first`
+    is the first image's.
     """
-    labels = torch.arange(first, first + len(queries), device=keys.device)
+    labels = torch.arange(first, first + len(queries), device=keys.device)[:, None].expand(-1, 2)
     with torch.autocast(queries.device.type, enabled=False):
-        return F.cross_entropy(queries @ keys.T / temperature, labels)
+        logits = torch.einsum("bvd,nvd->bnv", queries, keys) / temperature
+        return F.cross_entropy(logits, labels)

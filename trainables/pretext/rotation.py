@@ -22,16 +22,17 @@ from trainables.task import Batch, Context, Task
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        crop: Crop = (0.2, 1.0)
+        crop: Crop | None = None
 
-    version = "1"
+    version = "2"
     forwards = (1, 4)
     params: Params
 
     def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
         upright = replace(context.augment, vflip=False, rotate=0.0)
-        self.view = View.of(replace(context, augment=upright), self.params.crop)
+        crop = self.params.crop or context.augment.crop or (0.2, 1.0)
+        self.view = View.of(replace(context, augment=upright), crop)
         self.head = nn.Linear(backbone.width, 4)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,7 +1,8 @@
 """SwAV: predict one view's cluster code from the others (Caron et al., 2020).
 
 Differences from the authors' code:
-- prototypes and queue are sized by the data; the freeze is in epochs, the queue's start a fraction;
+- prototypes and queue are sized by the data, at most as published; the freeze is in epochs, the
+  queue's start a fraction;
 - the queue is one persistent buffer, the same on every rank, filled from the first step on;
 - scores and Sinkhorn are float32, with exp((s - 1) / epsilon), which cannot overflow;
 - codes are those of the concatenated batch on any number of ranks;
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import View
+from trainables.augment import View, halvings
 from trainables.backbone import Backbone
 from trainables.errors import StageFailed, UserError
 from trainables.schema import Crop, Fraction, Temperature
@@ -30,6 +31,8 @@ from trainables.training import distributed
 
 DIMENSIONS = 128
 LARGE = 2  # crops whose codes are predicted
+MOST_PROTOTYPES, MOST_QUEUED = 3000, 3840  # as published
+PER_PROTOTYPE = 4 / 3  # features in batch and queue; published: 4096 for 3000
 COLLAPSED = 0.998  # loss and entropy of a code, both divided by ln(prototypes)
 
 
@@ -40,8 +43,8 @@ class Plugin(Task):
         queue: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
         queue_start: Fraction = 0.08
         freeze_epochs: Annotated[float, Field(ge=0, le=100_000)] = 1.0
-        crop: Crop = (0.14, 1.0)
-        small_crop: Crop = (0.05, 0.14)
+        crop: Crop | None = None
+        small_crop: Crop | None = None
         small_crops: Annotated[int, Field(ge=0, le=32)] = 4
         temperature: Temperature = 0.1
         epsilon: Annotated[float, Field(ge=0.01, le=1)] = 0.05  # smaller ones underflow in float32
@@ -56,26 +59,27 @@ class Plugin(Task):
                     f"tasks.swav.params.queue={queue}: must be whole batches of {batch} and at "
                     f"most the {context.images} images; try {valid} or null"
                 )
-            if not 2 <= prototypes < (batch + queue) / 4:
+            most = int((batch + queue) / PER_PROTOTYPE)
+            if not 2 <= prototypes <= most:
                 valid = replace(self, prototypes=None).sizes(context)[0]
                 raise UserError(
-                    f"tasks.swav.params.prototypes={prototypes}: must be at least 2 and below a "
-                    f"quarter of batch and queue together ({batch} + {queue}); try {valid} or null"
+                    f"tasks.swav.params.prototypes={prototypes}: must be from 2 to {most}, three "
+                    f"quarters of batch and queue together ({batch} + {queue}); try {valid} or null"
                 )
 
         def sizes(self, context: Context) -> tuple[int, int]:
             """Return the numbers of prototypes and of queued features."""
             batch = context.global_batch
             power = 1 << max(context.images // 12, 1).bit_length() - 1
-            queue = self.queue or max(power // batch, 1) * batch
-            most = max(2, (batch + queue - 1) // 4)
-            return self.prototypes or min(300, max(context.images // 64, 16), most), queue
+            queue = self.queue or max(min(power, MOST_QUEUED) // batch, 1) * batch
+            most = min(int((batch + queue) / PER_PROTOTYPE), MOST_PROTOTYPES)
+            return self.prototypes or max(2, min(max(context.images // 64, 16), most)), queue
 
         def sides(self, context: Context) -> tuple[int, ...]:
             size = context.image_size
             return (size, small_size(size)) if self.small_crops else (size,)
 
-    version = "1"
+    version = "2"
     forwards = (2, 6)
     params: Params
     queue: Tensor
@@ -95,9 +99,10 @@ class Plugin(Task):
         self.freeze = round(self.params.freeze_epochs * context.epoch_steps)
         full = queue // context.global_batch
         self.queue_start = max(full, round(self.params.queue_start * context.steps))
-        small = replace(context, image_size=small_size(context.image_size))
-        self.large_view = View.of(context, self.params.crop)
-        self.small_view = View.of(small, self.params.small_crop)
+        small, own = replace(context, image_size=small_size(context.image_size)), context.augment
+        self.large_view = View.of(context, self.params.crop or own.crop or (0.14, 1.0))
+        small_crop = self.params.small_crop or own.small_crop or (0.05, 0.14)
+        self.small_view = View.of(small, small_crop)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         embedded = self.embed(batch)
@@ -118,12 +123,13 @@ class Plugin(Task):
 
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings [b, crops, dimensions], the large crops first."""
-        features = []
-        for view, crops in ((self.large_view, LARGE), (self.small_view, self.params.small_crops)):
-            views = [view(batch.images, batch.draw) for _ in range(crops)]
-            if views:
-                encoded = self.backbone(torch.stack(views, 1).flatten(0, 1))
-                features.append(encoded.unflatten(0, (len(batch.index), crops)))
+        kinds = (self.large_view, LARGE), (self.small_view, self.params.small_crops)
+        wanted = [(view, crops) for view, crops in kinds if crops]
+        side, features = batch.images.shape[-1], []
+        levels = halvings(batch.images, max(view.depth(side) for view, _ in wanted))
+        for view, crops in wanted:
+            encoded = self.backbone(view.made(levels, batch.draw, crops))
+            features.append(encoded.unflatten(0, (len(batch.index), crops)))
         joined = torch.cat(features, 1)
         return self.head(joined.flatten(0, 1)).unflatten(0, joined.shape[:2])
 

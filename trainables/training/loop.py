@@ -27,9 +27,10 @@ from trainables.kinds import Report
 from trainables.modality import Preset
 from trainables.spec import Runtime, StageSpec
 from trainables.task import Context, PerChannel, Task
-from trainables.training import checkpoint, distributed, lr_range
+from trainables.training import checkpoint, distributed, lengths, lr_range
 from trainables.training.checkpoint import FULL, Run, Runs
 from trainables.training.feed import Feed
+from trainables.training.partners import PairedFeed
 from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
 
@@ -71,11 +72,11 @@ class Loop:
     """One stage's training, resumed from the checkpoint in `out_dir` if there is one.
 
     make: builds a fresh task with its start weights. index: cache positions to train on.
-    evaluate: judges the task after every epoch of the full run; the epoch with the highest merit
-    is kept. merit: signs what `evaluate` returns, so that higher is better. evaluations: that many,
-    evenly spread over the run, instead of one an epoch. report: called on rank 0 before a run's
-    first step, every `log_every` steps, and after every evaluation with the `curve` so far. If it
-    answers True, all ranks write a checkpoint and raise Stopped at the next reported step.
+    evaluate: judges the task as often as `lengths` says; the epoch with the highest merit
+    is kept. merit: signs what `evaluate` returns, so that higher is better. report: called on rank
+    0 before a run's first step, every `log_every` steps, and after every evaluation with the
+    `curve` so far. If it answers True, all ranks write a checkpoint and raise Stopped at the next
+    reported step. groups: the patient group of each image, where batches need partners.
     """
 
     make: Callable[[Context], Task]
@@ -87,23 +88,25 @@ class Loop:
     report: Report
     evaluate: Callable[[Task], float] | None = None
     merit: Callable[[float], float] = float
-    evaluations: int | None = None
+    groups: Index | None = None
 
     def __post_init__(self) -> None:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
         repeated = self.evaluate is not None
-        self.context = context(spec, len(self.index), data.mean, data.std, repeated)
-        self.epoch_steps = _epoch_steps(len(self.index), self.training.global_batch)
+        known = context(spec, len(self.index), data.mean, data.std, repeated)
+        groups = None if self.groups is None else tuple(self.groups.tolist())
+        self.context = replace(known, groups=groups)
+        sizes = len(self.index), self.training.global_batch
+        self.epoch_steps = lengths.epoch_steps(*sizes)
         self.device = torch.device(self.runtime.device)
         self.runs = Runs.load(self.out_dir)
-        self.steps = self.context.steps
-        self.trial_steps = _steps(self.training.lr.epochs, self.epoch_steps)
-        whole = self.context.epoch_steps
-        self.period = math.ceil(self.steps / self.evaluations) if self.evaluations else whole
+        self.steps, self.trial_steps = self.training.steps, self.training.lr.steps
+        self.period = lengths.period(self.steps, *sizes)
         self.rates = self.training.lr.range
         self._started: dict[str, Tensor] = {}  # the task's state after `start`, before step 0
-        self.feed = Feed(data, self.index, self.training.global_batch, self.seed, self.device)
+        feed = data, self.index, self.training.global_batch, self.seed, self.device
+        self.feed = PairedFeed(*feed, groups=np.array(groups)) if groups else Feed(*feed)
         self._unwanted = False  # known only to rank 0
         self._saved = self._trained()
         self._interval = self.runtime.checkpoint_seconds  # seconds between checkpoints
@@ -336,7 +339,7 @@ def context(
     modality, if it has any, replace them. repeated: a batch may hold an image more than once.
     """
     training = spec.trained
-    epoch_steps = _epoch_steps(images, training.global_batch)
+    epoch_steps = lengths.epoch_steps(images, training.global_batch)
     if epoch_steps < 1 and not repeated:
         raise UserError(
             f"profile.batch={training.global_batch}: must be at most the "
@@ -347,19 +350,10 @@ def context(
     mean, std = tuple(preset.mean or mean), tuple(preset.std or std)
     return Context(
         images=images, global_batch=training.global_batch,
-        steps=_steps(training.epochs, epoch_steps), epoch_steps=max(1, int(epoch_steps)),
+        steps=training.steps, epoch_steps=max(1, int(epoch_steps)),
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
         augment=preset, seed=spec.seed,
     )  # fmt: skip
-
-
-def _epoch_steps(images: int, batch: int) -> float:
-    """Return the steps of an epoch: whole batches, or the fraction of one that the images fill."""
-    return images // batch or images / batch
-
-
-def _steps(epochs: float, epoch_steps: float) -> int:
-    return max(1, round(epochs * epoch_steps))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from search.chains import lengths
 from search.chains.plan import Plan
 from search.console.printable import clock, printable
 from search.report import duplicates, sources, verdict_words, words, worth
@@ -46,6 +47,7 @@ def environment() -> Environment:
         "number": number,
         "signed": lambda value: number(value, signed=True),
         "p_text": p_text,
+        "length_words": lengths.words,
         "general": lambda value: f"{value:g}",
         "percent": lambda value: f"{value:.0%}",
         "clock": clock,

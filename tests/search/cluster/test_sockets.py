@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SEARCH = [
     sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3", "profile=smoke",
     "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16", "max_length=1",
-    "profile.epochs=2000", "runtime.workers=2", "budget=30m",
+    "profile.steps=24000", "runtime.workers=2", "budget=30m",
 ]  # fmt: skip
 STRANGER = """
 import sys

@@ -16,7 +16,7 @@ RUN = [
     sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3", "--policy", "exhaustive",
     "~tasks.relative_location", "max_length=2", "early_stop=null", "profile=smoke",
     "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
-    "profile.label_fraction=0.5", "profile.epochs=8", "downstream.lr_range=[0.01]",
+    "profile.label_fraction=0.5", "profile.steps=96", "downstream.lr_range=[0.01]",
     "runtime.threads=1",
 ]  # fmt: skip
 CLUSTER = """

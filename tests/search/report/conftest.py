@@ -273,8 +273,8 @@ def _space(tasks: tuple[str, ...]) -> Space:
         downstream=Downstream("classify", BALANCED.name, (0.003, 0.01, 0.03), "sgd", 1e-4),
         profile=Profile(
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
-            bn_groups=4, batch=64, epochs=6, lr_epochs=1, warmup=0.05, downstream_batch=64,
-            downstream_epochs=EPOCHS, downstream_lr_epochs=2, label_fraction=0.3,
+            bn_groups=4, batch=64, steps=120, lr_steps=20, warmup=0.05, downstream_batch=64,
+            downstream_steps=12 * EPOCHS, downstream_lr_steps=24, label_fraction=0.3,
             repeats=1, controls=False, label_curve=False,
         ),
         policy=Policy("exhaustive", {}),

@@ -106,6 +106,6 @@ def test_a_budget_of_time_ends_it():
 
 def test_a_smoke_search_is_short_on_any_machine():
     assert surely_short(plan(), COUNTS)
-    assert surely_short(plan("profile.epochs=1000", "budget=30m"), COUNTS)
-    assert not surely_short(plan("profile.epochs=1000", "budget=31m"), COUNTS)
+    assert surely_short(plan("profile.steps=20000", "budget=30m"), COUNTS)
+    assert not surely_short(plan("profile.steps=20000", "budget=31m"), COUNTS)
     assert not surely_short(Plan(load("isic3", ["profile=cpu", SMOKE[1]]), ""), COUNTS)

@@ -8,7 +8,7 @@ from search.scheduling.work import Rate, Work, work
 from search.space import load
 
 LENGTHS = {
-    "epochs": 2, "lr_epochs": 1, "downstream_epochs": 4, "downstream_lr_epochs": 1, "batch": 10,
+    "steps": 200, "lr_steps": 100, "downstream_steps": 140, "downstream_lr_steps": 35, "batch": 10,
     "downstream_batch": 10, "bn_groups": 1, "label_fraction": 0.5,
 }  # fmt: skip
 PRECISION = "profile.precision=float32"
@@ -22,8 +22,8 @@ def specs(*overrides):
     return stage, probe, score
 
 
-def test_a_stage_trains_its_epochs_and_its_range():
-    """100 steps an epoch; halving: four rates for 25 steps, three for 38, two for 37."""
+def test_a_stage_trains_its_steps_and_its_range():
+    """Halving: four rates for 25 steps, three for 38, two for 37."""
     stage, _, _ = specs()
     trials = 4 * 25 + 3 * 37 + 2 * 38
     assert work(stage, 1000) == Work(200 + trials, 0, 1000)

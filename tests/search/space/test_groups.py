@@ -23,7 +23,7 @@ ONE = {  # group -> a file of one key, the override that chooses it
     "downstream": ("weight_decay: 0.5", "downstream=own"),
     "modality": ("hflip: true", "modality=own"),
     "policy": ("name: tpe", "policy=own"),
-    "profile": ("epochs: 7.0", "profile=own"),
+    "profile": ("steps: 7", "profile=own"),
     "runtime": ("workers: 2", "runtime=own"),
 }
 
@@ -102,7 +102,7 @@ def test_what_a_task_leaves_out_is_default_and_can_be_set(spaces: Path) -> None:
         ("data/isic2019.yaml", "chanels: 3", "data.chanels: must be one of .*; try channels"),
         ("modality/dermoscopy.yaml", "rotat: 5", "data.augment.rotat: must .*; try rotate"),
         ("policy/curriculum.yaml", "parms: {}", "policy.parms: must be one of .*; try params"),
-        ("profile/cpu.yaml", "epoch: 5", "profile.epoch: must be one of .*; try epochs"),
+        ("profile/cpu.yaml", "step: 5", "profile.step: must be one of .*; try steps"),
         ("runtime/local.yaml", "worker: 1", "runtime.worker: must be one of .*; try workers"),
         ("task/moco.yaml", "lr_rang: [1]", "tasks.moco.lr_rang: must .*; try lr_range"),
         ("task/odc.yaml", "version: '2'", "tasks.odc.version: must be one of lr_range, name, .*"),

@@ -526,7 +526,7 @@ def test_the_alias_moves_only_to_a_higher_fresh_score_of_the_same_protocol(judge
 def test_the_protocol_is_that_of_the_fine_tuning_not_of_the_stages(judged: Any) -> None:
     plan, space = judged.plan, judged.plan.space
     known = points.protocol(plan)
-    longer = replace(space, profile=replace(space.profile, epochs=99), policy=space.policy)
+    longer = replace(space, profile=replace(space.profile, steps=99), policy=space.policy)
     assert points.protocol(replace(plan, space=longer)) == known
     assert points.protocol(replace(plan, data_digest="e" * 16)) != known
     larger = replace(space, profile=replace(space.profile, image_size=72))

@@ -32,8 +32,8 @@ from trainables.training.loop import context
 SIDE = 40
 LEARNT = (
     "probe=true", "downstream.objective=macro_auroc", "downstream.lr_range=[0.03]",
-    "profile.downstream_batch=8", "profile.downstream_epochs=12", "profile.label_fraction=1",
-    "profile.downstream_lr_epochs=1",
+    "profile.downstream_batch=8", "profile.downstream_steps=36", "profile.label_fraction=1",
+    "profile.downstream_lr_steps=3",
 )  # fmt: skip
 
 

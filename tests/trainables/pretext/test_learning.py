@@ -24,7 +24,7 @@ PRECISION = "bfloat16" if has_bfloat16() else "float32"  # whichever is fast her
 MORE = (
     "data.params.n=1400",
     "profile.batch=32",
-    "profile.epochs=3",
+    "profile.steps=78",
     f"profile.precision={PRECISION}",
 )
 each_task = pytest.mark.parametrize("name", small.TASKS)
@@ -47,7 +47,7 @@ def run(tmp_path_factory):
         spec = small.plan(data, *MORE).stages(Node(Chain((name,))))[0]
         rates = spec.training.lr.range
         rate = rates[len(rates) // 2] * factor
-        spec = replace(spec, training=replace(spec.training, lr=LRPolicy((rate,), 0)))
+        spec = replace(spec, training=replace(spec.training, lr=LRPolicy((rate,), 1)))
         loop = Loop(
             partial(build, spec, None), spec, data, data.split["train"],
             Runtime(threads=1, log_every=10), tmp_path_factory.mktemp("out"), lambda progress: None,

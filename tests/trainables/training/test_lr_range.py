@@ -24,7 +24,7 @@ class Runs:
         return self.score(rate, until)
 
     def choose(self, name, rates=RANGE, steps=40):
-        policy = LRPolicy(rates, 1.0, name)
+        policy = LRPolicy(rates, steps, name)
         chosen = lr_range.POLICIES[name](policy, steps, self.advance, self.dropped.append)
         return chosen, sum(self.steps.values()), lr_range.planned(policy, steps)
 
@@ -90,7 +90,7 @@ def test_optuna_asks_the_same_again():
 
 
 def test_a_range_of_one_costs_nothing_and_all_failed_names_the_first_reason():
-    assert lr_range.planned(LRPolicy((0.1,), 1.0), 40) == 0
+    assert lr_range.planned(LRPolicy((0.1,), 1), 40) == 0
     lr_range.refuse_all_failed({0.1: "", 0.3: "loss is nan"})
     with pytest.raises(StageFailed, match=r"\(0\.1, 0\.3\): loss is inf"):
         lr_range.refuse_all_failed({0.1: "loss is inf", 0.3: "loss is nan"})

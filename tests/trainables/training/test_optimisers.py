@@ -15,26 +15,51 @@ def test_warm_up_is_linear_then_half_a_cosine_to_zero():
     assert rates[9] == pytest.approx(0.5 * (1 + math.cos(math.pi * 7 / 8)))
 
 
-def test_lars_scales_each_tensor_by_its_own_norms():
-    """|w| = 5, |g| = 2: the rate is 0.1 * 0.001 * 5 / (2 + 0.01 * 5); twice, with momentum 0.9."""
-    w, zero = torch.tensor([3.0, 4.0], requires_grad=True), torch.zeros(1, requires_grad=True)
-    optimizer = optim.build("lars", [w, zero], 0.1, 0.01)
-    w.grad, zero.grad = torch.tensor([2.0, 0.0]), torch.tensor([7.0])
-    optimizer.step()
-    scale = 0.001 * 5 / (2 + 0.05)
-    move = torch.tensor([2.03, 0.04]) * scale
-    torch.testing.assert_close(w.detach(), torch.tensor([3.0, 4.0]) - 0.1 * move)
-    torch.testing.assert_close(zero.detach(), torch.tensor([-0.7]))
-    before = w.detach().clone()
-    w.grad = None
-    optimizer.step()
-    assert torch.equal(w.detach(), before)
+def slow_lars(params, buffers, lr, decay):
+    """The rule, weight by weight."""
+    for p, buffer in zip(params, buffers, strict=True):
+        weight, slope = p.norm().item(), p.grad.norm().item()
+        scale = 1.0
+        if p.ndim > 1 and weight > 0 and slope > 0:
+            scale = min(1.0, 0.02 * weight / (slope + decay * weight) / lr)
+        buffer.mul_(0.9).add_((p.grad + decay * p) * scale)
+        p.sub_(buffer, alpha=lr)
+
+
+def test_lars_equals_a_slow_oracle():
+    """Clipped and unclipped weights, one of norm 0, one without a gradient, and a vector."""
+    torch.manual_seed(0)
+    sizes = (30.0, 1e-3, 0.0, 1.0)
+    ours = [torch.randn(4, 5) * size for size in sizes] + [torch.randn(5), torch.randn(2, 3)]
+    theirs, buffers = [p.clone() for p in ours], [torch.zeros_like(p) for p in ours[:-1]]
+    optimizer = optim.build("lars", [p.requires_grad_() for p in ours], 0.1, 0.01)
+    scaled = set()
+    for _ in range(3):
+        for p, other in zip(ours[:-1], theirs, strict=False):
+            p.grad = torch.randn_like(p)
+            other.grad = p.grad.clone()
+        scaled |= {0.02 * p.norm().item() < 0.1 * p.grad.norm().item() for p in theirs[:2]}
+        optimizer.step()
+        slow_lars(theirs[:-1], buffers, 0.1, 0.01)
+    assert scaled == {True, False}
+    for p, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p.detach(), other)
+
+
+def test_lars_by_hand():
+    """|w| = 5, |g| = 2: the rate is 0.02 * 5 / (2 + 0.01 * 5), or 0.01 where that is less."""
+    for lr, rate in ((0.1, 0.02 * 5 / 2.05), (0.01, 0.01)):
+        w = torch.tensor([[3.0, 4.0]], requires_grad=True)
+        w.grad = torch.tensor([[2.0, 0.0]])
+        optim.build("lars", [w], lr, 0.01).step()
+        move = torch.tensor([[2.03, 0.04]])
+        torch.testing.assert_close(w.detach(), torch.tensor([[3.0, 4.0]]) - rate * move)
 
 
 @pytest.mark.parametrize("name", sorted(optim.OPTIMIZERS))
 def test_every_optimiser_goes_downhill(name):
     x = torch.tensor([1.0, -2.0], requires_grad=True)
-    optimizer = optim.build(name, [x], 10.0 if name == "lars" else 0.1, 0.0)
+    optimizer = optim.build(name, [x], 0.1, 0.0)
     first = x.square().sum().item()
     for _ in range(20):
         optimizer.zero_grad()
