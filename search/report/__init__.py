@@ -84,7 +84,7 @@ def illustrate(
 ) -> None:
     """Draw the figures, which takes longest, and write the page to `out/report`.
 
-    data, masks: the images, to show where networks look; None leaves that figure out.
+    data, masks: the images, to show what networks attend to; None leaves that figure out.
     """
     from search.report.figures import draw as figures
     from search.report.page import page

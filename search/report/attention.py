@@ -1,4 +1,4 @@
-"""Where the networks look: attention inside the region (AIL), and which images show it.
+"""What the networks attend to: attention inside the region (AIL), and which images show it.
 
     for row in attended(table): row.measures[AIL]
     sentences(table)                            # how to read it, what speaks against it

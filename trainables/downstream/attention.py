@@ -169,7 +169,7 @@ def _explained(
     logits, maps = grad_cam(task.backbone, task.head, views, choose)
     predicted = logits.argmax(1)
     _, drawn = grad_cam(random[0], random[1], views, lambda _: [predicted])  # type: ignore[arg-type]
-    fractions = [share(one, inside) for one in (*maps, *drawn)]
+    fractions = [fraction_inside(one, inside) for one in (*maps, *drawn)]
     blank = (inside >= 0.5)[:, None]
     seen = [_right(task, view, labels) for view in (views * ~blank, views * blank)]
     whole = seen[0] if task.many else (predicted == labels).float()
@@ -178,7 +178,7 @@ def _explained(
     return torch.cat([torch.stack(ordered, 1), torch.stack(scaled, 1).flatten(1)], 1)
 
 
-def share(maps: Tensor, inside: Tensor) -> Tensor:
+def fraction_inside(maps: Tensor, inside: Tensor) -> Tensor:
     """Return the fraction of each map's mass inside: [n, h, w], [n, side, side] -> [n].
 
     NaN for a map that is zero everywhere.

@@ -56,8 +56,9 @@ def trimmed(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], bool]:
     stays: what is dark beyond that is a dark picture.
     """
     left, top, right, bottom = border(pixels)
-    kept = pixels[top:bottom, left:right]
-    return kept, kept.shape != pixels.shape
+    if (left, top, right, bottom) == (0, 0, pixels.shape[1], pixels.shape[0]):
+        return pixels, False
+    return pixels[top:bottom, left:right], True
 
 
 def border(pixels: NDArray[np.uint8]) -> Box:

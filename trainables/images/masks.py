@@ -81,12 +81,12 @@ class Masks(Source):
     def digest(self, cache_root: Path) -> str:
         """Return the digest of all that decides the masks, their images included."""
         if not self._digest:
+            labelled = self.labelled.digest(cache_root)
             sources = [self.images.found.sources[row] for row in self.images.rows]
             flat = [one for some in sources for one in some]
             known = fingerprint.contents(flat, cache_root, "masks")
             counts = [len(some) for some in sources]
             rows = [*zip(self.table.names, counts, strict=True)]
-            labelled = self.labelled.digest(cache_root)
             self._digest = digest([FORMAT, identity(self.spec), labelled, rows, known])
         return self._digest
 

@@ -35,12 +35,10 @@ def draw(table: Table, store: Store, data: "Prepared", masks: "Prepared | None")
     for down, example in enumerate(examples):
         row = int(looked.rows[example.at])
         image = int(data.split["val"][row])
-        grid[down, 0].set_ylabel(example.why, fontsize=8)
-        for axes, (_, said, seen) in zip(grid[down], networks, strict=True):
+        for axes, (one, said, seen) in zip(grid[down], networks, strict=True):
             _cell(axes, data.images[image], seen.of(row), _mask(masks, data.names[image]))
-            _title(axes, said, row)
-    for axes, (one, *_) in zip(grid[0], networks, strict=True):
-        axes.set_title(f"{one.title}\n{axes.get_title()}", fontsize=8, fontweight="bold")
+            _title(axes, said, row, "" if down else f"{one.title}\n")
+        grid[down, 0].set_ylabel(example.why, fontsize=8)
     figure.supxlabel(fill(attention.RULE.format(chain=last.chain), 28 * shape[1]), fontsize=7)
     return figure
 
@@ -80,13 +78,13 @@ def _cell(
     axes.spines[:].set_visible(False)
 
 
-def _title(axes: Axes, said: Predictions, row: int) -> None:
+def _title(axes: Axes, said: Predictions, row: int, above: str) -> None:
     """Say what was predicted, how surely, and what is true."""
     predicted, true = said.predicted[row], said.labels[row]
     sure = f"{said.classes[predicted]} {100 * said.probabilities[row, predicted]:.0f} %"
     text = sure if predicted == true else f"{sure}, true {said.classes[true]}"
     colour = style.INK if predicted == true else style.WINNER
-    axes.set_title(text, fontsize=7, color=colour, fontweight="normal", parse_math=False)
+    axes.set_title(f"{above}{text}", fontsize=7, color=colour, parse_math=False)
 
 
 def _mask(masks: "Prepared | None", name: str) -> NDArray[np.uint8] | None:

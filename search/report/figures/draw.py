@@ -59,7 +59,7 @@ def draw_attention(
     data: "Prepared | None",
     masks: "Prepared | None",
 ) -> None:
-    """Draw where the networks look, if the images are given: the one figure that shows patients."""
+    """Draw what the networks attend to, if the images are given: the one figure that shows patients."""
     with matplotlib.rc_context(style.RC):
         figure = attention.draw(found.table, store, data, masks) if data else None
         if figure and (mark := notes.mark(found.info)):
