@@ -68,7 +68,7 @@ class Session:
         self.engine: Engine | None = None
         self.published, self.told = -1, set[Node]()  # what view and tracker know
         self.meter = Meter(self.space.budget, started)
-        rates = {task.name: len(task.lr_range) for task in self.space.tasks.values()}
+        rates = {name: min(map(len, both)) for name, both in self.space.ranges.items()}
         self.policy = policy_of(self.space, rates)
         self.device = hardware.describe({"CPU": cores(), "GPU": request.gpus})
 

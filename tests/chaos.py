@@ -40,7 +40,8 @@ SEARCH = [
     sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3", "profile=smoke",
     "~tasks.relative_location", "max_length=2", "policy=exhaustive", "early_stop=null",
     "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
-    "profile.label_fraction=0.5", "downstream.lr_range=[0.01,0.03]", "runtime.threads=1",
+    "profile.label_fraction=0.5", "downstream.lr_range=[0.01,0.03]",
+    "downstream.lr_range_later=null", "runtime.threads=1",
     "runtime.checkpoint_seconds=0.3", "--out", "out", "store=store/here",
 ]  # fmt: skip
 LONG = ("profile.steps=130", "runtime.groups=2")

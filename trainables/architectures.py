@@ -5,8 +5,8 @@
     megabytes("resnet50")                       # 90
 
 A name with `_small` has the stem for views of 64 px and below: 3 x 3, no max-pooling, so that the
-last maps are 4 x 4 and not 2 x 2. It takes no weights of ImageNet's stem. timm is imported for names
-that are not among these ResNets only.
+last maps are 4 x 4 and not 2 x 2. It takes no weights of ImageNet's stem. timm is imported for
+other names only.
 """
 
 from typing import NamedTuple
@@ -18,14 +18,17 @@ from trainables.plugins import near
 class Recipe(NamedTuple):
     """How transformers are trained, in place of SGD, which does not train them well.
 
-    Rates: MoCo v3, DINO and SimMIM pretrain near 1e-4 to 1e-3, MAE fine-tunes at 1e-3 for a batch
-    of 256. layer_decay: of fine-tuning, as BEiT (Bao et al., 2022) and MAE (He et al., 2022).
+    Rates, for a batch of 256: MoCo v3, DINO and SimMIM pretrain near 1e-4 to 1e-3, MAE fine-tunes
+    at 1e-3; later ones are for a backbone that has learnt before. layer_decay: of fine-tuning, as
+    BEiT (Bao et al., 2022) and MAE (He et al., 2022).
     """
 
     optimizer: str = "adamw"
     weight_decay: float = 0.05
-    pretext_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
-    downstream_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
+    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    rates_later: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
+    downstream_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    downstream_rates_later: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
     layer_decay: float = 0.75
 
 

@@ -83,9 +83,10 @@ class LRPolicy:
 class Training:
     """Settings of every kind of training. steps: of the optimiser, each of `global_batch` images.
 
-    fraction: of the images with labels, to train on. augment: the modality's preset. trainable: all
-    of the backbone, or `last_blocks=N`. layer_decay: factor of the learning rate from one block of
-    the backbone to the one before.
+    fraction: of the labelled training images, whose labels are seen. augment: the modality's
+    preset. trainable: all of the backbone, or `last_blocks=N`. layer_decay: factor of the learning
+    rate from one block of the backbone to the one before. curve: frozen probes of a pretext task's
+    full run, evenly spread.
     """
 
     backbone: str
@@ -102,6 +103,12 @@ class Training:
     lr: LRPolicy
     trainable: str = "all"
     layer_decay: float = 1.0
+    curve: int = 0
+
+    @property
+    def probed(self) -> bool:
+        """Whether the backbone of a pretext task is probed on the way, with labelled images."""
+        return self.lr.judge == "probe" or self.curve > 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainables.backbone import Backbone
 from trainables.modality import Preset
-from trainables.schema import Schema, read
+from trainables.schema import Crop, Schema, read
 from trainables.spec import Settings
 from trainables.training import distributed
 
@@ -33,7 +33,12 @@ class Context:
     std: PerChannel
     augment: Preset  # of the modality, for this task
     seed: int
-    groups: tuple[int, ...] | None = None  # patient groups of the images, if `grouped`
+    classes: int = 0  # that the labelled images have; 0: not known
+    patient_groups: tuple[int, ...] | None = None  # of the images, if the task is `grouped`
+
+    def crop(self, given: Crop | None, usual: Crop = (0.2, 1.0)) -> Crop:
+        """Return the range of a crop's area: the user's, else the modality's, else the task's."""
+        return given or self.augment.crop or usual
 
 
 class Draw:
@@ -118,15 +123,22 @@ class Batch:
     """This rank's slice of one global batch, on the device."""
 
     images: Tensor  # uint8 [b, channels, side, side], at the cache's side
-    index: Tensor  # int64 [b], positions in the training split, distinct in the global batch
+    index: Tensor  # int64 [b], positions; distinct in a pretext task's global batch
     draw: Draw
     step: int
     partners: Tensor | None = None  # as `images`: others of the same patient groups, if `grouped`
 
+    @property
+    def paired(self) -> Tensor:
+        """Return what two views are of: the images, or each with its partner [2 b, ...]."""
+        if self.partners is None:
+            return self.images
+        return torch.stack([self.images, self.partners], 1).flatten(0, 1)
+
 
 def owners(context: Context) -> Tensor:
     """Return for each image whose it is, int64 [images]: a patient group's, or its own."""
-    known = range(context.images) if context.groups is None else context.groups
+    known = context.patient_groups or range(context.images)
     return torch.tensor(known)
 
 

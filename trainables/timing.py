@@ -121,7 +121,8 @@ def _short(spec: StageSpec, steps: int) -> StageSpec:
         training,
         steps=steps,
         fraction=1.0,
-        lr=replace(training.lr, range=training.lr.range[:1]),
+        lr=replace(training.lr, range=training.lr.range[:1], judge="pretext"),
+        curve=0,
     )
     return replace(spec, params=params, inputs={}, training=short)
 

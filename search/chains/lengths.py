@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 PUBLISHED = "published"  # in place of a profile's steps: the task's own table
 FROM_SCRATCH = 4  # times a task's table, which is for a backbone that has learnt before
-SHORT = 2000  # steps; what a stage below that teaches is within the noise of its score
+SHORT = 2000  # steps; what a shorter stage teaches is within the noise of its score
+TOO_SHORT = "too short to matter"
 FEWEST, FRACTION = 500, 1 / 10  # of a trial of a learning rate: steps, of the whole run
 Table: TypeAlias = Mapping[int, int]  # number of images -> steps
 
@@ -41,6 +42,15 @@ def words(given: int | Table | str) -> str:
     if isinstance(given, Mapping):
         return ", ".join(f"{steps:,} at {images:,} images" for images, steps in given.items())
     return f"{given:,}" if isinstance(given, int) else given
+
+
+def too_short(steps: Mapping[str, int], setting: str) -> str:
+    """Return in one line which trainings are below SHORT; "" if none is.
+
+    steps: by name. setting: what lengthens them.
+    """
+    few = ", ".join(f"{name} {count:,}" for name, count in steps.items() if count < SHORT)
+    return few and f"{TOO_SHORT} (under {SHORT:,} steps): {few}; raise {setting}"
 
 
 def trial_of(given: int | None, steps: int) -> int:

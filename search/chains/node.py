@@ -2,8 +2,8 @@
 
 `Node(Chain(("odc", "moco")))` tries the full ranges. With `windows` of `(("odc", "low"),)`, written
 `odc[low]>moco`, it tries only the lower rates of odc. The window decides the rates in the stage's
-specification, so stages are shared exactly along equal prefixes with equal windows. From a start
-with weights a task's range begins lower (`range_from`).
+specification, so stages are shared exactly along equal prefixes with equal windows. A backbone
+that has learnt before is trained at rates of its own (`Range`).
 `odc>moco#1` is the first repeat: the same node with another seed in all of its stages, and
 `odc>moco#1000` the first fresh one. `odc>moco@0.01` is scored with a hundredth of the labels,
 `odc>moco#1000~other` on the external test set called other. `odc>moco#1000!pool` is trained on the
@@ -13,7 +13,7 @@ labelled images alone. `imagenet!frozen` is judged by its frozen probe, before a
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NotRequired, TypeAlias, TypedDict
+from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
 
 from search.chains.chain import SCRATCH, Chain
 from trainables.errors import UserError
@@ -22,10 +22,24 @@ FULL, LOW, HIGH = "full", "low", "high"
 WINDOWS = (FULL, LOW, HIGH)
 PART = re.compile(r"([^\[\]>]+)(?:\[(\w+)\])?")  # a task and its window
 FRESH = 1000  # repeats from here on have seeds that no choice among chains has seen
-LOWER = (
-    0.3  # factor on a stage's LR range where its start has weights, which a high rate would undo
-)
-Ranges: TypeAlias = Mapping[str, tuple[float, ...]]  # LR ranges by task, from scratch
+
+
+class Range(NamedTuple):
+    """The LR range of a task's first stage from scratch, and of all its others.
+
+    Those begin with a backbone that has learnt before, which a high rate would undo.
+    """
+
+    first: tuple[float, ...]
+    later: tuple[float, ...]
+
+    def of(self, chain: Chain, task: str) -> tuple[float, ...]:
+        """Return the range of the task's first stage in the chain."""
+        fresh = chain.start == SCRATCH and chain.tasks.index(task) == 0
+        return self.first if fresh else self.later
+
+
+Ranges: TypeAlias = Mapping[str, Range]  # by task
 
 
 class Config(TypedDict):
@@ -92,7 +106,7 @@ class Node:
     def config(self, ranges: Ranges) -> Config:
         """Return the config of the node's trial. ranges: the space's LR range of each task."""
         start, tasks = self.chain.start, self.chain.tasks
-        lr = {t: [*rates_in(range_from(start, ranges[t]), self.window(t))] for t in tasks}
+        lr = {t: [*rates_in(ranges[t].of(self.chain, t), self.window(t))] for t in tasks}
         config: Config = {"start": start, "tasks": [*tasks], "repeat": self.repeat, "lr": lr}
         if self.labels is not None:
             config["labels"] = self.labels
@@ -108,9 +122,7 @@ class Node:
     def of_config(cls, config: Config, ranges: Ranges) -> "Node":
         """Return the node with this config; a task's rates name its window."""
         chain = Chain(tuple(config["tasks"]), config["start"])
-        tried = {
-            t: (range_from(chain.start, ranges[t]), rates) for t, rates in config["lr"].items()
-        }
+        tried = {t: (ranges[t].of(chain, t), rates) for t, rates in config["lr"].items()}
         node = cls.of(chain, {task: window_of(*both) for task, both in tried.items()})
         return replace(
             node.again(config["repeat"]),
@@ -159,13 +171,6 @@ class Node:
         """Return the nodes from the single to this node."""
         above = self.parent()
         return (*above.path(), self) if above else (self,)
-
-
-def range_from(start: str, lr_range: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the LR range of a task's stages from this start: LOWER unless from scratch."""
-    if start == SCRATCH:
-        return lr_range
-    return tuple(float(f"{LOWER * rate:.6g}") for rate in lr_range)
 
 
 def windows_of(rates: int) -> tuple[str, ...]:

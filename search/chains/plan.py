@@ -13,8 +13,8 @@ from search.chains.images import (
     pool_roots,
     pool_spec,
 )
-from search.chains.lengths import FROM_SCRATCH, PUBLISHED, steps_of, trial_of
-from search.chains.node import Node, range_from, rates_in
+from search.chains.lengths import FEWEST, FROM_SCRATCH, PUBLISHED, steps_of, trial_of
+from search.chains.node import FULL, Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer, megabytes
 from trainables.errors import UserError
@@ -43,6 +43,7 @@ from trainables.spec import (
 )
 
 TASKS, KINDS = "trainables.pretext", "trainables.kinds"
+GROWTH = 2  # rates beyond an end of a range that wins; not where trials are too short to tell
 NOTHING: Mapping[str, KnownData] = {}
 ELSEWHERE = (  # in a space: decides no result that a policy asks for
     "store", "cache", "runtime", "budget", "repeats", "early_stop", "report", "controls",
@@ -54,13 +55,12 @@ ELSEWHERE = (  # in a space: decides no result that a policy asks for
 class Plan:
     """The specification of every stage of one space on one data set.
 
-    Every stage of a chain tries its task's whole range, or the node's window of it; from a start
-    with weights LOWER times that. A repeat changes the seed of a chain's stages, probe and score,
-    but not the split. weights: digests of the starts' files by name. external_digests: those of the
-    external test sets. pool: the digest of the pool; None where there is no image without a label.
-    features: digests of the files of features from elsewhere, by name. count: of the images to
-    train on; pool_count: of the pool. They decide the lengths that are given as tables. masks: the
-    digest of the images' masks; None without any.
+    Every stage of a chain tries its task's whole range, or the node's window of it. A repeat
+    changes the seed of a chain's stages, probe and score, but not the split. weights: digests of
+    the starts' files by name. external_digests: those of the external test sets. pool: the digest
+    of the pool; None where there is no image without a label. features: digests of the files of
+    features from elsewhere, by name. count: of the images to train on; pool_count: of the pool.
+    They decide the lengths that are given as tables. masks: the digest of the images' masks.
     """
 
     space: Space
@@ -91,20 +91,30 @@ class Plan:
 
     def _stage(self, name: str, node: Node, parent: StageSpec | None) -> StageSpec:
         space, profile, task = self.space, self.space.profile, self.space.tasks[name]
-        rates = rates_in(range_from(node.chain.start, task.lr_range), node.window(name))
+        window, (first, later) = node.window(name), space.ranges[name]
+        rates = rates_in(first if parent is None else later, window)
         steps = self._steps(task, node, parent)
-        lr = LRPolicy(rates, trial_of(profile.lr_steps, steps), space.lr_policy)
-        made = self._made()
+        lr = self._lr(rates, trial_of(profile.lr_steps, steps), window == FULL)
+        training = self._probed(self._training(task, node, steps, profile.batch, lr))
+        made, labelled = self._made(), {IMAGES: self._images} if training.probed else {}
         return StageSpec(
             kind=PRETEXT,
             name=name,
             params=task.params,
             version=f"{version(KINDS, PRETEXT)}.{version(TASKS, name)}",
-            training=self._training(task, node, steps, profile.batch, lr),
+            training=training,
             inputs=_keys({BACKBONE: parent, POOL: made}),
-            data={} if made else {POOL: self._pool(node)},
+            data=labelled if made else {POOL: self._pool(node), **labelled},
             seed=space.seed + node.repeat,
         )
+
+    def _probed(self, training: Training) -> Training:
+        """Return the training of a stage with its judge, its learning curve, and their labels."""
+        space, profile, lr = self.space, self.space.profile, training.lr
+        by_probe = space.lr_judge == "probe" and lr.name != "full_range" and len(lr.range) > 1
+        judged = replace(lr, judge="probe" if by_probe else "pretext")
+        found = replace(training, lr=judged, curve=profile.curve)
+        return replace(found, fraction=profile.label_fraction) if found.probed else found
 
     def _steps(self, task: TaskChoice, node: Node, parent: StageSpec | None) -> int:
         """Return the length of a stage; its task's table is for a backbone that has learnt."""
@@ -112,6 +122,11 @@ class Plan:
         times = FROM_SCRATCH if given == PUBLISHED and parent is None else 1
         pooled = self.pool is not None and not node.without_pool
         return times * steps_of(given, task.steps, self.pool_count if pooled else self.count)
+
+    def _lr(self, rates: tuple[float, ...], trial: int, whole: bool = True) -> LRPolicy:
+        """Return how a rate is chosen. whole: the range is no window, which has neighbours."""
+        grows = whole and len(rates) > 1 and trial >= FEWEST
+        return LRPolicy(rates, trial, self.space.lr_policy, grow=GROWTH if grows else 0)
 
     def score(self, node: Node) -> StageSpec:
         """Return what the node is judged by: downstream task, external test set, frozen probe."""
@@ -148,9 +163,10 @@ class Plan:
         if node.chain.start in self.features:
             return self._features(node, None)
         fraction = node.labels or profile.label_fraction
+        last = self._last(node)
+        rates = task.lr_range_later if last and task.lr_range_later else task.lr_range
         steps = steps_of(profile.downstream_steps, task.steps, self.count)
-        trial = trial_of(profile.downstream_lr_steps, steps)
-        lr = LRPolicy(task.lr_range, trial, space.lr_policy)
+        lr = self._lr(rates, trial_of(profile.downstream_lr_steps, steps))
         training = self._training(task, node, steps, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,
@@ -158,7 +174,7 @@ class Plan:
             params={**task.params, "objective": task.objective},
             version=version(KINDS, task.kind),
             training=replace(training, fraction=fraction, layer_decay=self._layer_decay),
-            inputs=_keys({BACKBONE: self._last(node)}),
+            inputs=_keys({BACKBONE: last}),
             data={IMAGES: self._images, **self._masks},
             seed=space.seed + node.repeat,
         )
@@ -304,7 +320,7 @@ class Plan:
         space = asdict(self.space)
         for elsewhere in ELSEWHERE:
             space.pop(elsewhere)
-        for default in ("repeats", "controls", "label_curve"):
+        for default in ("lr_judge", "repeats", "controls", "label_curve"):
             space["profile"].pop(default)
         for place in ("root", "unlabelled"):
             space["data"].pop(place)

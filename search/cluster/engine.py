@@ -164,7 +164,7 @@ class Engine:
 
     def __init__(self, plan: Plan, shape: GroupShape, namespace: str, out: Path) -> None:
         """namespace: of Ray's actors. out: where Tune's files are kept."""
-        self.ranges = {name: task.lr_range for name, task in plan.space.tasks.items()}
+        self.ranges = plan.space.ranges
         self.kept = Kept(out / "tune", self.ranges)
         self.scratch, self.status = out / "ray", Status()
         self.broker_started = time.monotonic()

@@ -14,12 +14,12 @@ from search.report import stored
 from search.report.stored import Store
 from search.report.table import SURE, Table
 
-FEWEST = 6  # epochs; a slope through fewer has no usable standard error
+FEWEST = 6  # evaluations; a slope through fewer has no usable standard error
 
 
 @dataclass(frozen=True)
 class Trend:
-    """The last third of a validation curve. slope, error: points an epoch, None if too short.
+    """The last third of a validation curve. slope, error: points an evaluation, None if too short.
 
     rises: whether the slope is above 0 beyond its standard error; None if it can't be told.
     """
@@ -49,7 +49,7 @@ def starts(table: Table, store: Store) -> tuple[Trend, ...]:
 
 
 def trend(start: str, curves: Sequence[Sequence[float]], merit: Callable[[float], float]) -> Trend:
-    """Return the trend of the mean curve. curves: the objective by epoch, one a seed."""
+    """Return the trend of the mean curve. curves: the objective by evaluation, one a seed."""
     mean = [merit(fmean(values)) for values in zip(*curves, strict=False)]
     last = mean[-(len(mean) // 3) :] if len(mean) >= 3 else []
     if len(last) < FEWEST:

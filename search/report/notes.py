@@ -8,6 +8,7 @@ On the page near the top, in the terminal, in `summary.json`, in the model card 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from search.chains.lengths import SHORT, too_short
 from search.console.printable import clock
 from search.report import more_seeds, stored
 from search.report.convergence import Trend
@@ -15,8 +16,7 @@ from search.report.stored import Store
 from search.report.table import Row, Table, number
 from search.results.records import RunInfo
 
-FEW_STEPS = 100
-MOST = 0.5  # of a task's accuracy above chance
+MOST = 0.5  # of a task's accuracy above chance level
 SEEDS = 3  # what one seed is compared with
 DEMO, SMOKE = "demo", "smoke"  # profiles that show how it works
 
@@ -46,7 +46,7 @@ def notes(
         one_seed(table),
         _unrecognised(table, recall),
         *_probes(table),
-        *_few_steps(table, store),
+        *_too_short(table, store),
         *_shortcuts(table, store),
         *(rising(trend) for trend in trends if trend.rises),
     ]
@@ -89,8 +89,8 @@ def rising(trend: Trend) -> str:
     """Describe a fine-tuning that is not finished."""
     return (
         f"The fine-tuning of {trend.start} still rose at its end: {number(trend.gain)} points in "
-        f"its last {trend.epochs} epochs, beyond its noise. It is not yet what it could be; train "
-        "longer with profile.downstream_steps."
+        f"its last {trend.epochs} evaluations, beyond its noise. It is not yet what it could be; "
+        "train longer with profile.downstream_steps."
     )
 
 
@@ -127,40 +127,38 @@ def _probed(table: Table) -> Iterator[tuple[Row, float, float]]:
             yield row, max(probes), tuned.value
 
 
-def _few_steps(table: Table, store: Store) -> Iterator[str]:
+def _too_short(table: Table, store: Store) -> Iterator[str]:
     """Yield a note on short stages, and one on short fine-tunings."""
-    stages = {key: row for row in table.rows for key in stored.lineage(store, row.stage_key)}
-    tuned = {row.downstream_key: row for row in table.scored}
-    cases = (
-        ("stage", "profile.steps", stages),
-        ("fine-tuning", "profile.downstream_steps", tuned),
-    )
-    for noun, setting, keys in cases:
-        steps = [n for key in keys if (n := stored.result(store, key).get("steps")) is not None]
-        few = [count for count in steps if count < FEW_STEPS]
-        if few:
-            yield (
-                f"{len(few)} of {len(steps)} {noun}s had fewer than {FEW_STEPS} steps (the "
-                f"shortest {min(few)}): too few to judge what longer training gives; "
-                f"raise {setting}."
-            )
+    stages = dict[str, int]()
+    for row in table.rows:
+        for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
+            count = stored.result(store, key).get("steps", SHORT)
+            stages[task] = min(count, stages.get(task, count))
+    known = [stored.result(store, row.downstream_key).get("steps", SHORT) for row in table.scored]
+    tuned = {"fine-tuning": min(known, default=SHORT)}
+    for steps, setting in ((stages, "profile.steps"), (tuned, "profile.downstream_steps")):
+        if said := too_short(steps, setting):
+            yield f"{said[0].upper()}{said[1:]}."
 
 
 def _shortcuts(table: Table, store: Store) -> Iterator[str]:
     """Yield a note for each task whose control explains most of what it learnt."""
-    told = set[str]()
-    for key in sorted({k for row in table.rows for k in stored.lineage(store, row.stage_key)}):
-        known, task = stored.result(store, key), key.rpartition("-")[0]
-        if task in told or "control_accuracy" not in known:
-            continue
-        blind, seen, chance = (
-            100 * known[name] for name in ("control_accuracy", "controlled_accuracy", "chance_level")
-        )
-        if seen > chance and blind - chance > MOST * (seen - chance):
-            told.add(task)
+    stages = dict[str, stored.Result]()
+    for row in table.rows:
+        for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
+            if "control_accuracy" in (known := stored.result(store, key)):
+                stages.setdefault(task, known)
+    for task, known in stages.items():
+        guess, blind, seen = (
+            100 * value
+            for value in (
+                known["chance_level"], known["control_accuracy"], known["controlled_accuracy"]
+            )
+        )  # fmt: skip
+        if seen > guess and blind - guess > MOST * (seen - guess):
             yield (
                 f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
-                f"({chance:.0f} % by chance): most of what it learnt is where in an image a patch "
+                f"({guess:.0f} % by guessing): most of what it learnt is where in an image a patch "
                 f"lies, not how patches are related; lower tasks.{task}.params.crop."
             )
 

@@ -46,8 +46,12 @@ def search_params(plan: Plan, info: RunInfo) -> Params:
         "steps": lengths.words(profile.steps),
         "max_length": space.max_length,
         "seed": space.seed,
-        **{f"lr_range.{task.name}": task.lr_range for task in space.tasks.values()},
-        "lr_range.fine-tuning": space.downstream.lr_range,
+        **{
+            f"{key}.{name}": rates
+            for name, one in [*space.tasks.items(), ("fine-tuning", space.downstream)]
+            for key in ("lr_range", "lr_range_later")
+            if (rates := getattr(one, key))
+        },
     }
 
 
@@ -110,7 +114,7 @@ def summary_metrics(summary: Mapping[str, float | None]) -> Iterator[Point]:
 
 
 def curves(row: Row, store: Store, objective: str) -> Iterator[Point]:
-    """Yield the loss of each stage by step, and fine-tuning's loss and objective by epoch."""
+    """Yield by step the loss of each stage, and fine-tuning's loss and objective."""
     keys = stored.lineage(store, row.stage_key)
     for place, (task, key) in enumerate(zip(row.tasks, keys, strict=False), 1):
         for point in stored.history(store, key)["train"]:
@@ -118,4 +122,4 @@ def curves(row: Row, store: Store, objective: str) -> Iterator[Point]:
     for point in stored.history(store, row.downstream_key)["train"]:
         for name, column in (("loss", "loss"), (objective, "objective")):
             if column in point:
-                yield f"finetune_{name}", point[column], round(point["epoch"])
+                yield f"finetune_{name}", point[column], round(point["step"])

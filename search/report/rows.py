@@ -5,10 +5,11 @@
 A row's score is its mean over all selection seeds. Best first; then rows without a score.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 from search.chains import chain as chains
 from search.chains import seeds
@@ -21,6 +22,7 @@ from trainables.spec import Measure, MeasureType, Score
 
 WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
 BASELINE = "baseline"  # in the label's column
+Ranges: TypeAlias = Mapping[tuple[str, bool], Collection[float]]
 IMAGENET = "imagenet"  # the start that has a column, as scratch has
 
 
@@ -41,11 +43,7 @@ def build(
         if objective.name in mean
     }
     singles = {chain: merit for chain, merit in merits.items() if len(chain.tasks) == 1}
-    ranges = {
-        result.chain: full
-        for result in results
-        if len(result.chain.tasks) == 1 and (full := stored.lr_range(store, result.stage_key))
-    }
+    ranges = _ranges(results, store)
     rows = [
         _row(result, store, mean, merits, singles, ranges, objective)
         for result, mean in zip(results, means, strict=True)
@@ -60,7 +58,7 @@ def _row(
     measures: Mapping[str, Measure],
     merits: Mapping[Chain, float],
     singles: Mapping[Chain, float],
-    ranges: Mapping[Chain, Sequence[float]],
+    ranges: Ranges,
     objective: MeasureType,
 ) -> Row:
     chain, tasks = result.chain, result.chain.tasks
@@ -86,7 +84,7 @@ def _row(
         above_imagenet=_above(chain, IMAGENET, merits),
         linear=_known(values, "linear", fmean),
         knn=_known(values, "knn", fmean),
-        lrs=", ".join(_rates(chain, stages, ranges)),
+        lrs=", ".join(_rates(tasks, trained, ranges, store)),
         downstream_lr=_rate(measured) if scores else "",
         status=result.status,
         reason=result.reason,
@@ -134,11 +132,26 @@ def _probes(result: ChainResult, store: Store) -> list[dict[str, float]]:
     return [_probed(stored.measures(store, key)) for key in keys]
 
 
+def _ranges(results: Sequence[ChainResult], store: Store) -> Ranges:
+    """Return all rates that stages were to try, by task and whether from a fresh backbone.
+
+    One stage may try a window of its task's range.
+    """
+    found: dict[tuple[str, bool], set[float]] = defaultdict(set)
+    for result in results:
+        keys = stored.lineage(store, result.stage_key)
+        for task, key in zip(result.chain.tasks, keys, strict=False):
+            fresh = stored.backbone(store, key) is None
+            found[task, fresh] |= {*(stored.lr_range(store, key) or ())}
+    return found
+
+
 def _rates(
-    chain: Chain, stages: Sequence[Result], ranges: Mapping[Chain, Sequence[float]]
+    tasks: Sequence[str], keys: Sequence[str], ranges: Ranges, store: Store
 ) -> Iterator[str]:
-    for task, stage in zip(chain.tasks, stages, strict=False):
-        yield f"{task} {_rate(stage, ranges.get(chain.single(task)))}"
+    for task, key in zip(tasks, keys, strict=False):
+        whole = ranges[task, stored.backbone(store, key) is None]
+        yield f"{task} {_rate(stored.result(store, key), whole)}"
 
 
 def _scores(result: ChainResult) -> list[Score]:
@@ -190,11 +203,11 @@ def _above(chain: Chain, start: str, merits: Mapping[Chain, float]) -> bool | No
     return merits[chain] > merits[baseline] if known else None
 
 
-def _rate(measured: Result, whole: Sequence[float] | None = None) -> str:
-    """Format a rate. whole: the task's full LR range, of which later stages try a part."""
+def _rate(measured: Result, whole: Collection[float] = ()) -> str:
+    """Format a rate. whole: all rates of which the stage may have tried a window."""
     if "lr" not in measured:
         return ""
-    within = whole is not None and min(whole) < measured["lr"] < max(whole)
+    within = min(whole, default=0) < measured["lr"] < max(whole, default=0)
     edge = "*" if measured.get("lr_at_edge") and not within else ""
     return f"{measured['lr']:g}{edge}"
 

@@ -31,7 +31,8 @@ class Store(Protocol):
 class Result(TypedDict, total=False):
     """What the report reads of a manifest's `result`.
 
-    accuracy, chance_level: of pretext tasks.
+    accuracy, chance_level: of pretext tasks. controlled_accuracy: of one that has a control;
+    control_accuracy: without what its answers should need.
     """
 
     lr: float
@@ -40,6 +41,8 @@ class Result(TypedDict, total=False):
     steps: int
     accuracy: float
     chance_level: float
+    controlled_accuracy: float
+    control_accuracy: float
 
 
 class Trial(TypedDict):
@@ -53,11 +56,12 @@ class Trial(TypedDict):
 class History(TypedDict, total=False):
     """`history.json`.
 
-    train: a record every few steps of a stage, every epoch of fine-tuning. confusion: counts
-    [true, answered] of a task with fixed answers.
+    train: a record every few steps of a stage, every evaluation of fine-tuning. confusion: counts
+    [true, answered] of a task with fixed answers. probes: of the frozen backbone along a stage.
     """
 
     lr_range: list[Trial]
+    probes: list[dict[str, float]]
     train: list[dict[str, float]]
     confusion: list[list[int]] | None
 

@@ -13,6 +13,7 @@ from search.report import (
     convergence,
     external,
     labels,
+    learning,
     notes,
     pool,
     sources,
@@ -23,6 +24,7 @@ from search.report import (
 from search.report.convergence import Trend
 from search.report.external import ExternalSet
 from search.report.labels import Labelled
+from search.report.learning import LearningCurve
 from search.report.ledger import Seen
 from search.report.notes import Recall
 from search.report.pool import WithoutPool
@@ -54,7 +56,7 @@ class Summary:
     seeds. notes: what makes the numbers worth less. test: best chain and baselines on the test
     images. tested: whether these were allowed to be scored. seen: their earlier uses. gains: by
     baseline. recall: the recommended's, of every class of the validation images. trends: of the
-    starts' fine-tuning.
+    starts' fine-tuning. learning: probes along the singles' training.
     """
 
     table: Table
@@ -77,6 +79,7 @@ class Summary:
     external: tuple[ExternalSet, ...]
     sources: Sources | None
     trends: tuple[Trend, ...]
+    learning: tuple[LearningCurve, ...] = ()
     without_pool: WithoutPool | None = None
     seen: Seen | None = None
 
@@ -129,6 +132,7 @@ class Summary:
             "optimism": self.optimism,
             "controls": {row.chain: verdict_words.control(row, table) for row in self.controls},
             "fine_tuning": plain["trends"],
+            "learning_curves": plain["learning"],
             "earlier_test_looks": self.seen.earlier if self.seen else None,
             "label_curve": plain["label_curve"],
             "external": plain["external"],
@@ -178,6 +182,7 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
         external=external.judged(info.external, table, chosen.name if chosen else None, store),
         sources=sources.build(table, _chosen(table, chosen), store),
         trends=trends,
+        learning=learning.curves(table, store),
         without_pool=pool.without(info.without_pool, table, store),
     )
 

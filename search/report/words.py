@@ -136,13 +136,13 @@ def trend(found: Trend) -> str:
     """Describe whether the fine-tuning of a start was long enough."""
     if found.slope is None or found.error is None:
         return (
-            f"{found.start}: can't be told from the {found.epochs} epochs of the last third; it "
-            f"takes {FEWEST}."
+            f"{found.start}: can't be told from the {found.epochs} evaluations of the last third; "
+            f"it takes {FEWEST}."
         )
     verdict = "still rising" if found.rises else "flat within its noise"
     return (
-        f"{found.start}: {found.slope:+.3f} points an epoch (standard error {found.error:.3f}) "
-        f"over the last {found.epochs} epochs, {verdict}."
+        f"{found.start}: {found.slope:+.3f} points an evaluation (standard error "
+        f"{found.error:.3f}) over the last {found.epochs} evaluations, {verdict}."
     )
 
 
@@ -208,7 +208,7 @@ def stopped(info: RunInfo) -> str:
     saved = sum(one.epochs - one.epoch for one in info.stopped)
     return (
         f"The fine-tuning of {count(len(info.stopped), 'chain')} was stopped early, "
-        f"{count(saved, 'epoch')} before the end in all: by what other chains gained after the "
-        "same epoch, the best score was out of reach. One that improves unusually late would be "
+        f"{count(saved, 'evaluation')} before the end in all: by what other chains gained after "
+        "the same one, the best score was out of reach. One that improves unusually late would be "
         "missed; early_stop=null trains all to the end."
     )

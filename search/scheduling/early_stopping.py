@@ -4,8 +4,8 @@
     judge(41.0, 4, 10, curves, ("moco", 62.3), noise, 3.0, objective)
     screen(hint, 10, ("moco", 62.3), noise, 3.0, objective)
 
-A curve is the merit of the objective on validation (see `Measure`) after each epoch of a
-fine-tuning's full run. `scheduler.py` has curves and scores, `engine.py` asks after every epoch,
+A curve is the merit of the objective on validation (see `Measure`) after each evaluation of a
+fine-tuning's full run. `scheduler.py` has curves and scores, `engine.py` asks after each,
 and once before the first, when the probe is known.
 
 The leader is the best of several scores, so it is too high; with 3 standard deviations a chain that
@@ -96,8 +96,8 @@ def judge(
         return None
     best, most, score = map(objective.merit, (best, most, score))
     reason = (
-        f"after epoch {epoch} of {epochs} at {best:.2f}: at best {most:.2f} by the gains of the "
-        f"other curves, {name} has {score:.2f}; noise explains {margin:.2f} (training noise: "
+        f"after evaluation {epoch} of {epochs} at {best:.2f}: at best {most:.2f} by the gains of "
+        f"the other curves, {name} has {score:.2f}; noise explains {margin:.2f} (training noise: "
         f"{noise}; early_stop={deviations:g})"
     )
     return Stop(epoch, epochs, best, most, reason)

@@ -48,7 +48,7 @@ class Here:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Wall time, seconds a stage by task, and where the rates are from.
+    """Wall time, seconds and steps a stage by task, and where the rates are from.
 
     timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
     rate; there is no span then. shorter: settings of a shorter search, if this one is long.
@@ -60,6 +60,7 @@ class Estimate:
     timed: Mapping[str, float]
     measured: tuple[str, ...]
     unknown: Mapping[str, str]
+    steps: Mapping[str, int]
     shorter: tuple[str, ...] = ()
 
 
@@ -90,6 +91,7 @@ def estimate(
         timed={spec.name: 10 * rate.step for spec, rate in timed if rate.step},
         measured=tuple(spec.name for spec, rate in timed if not rate.step),
         unknown=unknown,
+        steps={spec.name: spec.training.steps for spec in specs if spec.training},
         shorter=_shorter(plan, forecast, pace) if whole and whole.maximum > LONG else (),
     )
 

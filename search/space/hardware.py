@@ -43,12 +43,15 @@ def resolve(space: Space, cluster_gpus: int) -> Space:
 def _for_transformers(space: Space) -> Space:
     """Replace optimiser, weight decay and rates where they are for SGD or LARS."""
 
-    def changed(one: Trained, rates: tuple[float, ...]) -> Trained:
+    def changed(one: Trained, first: tuple[float, ...], later: tuple[float, ...]) -> Trained:
         if one.optimizer == TRANSFORMER.optimizer:
             return one
         decay = TRANSFORMER.weight_decay
-        return replace(one, optimizer="adamw", weight_decay=decay, lr_range=rates)
+        rated = replace(one, lr_range=first, lr_range_later=later)
+        return replace(rated, optimizer="adamw", weight_decay=decay)
 
-    tasks = {k: changed(one, TRANSFORMER.pretext_rates) for k, one in space.tasks.items()}
-    downstream = changed(space.downstream, TRANSFORMER.downstream_rates)
+    own = TRANSFORMER
+    tasks = {k: changed(one, own.rates, own.rates_later) for k, one in space.tasks.items()}
+    tuned = own.downstream_rates, own.downstream_rates_later
+    downstream = changed(space.downstream, *tuned)
     return replace(space, tasks=tasks, downstream=downstream)

@@ -15,6 +15,7 @@ from pydantic import (
 
 from search.chains.chain import SCRATCH, Chain, enumerate_chains
 from search.chains.lengths import PUBLISHED
+from search.chains.node import Range
 from search.space.budget import Budget
 from search.space.checks import check
 from trainables.modality import Preset
@@ -87,11 +88,15 @@ Length = Annotated[
 Images = Annotated[int, Field(ge=1, le=1 << 20)]  # in a batch
 Count = Annotated[int, Field(ge=1, le=4096)]
 Seeds = Annotated[int, Field(ge=1, le=100)]
+Judge = Literal["pretext", "probe"]
 
 
 @dataclass(frozen=True)
 class TaskChoice(Schema):
-    """One pretext task. params: the task's own parameters; lr_range: learning rates to try.
+    """One pretext task. params: the task's own parameters.
+
+    lr_range: learning rates to try, for a batch of 256 (they are scaled with the batch), in a
+    chain's first stage from scratch. lr_range_later: in all other stages; null: the same.
 
     steps: the published length by the number of images, for a backbone that has learnt before; from
     scratch it is four times as long. null: the profile must give the length.
@@ -99,7 +104,8 @@ class TaskChoice(Schema):
 
     name: Name
     params: Section = field(default_factory=dict)
-    lr_range: Rates = (0.003, 0.01, 0.03, 0.1)
+    lr_range: Rates = (0.03, 0.1, 0.3)
+    lr_range_later: Rates | None = None
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
     weight_decay: WeightDecay = 1e-4
     steps: StepTable | None = None
@@ -182,12 +188,14 @@ class External(Elsewhere):
 class Downstream(Schema):
     """The downstream task. kind: a file in trainables/kinds/; params: its own parameters.
 
-    objective: the measure that chains are judged by. steps: see `TaskChoice`.
+    objective: the measure that chains are judged by. lr_range, lr_range_later, steps: see
+    `TaskChoice`.
     """
 
     kind: Name = "classify"
     objective: Name = OBJECTIVES["one"]
-    lr_range: Rates = (0.001, 0.003, 0.01, 0.03)
+    lr_range: Rates = (0.03, 0.1, 0.3)
+    lr_range_later: Rates | None = None
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: WeightDecay = 5e-4
     params: Section = field(default_factory=dict)
@@ -200,7 +208,7 @@ class Profile(Schema):
 
     steps: a stage's length: a number, a table of images to steps, or `published`. lr_steps: of the
     trial of a learning rate; null: a tenth of the stage, at least 500. downstream_...: the same of
-    fine-tuning.
+    fine-tuning. curve: frozen probes of every stage on its way; 0: no learning curves.
     """
 
     name: Name
@@ -217,7 +225,9 @@ class Profile(Schema):
     downstream_steps: Length
     downstream_lr_steps: Steps | None
     label_fraction: Annotated[float, Field(gt=0, le=1)]
+    curve: Annotated[int, Field(ge=0, le=100)]
     # what the space takes unless it says otherwise
+    lr_judge: Judge
     repeats: Seeds
     controls: bool
     label_curve: bool
@@ -288,6 +298,8 @@ class ReportChoice(Schema):
 class Space(Schema):
     """The complete configuration of one search, in plain values.
 
+    lr_judge: what chooses among the learning rates of a stage, its own score or a frozen probe on
+    labelled training images; `full_range` always takes the score, as published.
     early_stop: standard deviations of the training noise, as seeds measure it; a fine-tuning whose
     ceiling is that far below the best chain is stopped (search/scheduling/early_stopping.py). None:
     off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: see `Start`;
@@ -307,6 +319,7 @@ class Space(Schema):
     ]
     max_length: Annotated[int, Field(ge=1, le=16)]
     lr_policy: Literal["halving", "full_range", "optuna"]
+    lr_judge: Judge
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
     repeats: Seeds  # of contenders and starts; as many fresh ones for the best chain and the starts
     controls: bool
@@ -343,6 +356,14 @@ class Space(Schema):
     def baseline_names(self) -> tuple[str, ...]:
         """All baselines: the starts, run or not, and features from elsewhere."""
         return (*self.starts, *self.baselines.features)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The LR ranges by task."""
+        return {
+            name: Range(task.lr_range, task.lr_range_later or task.lr_range)
+            for name, task in self.tasks.items()
+        }
 
     def chains(self) -> list[Chain]:
         """Return every chain of the space, shorter ones first."""

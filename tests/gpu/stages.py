@@ -20,7 +20,7 @@ from trainables.spec import LRPolicy, Runtime, StageSpec, Training
 from trainables.workers.job import Heartbeat, Result
 
 RATES = 2  # of a task's LR range
-DOWNSTREAM_RATES = (0.003, 0.01)
+DOWNSTREAM_RATES = (0.03, 0.1)
 
 
 def train(args: argparse.Namespace, table: Table) -> int:

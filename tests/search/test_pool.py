@@ -24,6 +24,7 @@ SEARCH = [
     "profile=smoke", "~tasks.relative_location", "~tasks.odc", "max_length=1", "controls=true",
     "profile.batch=8", "profile.steps=6", "profile.downstream_batch=8", "profile.bn_groups=1",
     "profile.label_fraction=1", "downstream.lr_range=[0.01]", "tasks.moco.lr_range=[0.01]",
+    "downstream.lr_range_later=null",
     "runtime.groups=1", "runtime.threads=1", "store=store", "cache=cache",
 ]  # fmt: skip
 

@@ -8,21 +8,24 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as V
 
 from trainables.augment import (
-    Colour,
+    PLACE,
     FullView,
-    Preset,
+    Pixels,
     View,
     blur,
+    level_weights,
+    most_blur,
     placement,
     sample,
-    shrink,
 )
+from trainables.colour import COLOURS, LUMA, Colour, kelvin
 from trainables.errors import UserError
+from trainables.modality import Preset
 from trainables.task import Draw
 from trainables.training import distributed
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
-EVERYTHING = Preset(True, True, 180, 0.4, 0.4, 0.4, 0.1, 0.2, 0.5)
+EVERYTHING = Preset(True, True, 180, 0.4, 0.4, 0.4, 0.1, grayscale=0.2, blur=0.5, solarise=0.3)
 
 
 def pixels(n=4, channels=3, side=48):
@@ -36,6 +39,15 @@ def draw(n, step=0):
     return Draw(3, step, n, "cpu")
 
 
+def numbers(n, count):
+    return draw(n).uniform(count)
+
+
+def plain(images, grid):
+    """Samples of the image alone, as if they were close together."""
+    return sample([images.float()], grid, torch.ones(len(grid)))
+
+
 @pytest.mark.parametrize("flipped", [False, True])
 def test_the_grid_crops_and_flips_like_resized_crop(flipped):
     images, (top, left, height, width), out = pixels(1), (5, 8, 36, 30), 15
@@ -43,13 +55,13 @@ def test_the_grid_crops_and_flips_like_resized_crop(flipped):
     theta = torch.tensor([[[sign * width / 48, 0, (2 * left + width) / 48 - 1],
                            [0, height / 48, (2 * top + height) / 48 - 1]]])  # fmt: skip
     grid = F.affine_grid(theta, [1, 1, out, out], align_corners=False)
-    ours = sample(images.float(), grid)
+    ours = plain(images, grid)
     theirs = V.resized_crop(images.float(), top, left, height, width, [out, out], antialias=False)
     torch.testing.assert_close(ours, theirs.flip(3) if flipped else theirs, atol=1e-3, rtol=0)
 
 
 def test_crops_lie_inside_the_image_and_have_the_asked_area():
-    theta = placement(Preset(), (0.2, 0.6), draw(500))
+    theta = placement(Preset(), (0.2, 0.6), numbers(500, PLACE))
     half = torch.stack([theta[:, 0, 0], theta[:, 1, 1]], 1)
     assert (theta[:, :, 2].abs() + half <= 1 + 1e-6).all()
     area = half.prod(1)
@@ -59,13 +71,13 @@ def test_crops_lie_inside_the_image_and_have_the_asked_area():
 
 
 def test_flips_are_fair_and_only_where_allowed():
-    theta = placement(Preset(hflip=True), (0.2, 1.0), draw(2000))
+    theta = placement(Preset(hflip=True), (0.2, 1.0), numbers(2000, PLACE))
     assert abs((theta[:, 0, 0] < 0).float().mean() - 0.5) < 0.05
     assert (theta[:, 1, 1] > 0).all()
 
 
 def test_rotation_keeps_within_its_angle_and_shows_no_corner():
-    theta = placement(Preset(rotate=10), (1.0, 1.0), draw(200))
+    theta = placement(Preset(rotate=10), (1.0, 1.0), numbers(200, PLACE))
     angle = torch.rad2deg(torch.atan2(theta[:, 1, 0], theta[:, 0, 0]))
     assert 9 < angle.abs().max() <= 10
     white = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
@@ -83,7 +95,7 @@ def test_rotation_equals_torchvision_inside(degrees):
     y, x = torch.meshgrid(*[torch.arange(48) - 23.5] * 2, indexing="ij")
     inside = x.square() + y.square() < 22**2
     torch.testing.assert_close(
-        sample(images, grid)[:, :, inside], theirs[:, :, inside], atol=0.05, rtol=0
+        plain(images, grid)[:, :, inside], theirs[:, :, inside], atol=0.05, rtol=0
     )
 
 
@@ -104,27 +116,78 @@ def test_rotation_equals_torchvision_inside(degrees):
 def test_colour_equals_torchvision(given, theirs):
     images = pixels()
     factors = {"brightness": 1.0, "contrast": 1.0, "chroma": 1.0, "hue": 0.0} | given
-    ours = Colour(Preset(), MEAN, STD).change(
-        images.float(), *(torch.full((4,), value) for value in factors.values())
-    )
+    ours = changed(Colour(Preset(), MEAN, STD), images, **factors)
     expected = V.normalize(theirs(images.float() / 255), MEAN, STD)
     torch.testing.assert_close(ours, expected, atol=3e-3, rtol=0)
 
 
+def changed(colour, images, brightness=1.0, contrast=1.0, chroma=1.0, hue=0.0):
+    one = torch.ones(len(images))
+    matrix = colour.mixed(chroma * one, hue * one)
+    return colour.change(images.float(), brightness * one, contrast * one, matrix)
+
+
 def test_hue_keeps_luma_and_grey():
-    colour, n = Colour(Preset(), (0.0,) * 3, (1.0,) * 3), torch.ones(4)
+    colour = Colour(Preset(), (0.0,) * 3, (1.0,) * 3)
     x = pixels().float()
-    turned = colour.change(x, n, n, n, n * 0.2) * 255
-    luma = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    turned = changed(colour, x, hue=0.2) * 255
+    luma = torch.tensor(LUMA).view(3, 1, 1)
     torch.testing.assert_close((turned * luma).sum(1), (x * luma).sum(1), rtol=1e-4, atol=1e-2)
     assert (turned - x).abs().mean() > 5
     grey = x[:, :1].expand(-1, 3, -1, -1)
-    torch.testing.assert_close(colour.change(grey, n, n, n, n * 0.2) * 255, grey)
+    torch.testing.assert_close(changed(colour, grey, hue=0.2) * 255, grey)
+
+
+def test_colours_are_clipped_once_as_an_image_is():
+    images = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 1, 3, 1).expand(2, 3, 3, 3)
+    bright = changed(Colour(Preset(), (0.0,) * 3, (1.0,) * 3), images, brightness=3.0)
+    assert bright.unique().tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("temperature", [3000.0, 5000.0, 12000.0])
+def test_planckian_light_is_that_of_a_black_body(temperature):
+    """Planck's law at three wavelengths in place of Wien's, against green at 6,500 K."""
+    gain = Colour(Preset(), MEAN, STD).lit(torch.tensor([temperature]))[0].diagonal()
+
+    def planck(wave, kelvin):
+        return 1 / wave**5 / math.expm1(14388 / (wave * kelvin))
+
+    for ours, wave in zip(gain.tolist(), (0.6, 0.54, 0.45), strict=True):
+        green = planck(0.54, temperature) / planck(0.54, 6500)
+        expected = planck(wave, temperature) / planck(wave, 6500) / green
+        assert ours == pytest.approx(expected ** (1 / 2.2), rel=0.05)
+
+
+def test_planckian_jitter_changes_the_light_and_neither_hue_nor_saturation():
+    preset = Preset(saturation=0.8, hue=0.2, grayscale=1.0, planckian=True)
+    images = pixels(1).expand(400, -1, -1, -1)
+    x = Colour(preset, (0.0,) * 3, (1.0,) * 3)(images.float(), numbers(400, COLOURS)) * 255
+    gains = (x / images).mean((2, 3))
+    torch.testing.assert_close(gains[:, 1], torch.ones(400), rtol=1e-3, atol=0)
+    redder, bluer = gains[:, 0] > 1.001, gains[:, 2] > 1.001
+    assert not (redder & bluer).any()
+    assert 0.15 < (~redder & ~bluer).float().mean() < 0.25  # a fifth of the views is left alone
+    warmest = 1 / kelvin(torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(warmest, torch.tensor([1 / 15000, 1 / 3000]))
+
+
+def test_solarised_pixels_are_those_of_torchvision_and_never_of_the_first_view():
+    images, colour = pixels(), Colour(Preset(), MEAN, STD)
+    x = FullView(MEAN, STD, 48)(images)
+    ours = colour.solarise(x, torch.tensor([True, False, True, False]))
+    theirs = FullView(MEAN, STD, 48)(V.solarize(images, 128))
+    torch.testing.assert_close(ours[::2], theirs[::2])
+    assert torch.equal(ours[1::2], x[1::2])
+    both = [View(Preset(solarise=p), MEAN, STD, 24, (0.5, 1.0)) for p in (0.0, 1.0)]
+    usual, inverted = (view(images, draw(4), 2).unflatten(0, (4, 2)) for view in both)
+    assert torch.equal(usual[:, 0], inverted[:, 0])
+    assert ((usual - inverted)[:, 1].abs().amax((1, 2, 3)) > 0.5).all()
+    assert torch.equal(*(view(images, draw(4)) for view in both))
 
 
 def test_jitter_leaves_a_fifth_of_the_views_alone():
     images = pixels(1).expand(500, -1, -1, -1)
-    x = Colour(Preset(brightness=0.4), MEAN, STD)(images.float(), draw(500))
+    x = Colour(Preset(brightness=0.4), MEAN, STD)(images.float(), numbers(500, COLOURS))
     plain = V.normalize(images.float() / 255, MEAN, STD)
     unchanged = (x - plain).abs().amax((1, 2, 3)) < 1e-4
     assert 0.15 < unchanged.float().mean() < 0.25
@@ -132,17 +195,68 @@ def test_jitter_leaves_a_fifth_of_the_views_alone():
 
 def test_blur_equals_torchvision_inside_and_zero_is_none():
     x = pixels().float()
-    ours = blur(x, torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    theirs = V.gaussian_blur(x[:2], [13, 13], [1.0, 1.0])
-    torch.testing.assert_close(ours[:2, :, 8:-8, 8:-8], theirs[:, :, 8:-8, 8:-8], atol=2e-2, rtol=0)
+    ours = blur(x, torch.tensor([1.0, 1.5, 0.0, 0.0]), 2.0)
+    for image, std in enumerate((1.0, 1.5)):
+        theirs = V.gaussian_blur(x[image], [13, 13], [std, std])
+        torch.testing.assert_close(ours[image], theirs, atol=2e-2, rtol=0)
     torch.testing.assert_close(ours[2:], x[2:])
-    torch.testing.assert_close(blur(torch.ones(1, 1, 9, 9), torch.ones(1)), torch.ones(1, 1, 9, 9))
 
 
-def test_shrink_averages_whole_squares():
+@pytest.mark.parametrize(("side", "most"), [(32, 1.0), (64, 1.0), (112, 1.0), (224, 2.0)])
+def test_blur_is_at_least_a_pixel_and_as_published_at_224_px(side, most):
+    assert most_blur(side) == pytest.approx(most)
+
+
+def test_halvings_are_means_of_squares_and_made_once():
     images = pixels()
-    torch.testing.assert_close(shrink(images, 2), F.avg_pool2d(images.float(), 2))
-    assert torch.equal(shrink(images, 0), images.float())
+    known = Pixels(images)
+    assert [level.shape[-1] for level in known.halvings(3.0)] == [48, 24, 12]
+    assert [level.shape[-1] for level in known.halvings(1.0)] == [48]
+    torch.testing.assert_close(known.levels[1], F.avg_pool2d(images.float(), 2))
+    assert known.halvings(2.0)[1] is known.levels[1]
+    assert [x.shape[-1] for x in Pixels(images[..., :25, :25]).halvings(1.5)] == [25, 13]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "weights"),
+    [(0.5, [1, 0, 0]), (1, [1, 0, 0]), (2**0.25, [0.75, 0.25, 0]), (2, [0, 1, 0]), (9, [0, 0, 1])],
+)
+def test_a_sample_mixes_the_two_halvings_nearest_to_its_spacing(spacing, weights):
+    found = level_weights(torch.tensor([float(spacing)]), 3)
+    torch.testing.assert_close(found, torch.tensor([weights], dtype=torch.float32))
+
+
+@pytest.mark.parametrize("size", [16, 32, 36, 48])
+def test_views_have_the_frequencies_of_evaluated_images(size):
+    """White noise: the energy that a view of the whole image keeps is the evaluation's."""
+    noise = torch.randint(256, (16, 3, 96, 96), generator=torch.manual_seed(0), dtype=torch.uint8)
+    ours = View(Preset(rotate=180), (0.5,) * 3, (0.3,) * 3, size, (1.0, 1.0))(noise, draw(16))
+    theirs = FullView((0.5,) * 3, (0.3,) * 3, size)(noise)
+    assert float(ours.var() / theirs.var()) == pytest.approx(1, abs=0.2)  # 2 to 4 without
+
+
+def test_two_views_of_an_image_differ_and_may_be_of_two_images():
+    view, images = View(EVERYTHING, MEAN, STD, 24, (0.2, 1.0)), pixels()
+    both = view(images, draw(4), 2).unflatten(0, (4, 2))
+    assert not torch.isclose(both[:, 0], both[:, 1]).all((1, 2, 3)).any()
+    twice = view(images.repeat_interleave(2, 0), draw(4), 2).unflatten(0, (4, 2))
+    torch.testing.assert_close(twice, both)
+    mixed = torch.stack([images, images.flip(0)], 1).flatten(0, 1)
+    other = view(mixed, draw(4), 2).unflatten(0, (4, 2))
+    torch.testing.assert_close(other[:, 0], both[:, 0])
+    assert not torch.isclose(other[:, 1], both[:, 1]).all((1, 2, 3)).any()
+
+
+def test_a_task_has_its_own_colours_and_crop_and_fine_tuning_none_of_them():
+    given = {"hue": 0.02, "tasks": {"moco": {"hue": 0.1, "crop": [0.3, 1.0]}}}
+    preset = Preset.of(given)
+    assert preset.of_task("moco") == Preset(hue=0.1, crop=(0.3, 1.0))
+    assert preset.of_task("odc") == Preset(hue=0.02)
+    assert preset.mild() == Preset(hue=0.01)
+    with pytest.raises(UserError, match=r"^data.augment.tasks.moco.hue=3: must be a number from 0"):
+        Preset.of({"tasks": {"moco": {"hue": 3}}})
+    with pytest.raises(UserError, match=r"^data.augment.tasks.moco.hua: must be .*; try hue"):
+        Preset.of({"tasks": {"moco": {"hua": 0.1}}})
 
 
 def test_full_view_is_the_normalised_image():

@@ -64,7 +64,7 @@ def test_files_may_leave_out_what_a_space_gives_them(data, tmp_path, monkeypatch
     assert own.sizes == {**whole, "name": "own", "batch": 8}
     training = own.stage("moco", own.data("demo"), data).training
     assert (training.optimizer, training.weight_decay) == ("sgd", 0.5)
-    assert training.lr.range == (pytest.approx(0.003 * recipes.GENTLE),)
+    assert training.lr.range == (pytest.approx(0.03 * recipes.GENTLE),)
 
 
 class Pids(Loaded):

@@ -144,7 +144,7 @@ def test_transformers_are_trained_with_adamw_unless_the_space_says_so_itself():
 
     vit = resolved("profile.backbone=vit_tiny_patch16_224", "tasks.odc.optimizer=adamw")
     assert (vit.tasks["moco"].optimizer, vit.tasks["moco"].weight_decay) == ("adamw", 0.05)
-    assert vit.tasks["moco"].lr_range == architectures.TRANSFORMER.pretext_rates
-    assert vit.downstream.lr_range == architectures.TRANSFORMER.downstream_rates
-    assert vit.tasks["odc"].lr_range == (0.003, 0.01, 0.03, 0.1)
+    assert vit.ranges["moco"] == architectures.TRANSFORMER[2:4]
+    assert vit.downstream.lr_range_later == architectures.TRANSFORMER.downstream_rates_later
+    assert vit.ranges["odc"] == resolved().ranges["odc"]
     assert resolved().tasks["moco"].optimizer == "sgd"

@@ -14,15 +14,20 @@ from safetensors.torch import load_file
 from search.chains.node import Node
 from tests.trainables import small
 from tests.trainables.small import RUNTIME, Killed, at, dying, losses, quiet, stage
+from trainables.augment import FullView
 from trainables.backbone import WEIGHTS as BACKBONE
+from trainables.backbone import Backbone, group_batch_norm, load_backbone
 from trainables.downstream.measures import MEASURES
 from trainables.errors import MachineFault, UserError
+from trainables.images.splits import subset
+from trainables.kinds import classify
 from trainables.kinds.classify import finetune
 from trainables.kinds.pretext import train_stage
 from trainables.spec import Runtime, canonical_json
 from trainables.storage import CHECKPOINT
 from trainables.training import distributed, loop
 from trainables.training.checkpoint import Runs
+from trainables.training.evaluation import fit
 from trainables.workers.job import Job
 
 
@@ -96,7 +101,7 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     assert (cut / CHECKPOINT).exists()
     result = finetune(spec, often, data, None, cut, quiet)
     assert result.score == expected.score
-    for key in ("best_epoch", "lr", "loss"):
+    for key in ("lr", "loss"):
         assert result.values[key] == expected.values[key], key
     table = pq.read_table(whole / "val.parquet").to_pydict()
     assert table["label"] == data.labels[data.split["val"]].tolist()
@@ -111,17 +116,46 @@ def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     canonical_json(asdict(score))  # no NaN
 
 
-def test_the_epoch_with_the_lowest_error_is_kept(data, tmp_path):
-    spec = small.plan(data, "downstream.objective=brier").score(Node.parse("scratch"))
+def tuned(data, folder, *more):
+    """Fine-tune for six steps at one rate, evaluated after each; the rows of its history."""
+    folder.mkdir()
+    chosen = ("downstream.lr_range=[0.1]", "profile.downstream_steps=6")
+    score = small.plan(data, *chosen, *more).score(Node.parse("scratch"))
+    small_epochs = replace(score, training=replace(score.trained, fraction=0.05))
     reports = []
-    done = finetune(spec, RUNTIME, data, None, tmp_path, reports.append)
-    rows = json.loads((tmp_path / "history.json").read_text())["train"]
-    best = min(rows, key=lambda row: row["objective"])
-    assert len({row["objective"] for row in rows}) > 1
-    assert done.values["best_epoch"] == best["epoch"]
-    assert done.score.value == pytest.approx(best["objective"])
+    done = finetune(small_epochs, RUNTIME, data, None, folder, reports.append)
     curves = [report.curve for report in reports if report.curve]
+    return done, json.loads((folder / "history.json").read_text())["train"], curves
+
+
+def test_the_last_step_is_scored_whatever_came_before(data, tmp_path, monkeypatch):
+    done, rows, curves = tuned(data, tmp_path / "a", "downstream.objective=brier")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert done.score.value == pytest.approx(rows[-1]["objective"])
     assert curves[-1] == tuple(-row["objective"] for row in rows)
+    falling = iter(range(90, 0, -10))
+    monkeypatch.setattr(classify, "_value", lambda *_: float(next(falling)))
+    again, rows, _ = tuned(data, tmp_path / "b", "downstream.objective=accuracy")
+    assert [row["objective"] for row in rows] == [90, 80, 70, 60, 50, 40]
+    assert again.score.measures == done.score.measures
+    kept = [load_file(tmp_path / name / BACKBONE) for name in "ab"]
+    assert all(torch.equal(kept[0][key], kept[1][key]) for key in kept[0])
+
+
+def test_batch_norm_is_fitted_to_evaluation_views_before_it_is_evaluated(data, tmp_path):
+    """The exported statistics are those of the exported weights, not a lagging average."""
+    tuned(data, tmp_path / "a")
+    saved = load_file(tmp_path / "a" / BACKBONE)
+    backbone = load_backbone(Backbone("resnet10", 3), tmp_path / "a")
+    group_batch_norm(backbone, 2)
+    for key, value in backbone.net.state_dict().items():
+        if "running" in key:
+            value.fill_(7.0)
+    encode = torch.nn.Sequential(FullView(data.mean, data.std, 32), backbone)
+    index = subset(data.labels, data.groups, data.split["train"], 0.05, 0)
+    fit(encode, encode, data, index, RUNTIME)
+    for key, value in backbone.net.state_dict().items():
+        torch.testing.assert_close(value, saved[key], msg=key)
 
 
 def _other_images(rank, folder, data_dir):
@@ -176,7 +210,7 @@ def ranks(data, tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("ranks")
     data_dir = Path(data.images.filename).parent
-    for name, rate, world in (("start", 1e-12, 1), ("one", 1e-4, 1), ("two", 1e-4, 2)):
+    for name, rate, world in (("start", 1e-12, 1), ("one", 16e-4, 1), ("two", 16e-4, 2)):
         specs = {}
         for task in small.TASKS:
             (root / name / task).mkdir(parents=True)

@@ -17,7 +17,7 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from PIL import Image
 from torch import Tensor, nn
 
-from trainables.augment import BLUR
+from trainables.augment import LEAST_BLUR, most_blur
 from trainables.backbone import Backbone
 from trainables.bench.images import Images
 from trainables.bench.pipelines import Loaded, Row
@@ -30,6 +30,7 @@ from trainables.spec import StageSpec
 from trainables.task import Context
 from trainables.training import optimisers as optim
 from trainables.training.loop import context
+from trainables.training.step import peak
 
 EMA = 0.99
 
@@ -48,7 +49,7 @@ class Lightly(Loaded):
         self.model = method(Backbone(training.backbone), params, ctx)
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        rate, decay = training.lr.range[0], training.weight_decay
+        rate, decay = peak(training.lr.range[0], training), training.weight_decay
         self.optimizer = optim.build(training.optimizer, trained, rate, decay)
         self.bfloat16 = training.precision == "bfloat16"
 
@@ -66,7 +67,7 @@ class MoCo(nn.Module):
 
     @staticmethod
     def transform(p: moco.Plugin.Params, ctx: Context) -> Any:
-        least = p.crop[0]
+        least = ctx.crop(p.crop)[0]
         return transforms.MoCoV2Transform(ctx.image_size, min_scale=least, **_augmentations(ctx))
 
     def __init__(self, backbone: Backbone, p: moco.Plugin.Params, ctx: Context) -> None:
@@ -91,11 +92,13 @@ class SwaV(nn.Module):
 
     @staticmethod
     def transform(p: swav.Plugin.Params, ctx: Context) -> Any:
+        large = ctx.crop(p.crop, swav.LARGE_CROP)
+        small = p.small_crop or ctx.augment.small_crop or swav.SMALL_CROP
         return transforms.SwaVTransform(
             crop_sizes=(ctx.image_size, swav.small_size(ctx.image_size)),
             crop_counts=(swav.LARGE, p.small_crops),
-            crop_min_scales=(p.crop[0], p.small_crop[0]),
-            crop_max_scales=(p.crop[1], p.small_crop[1]),
+            crop_min_scales=(large[0], small[0]),
+            crop_max_scales=(large[1], small[1]),
             **_augmentations(ctx),
         )
 
@@ -118,9 +121,10 @@ class BYOL(nn.Module):
 
     @staticmethod
     def transform(p: byol.Plugin.Params, ctx: Context) -> Any:
-        given = {**_augmentations(ctx), "min_scale": p.crop[0]}
+        given = {**_augmentations(ctx), "min_scale": ctx.crop(p.crop)[0]}
         first = transforms.BYOLView1Transform(ctx.image_size, **given)
-        second = transforms.BYOLView2Transform(ctx.image_size, solarization_prob=0.0, **given)
+        inverted = ctx.augment.solarise
+        second = transforms.BYOLView2Transform(ctx.image_size, solarization_prob=inverted, **given)
         return transforms.BYOLTransform(first, second)
 
     def __init__(self, backbone: Backbone, p: byol.Plugin.Params, ctx: Context) -> None:  # noqa: ARG002
@@ -147,7 +151,7 @@ def _augmentations(ctx: Context) -> Any:
     return {
         "cj_bright": p.brightness, "cj_contrast": p.contrast, "cj_sat": p.saturation,
         "cj_hue": p.hue, "random_gray_scale": p.grayscale, "gaussian_blur": p.blur,
-        "sigmas": tuple(fraction * ctx.image_size for fraction in BLUR),
+        "sigmas": (LEAST_BLUR, most_blur(ctx.image_size)),
         "hf_prob": p.hflip / 2, "vf_prob": p.vflip / 2,
         "rr_prob": float(p.rotate > 0), "rr_degrees": p.rotate,
         "normalize": {"mean": list(ctx.mean), "std": list(ctx.std)},

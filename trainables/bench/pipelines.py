@@ -95,12 +95,14 @@ class Kept(nn.Module):
         self.maker, self.views, self.turn = maker, list[Tensor](), 0
         self.repeating = False
 
-    def forward(self, images: Tensor, draw: Draw) -> Tensor:
+    def forward(self, images: Any, draw: Draw, copies: int = 1) -> Tensor:
         if not self.repeating:
-            self.views.append(self.maker(images, draw))
-            return self.views[-1]
-        self.turn += 1
-        return self.views[(self.turn - 1) % len(self.views)]
+            made = self.maker(images, draw, *([copies] if copies > 1 else []))
+            self.views += made.unflatten(0, (-1, copies)).unbind(1)
+            return made
+        views = [self.views[(self.turn + k) % len(self.views)] for k in range(copies)]
+        self.turn += copies
+        return torch.stack(views, 1).flatten(0, 1) if copies > 1 else views[0]
 
 
 def keep_views(task: Task, step: Callable[[], object]) -> dict[str, Kept]:

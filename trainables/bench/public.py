@@ -1,9 +1,9 @@
 """A task's views in torchvision on PIL images, as a careful user writes them.
 
 They are derived from the task's own view makers: as many, of the same size, with the same
-parameters. Colours are changed and views rotated after the crop, which is the fastest order for
-torchvision. The blur is Pillow's, one axis after the other, as in MoCo v2's own code; torchvision's
-is a two-dimensional convolution, which would take most of a view's time.
+parameters, but for solarisation. Colours are changed and views rotated after the crop, which is the
+fastest order for torchvision. The blur is Pillow's, one axis after the other, as in MoCo v2's own
+code; torchvision's is a two-dimensional convolution, which would take most of a view's time.
 """
 
 import random
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from trainables.augment import BLUR, JITTERED, View
+from trainables.augment import LEAST_BLUR, View, most_blur
+from trainables.colour import JITTERED
 from trainables.pretext import relative_location
 
 Views = dict[str, list[Tensor]]  # of one image or a batch, by the task's attribute
@@ -60,7 +61,7 @@ def normal(mean: Tensor, std: Tensor) -> list[nn.Module]:
 
 
 def blur(size: int, image: Image.Image) -> Image.Image:
-    return image.filter(ImageFilter.GaussianBlur(size * random.uniform(*BLUR)))
+    return image.filter(ImageFilter.GaussianBlur(random.uniform(LEAST_BLUR, most_blur(size))))
 
 
 class Patches:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-AT_ONCE = 256  # resamples computed at once: each has a weight for every image
+AT_ONCE = 256  # resamples computed at once, at most
+CELLS = 1 << 25  # weights of patient groups or images in as many resamples, at most
 
 
 def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
@@ -38,22 +39,34 @@ class GroupBootstrap:
         _, self._group = np.unique(groups, return_inverse=True)
         self.labels, self.groups, self.classes = labels, int(self._group.max()) + 1, classes
         even = np.full(self.groups, 1 / self.groups)
-        draws = np.random.default_rng(0).multinomial(self.groups, even, resamples)
-        # float32 holds counts and their sums exactly, as they are small whole numbers.
-        self._times = np.vstack([np.ones_like(even), draws]).astype(np.float32)
-        self.rows = len(self._times)
+        self.rows, rng = 1 + resamples, np.random.default_rng(0)
+        self._times = np.ones((self.rows, self.groups), np.uint8)  # counts near 1
+        for rows in self._blocks(self.groups, first=1):
+            count = rows.stop - rows.start
+            self._times[rows] = rng.multinomial(self.groups, even, count)
 
     def sums(self, columns: NDArray[np.generic]) -> Floats:
         """Sum over the images of every resample: [n, columns] -> [1 + resamples, columns]."""
         grouped = np.zeros((self.groups, columns.shape[1]))
         np.add.at(grouped, self._group, columns)
-        return self._times @ grouped
+        found = np.empty((self.rows, columns.shape[1]))
+        for rows in self._blocks(self.groups):
+            found[rows] = self._times[rows].astype(np.float64) @ grouped
+        return found
 
     def weights(self, order: Ints) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield rows and how often each of them has each image: [rows, images in `order`]."""
-        for first in range(0, self.rows, AT_ONCE):
-            rows = slice(first, first + AT_ONCE)
-            yield rows, self._times[rows][:, self._group[order]]
+        """Yield rows and how often each of them has each image: [rows, images in `order`].
+
+        float32 holds counts and their sums exactly, as they are small whole numbers.
+        """
+        for rows in self._blocks(len(order)):
+            yield rows, self._times[rows][:, self._group[order]].astype(np.float32)
+
+    def _blocks(self, columns: int, first: int = 0) -> Iterator[slice]:
+        """Yield the rows from `first` on, as many at once as CELLS allows."""
+        count = max(1, min(AT_ONCE, CELLS // max(columns, 1)))
+        for start in range(first, self.rows, count):
+            yield slice(start, min(start + count, self.rows))
 
 
 def interval(scores: Floats) -> tuple[float, float]:

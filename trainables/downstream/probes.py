@@ -1,12 +1,11 @@
 """Probes of frozen features: a k-nearest-neighbour vote and a linear classifier.
 
 answers = cross_validated(features, labels, patients, classes=8, seed=0)
-answers["linear"]           # int64 [n], each image's class as told by those of other patients
-answers = cross_validated_many(features, labels, patients, seed=0)    # several labels an image
-answers["linear"]           # [n, labels], how likely each image has each label
+answers["linear"]           # [n, classes], how likely each class is, told by other patients' images
 """
 
 import warnings
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -18,31 +17,63 @@ from trainables.images.splits import Index, folds
 
 NEIGHBOURS = 20
 FOLDS = 5
+SIMILARITIES = 1 << 24  # computed at once
+NAMES = ("linear", "knn")
 Features = Tensor  # float32 [n, width], on the CPU
+Floats = NDArray[np.floating]
 
 
 def cross_validated(
     features: Features, labels: Index, groups: NDArray[np.str_], classes: int, seed: int
-) -> dict[str, Index]:
-    """Predict every image from the images of other patient groups: int64 [n] by `linear`, `knn`.
+) -> dict[str, Floats]:
+    """Tell every image by the images of other patient groups: [n, classes] by `linear`, `knn`.
 
-    labels, groups: class and patient group of each image, [n].
+    labels, groups: class or several labels, and patient group of each image.
     """
+    answers: dict[str, Floats]
+    answers = {name: np.zeros((len(features), classes)) for name in NAMES}
+    fold = _fold_of(labels, groups, seed)
+    for k in np.unique(fold):
+        known, asked = fold != k, fold == k
+        found = answered(features[known], labels[known], features[asked], classes)
+        for name, said in found.items():
+            answers[name][asked] = said
+    return answers
+
+
+def _fold_of(labels: Index, groups: NDArray[np.str_], seed: int) -> Index:
+    """Return the fold of every image; patient groups are kept together."""
     from sklearn.model_selection import StratifiedGroupKFold  # imported here: it takes 1.5 s
 
     count = possible_folds(labels, groups)
-    answers = {name: np.zeros_like(labels) for name in ("linear", "knn")}
+    if labels.ndim == 2:
+        return folds(labels, groups, count, seed)
+    fold = np.zeros_like(labels)
+    drawn = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer patients than folds
-        parts = [
-            *StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(
-                labels, labels, groups
-            )
-        ]
-    for train, query in parts:
-        known, asked = (features[train], labels[train]), features[query]
-        answers["linear"][query] = linear(*known, asked)
-        answers["knn"][query] = knn(*known, asked, classes)
+        for k, (_, asked) in enumerate(drawn.split(labels, labels, groups)):
+            fold[asked] = k
+    return fold
+
+
+def answered(
+    features: Features,
+    labels: Index,
+    asked: Features,
+    classes: int,
+    names: Collection[str] = NAMES,
+) -> dict[str, Floats]:
+    """Return probabilities for the images asked: [n, classes] by the probes named."""
+    if labels.ndim == 2:
+        return many(features, labels, asked, names)
+    answers: dict[str, Floats] = {}
+    if "linear" in names:
+        present, found = linear_probabilities(features, labels, asked)
+        answers["linear"] = np.zeros((len(asked), classes))
+        answers["linear"][:, present] = found
+    if "knn" in names:
+        answers["knn"] = knn_votes(features, labels, asked, classes).numpy()
     return answers
 
 
@@ -54,29 +85,20 @@ def possible_folds(labels: Index, groups: NDArray[np.str_]) -> int:
     return min(FOLDS, max(len(np.unique(groups[labels == k])) for k in np.unique(labels)))
 
 
-def knn(train: Features, labels: Index, query: Features, classes: int) -> Index:
-    """Predict the class of each query by the votes of its neighbours: int64 [n]."""
-    return knn_votes(train, labels, query, classes).argmax(1).numpy()
-
-
 def knn_votes(train: Features, labels: Index, query: Features, classes: int) -> Tensor:
     """Return the weighted votes of each query's NEIGHBOURS nearest, summing to 1: [n, classes].
 
     A vote weighs exp(cosine / 0.07), as in Wu et al., 2018, divided by the size of its class.
     """
-    similarity = F.normalize(query, dim=1) @ F.normalize(train, dim=1).T
-    nearest, place = similarity.topk(min(NEIGHBOURS, len(train)), dim=1)
+    known, count = F.normalize(train, dim=1).T, min(NEIGHBOURS, len(train))
+    blocks = F.normalize(query, dim=1).split(max(1, SIMILARITIES // len(train)))
+    found = [(block @ known).topk(count, dim=1) for block in blocks]
+    nearest, place = (torch.cat(parts) for parts in zip(*found, strict=True))
     target = torch.from_numpy(labels)
     size = torch.bincount(target, minlength=classes).clamp(min=1)
     votes = (nearest / 0.07).exp() / size[target[place]]
     scores = torch.zeros(len(query), classes).scatter_add_(1, target[place], votes)
     return scores / scores.sum(1, keepdim=True)
-
-
-def linear(train: Features, labels: Index, query: Features) -> Index:
-    """Predict by `linear_probabilities`: int64 [n]."""
-    present, found = linear_probabilities(train, labels, query)
-    return present[found.argmax(1)]
 
 
 def linear_probabilities(
@@ -97,34 +119,20 @@ def linear_probabilities(
     return model.classes_, model.predict_proba(scaler.transform(query.numpy()))
 
 
-def cross_validated_many(
-    features: Features, labels: Index, groups: NDArray[np.str_], seed: int
-) -> dict[str, NDArray[np.floating]]:
-    """Predict every image from the images of other patient groups: [n, labels] by `linear`, `knn`.
-
-    labels: [n, labels], 1 or 0, or -1 if it is not known.
-    """
-    fold = folds(labels, groups, possible_folds(labels, groups), seed)
-    answers: dict[str, NDArray[np.floating]]
-    answers = {name: np.zeros(labels.shape) for name in ("linear", "knn")}
-    for k in np.unique(fold):
-        known, asked = fold != k, fold == k
-        found = many(features[known], labels[known], features[asked])
-        for name, said in found.items():
-            answers[name][asked] = said
-    return answers
-
-
-def many(train: Features, labels: Index, query: Features) -> dict[str, NDArray[np.floating]]:
-    """Return how likely each query has each label, [n, labels], by `linear` and by `knn`.
+def many(
+    train: Features, labels: Index, query: Features, names: Collection[str] = NAMES
+) -> dict[str, Floats]:
+    """Return how likely each query has each label, [n, labels], by the probes named.
 
     Each label is learnt by itself, from the images of which it is known; 0.5 if these are alike.
     """
-    found = {name: np.full((len(query), labels.shape[1]), 0.5) for name in ("linear", "knn")}
+    found = {name: np.full((len(query), labels.shape[1]), 0.5) for name in names}
     for k, column in enumerate(labels.T):
         known = np.flatnonzero(column >= 0)
         if len(np.unique(column[known])) == 2:
             learnt = train[known], column[known], query
-            found["linear"][:, k] = linear_probabilities(*learnt)[1][:, 1]
-            found["knn"][:, k] = knn_votes(*learnt, 2)[:, 1].numpy()
+            if "linear" in names:
+                found["linear"][:, k] = linear_probabilities(*learnt)[1][:, 1]
+            if "knn" in names:
+                found["knn"][:, k] = knn_votes(*learnt, 2)[:, 1].numpy()
     return found

@@ -41,12 +41,13 @@ from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DataSpec, digest, identity
 
-FORMAT = 2  # version of folder layout, resizing and duplicate search; part of the digest
+FORMAT = 3  # version of folder layout, resizing and duplicate search; part of the digest
 CHECKS = 3  # version of what decoding refuses, and of the table; older caches are decoded again
 MANIFEST, IMAGES = "manifest.json", "images.npy"
 MADE = "images"  # a data set that a stage made, in its folder
 SPARE = 64 << 20  # bytes to leave free
 BLOCK = 16 << 20  # bytes per checksum
+READERS, SHARE = 4, 8 << 20  # threads that read a batch, at most; bytes for each, at least
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,18 @@ class Prepared(Table):
     pool_groups: tuple[str, ...] = field(default=(), kw_only=True)  # of its images; "": unknown
 
     def take(self, rows: Index, out: NDArray[np.uint8]) -> None:
-        """Copy some rows to `out`; those of the pool follow those of `images`."""
+        """Copy some rows to `out`; those of the pool follow those of `images`.
+
+        Several threads read a large batch, as one is slower than a GPU.
+        """
+        readers = min(READERS, out.nbytes // SHARE)
+        if readers < 2:
+            return self._take(rows, out)
+        with ThreadPoolExecutor(readers) as pool:
+            parts = np.array_split(rows, readers), np.array_split(out, readers)
+            list(pool.map(self._take, *parts))
+
+    def _take(self, rows: Index, out: NDArray[np.uint8]) -> None:
         if self.pool is None:
             announce(self.images, rows)
             self.images.take(rows, axis=0, out=out, mode="clip")  # "raise" copies twice
@@ -100,6 +112,10 @@ class Source:
             self.images.notes.say(sentence)
         self.leak = leak(self.split, self.images.patient_groups) if self.published else ""
         self._digest = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.table.classes
 
     def _split(self, table: Table) -> dict[str, Index]:
         spec = self.spec

@@ -4,39 +4,38 @@
     groups = merged(groups, pairs)      # merges the patient groups of each pair
     rows = like(images, held_out)       # of images, those with a near-duplicate in held_out
 
-1. A perceptual hash finds candidates: the signs of 64 low frequencies of a 32 px thumbnail (the DCT
-   hash of Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010). The
-   sign replaces its median, so mirroring only flips known bits and all eight turns and mirrorings
-   need one transform.
-2. The hash can't tell two round moles apart, so every candidate is confirmed: the thumbnails must
-   correlate after their local contrast is equalised (skin counts as much as the lesion's edge).
-Frames are no evidence: step 1 fades the border, step 2 masks black frames. 25,000 images take about
-15 s of one core.
+1. Near perceptual hashes of 64 bits make candidates: one pair of real images in a thousand.
+2. Finer hashes leave a twentieth of these, and a hundredth of dermoscopy.
+3. Hashes can't tell two round moles apart, so all candidates left are confirmed: the thumbnails
+   must correlate after local contrast is equalised (skin counts as much as the lesion's edge).
+Frames are no evidence: step 1 fades the border, steps 2 and 3 mask black frames. No step compares
+all pairs (see `near_bits`); tests/benchmarks/rows.py measures a million images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from trainables.images.near_bits import Bits
+from trainables.images.thumbnails import (
+    Hashes,
+    Images,
+    Index,
+    Thumbnails,
+    correlation,
+    digests,
+    hashed,
+    thumbnails,
+)
 from trainables.processor import cores
 
-SIDE = 32  # px of a thumbnail
-FREQUENCIES = 8  # per direction, the constant one excluded
 DISTANCE = 9  # bits of 64; finds 9 in 10 copies of real images cropped by 4 % on each side
+FINE_DISTANCE = 72  # bits of 256; has all of these copies
 CORRELATION = 0.9  # among 8,394 real images no two of different lesions exceed 0.83
-BLACK = 16  # a darker pixel away from the middle is a dermoscope's or collimator's frame
-CROPS = (0.97, 0.94, 0.91)  # fractions of the side that a cropped copy may have kept
-BLOCK = 512  # rows at once: a block's distances fit into the processor's cache
-PASS = 16384  # images compared with those of validation and test at once, to bound the memory
-TURNS = tuple((turned, down, right) for turned in (0, 1) for down in (0, 1) for right in (0, 1))
-
-Stack = NDArray[np.float32]  # [n, SIDE, SIDE]
-Index = NDArray[np.int64]
-Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+BLOCK = 1024  # images, or pairs, at once
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,19 @@ class Pair:
 
 def find(images: NDArray[np.uint8], groups: Sequence[str]) -> list[Pair]:
     """Find near-duplicates in different patient groups; exact copies pair with the first one."""
-    thumbnails = _thumbnails(images)
-    flat = _flat(thumbnails)
-    _, first, of = np.unique(flat, return_index=True, return_inverse=True)
+    small = thumbnails(images)
+    _, first, of = np.unique(digests(small), return_index=True, return_inverse=True)
     member = np.unique(np.asarray(groups), return_inverse=True)[1]
-    copies = [(int(first[k]), i, 0) for i, k in enumerate(of) if member[first[k]] != member[i]]
+    of = first[of]
+    copies = [(int(of[row]), int(row), 0) for row in np.flatnonzero(member[of] != member)]
     first = np.sort(first)
-    near = _near(thumbnails[first].astype(np.float32), member[first])
-    pairs = sorted(copies + [(int(first[a]), int(first[b]), int(d)) for a, b, d in near])
+    own, distinct = member[first], small[first]
+
+    def wanted(a: Index, b: Index) -> NDArray[np.bool_]:
+        return (a < b) & (own[a] != own[b])
+
+    near = Search(distinct, distinct, wanted).pairs()
+    pairs = sorted(copies + [(int(first[a]), int(first[b]), int(d)) for a, b, d in near.T])
     return [Pair(a, b, groups[a], groups[b], distance) for a, b, distance in pairs]
 
 
@@ -67,13 +71,10 @@ def like(images: Images, held_out: Images) -> Index:
     """Return the rows of `images` that are near-duplicates or copies of any in `held_out`."""
     if not len(images) or not len(held_out):
         return np.array([], np.int64)
-    ours, theirs = _thumbnails(images), _thumbnails(held_out)
-    found = np.isin(_flat(ours), _flat(theirs))
-    for at in range(0, len(ours), PASS):
-        some = np.concatenate([theirs, ours[at : at + PASS]])
-        member = np.arange(len(some)) >= len(theirs)
-        for _, b, _ in _near(some.astype(np.float32), member.astype(np.int64), len(theirs)):
-            found[at + b - len(theirs)] = True
+    ours, theirs = thumbnails(images), thumbnails(held_out)
+    found = np.isin(digests(ours), digests(theirs))
+    search = Search(theirs, ours, lambda _, row: ~found[row])
+    found[search.pairs()[1]] = True
     return np.flatnonzero(found)
 
 
@@ -90,118 +91,54 @@ def merged(groups: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
     return tuple(names[first[component[member]]].tolist())
 
 
-def _thumbnails(images: Images) -> NDArray[np.uint8]:
-    with ThreadPoolExecutor(cores()) as pool:
-        return np.stack(list(pool.map(_thumbnail, images)))
+class Search:
+    """Near-duplicates of `queries` in `base`. wanted: of which rows of both, [n] each."""
 
+    def __init__(
+        self,
+        queries: Thumbnails,
+        base: Thumbnails,
+        wanted: Callable[[Index, Index], NDArray[np.bool_]],
+    ) -> None:
+        self.queries, self.base, self.wanted = queries, base, wanted
+        self.hashes: Hashes = hashed(queries)
+        self.others = self.hashes if base is queries else hashed(base)
+        self.index = Bits(self.others.rough[0], DISTANCE)
 
-def _flat(thumbnails: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Return each thumbnail as one value that equals that of copies."""
-    flat: NDArray[np.void] = thumbnails.reshape(len(thumbnails), -1).view(f"V{SIDE**2}").ravel()
-    return flat
+    def pairs(self) -> Index:
+        """Return confirmed pairs: [3, n] of query, row of the base, bits between their hashes."""
+        with ThreadPoolExecutor(cores()) as pool:
+            blocks = list(pool.map(self._pairs, range(0, len(self.queries), BLOCK)))
+        return np.concatenate(blocks, axis=1)
 
+    def _pairs(self, first: int) -> Index:
+        sure = self._confirmed(self.candidates(first))
+        _, nearest = np.unique(sure[:2], axis=1, return_index=True)
+        return sure[:3, nearest]
 
-def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    grey = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("L")
-    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    def candidates(self, first: int) -> Index:
+        """Return what the hashes allow of a block of queries: [4, n], sorted.
 
+        Rows: query, row of the base, distance, turn of the query.
+        """
+        found = [np.empty((4, 0), np.int64)]
+        for turn, rough in enumerate(self.hashes.rough[:, first : first + BLOCK]):
+            for query, row in self.index.near(rough):
+                wanted = self.wanted(first + query, row)
+                a, b = first + query[wanted], row[wanted]
+                fine = np.bitwise_count(self.hashes.fine[turn, a] ^ self.others.fine[0, b])
+                near = fine.sum(1) <= FINE_DISTANCE
+                distance = np.bitwise_count(self.hashes.rough[turn, a] ^ self.others.rough[0, b])
+                found.append(np.stack([a, b, distance, np.full(len(a), turn)])[:, near])
+        return np.unique(np.concatenate(found, axis=1), axis=1)
 
-def _near(
-    thumbnails: Stack, member: Index, first: int | None = None
-) -> Iterator[tuple[int, int, int]]:
-    """Yield confirmed pairs of distinct thumbnails with the distance of their hashes.
-
-    first: only pairs with one of the first `first` thumbnails.
-    """
-    hashes = _hashes(thumbnails)
-    with ThreadPoolExecutor(cores()) as pool:
-        starts = range(0, first or len(thumbnails), BLOCK)
-        blocks = list(pool.map(lambda at: _candidates(hashes, member, at), starts))
-    a, b, turn, distance = np.concatenate(blocks, axis=1)
-    sure = _correlation(thumbnails, a, b, turn) >= CORRELATION
-    return zip(a[sure], b[sure], distance[sure], strict=True)
-
-
-def _hashes(thumbnails: Stack) -> NDArray[np.uint64]:
-    """Hash every turn and mirroring of every thumbnail: [8, n], the original first."""
-    k = np.arange(1, FREQUENCIES + 1)
-    side = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE)
-    window = np.outer(side, side).astype(np.float32)  # fades frames and cropped borders
-    mean = (thumbnails * window).sum((1, 2), keepdims=True) / window.sum()
-    waves = np.cos(np.pi * np.outer(k, 2 * np.arange(SIDE) + 1) / (2 * SIDE)).astype(np.float32)
-    frequencies = _both_ways(waves, (thumbnails - mean) * window)
-    odd = np.where(k % 2, -1.0, 1.0).astype(np.float32)  # mirroring flips their signs
-
-    def packed(turned: int, down: int, right: int) -> NDArray[np.uint64]:
-        f = frequencies.transpose(0, 2, 1) if turned else frequencies
-        f = f * (odd[:, None] if down else 1) * (odd if right else 1)
-        return np.packbits((f > 0).reshape(len(f), -1), axis=1).view(np.uint64).ravel()
-
-    return np.stack([packed(*turn) for turn in TURNS])
-
-
-def _candidates(hashes: NDArray[np.uint64], member: Index, at: int) -> Index:
-    """Find pairs with `a` in the block: [4, found] of row a < row b, nearest turn, distance."""
-    block = hashes[:, at : at + BLOCK]
-    least = np.full((block.shape[1], hashes.shape[1] - at), 64, np.uint8)
-    for turned in block:
-        np.minimum(least, np.bitwise_count(turned[:, None] ^ hashes[0, at:]), out=least)
-    a, b = np.nonzero(least <= DISTANCE)
-    wanted = (a < b) & (member[at + a] != member[at + b])
-    a, b = a[wanted], b[wanted]
-    turn = np.bitwise_count(block[:, a] ^ hashes[0, at + b]).argmin(0)
-    return np.stack([at + a, at + b, turn, least[a, b]])
-
-
-def _correlation(thumbnails: Stack, a: Index, b: Index, turn: Index) -> NDArray[np.float32]:
-    """Correlate each pair, `a` turned; the maximum over crops of either image."""
-    plain = _evened(thumbnails)
-    best = _products(plain, plain, a, b, turn)
-    for kept in CROPS:
-        inner = _evened(_both_ways(_crop(kept), thumbnails))
-        np.maximum(best, _products(inner, plain, a, b, turn), out=best)
-        np.maximum(best, _products(plain, inner, a, b, turn), out=best)
-    return best
-
-
-def _evened(thumbnails: Stack) -> Stack:
-    """Normalise local mean and contrast, then length; contrast below 4 grey levels stays low."""
-    distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
-    blur = np.exp(-((distance / 2) ** 2) / 2).astype(np.float32)
-    seen = _seen(thumbnails)
-    weight: Stack = np.maximum(_both_ways(blur, seen), 1e-6)
-    detail = seen * (thumbnails - _both_ways(blur, seen * thumbnails) / weight)
-    detail /= np.sqrt(_both_ways(blur, detail**2) / weight + 4**2)
-    return detail / np.maximum(np.sqrt((detail**2).sum((1, 2), keepdims=True)), 1e-6)
-
-
-def _seen(thumbnails: Stack) -> Stack:
-    """Mask black frames and their neighbours with 0; black lesions near the middle keep 1."""
-    near = np.abs(np.subtract.outer(np.arange(SIDE), np.arange(SIDE))) <= 1
-    place = np.arange(SIDE) + 0.5 - SIDE / 2
-    outside = np.add.outer(place**2, place**2) > (0.4 * SIDE) ** 2
-    black = ((thumbnails < BLACK) & outside).astype(np.float32)
-    return (_both_ways(near.astype(np.float32), black) == 0).astype(np.float32)
-
-
-def _both_ways(matrix: NDArray[np.float32], thumbnails: Stack) -> Stack:
-    """Apply the matrix to every column and every row."""
-    return np.asarray(matrix @ thumbnails @ matrix.T, np.float32)
-
-
-def _crop(kept: float) -> NDArray[np.float32]:
-    """Return the matrix [SIDE, SIDE] that stretches the middle of a line over all of it."""
-    place = (np.arange(SIDE) + 0.5 - SIDE / 2) * kept + SIDE / 2 - 0.5
-    return np.maximum(0, 1 - np.abs(np.subtract.outer(place, np.arange(SIDE)))).astype(np.float32)
-
-
-def _products(x: Stack, y: Stack, a: Index, b: Index, turn: Index) -> NDArray[np.float32]:
-    """Return the inner products of x[a], turned, with y[b]."""
-    found = np.empty(len(a), np.float32)
-    for k, (turned, down, right) in enumerate(TURNS):
-        mine = np.flatnonzero(turn == k)
-        view = x.transpose(0, 2, 1) if turned else x
-        view = view[:, :: -1 if down else 1, :: -1 if right else 1]
-        for part in np.array_split(mine, len(mine) // BLOCK + 1):
-            found[part] = np.einsum("nij,nij->n", view[a[part]], y[b[part]])
-    return found
+    def _confirmed(self, candidates: Index) -> Index:
+        """Return those whose thumbnails correlate."""
+        sure = [np.empty((4, 0), np.int64)]
+        for first in range(0, candidates.shape[1], BLOCK):
+            some = candidates[:, first : first + BLOCK]
+            (a, mine), (b, theirs) = (np.unique(rows, return_inverse=True) for rows in some[:2])
+            both = np.concatenate([self.queries[a], self.base[b]]).astype(np.float32)
+            near = correlation(both, mine, len(a) + theirs, some[3]) >= CORRELATION
+            sure.append(some[:, near])
+        return np.concatenate(sure, axis=1)

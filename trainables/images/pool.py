@@ -105,6 +105,11 @@ class Pool(Source):
         self._expect()
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the labelled images."""
+        return self.labelled.classes
+
+    @property
     def notes(self) -> list[Notes]:
         """What is left out, by name: of this pool, and of its further data sets."""
         own = Notes()

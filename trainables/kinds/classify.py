@@ -2,8 +2,9 @@
 
     result = finetune(spec, Runtime(), open_cache(folder), parent_dir, Path("out"), report=print)
 
-The epoch with the best objective on validation is kept. Predictions on validation and test are
-written; only the report reads those on test, and once.
+The last step is scored, as the best on validation would be the luckiest there. Before every
+evaluation BatchNorm's statistics are fitted to training images. Predictions on validation and test
+are written; only the report reads those on test, and once.
 """
 
 import json
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from trainables.backbone import save, save_backbone, trained_backbone
 from trainables.downstream.attention import ATTENTION, attend
-from trainables.downstream.classifier import Classifier, made
+from trainables.downstream.classifier import Classifier, Recipe, made
 from trainables.downstream.measures import MANY, MEASURES, judge
 from trainables.downstream.metrics import GroupBootstrap
 from trainables.errors import StageFailed, UserError
@@ -29,12 +30,11 @@ from trainables.images.cache import Prepared, Source
 from trainables.images.splits import Index, subset
 from trainables.kinds import Kind, Report, Work
 from trainables.kinds.pretext import HISTORY
-from trainables.schema import Schema, read
+from trainables.schema import read
 from trainables.spec import BACKBONE, IMAGES, MASKS, Runtime, Score, StageSpec
 from trainables.task import Context, PerChannel, Task
 from trainables.training import distributed
-from trainables.training.checkpoint import FULL
-from trainables.training.evaluation import over
+from trainables.training.evaluation import fit, over
 from trainables.training.loop import Loop, context
 from trainables.workers.job import SAVING, Heartbeat, Result
 
@@ -47,12 +47,11 @@ class Plugin(Kind):
     Attention is measured inside the role `masks`, see `downstream.attention`; it is no objective.
     """
 
-    @dataclass(frozen=True)
-    class Params(Schema):
-        """objective: the measure that decides the best epoch. class_balanced: weight the loss."""
+    @dataclass(frozen=True, kw_only=True)
+    class Params(Recipe):
+        """objective: the measure that is told on the way and decides the learning rate."""
 
         objective: str
-        class_balanced: bool = True
 
     version = "3"
     measures: ClassVar = {**MEASURES, **ATTENTION}
@@ -91,19 +90,20 @@ def finetune(
 
     def make(context: Context) -> Classifier:
         backbone = trained_backbone(training, context.channels, parent_dir)
-        return made(backbone, context, labels, len(data.classes), params.class_balanced)
+        return made(backbone, context, labels, len(data.classes), params)
 
     def evaluate(task: Task) -> float:
+        assert isinstance(task, Classifier), type(task)
+        fit(task, task.features, data, index, runtime)
         value = _value(params.objective, data, predict(task, data, val, runtime))
         if not math.isfinite(value):
             raise StageFailed(f"{params.objective} is undefined on the validation images")
         return value
 
     merit = MEASURES[params.objective].merit
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit)
+    balance = data.labels[index] if params.class_balanced and not data.many else None
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit, balance=balance)
     outcome = loop.train()
-    best = loop.runs.by_name[FULL].best
-    assert best is not None
     said = {k: predict(outcome.task, data, data.split[k], runtime) for k in ("val", "test")}
     assert isinstance(outcome.task, Classifier)
     looked = attend(outcome.task, data, masks, training.backbone, spec.seed, runtime)
@@ -115,9 +115,9 @@ def finetune(
         write_answers(out_dir, data, said, mean=known.mean, std=known.std)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
         looked.write(out_dir)
-    values = outcome.result | {"best_epoch": best["epoch"]}
     found = score(params.objective, data, said["val"])
-    return Result(values, replace(found, measures={**found.measures, **looked.measures(data)}))
+    found = replace(found, measures={**found.measures, **looked.measures(data)})
+    return Result(outcome.result, found)
 
 
 def check_objective(name: str, many: bool) -> None:

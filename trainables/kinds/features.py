@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.downstream import vectors
+from trainables.downstream import probes, vectors
 from trainables.downstream.measures import MEASURES
 from trainables.durable import check_same
 from trainables.images.cache import Prepared, Source
 from trainables.kinds import Kind, Work
 from trainables.kinds.classify import check_objective, score, write_answers
-from trainables.kinds.probe import Judged, answered, labelled, probed
+from trainables.kinds.probe import Judged, labelled, probed
 from trainables.schema import read
 from trainables.spec import FEATURES, IMAGES, StageSpec
 from trainables.training import distributed
@@ -43,7 +43,7 @@ class Plugin(Kind):
         sha256: str
         on: Literal["train", "val"] | None = None  # type: ignore[assignment]
 
-    version = "1"
+    version = "2"
     measures = MEASURES
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
@@ -67,7 +67,8 @@ def _scored(params: Plugin.Params, work: Work, data: Prepared, features: Tensor)
     index = labelled(data, params.fraction, work.spec.seed)
     parts = {name: data.split[name] for name in ("val", "test")}
     asked = features[np.concatenate([*parts.values()])]
-    found = answered(features[index], data.labels[index], asked, len(data.classes))["linear"]
+    learnt = features[index], data.labels[index], asked, len(data.classes)
+    found = probes.answered(*learnt, names=["linear"])["linear"]
     said = dict(zip(parts, np.split(found, [len(parts["val"])]), strict=True))
     if distributed.rank() == 0:
         work.report(Heartbeat(SAVING))

@@ -14,22 +14,24 @@ from torch import nn
 
 from trainables import networks, plugins
 from trainables.augment import FullView
-from trainables.backbone import fit_statistics, save_backbone, trained_backbone
+from trainables.backbone import save_backbone, trained_backbone
 from trainables.images.cache import Prepared, Source
 from trainables.kinds import Kind, Report, Work
 from trainables.schema import read
-from trainables.spec import BACKBONE, POOL, Runtime, StageSpec
+from trainables.spec import BACKBONE, IMAGES, POOL, Runtime, StageSpec
 from trainables.task import Context, Task
-from trainables.training import distributed
+from trainables.training import distributed, frozen
+from trainables.training.evaluation import evaluating, fit
 from trainables.training.feed import Feed
-from trainables.training.loop import Loop, context, evaluating
+from trainables.training.frozen import FrozenProbe
+from trainables.training.loop import Loop, context
 from trainables.training.partners import numbered
 from trainables.training.step import Step, place
 from trainables.workers.job import SAVING, Heartbeat, Result
 
 HISTORY = "history.json"
 TASKS = "trainables.pretext"
-FITTED, CONTROLLED = 16, 8  # batches that BatchNorm is fitted to, that the control is asked of
+CONTROLLED = 8  # batches that a control is asked of
 
 
 def train_stage(
@@ -39,19 +41,25 @@ def train_stage(
     parent_dir: Path | None,
     out_dir: Path,
     report: Report,
+    labelled: Prepared | None = None,
 ) -> dict[str, float]:
     """Train the stage to its end, resuming from a checkpoint in `out_dir` if there is one.
 
     Writes backbone.safetensors (torchvision's keys), whose BatchNorm statistics are those of full
     views, and history.json to `out_dir`; returns the result: loss, lr, lr_at_edge,
-    images_per_second, seconds, ... parent_dir: None for scratch.
-    Raises StageFailed with the reason, UserError for a batch above the data, Stopped if `report`
-    answers True.
+    images_per_second, seconds, ... parent_dir: None for scratch. labelled: the images that the
+    backbone is probed with, if `spec.trained.probed`. Raises StageFailed with the reason, UserError
+    for a batch above the data, Stopped if `report` answers True.
     """
     make, index = partial(build, spec, parent_dir), data.split["train"]
+    probe = None
+    if spec.trained.probed and labelled is not None:
+        probe = FrozenProbe.of(spec, labelled, runtime)
     grouped = read(_kind(spec).Params, spec.params).grouped
-    groups = numbered(data, index) if grouped else None
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, groups=groups)
+    loop = Loop(
+        make, spec, data, index, runtime, out_dir, report,
+        probe=probe, patient_groups=numbered(data, index) if grouped else None,
+    )  # fmt: skip
     outcome = loop.train()
     outcome.result |= controlled(outcome.task, loop)
     fit_full_views(outcome.task, loop)
@@ -78,9 +86,8 @@ def fit_full_views(task: Task, loop: Loop) -> None:
     known = task.context
     full = FullView(known.mean, known.std, known.image_size).to(loop.device)
     encode = nn.Sequential(full, task.backbone)
-    count = min(FITTED, loop.steps)
-    images = (loop.feed.batch(loop.steps + k).images for k in range(count))
-    fit_statistics(task.backbone, encode, images)
+    some = loop.index[: loop.steps * known.global_batch]  # a short stage is not made longer
+    fit(task.backbone, encode, loop.data, some, loop.runtime)
 
 
 def _kind(spec: StageSpec) -> type[Task]:
@@ -101,7 +108,7 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
     """
     training, index = spec.trained, data.split["train"]
     feed = Feed(data, index, training.global_batch, spec.seed, device)
-    known = context(spec, len(index), data.mean, data.std)
+    known = context(spec, len(index), data.mean, data.std, classes=len(data.classes))
     torch.manual_seed(spec.seed)
     task, rate = build(spec, None, known), training.lr.range[0]
     optimizer = place(task, training, rate, device)
@@ -110,16 +117,23 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
 
 
 class Plugin(Kind):
-    """A stage of a chain: its task is `spec.name`, its images the role `pool`."""
+    """A stage of a chain: its task is `spec.name`, its images the role `pool`.
+
+    If it is probed on the way, the labelled images are the role `images`.
+    """
 
     version = "2"
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         task = _kind(spec)
         params = read(task.Params, spec.params, f"tasks.{spec.name}.params")
+        if spec.trained.probed:
+            labelled = tables[IMAGES]
+            frozen.chosen(spec, labelled.table, labelled.split["train"])
         if source := tables.get(POOL):
             unknown = (0.5,) * source.spec.channels  # mean and std, which no check uses
-            known = context(spec, len(source.split["train"]), unknown, unknown)
+            images, classes = len(source.split["train"]), len(source.classes)
+            known = context(spec, images, unknown, unknown, classes=classes)
             params.check(known)
             networks.check_sides(
                 spec.trained.backbone,
@@ -130,5 +144,6 @@ class Plugin(Kind):
 
     def run(self, work: Work) -> Result:
         parent = work.inputs.get(BACKBONE)
-        data = work.data[POOL]
-        return Result(train_stage(work.spec, work.runtime, data, parent, work.out, work.report))
+        data, labelled = work.data[POOL], work.data.get(IMAGES)
+        done = train_stage(work.spec, work.runtime, data, parent, work.out, work.report, labelled)
+        return Result(done)

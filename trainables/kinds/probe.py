@@ -1,6 +1,6 @@
 """Probes of a frozen backbone, cross-validated on the labelled training images.
 
-They cost a pass over these images and see neither validation nor test images: a policy knows
+They cost a pass over at most MOST images and see neither validation nor test images: a policy knows
 them before any fine-tuning. BatchNorm statistics are refitted: fine-tuning would adapt them anyway.
 For a label curve, where too few labels are left to cross-validate, they are judged on validation
 as the fine-tuned network is.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.augment import FullView
-from trainables.backbone import Backbone, fit_statistics, load_backbone
+from trainables.backbone import Backbone, load_backbone
 from trainables.downstream import measures as downstream
 from trainables.downstream import probes
 from trainables.downstream.measures import MANY, judge
@@ -27,10 +27,11 @@ from trainables.images.splits import Index, subset
 from trainables.kinds import Kind, Work
 from trainables.schema import Schema, read
 from trainables.spec import BACKBONE, IMAGES, MeasureType, Score
-from trainables.training.evaluation import BATCH, over, pixels
+from trainables.training.evaluation import fit, over
 from trainables.workers.job import Heartbeat, Result
 
 Floats = NDArray[np.floating]
+MOST = 20_000  # labelled images that probes learn from: neighbours of more take hours
 RESAMPLES = 200  # there are more images than on validation, and no decision hangs on it
 JUDGED_BY = "balanced_accuracy"
 MEASURES = {
@@ -67,7 +68,7 @@ class Plugin(Kind):
         mean: list[float] | None = None
         std: list[float] | None = None
 
-    version = "1"
+    version = "2"
     measures = MEASURES
 
     def run(self, work: Work) -> Result:
@@ -89,18 +90,18 @@ def probed(params: Judged, data: Prepared, seed: int, encode: Encode) -> Result:
 
     No measures as the kind has none.
     """
-    index = labelled(data, params.fraction, seed)
+    index = labelled(data, min(params.fraction, MOST / len(data.split["train"])), seed)
     judged = data.split["val"] if params.on == "val" else index
     features, *asked = encode(index, judged)
     labels, groups = data.labels[index], np.asarray(data.groups)[index]
     if not all(some.isfinite().all() for some in (features, *asked)):
         return Result({}, Score("linear", {}))
     if params.on == "val":
-        answers = answered(features, labels, asked[0], len(data.classes))
+        answers = probes.answered(features, labels, asked[0], len(data.classes))
     elif probes.possible_folds(labels, groups) < 2:
         return Result({}, Score("linear", {}))
     else:
-        answers = _cross_validated(features, labels, groups, len(data.classes), seed)
+        answers = probes.cross_validated(features, labels, groups, len(data.classes), seed)
     return Result({}, _score(params, data, judged, answers))
 
 
@@ -118,32 +119,12 @@ def _score(params: Judged, data: Prepared, judged: Index, answers: Mapping[str, 
     return Score("linear", measures)
 
 
-def _cross_validated(
-    features: Tensor, labels: Index, groups: NDArray[np.str_], classes: int, seed: int
-) -> Mapping[str, Floats]:
-    """Return the probabilities that images of other patients tell: [n, classes] by probe."""
-    if labels.ndim == 2:
-        return probes.cross_validated_many(features, labels, groups, seed)
-    found = probes.cross_validated(features, labels, groups, classes, seed)
-    return {name: np.eye(classes)[one] for name, one in found.items()}
-
-
-def answered(features: Tensor, labels: Index, asked: Tensor, classes: int) -> Mapping[str, Floats]:
-    """Return probabilities for the images asked: [n, classes] by probe."""
-    if labels.ndim == 2:
-        return probes.many(features, labels, asked)
-    present, found = probes.linear_probabilities(features, labels, asked)
-    linear = np.zeros((len(asked), classes))
-    linear[:, present] = found
-    return {"linear": linear, "knn": probes.knn_votes(features, labels, asked, classes).numpy()}
-
-
 def _features(
     params: Plugin.Params, work: Work, data: Prepared, index: Index, judged: Index
 ) -> list[Tensor]:
     """Return the frozen features of full views: float32 [n, width], the same on every rank.
 
-    First those at `index`, which also give BatchNorm its statistics, then any others at `judged`.
+    First those at `index`, some of which give BatchNorm its statistics, then those at `judged`.
     """
     torch.manual_seed(work.spec.seed)
     backbone = Backbone(params.backbone, len(data.mean))
@@ -151,8 +132,6 @@ def _features(
     mean, std = tuple(params.mean or data.mean), tuple(params.std or data.std)
     encode = nn.Sequential(FullView(mean, std, params.image_size), backbone)
     encode.to(work.runtime.device)
-    order = np.random.default_rng(0).permutation(index)
-    parts = np.array_split(order, max(1, len(order) // BATCH))
-    fit_statistics(encode, encode, (pixels(data, part, work.runtime) for part in parts))
+    fit(encode, encode, data, index, work.runtime)
     wanted = [index] if judged is index else [index, judged]
     return [over(part, data, work.runtime, encode, encode) for part in wanted]

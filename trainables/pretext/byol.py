@@ -15,13 +15,13 @@ predictions among the target's projections of the step's images.
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.augment import View, two_views
+from trainables.augment import View
 from trainables.backbone import Backbone, untracked
 from trainables.errors import StageFailed
 from trainables.schema import Crop
@@ -66,9 +66,7 @@ class Plugin(Task):
         self.target_backbone = untracked(copy.deepcopy(backbone)).requires_grad_(False)
         self.target_project = untracked(copy.deepcopy(self.project)).requires_grad_(False)
         self.register_buffer("spread", torch.ones(()))
-        crop = self.params.crop or context.augment.crop or (0.2, 1.0)
-        plain = replace(context, augment=replace(context.augment, solarise=0.0))
-        self.views = nn.ModuleList([View.of(plain, crop), View.of(context, crop)])
+        self.view = View.of(context, context.crop(self.params.crop))
 
     def start(self, images: ImageSource) -> None:  # noqa: ARG002
         """Copy the online network to the target."""
@@ -76,7 +74,7 @@ class Plugin(Task):
         self.target_project.load_state_dict(self.project.state_dict())
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        views = two_views(*self.views, batch)
+        views = self.view(batch.paired, batch.draw, 2)
         predicted = self.predict(self.project(self.backbone(views)))
         with torch.no_grad():
             target = self.target_project(self.target_backbone(views))

@@ -63,7 +63,7 @@ class Plugin(Task):
         super().__init__(backbone, params, context)
         self.method = method_of(backbone)(backbone, self.params, context)
         flips = Preset(context.augment.hflip, context.augment.vflip)
-        crop = self.params.crop or context.augment.crop or self.method.crop
+        crop = context.crop(self.params.crop, self.method.crop)
         self.view = View.of(replace(context, augment=flips), crop)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import View, two_views
+from trainables.augment import View
 from trainables.backbone import Backbone, untracked
 from trainables.errors import UserError
 from trainables.schema import Crop, Temperature
@@ -93,7 +93,7 @@ class Plugin(Task):
         self.register_buffer("queue_index", torch.full((size,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("owner", owners(context), persistent=False)
-        self.view = View.of(context, self.params.crop or context.augment.crop or (0.2, 1.0))
+        self.view = View.of(context, context.crop(self.params.crop))
 
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
@@ -111,15 +111,15 @@ class Plugin(Task):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         self.update_key_encoder(batch.step)
-        views = two_views(self.view, self.view, batch)
+        views = self.view(batch.paired, batch.draw, 2)
         queries = F.normalize(self.head(self.backbone(views)).float())
         keys = self.keys(views, batch.draw).unflatten(0, (-1, 2)).flip(1)  # of the other view
         index = distributed.all_gather(batch.index)
         mine = slice(batch.draw.first, batch.draw.first + batch.draw.local)
         temperature = self.params.temperature
         own = self.owner[batch.index][:, None] == self.owner[self.queue_index]
-        own = own.repeat_interleave(2, 0)
-        logits = info_logits(queries, keys[mine].flatten(0, 1), self.queue.clone(), own, temperature)
+        negatives, own = self.queue.clone(), own.repeat_interleave(2, 0)
+        logits = info_logits(queries, keys[mine].flatten(0, 1), negatives, own, temperature)
         first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         loss = F.cross_entropy(logits, first)
         pairs = queries.detach().unflatten(0, (-1, 2))

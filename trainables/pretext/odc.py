@@ -2,8 +2,9 @@
 
 Differences from OpenSelfSup's code:
 - the memory (features, labels, centroids) is a persistent buffer on every rank, so that a stage
-  resumes; every rank applies the same update from the gathered features;
-- the number of clusters follows the data (N / 128);
+  resumes; every rank applies the same update from the gathered features (see `_clusters`);
+- the number of clusters follows the data: N / 64, and ten a class where classes are known;
+- k-means takes mini-batches, on one rank;
 - class weights enter a weighted *mean* over the global batch, so that the loss starts at ln K;
 - both parts of a split keep `min_cluster` images, so that no cluster is ever smaller;
 - images are drawn without replacement;
@@ -18,7 +19,6 @@ never waits; the memory is the same as if it were mended at once.
 """
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from trainables.augment import FullView, View
 from trainables.backbone import Backbone, fit_statistics
 from trainables.errors import UserError
+from trainables.pretext._clusters import Memory, counts, mend
 from trainables.schema import Crop, Dropout
 from trainables.spec import Settings
 from trainables.task import (
@@ -43,58 +44,7 @@ from trainables.task import (
 )  # fmt: skip
 from trainables.training import distributed
 
-ITERATIONS = 20  # of k-means at the start, of 2-means in a split
-
-
-class Memory(nn.Module):
-    """Feature and label of every image and centroids of the clusters, the same on every rank."""
-
-    bank: Tensor
-    labels: Tensor
-    centroids: Tensor
-
-    def __init__(self, images: int, clusters: int, width: int) -> None:
-        super().__init__()
-        self.register_buffer("bank", torch.zeros(images, width))
-        self.register_buffer("labels", torch.zeros(images, dtype=torch.int64))
-        self.register_buffer("centroids", torch.zeros(clusters, width))
-
-    @torch.no_grad()
-    def fill(self, features: Tensor, seed: int, minimum: int) -> None:
-        """Cluster the features [images, width] by seeded k-means; rank 0's result is broadcast.
-
-        minimum: the fewest images in a cluster.
-        """
-        from sklearn.cluster import KMeans  # imported here: it takes 1.5 s
-        from sklearn.exceptions import ConvergenceWarning
-
-        kmeans = KMeans(len(self.centroids), n_init=1, max_iter=ITERATIONS, random_state=seed)
-        with warnings.catch_warnings():  # fewer distinct images than clusters: mended below
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            labels = kmeans.fit_predict(features.cpu().numpy())
-        self.bank.copy_(features)
-        self.labels.copy_(torch.from_numpy(labels))
-        self.refresh()
-        mend(self.bank, self.labels, self.centroids, minimum)
-        distributed.broadcast(self)
-
-    @torch.no_grad()
-    def update(self, index: Tensor, features: Tensor, momentum: float) -> Tensor:
-        """Blend in the global batch's features; return the fraction of labels that changed.
-
-        index: int64 [b]; features: [b, width]; momentum: weight of the old features.
-        """
-        bank = F.normalize(momentum * self.bank[index] + (1 - momentum) * F.normalize(features))
-        labels = (bank @ self.centroids.T).argmax(1)
-        changed = (labels != self.labels[index]).float().mean()
-        self.bank[index], self.labels[index] = bank, labels
-        return changed
-
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Recompute centroids as means, averaged over ranks: different GPUs round differently."""
-        fresh = means(self.bank, self.labels, self.centroids)
-        self.centroids.copy_(distributed.all_mean(fresh))
+A_CLUSTER, A_CLASS = 64, 10  # images of a cluster, usually; clusters of a class, at least
 
 
 class AsyncBool:
@@ -121,7 +71,7 @@ class Plugin(Task):
         min_cluster: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
         dropout: Dropout = 0.5
-        crop: Crop = (0.2, 1.0)
+        crop: Crop | None = None
 
         def check(self, context: Context) -> None:
             clusters, minimum = self.sizes(context)
@@ -136,10 +86,11 @@ class Plugin(Task):
         def sizes(self, context: Context) -> tuple[int, int]:
             """Return the numbers of clusters and of images in one at least."""
             n = context.images
-            clusters = self.clusters or max(2, min(max(8, n // 128), n // 4))
+            usual = max(8, n // A_CLUSTER, A_CLASS * context.classes)
+            clusters = self.clusters or max(2, min(usual, n // 4))
             return clusters, self.min_cluster or max(1, min(20, n // (4 * clusters)))
 
-    version = "2"
+    version = "3"
     forwards = (1, 1)
     reads = 1  # whether a cluster was too small; on a GPU from the host's memory
     params: Params
@@ -156,7 +107,7 @@ class Plugin(Task):
         nn.init.zeros_(self.head.bias)
         self.memory = Memory(context.images, self.clusters, hidden // 2)
         self.short: AsyncBool | None = None  # is a cluster too small? None: unknown
-        self.view = View.of(context, self.params.crop)
+        self.view = View.of(context, context.crop(self.params.crop))
         self.full = FullView(context.mean, context.std, context.image_size)
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -168,17 +119,18 @@ class Plugin(Task):
     @torch.no_grad()
     def start(self, images: ImageSource) -> None:
         """Run k-means on every image's full view, after one pass that fits BatchNorm."""
+        total = self.context.global_batch
 
         def encode(chunk: Tensor) -> Tensor:
             return self.encode(self.full(images(chunk)))
 
         fit_statistics(self, encode, self.chunks())
         self.eval()
-        encoded = [encode(chunk) for chunk in self.chunks()]
-        parts = [distributed.all_gather(features) for features in encoded]
+        for chunk, place in zip(self.chunks(), self.memory.bank.split(total), strict=True):
+            features = distributed.all_gather(encode(chunk))
+            place.copy_(F.normalize(features[: len(place)].float()))
         self.train()
-        features = F.normalize(torch.cat(parts)[: self.context.images].float())
-        self.memory.fill(features, self.context.seed, self.minimum)
+        self.memory.fill(self.context.seed, self.minimum)
 
     def encode(self, views: Tensor) -> Tensor:
         return self.project(self.neck(self.backbone(views)))
@@ -192,22 +144,23 @@ class Plugin(Task):
         return list(positions.view(count, -1, local)[:, distributed.rank()])
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        sizes = self.mended()
+        device = batch.index.device.type
+        with torch.autocast(device, enabled=False):
+            sizes = self.mended()
         views = self.view(batch.images, batch.draw)
         hidden = self.neck(self.backbone(views))
         hidden = dropout(hidden, self.params.dropout, batch.draw, self.training)
         features = self.project(hidden)
         logits = self.head(features)
-        with torch.autocast(logits.device.type, enabled=False):
-            weights = class_weights(self.memory.labels, self.clusters)
+        with torch.autocast(device, enabled=False):
+            weights = class_weights(sizes)
             labels = self.memory.labels[batch.index]
             each = F.cross_entropy(logits.float(), labels, reduction="none")
             loss = weighted_mean(each, labels, weights)
             right = (logits.argmax(1) == labels).float()
             accuracy = weighted_mean(right, labels, weights)
-            expected = label_distribution(self.memory.labels, self.clusters)
-            entropy = torch.special.entr(expected).sum()
-            changed = self.remember(batch, features.detach().float())
+            entropy = torch.special.entr(label_distribution(sizes)).sum()
+            changed = self.remember(batch, features.detach().float(), sizes)
             known = {"accuracy": accuracy, "label_entropy": entropy, "change_ratio": changed}
             return loss, known | {"largest": sizes.max(), "smallest": sizes.min()}
 
@@ -217,21 +170,26 @@ class Plugin(Task):
         memory = self.memory
         if self.short is None or self.short.answer():
             mend(memory.bank, memory.labels, memory.centroids, self.minimum)
-        return counts(memory.labels, self.clusters)
+        return memory.sizes()
 
-    def remember(self, batch: Batch, features: Tensor) -> Tensor:
-        """Update the memory on every rank; return the fraction of labels that changed."""
+    def remember(self, batch: Batch, features: Tensor, sizes: Tensor) -> Tensor:
+        """Update the memory on every rank; return the fraction of labels that changed.
+
+        sizes: of the clusters before.
+        """
         memory = self.memory
         index, features = (distributed.all_gather(x) for x in (batch.index, features))
+        left = counts(memory.labels[index], self.clusters)
         changed = memory.update(index, features, self.params.momentum)
+        sizes = sizes - left + counts(memory.labels[index], self.clusters)
         if (batch.step + 1) % refresh_every(self.context.epoch_steps) == 0:
             memory.refresh()
-        self.short = AsyncBool((counts(memory.labels, self.clusters) < self.minimum).any())
+        self.short = AsyncBool((sizes < self.minimum).any())
         return changed
 
     def chance_level(self) -> float:
         """Return the weighted accuracy of always naming the cluster of the largest weight."""
-        return float(label_distribution(self.memory.labels, self.clusters).max())
+        return float(label_distribution(self.memory.sizes()).max())
 
     def score(self, history: list[dict[str, float]]) -> float:
         tail = history[len(history) // 2 :]
@@ -249,30 +207,15 @@ def refresh_every(epoch_steps: int) -> int:
     return max(1, min(10, epoch_steps // 5))
 
 
-def counts(labels: Tensor, clusters: int) -> Tensor:
-    zeros = torch.zeros(clusters, dtype=torch.int64, device=labels.device)
-    return zeros.index_add(0, labels, torch.ones_like(labels))
-
-
-def means(bank: Tensor, labels: Tensor, otherwise: Tensor) -> Tensor:
-    """Return the mean feature of each cluster [clusters, width]; `otherwise`'s where empty.
-
-    A matrix product, since `index_add` has no fixed order on a GPU and ranks would diverge.
-    """
-    sizes = counts(labels, len(otherwise))[:, None]
-    sums = F.one_hot(labels, len(otherwise)).to(bank.dtype).T @ bank
-    return torch.where(sizes > 0, sums / sizes.clamp(min=1), otherwise)
-
-
-def class_weights(labels: Tensor, clusters: int) -> Tensor:
+def class_weights(sizes: Tensor) -> Tensor:
     """Weight clusters by size ** -1/2, so that rare ones count for more; the sum is 1."""
-    weights = (counts(labels, clusters) + 1e-5) ** -0.5
+    weights = (sizes + 1e-5) ** -0.5
     return weights / weights.sum()
 
 
-def label_distribution(labels: Tensor, clusters: int) -> Tensor:
+def label_distribution(sizes: Tensor) -> Tensor:
     """Return the [clusters] distribution of weighted labels that is known from sizes alone."""
-    weighted = counts(labels, clusters) * class_weights(labels, clusters)
+    weighted = sizes * class_weights(sizes)
     return weighted / weighted.sum()
 
 
@@ -282,44 +225,3 @@ def weighted_mean(each: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     each, labels: [b]; weights: [clusters].
     """
     return (each * weights[labels]).mean() / distributed.all_mean(weights[labels].mean())
-
-
-def mend(bank: Tensor, labels: Tensor, centroids: Tensor, minimum: int) -> None:
-    """Dissolve clusters below `minimum` in place and refill each with half of the largest one.
-
-    bank: [images, width]; labels: int64 [images]; centroids: [clusters, width]. Members move to the
-    nearest healthy centroid. With clusters * minimum <= images / 2 the largest cluster always has
-    2 * minimum images, so every cluster ends with at least `minimum`.
-    """
-    sizes = counts(labels, len(centroids))
-    small = (sizes < minimum).nonzero().flatten().tolist()
-    if not small:
-        return
-    homeless = torch.isin(labels, torch.tensor(small, device=labels.device)).nonzero().flatten()
-    nearness = bank[homeless] @ centroids.T
-    nearness[:, small] = -math.inf
-    labels[homeless] = nearness.argmax(1)
-    for cluster in small:
-        largest = int(counts(labels, len(centroids)).argmax())
-        members = (labels == largest).nonzero().flatten()
-        second = halves(bank[members], minimum)
-        labels[members[second]] = cluster
-        centroids[largest] = bank[members[~second]].mean(0)
-        centroids[cluster] = bank[members[second]].mean(0)
-
-
-def halves(features: Tensor, minimum: int) -> Tensor:
-    """Split by 2-means, or at its axis's median if a part would be too small: bool [n]."""
-    first = farthest(features, features.mean(0))
-    pair = torch.stack([first, farthest(features, first)])
-    for _ in range(ITERATIONS):
-        second = torch.cdist(features, pair).argmin(1)
-        pair = means(features, second, pair)
-    if int(counts(second, 2).min()) >= minimum:
-        return second.bool()
-    order = (features @ (pair[1] - pair[0])).argsort(stable=True)
-    return torch.zeros_like(second).index_fill_(0, order[len(order) // 2 :], 1).bool()
-
-
-def farthest(features: Tensor, point: Tensor) -> Tensor:
-    return features[(features - point).square().sum(1).argmax()]

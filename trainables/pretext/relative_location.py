@@ -10,7 +10,7 @@ Differences from OpenSelfSup's recipe:
 - patches are sampled from the cache by one grid, at least 32 px wide.
 
 The LR policy's score is the loss: in a short run, accuracy near 1/8 is mostly noise. The control is
-the accuracy with the centre of another image: what it has above chance is place, not relation.
+the accuracy with the centre of another image: what it has above chance level is place, not relation.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import COLOURS, Colour, Preset, halvings, sample
+from trainables.augment import Pixels, sample
 from trainables.backbone import Backbone
+from trainables.colour import COLOURS, Colour
 from trainables.errors import UserError
+from trainables.modality import Preset
 from trainables.schema import Dropout, Fraction
 from trainables.spec import Settings
 from trainables.task import Batch, Context, Draw, Task, dropout
@@ -48,7 +50,7 @@ class Patches(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             grid = patch_grid(places, p.border, p.crop, p.patch, self.px).flatten(0, 1)
             spacing = p.crop / 3 * p.patch * images.shape[-1] / self.px
-            levels = halvings(images, 1 + (spacing > 1) + (spacing > 2) + (spacing > 4))
+            levels = Pixels(images).halvings(spacing)
             patches = sample(levels, grid, torch.full_like(grid[:, 0, 0, 0], spacing))
             strips = patches.unflatten(0, (b, 9)).transpose(1, 2).flatten(2, 3)
             return self.colour(strips, colours).unflatten(2, (9, self.px)).transpose(1, 2)

@@ -31,8 +31,7 @@ class Plugin(Task):
     def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
         super().__init__(backbone, params, context)
         upright = replace(context.augment, vflip=False, rotate=0.0)
-        crop = self.params.crop or context.augment.crop or (0.2, 1.0)
-        self.view = View.of(replace(context, augment=upright), crop)
+        self.view = View.of(replace(context, augment=upright), context.crop(self.params.crop))
         self.head = nn.Linear(backbone.width, 4)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import View, halvings
+from trainables.augment import Pixels, View
 from trainables.backbone import Backbone
 from trainables.errors import StageFailed, UserError
 from trainables.schema import Crop, Fraction, Temperature
@@ -31,6 +31,7 @@ from trainables.training import distributed
 
 DIMENSIONS = 128
 LARGE = 2  # crops whose codes are predicted
+LARGE_CROP, SMALL_CROP = (0.14, 1.0), (0.05, 0.14)  # published areas
 MOST_PROTOTYPES, MOST_QUEUED = 3000, 3840  # as published
 PER_PROTOTYPE = 4 / 3  # features in batch and queue; published: 4096 for 3000
 COLLAPSED = 0.998  # loss and entropy of a code, both divided by ln(prototypes)
@@ -99,9 +100,9 @@ class Plugin(Task):
         self.freeze = round(self.params.freeze_epochs * context.epoch_steps)
         full = queue // context.global_batch
         self.queue_start = max(full, round(self.params.queue_start * context.steps))
-        small, own = replace(context, image_size=small_size(context.image_size)), context.augment
-        self.large_view = View.of(context, self.params.crop or own.crop or (0.14, 1.0))
-        small_crop = self.params.small_crop or own.small_crop or (0.05, 0.14)
+        small = replace(context, image_size=small_size(context.image_size))
+        self.large_view = View.of(context, context.crop(self.params.crop, LARGE_CROP))
+        small_crop = self.params.small_crop or context.augment.small_crop or SMALL_CROP
         self.small_view = View.of(small, small_crop)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -124,11 +125,9 @@ class Plugin(Task):
     def embed(self, batch: Batch) -> Tensor:
         """Return embeddings [b, crops, dimensions], the large crops first."""
         kinds = (self.large_view, LARGE), (self.small_view, self.params.small_crops)
-        wanted = [(view, crops) for view, crops in kinds if crops]
-        side, features = batch.images.shape[-1], []
-        levels = halvings(batch.images, max(view.depth(side) for view, _ in wanted))
-        for view, crops in wanted:
-            encoded = self.backbone(view.made(levels, batch.draw, crops))
+        pixels, features = Pixels(batch.images), []
+        for view, crops in (kind for kind in kinds if kind[1]):
+            encoded = self.backbone(view(pixels, batch.draw, crops))
             features.append(encoded.unflatten(0, (len(batch.index), crops)))
         joined = torch.cat(features, 1)
         return self.head(joined.flatten(0, 1)).unflatten(0, joined.shape[:2])

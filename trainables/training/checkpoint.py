@@ -19,7 +19,7 @@ from trainables.durable import TEMPORARY, replacing
 from trainables.storage import CHECKPOINT
 
 log = logging.getLogger(__name__)
-FORMAT = "2"  # version of the tensors' names
+FORMAT = "3"  # version of the tensors' names
 FULL = "full"  # name of the full run; a run of the LR range is named by its learning rate
 
 
@@ -32,7 +32,7 @@ class Run:
     seconds: float = 0.0  # of training, summed over restarts
     history: list[dict[str, float]] = field(default_factory=list)  # one per step
     rows: list[dict[str, float]] = field(default_factory=list)  # one per report
-    best: dict[str, float] | None = None  # the best evaluation
+    probes: list[dict[str, float]] = field(default_factory=list)  # of the frozen backbone
     scores: dict[str, float | None] = field(default_factory=dict)  # for the LR policy, by step
     failed: str = ""  # the reason, if it failed
     tensors: dict[str, Tensor] = field(default_factory=dict)  # to resume from

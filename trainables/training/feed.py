@@ -4,11 +4,13 @@
     batch = feed.batch(step)
 
 Pixels are copied once from the memory map to (pinned) memory, and to a GPU on a separate stream, so
-that neither the host nor the training stream waits for them. A batch depends on seed and step only,
-never on what was read ahead.
+that neither the host nor the training stream waits for them. A GPU with room for them keeps all
+images, and only positions travel. A batch depends on seed and step only, never on what was read
+ahead.
 """
 
 import functools
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -22,27 +24,41 @@ from trainables.task import Batch, Draw
 from trainables.training import distributed
 
 Read = tuple[Tensor, Tensor]  # pixels and positions, on the device
+SHARE = 0.1  # of a GPU's free memory that images may take: other processes train there too
+BLOCK = 4096  # images uploaded at once
 
 
 class Feed:
-    """Shuffled batches of the images at `index` (cache positions), split between the ranks."""
+    """Shuffled batches of the images at `index` (cache positions), split between the ranks.
+
+    labels: the class of each of these images; every global batch then has as many of each.
+    """
 
     def __init__(
-        self, data: Prepared, index: Index, global_batch: int, seed: int, device: torch.device
+        self,
+        data: Prepared,
+        index: Index,
+        global_batch: int,
+        seed: int,
+        device: torch.device,
+        labels: Index | None = None,
     ) -> None:
         self.data, self.index, self.seed, self.device = data, index, seed, device
         self.global_batch, self.local = global_batch, global_batch // distributed.world_size()
-        self.epoch_steps = max(1, len(index) // global_batch)
+        self.labels, self.epoch_steps = labels, max(1, len(index) // global_batch)
         self.waited = 0.0  # seconds that `batch` has waited for pixels in total
         self._orders: dict[int, Index] = {}  # for the epoch read last
         self._ahead: tuple[int, Future[Read]] | None = None
         self._stream = _stream(device) if device.type == "cuda" else None
+        size = len(index) * math.prod(data.images.shape[1:])
+        self._resident = self._uploaded() if fits(size, device) else None  # [n, side, side, ...]
         self._pool = ThreadPoolExecutor(1, "feed", _settle, (self._stream,))
 
     def batch(self, step: int) -> Batch:
         """Return this rank's part of the global batch; an epoch uses each image at most once.
 
-        If there are fewer images than a batch has, it repeats them as evenly as possible.
+        If there are fewer images than a batch has, it repeats them as evenly as possible. Balanced
+        batches repeat those of rare classes.
         """
         begun = time.perf_counter()
         ahead, self._ahead = self._ahead, None
@@ -58,27 +74,64 @@ class Feed:
         return Batch(pixels, positions, Draw(self.seed, step, self.local, self.device), step)
 
     def pixels(self, positions: Tensor) -> Tensor:
-        """Read the images at int64 [n] positions of `index`: uint8 [n, channels, side, side]."""
-        rows = self.index[positions.cpu().numpy()]
+        """Return the images at int64 [n] positions of `index`: uint8 [n, channels, side, side]."""
+        if self._resident is None:
+            found = self._taken(positions.cpu().numpy()).to(self.device, non_blocking=True)
+        else:
+            found = self._resident.index_select(0, positions.to(self.device))
+        return found.permute(0, 3, 1, 2)
+
+    def _taken(self, positions: Index | slice) -> Tensor:
+        """Read images from the memory map: uint8 [n, side, side, channels]."""
+        rows = self.index[positions]
         shape = (len(rows), *self.data.images.shape[1:])
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         self.data.take(rows, pixels.numpy())
-        return pixels.permute(0, 3, 1, 2).to(self.device, non_blocking=True)
+        return pixels
+
+    def _uploaded(self) -> Tensor:
+        """Copy all images to the device."""
+        shape = (len(self.index), *self.data.images.shape[1:])
+        images = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        for first in range(0, len(self.index), BLOCK):
+            part = slice(first, first + BLOCK)
+            images[part].copy_(self._taken(part), non_blocking=True)
+        if self._stream:
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        return images
 
     def _read(self, step: int) -> Read:
         epoch, place = divmod(step, self.epoch_steps)
         if epoch not in self._orders:
-            rng = np.random.default_rng([self.seed, epoch])
-            passes = -(-self.global_batch // len(self.index))
-            order = [rng.permutation(len(self.index)) for _ in range(passes)]
-            self._orders = {epoch: np.concatenate(order)}
+            self._orders = {epoch: self._order(np.random.default_rng([self.seed, epoch]))}
         first = place * self.global_batch + distributed.rank() * self.local
         positions = torch.from_numpy(self._orders[epoch][first : first + self.local])
         if self._stream is None:
             return self.pixels(positions), positions
         with torch.cuda.stream(self._stream):
             moved = positions.pin_memory().to(self.device, non_blocking=True)
-            return self.pixels(positions), moved
+            return self.pixels(positions if self._resident is None else moved), moved
+
+    def _order(self, rng: np.random.Generator) -> Index:
+        """Return the positions of an epoch, batch after batch."""
+        count = self.epoch_steps * self.global_batch
+        if self.labels is None:
+            return repeated(np.arange(len(self.index)), count, rng)
+        classes = np.unique(self.labels)
+        own = [np.flatnonzero(self.labels == label) for label in classes]
+        rounds = np.stack([repeated(one, -(-count // len(own)), rng) for one in own], axis=1)
+        return rng.permuted(rounds, axis=1).reshape(-1)[:count]
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Return whether so many bytes are to stay on the device; never in a computer's own memory."""
+    return device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def repeated(positions: Index, count: int, rng: np.random.Generator) -> Index:
+    """Return that many positions, one permutation after another."""
+    passes = -(-count // len(positions))
+    return np.concatenate([rng.permutation(positions) for _ in range(passes)])[:count]
 
 
 @functools.cache

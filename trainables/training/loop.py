@@ -6,10 +6,9 @@ Pretext stages (kinds/pretext.py) and fine-tuning (kinds/classify.py) both use i
 the same numbers (means over ranks), so they take the same decisions without communicating.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
@@ -29,7 +28,9 @@ from trainables.spec import Runtime, StageSpec
 from trainables.task import Context, PerChannel, Task
 from trainables.training import checkpoint, distributed, lengths, lr_range
 from trainables.training.checkpoint import FULL, Run, Runs
+from trainables.training.evaluation import evaluating
 from trainables.training.feed import Feed
+from trainables.training.frozen import MACRO_AUROC, Probed, collapse
 from trainables.training.partners import PairedFeed
 from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
@@ -40,7 +41,7 @@ PATIENCE = 30  # the next checkpoint waits at least this many times the last one
 
 
 class Trial(TypedDict):
-    """One learning rate of the range; loss: one per report, scores: by step."""
+    """One learning rate of the range, or beyond it; loss: one per report, scores: by step."""
 
     lr: float
     steps: int
@@ -51,16 +52,20 @@ class Trial(TypedDict):
 
 
 class History(TypedDict):
-    """The file history.json; train: the full run's rows, one per report or evaluated epoch."""
+    """The file history.json; train: the full run's rows, one per report or evaluation.
+
+    probes: the full run's learning curve, see `training.frozen`; step 0 is the start.
+    """
 
     lr_range: list[Trial]
     train: list[dict[str, float]]
     confusion: list[list[int]] | None
+    probes: list[dict[str, float]]
 
 
 @dataclass
 class Outcome:
-    """The trained task (at its best epoch if evaluated), its result and its history."""
+    """The trained task, its result and its history."""
 
     task: Task
     result: dict[str, float]
@@ -71,12 +76,14 @@ class Outcome:
 class Loop:
     """One stage's training, resumed from the checkpoint in `out_dir` if there is one.
 
-    make: builds a fresh task with its start weights. index: cache positions to train on.
-    evaluate: judges the task as often as `lengths` says; the epoch with the highest merit
-    is kept. merit: signs what `evaluate` returns, so that higher is better. report: called on rank
-    0 before a run's first step, every `log_every` steps, and after every evaluation with the
-    `curve` so far. If it answers True, all ranks write a checkpoint and raise Stopped at the next
-    reported step. groups: the patient group of each image, where batches need partners.
+    make: builds a fresh task with its start weights. index: cache positions to train on. report:
+    called on rank 0 before a run's first step, every `log_every` steps, and after every evaluation
+    with the `curve` so far. If it answers True, all ranks write a checkpoint and raise Stopped at
+    the next reported step. evaluate: judges a fine-tuning as often as `lengths` says; a trial of
+    the LR range by its last evaluation. merit: signs what `evaluate` returns, so that higher is
+    better. probe: judges a pretext task's trials or makes its learning curve. balance: the class of
+    each image, if batches are to be balanced. patient_groups: of each image, where batches
+    need partners.
     """
 
     make: Callable[[Context], Task]
@@ -88,15 +95,18 @@ class Loop:
     report: Report
     evaluate: Callable[[Task], float] | None = None
     merit: Callable[[float], float] = float
-    groups: Index | None = None
+    probe: Callable[[Task], Probed] | None = None
+    balance: Index | None = None
+    patient_groups: Index | None = None
 
     def __post_init__(self) -> None:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
         repeated = self.evaluate is not None
-        known = context(spec, len(self.index), data.mean, data.std, repeated)
-        groups = None if self.groups is None else tuple(self.groups.tolist())
-        self.context = replace(known, groups=groups)
+        classes, groups = len(data.classes), self.patient_groups
+        known = context(spec, len(self.index), data.mean, data.std, repeated, classes)
+        numbers = None if groups is None else tuple(groups.tolist())
+        self.context = replace(known, patient_groups=numbers)
         sizes = len(self.index), self.training.global_batch
         self.epoch_steps = lengths.epoch_steps(*sizes)
         self.device = torch.device(self.runtime.device)
@@ -105,8 +115,14 @@ class Loop:
         self.period = lengths.period(self.steps, *sizes)
         self.rates = self.training.lr.range
         self._started: dict[str, Tensor] = {}  # the task's state after `start`, before step 0
+        self._at_start: Probed = {}  # what the probe tells of that state
+        curve = self.training.curve
+        self._curve = {max(1, round(self.steps * k / curve)) for k in range(1, curve + 1)}
         feed = data, self.index, self.training.global_batch, self.seed, self.device
-        self.feed = PairedFeed(*feed, groups=np.array(groups)) if groups else Feed(*feed)
+        if groups is None:
+            self.feed = Feed(*feed, self.balance)
+        else:
+            self.feed = PairedFeed(*feed, patient_groups=groups)
         self._unwanted = False  # known only to rank 0
         self._saved = self._trained()
         self._interval = self.runtime.checkpoint_seconds  # seconds between checkpoints
@@ -118,18 +134,17 @@ class Loop:
         """
         rate = self.rates[0]
         if len(self.rates) > 1:
-            choose = lr_range.POLICIES[self.training.lr.name]
-            rate = choose(self.training.lr, self.trial_steps, self._advance, self._forget)
+            policy = self.training.lr
+            rate = lr_range.choose(policy, self.trial_steps, self._advance, self._forget)
             lr_range.refuse_all_failed({run.lr: run.failed for run in self.runs.trials()})
         full = self.runs.entry(FULL, rate)
         task = self._run(full, "training", self.steps, self.steps)
-        if best := checkpoint.without_prefix("best", full.tensors):
-            task.load_state_dict(best)
         average_statistics(task)
         history: History = {
             "lr_range": [_trial(run) for run in self.runs.trials()],
             "train": full.rows,
             "confusion": self._confusion(task),
+            "probes": full.probes if self._curve else [],
         }
         return Outcome(task, self._result(full, task), history)
 
@@ -152,7 +167,22 @@ class Loop:
         except StageFailed as failed:
             run.failed = str(failed)
             return -math.inf
-        return self.merit(run.best[SCORE]) if run.best else task.score(run.history)
+        return self._judged(run, task)
+
+    def _judged(self, run: Run, task: Task) -> float:
+        """Return the score of a trial as far as it has run."""
+        if self.evaluate:
+            return self.merit(run.rows[-1][SCORE])
+        if self.training.lr.judge == "pretext":
+            return task.score(run.history)
+        self._probe(run, task)
+        run.failed = collapse(run.probes)
+        return run.probes[-1][MACRO_AUROC]
+
+    def _probe(self, run: Run, task: Task) -> None:
+        assert self.probe, "a stage that is probed needs the labelled images"
+        run.probes.append({"step": run.step, **self.probe(task)})
+        self._spend(run)
 
     def _forget(self, rate: float) -> None:
         self.runs.by_name[f"{rate:g}"].tensors = {}
@@ -165,26 +195,30 @@ class Loop:
         model: nn.Module = task
         if distributed.world_size() > 1:
             model = DistributedDataParallel(task, broadcast_buffers=False)
-        advance = Step(model, task, optimizer, self.training, run.lr, steps)
+        trial, due = phase != "training", False
+        advance = Step(model, task, optimizer, self.training, run.lr, steps, decays=not trial)
         self._pending: list[dict[str, Tensor]] = []
         self._checkpointed = time.perf_counter()
-        trial, due = phase != "training", False
         unwanted = False
         for step in range(run.step, until):
             self._pending.append(advance(self.feed.batch(step)))
             last = step + 1 == until
             epoch_end = (step + 1) % self.period == 0 or last
-            if last or (step + 1) % self.runtime.log_every == 0 or (epoch_end and self.evaluate):
+            probed = not trial and step + 1 in self._curve
+            told = last or probed or (epoch_end and self.evaluate)
+            if told or (step + 1) % self.runtime.log_every == 0:
                 due, unwanted = self._flush(run, advance, step + 1, epoch_end)
                 if self.evaluate and (last or (epoch_end and not trial)):
                     self._evaluate(run, task)
+                if probed:
+                    self._probe(run, task)
                 if unwanted or (due and not last):
-                    run.tensors = self._tensors(run, task, optimizer)
+                    run.tensors = self._tensors(task, optimizer)
                     self._checkpoint()
                 if unwanted:  # at the last step too: the evaluation to come may take long
                     raise Stopped(f"at step {step + 1} ({phase})")
         if trial:
-            parked = self._tensors(run, task, optimizer)
+            parked = self._tensors(task, optimizer)
             run.tensors = {key: value.to("cpu", copy=True) for key, value in parked.items()}
             if due:
                 self._checkpoint()
@@ -206,6 +240,9 @@ class Loop:
         else:
             task.start(self.feed.pixels)
             self._started = {key: value.clone() for key, value in task.state_dict().items()}
+        if self.probe and not run.probes:
+            self._at_start = self._at_start or {"step": 0, **self.probe(task)}
+            run.probes = [self._at_start]
         task.train()
         return task, optimizer
 
@@ -224,7 +261,7 @@ class Loop:
                 raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
         self._pending = []
         row = {name: sum(one[name] for one in fresh) / len(fresh) for name in names}
-        row["lr"] = max(group["lr"] for group in advance.optimizer.param_groups)
+        row["lr"] = advance.rate_at(done - 1)
         self._tell(run, row, done, advance.steps, len(fresh), epoch_end)
         waited = time.perf_counter() - self._checkpointed
         due = waited > self._interval and not distributed.rank()
@@ -263,31 +300,21 @@ class Loop:
         return spent
 
     def _evaluate(self, run: Run, task: Task) -> None:
-        """Evaluate this epoch; keep its weights if it is the best of the full run so far."""
         assert self.evaluate is not None
-        average_statistics(task)
-        value = self.evaluate(task)
+        run.rows[-1][SCORE] = self.evaluate(task)
         task.train()
-        run.rows[-1][SCORE] = value
-        if run.best is None or self.merit(value) > self.merit(run.best[SCORE]):
-            run.best = {"epoch": run.rows[-1]["epoch"], SCORE: value}
-            if self._phase == "training":
-                state = {key: value.clone() for key, value in task.state_dict().items()}
-                run.tensors |= checkpoint.prefixed("best", state)
         if self._phase == "training" and distributed.rank() == 0:
             epochs = math.ceil(self.steps / self.period)
             merits = tuple(self.merit(row[SCORE]) for row in run.rows)
             self._beat(Heartbeat(curve=merits, epochs=epochs))
         self._spend(run)
 
-    def _tensors(self, run: Run, task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    def _tensors(self, task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         """Return the tensors that the run needs to resume."""
         average_statistics(task)
-        best = checkpoint.without_prefix("best", run.tensors)
         return {
             **checkpoint.prefixed("task", task.state_dict()),
             **checkpoint.optimizer_tensors(optimizer),
-            **checkpoint.prefixed("best", best),
         }
 
     def _checkpoint(self) -> None:
@@ -310,12 +337,13 @@ class Loop:
 
     def _result(self, full: Run, task: Task) -> dict[str, float]:
         trials = self.runs.trials()
+        tried = sorted({*self.rates, *(run.lr for run in trials)})
         return {
             "loss": full.rows[-1]["loss"],
             "accuracy": full.rows[-1]["accuracy"],
             "chance_level": task.chance_level(),
             "lr": full.lr,
-            "lr_at_edge": lr_range.at_edge(full.lr, self.rates),
+            "lr_at_edge": lr_range.at_edge(full.lr, tried),
             "steps": self.steps,
             "lr_steps": sum(run.step for run in trials),
             "images_per_second": float(np.median([r["images_per_second"] for r in full.rows])),
@@ -331,7 +359,12 @@ def _trial(run: Run) -> Trial:
 
 
 def context(
-    spec: StageSpec, images: int, mean: PerChannel, std: PerChannel, repeated: bool = False
+    spec: StageSpec,
+    images: int,
+    mean: PerChannel,
+    std: PerChannel,
+    repeated: bool = False,
+    classes: int = 0,
 ) -> Context:
     """Build the context of a full run; UserError if the images do not fill one batch.
 
@@ -352,17 +385,5 @@ def context(
         images=images, global_batch=training.global_batch,
         steps=training.steps, epoch_steps=max(1, int(epoch_steps)),
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
-        augment=preset, seed=spec.seed,
+        augment=preset, seed=spec.seed, classes=classes,
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode without gradients for the block."""
-    was = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        module.train(was)

@@ -1,34 +1,56 @@
 """LR policies: choose the learning rate of the range that is trained in full.
 
-    rate = POLICIES["halving"](policy, steps, advance, forget)
+    rate = choose(policy, steps, advance, forget)
 
-Every rate starts from the same weights, on the same batches, with a schedule of `steps` steps:
+Every rate starts from the same weights, on the same batches, and stays at its peak after warm-up:
 - halving: at every rung the better two thirds continue, until one is left (successive halving,
   Jamieson & Talwalkar, 2016, with a gentle factor and late rungs: short runs favour low rates, and
   keeping half at a quarter of the steps chose a different rate in 3 of 10 stages);
 - full_range: all rates run to the end and the best score wins;
 - optuna: TPE proposes as many rates as the range has, between its ends; all run to the end.
 
-A rate that diverged loses. A winner on the edge of the range is flagged, because the best rate may
-lie outside it. Every policy takes `steps`, the length of a trial, `advance`, which trains a rate
-until a step and returns its score (-inf if it failed), and `forget`, which frees a rate's state.
+A rate that diverged loses. If the winner is at an end of the range, the range grows on that side by
+its own factor, by at most `policy.grow` rates, while the further rate is better. A winner at the
+edge of all that was tried is flagged. Every policy takes `steps`, the length of a trial, `advance`,
+which trains a rate until a step and returns its score (-inf if it failed), and `forget`, which
+frees a rate's state. It returns the best rate and its score after `steps`.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from trainables.errors import StageFailed
 from trainables.spec import LRPolicy
 
 FACTOR = 1.5  # halving: one in FACTOR rates continues at a rung
-RUNGS = (1 / 4, 5 / 8, 1.0)  # halving: the last rungs, fractions of the steps; earlier ones halve
+FIRST = 1 / 4  # halving: the first of three rungs or more, a fraction of the steps
 Advance = Callable[[float, int], float]
 Forget = Callable[[float], None]
+Best = tuple[float, float]  # a rate and its score
 
 
-def halving(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> float:
-    alive = list(policy.range)
+def choose(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> float:
+    """Return the best rate of the range, grown where its end is the best."""
+    rate, score = POLICIES[policy.name](policy, steps, advance, forget)
+    rates = policy.range
+    for _ in range(policy.grow):
+        further = beyond(rate, rates)
+        if further is None or score == -math.inf:
+            break
+        found = advance(further, steps)
+        forget(further)
+        rates = tuple(sorted((*rates, further)))
+        if found <= score:
+            break
+        rate, score = further, found
+    return rate
+
+
+def halving(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> Best:
+    alive, scores = list(policy.range), dict[float, float]()
     for until, left in rungs(len(alive), steps):
         scores = {rate: advance(rate, until) for rate in alive}
         ranked = sorted(alive, key=lambda rate: (-scores[rate], rate))
@@ -36,7 +58,7 @@ def halving(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> f
         for rate in ranked[left:]:
             forget(rate)
     forget(alive[0])
-    return alive[0]
+    return alive[0], scores[alive[0]]
 
 
 def rungs(rates: int, steps: int) -> list[tuple[int, int]]:
@@ -45,21 +67,20 @@ def rungs(rates: int, steps: int) -> list[tuple[int, int]]:
     while rates > 1:
         rates = round(rates / FACTOR)
         alive.append(rates)
-    fractions = [RUNGS[0] / 2**k for k in range(len(alive) - len(RUNGS), 0, -1)] + [*RUNGS]
-    places = fractions[len(fractions) - len(alive) :]
+    places = np.linspace(FIRST, 1, max(len(alive), 3))[-len(alive) :] if alive else ()
     until = [min(steps, max(2, round(steps * fraction))) for fraction in places]
     return list(zip(until, alive, strict=True))
 
 
-def full_range(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> float:
+def full_range(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> Best:
     scores = {}
     for rate in policy.range:
         scores[rate] = advance(rate, steps)
         forget(rate)
-    return max(sorted(scores), key=scores.__getitem__)
+    return _best(scores)
 
 
-def by_optuna(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> float:
+def by_optuna(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> Best:
     """Try the middle of the range first, then the rates that TPE proposes."""
     import optuna
 
@@ -78,18 +99,33 @@ def by_optuna(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) ->
         return max(scores[rate], -1e9)  # Optuna refuses an infinite score
 
     study.optimize(objective, n_trials=len(policy.range))
-    return max(sorted(scores), key=scores.__getitem__)
+    return _best(scores)
 
 
-POLICIES: dict[str, Callable[[LRPolicy, int, Advance, Forget], float]] = {
+def _best(scores: dict[float, float]) -> Best:
+    """Return the rate with the highest score, the lowest of equals."""
+    rate = max(sorted(scores), key=scores.__getitem__)
+    return rate, scores[rate]
+
+
+POLICIES: dict[str, Callable[[LRPolicy, int, Advance, Forget], Best]] = {
     "halving": halving,
     "full_range": full_range,
     "optuna": by_optuna,
 }
 
 
+def beyond(rate: float, rates: Sequence[float]) -> float | None:
+    """Return the next rate outside the range on the side of `rate`; None if that is inside."""
+    if not at_edge(rate, rates):
+        return None
+    factor = (rates[-1] / rates[0]) ** (1 / (len(rates) - 1))
+    upwards = rate > math.sqrt(rates[0] * rates[-1])
+    return float(f"{rates[-1] * factor if upwards else rates[0] / factor:.3g}")
+
+
 def planned(policy: LRPolicy, steps: int) -> int:
-    """Return how many steps the policy trains in total if no rate fails."""
+    """Return how many steps the policy trains in total if no rate fails or is added."""
     rates = len(policy.range)
     if rates == 1:
         return 0

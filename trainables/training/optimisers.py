@@ -1,4 +1,4 @@
-"""Optimisers by name, and the schedule: linear warm-up, then cosine decay to zero."""
+"""Optimisers by name, and the schedule: linear warm-up, then cosine decay to zero or none."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -81,13 +81,19 @@ def layer_decayed(
         by_depth: dict[int, list[nn.Parameter]] = {}
         for parameter in group["params"]:
             by_depth.setdefault(depths.get(id(parameter), 0), []).append(parameter)
-        found += [{**group, "params": p, "lr_scale": decay**n} for n, p in by_depth.items()]
+        scale = group.get("lr_scale", 1.0)
+        found += [{**group, "params": p, "lr_scale": scale * decay**n} for n, p in by_depth.items()]
     return found
 
 
-def factor(step: int, steps: int, warmup: float) -> float:
-    """Return the fraction of the peak learning rate at `step`; warmup: a fraction of `steps`."""
+def factor(step: int, steps: int, warmup: float, decays: bool = True) -> float:
+    """Return the fraction of the peak learning rate at `step`; warmup: a fraction of `steps`.
+
+    decays: whether it falls to zero after the warm-up, or stays.
+    """
     rising = math.ceil(steps * warmup)
     if step < rising:
         return (step + 1) / rising
+    if not decays:
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))

@@ -1,6 +1,6 @@
 """One training step, without a synchronisation between host and GPU.
 
-step = Step(task, task, place(task, training, 0.01, device), training, 0.01, steps=100)
+step = Step(task, task, place(task, training, 0.1, device), training, 0.1, steps=100)
 row = step(feed.batch(0))  # loss and metrics, still on the device
 """
 
@@ -16,25 +16,33 @@ from trainables.task import Batch, Task
 from trainables.training import distributed
 from trainables.training import optimisers as optim
 
+BATCH = 256  # images; a learning rate is for a batch of so many
+
+
+def peak(rate: float, training: Training) -> float:
+    """Return the optimiser's peak rate: in proportion to the batch (Goyal et al., 2017)."""
+    return rate * training.global_batch / BATCH
+
 
 def place(task: Task, training: Training, rate: float, device: torch.device) -> Optimizer:
     """Prepare a fresh task for training on the device and return its optimiser.
 
-    rate: the peak learning rate. The number of ranks must divide `training.bn_groups`.
+    rate: see `peak`. The number of ranks must divide `training.bn_groups`.
     """
     group_batch_norm(task, training.bn_groups // distributed.world_size())
     task.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     groups = task.parameter_groups()
     if training.layer_decay != 1:
         groups = optim.layer_decayed(groups, task.backbone.blocks(False), training.layer_decay)
-    return optim.build(training.optimizer, groups, rate, training.weight_decay)
+    return optim.build(training.optimizer, groups, peak(rate, training), training.weight_decay)
 
 
 @dataclass
 class Step:
     """A training step of `task`.
 
-    model: the task or its DDP wrapper. rate: the peak learning rate of a schedule of `steps` steps.
+    model: the task or its DDP wrapper. rate: see `peak`; of a schedule of `steps` steps. decays:
+    whether it falls to zero after the warm-up.
     """
 
     model: nn.Module
@@ -43,10 +51,11 @@ class Step:
     training: Training
     rate: float
     steps: int
+    decays: bool = True
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        rate = peak(self.rate_at(batch.step), self.training)
         for group in self.optimizer.param_groups:
-            rate = self.rate * optim.factor(batch.step, self.steps, self.training.warmup)
             group["lr"] = rate * group.get("lr_scale", 1.0)
         bfloat16 = self.training.precision == "bfloat16"
         with torch.autocast(batch.index.device.type, torch.bfloat16, enabled=bfloat16):
@@ -57,3 +66,7 @@ class Step:
         self.optimizer.step()
         self.task.after_step(batch.step)
         return {"loss": loss.detach(), **metrics}
+
+    def rate_at(self, step: int) -> float:
+        """Return the schedule's rate for a batch of 256 images, of the backbone's last block."""
+        return self.rate * optim.factor(step, self.steps, self.training.warmup, self.decays)

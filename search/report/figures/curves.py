@@ -7,7 +7,7 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from search.report import stored
 from search.report.figures import style
@@ -19,7 +19,7 @@ from trainables.spec import MeasureType
 
 FINE_TUNING = "fine-tuning"
 DASHES = "--", ":", "-."  # of the starts, the highest first
-Epochs = list[dict[str, float]]
+Records = list[dict[str, float]]
 
 
 def lr_ranges(table: Table, store: Store) -> Figure | None:
@@ -76,7 +76,7 @@ def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice], objective: Meas
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     unit = objective.with_unit if tuned else "the task's score"
-    axes.set(xlabel="learning rate", ylabel=unit)
+    axes.set(xlabel="learning rate for a batch of 256", ylabel=unit)
     axes.set_title(title, parse_math=False)
     axes.margins(x=0.08, y=0.15)
 
@@ -129,27 +129,26 @@ def confusions(said: Predictions) -> Figure:
 
 
 def finetuning(table: Table, store: Store) -> Figure | None:
-    """Draw loss and objective by epoch, winner and baselines in front."""
+    """Draw loss and objective by step, winner and baselines in front."""
     drawn = [(row, stored.history(store, row.downstream_key)["train"]) for row in shown(table)]
-    drawn = [(row, epochs) for row, epochs in drawn if epochs]
+    drawn = [(row, train) for row, train in drawn if train]
     if not drawn:
         return None
     figure = Figure(figsize=(style.WIDTH, 3.6))
     loss, judged = figure.subplots(1, 2)
-    for row, epochs in reversed(drawn):
-        _epochs(loss, row, table, epochs, "loss")
-        _epochs(judged, row, table, epochs, "objective")
+    for row, train in reversed(drawn):
+        _curve(loss, row, table, train, "loss")
+        _curve(judged, row, table, train, "objective")
     loss.set_title("training loss")
     judged.set_title(f"validation: {table.objective.with_unit}")
     for axes in (loss, judged):
-        axes.set_xlabel("epoch of fine-tuning")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("steps of fine-tuning")
     style.legend(figure, reversed(judged.lines))
     return figure
 
 
-def _epochs(axes: Axes, row: Row, table: Table, epochs: Epochs, column: str) -> None:
-    points = [(one["epoch"], one[column]) for one in epochs if column in one]
+def _curve(axes: Axes, row: Row, table: Table, train: Records, column: str) -> None:
+    points = [(one["step"], one[column]) for one in train if column in one]
     if not points:
         return
     colour, width, line, label = style.FAINT, 1.0, "-", "other chains"

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from search.chains.chain import prefixes
+from search.report.learning import sentence
 from search.report.summary import Summary
 from search.report.table import Row, Table, number, span
 from search.report.verdict_words import could
@@ -18,6 +19,7 @@ def alt(figure: str, found: Summary) -> str:
         "label_curve": _label_curve,
         "regret": _regret,
         "confusion": _confusion,
+        "learning": _learning,
         "finetuning": _finetuning,
         "lr_ranges": _lr_ranges,
         "pretext": _pretext,
@@ -67,10 +69,15 @@ def _confusion(found: Summary) -> str:
     return f"Recall by class: {listed}."
 
 
+def _learning(found: Summary) -> str:
+    listed = "; ".join(map(sentence, found.learning))
+    return f"Macro AUROC of the frozen probe by steps: {listed}."
+
+
 def _finetuning(found: Summary) -> str:
     table = found.table
     listed = ", ".join(_scored(row, table) for row in table.finalists)
-    return f"Training loss and {table.objective.title} by epoch. The best epochs: {listed}."
+    return f"Training loss and {table.objective.title} by step. The best scores: {listed}."
 
 
 def _lr_ranges(found: Summary) -> str:

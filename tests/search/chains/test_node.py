@@ -5,7 +5,7 @@ import json
 import pytest
 
 from search.chains.chain import Chain
-from search.chains.node import Node, range_from, rates_in, windows_of
+from search.chains.node import Node, Range, rates_in, windows_of
 from trainables.errors import UserError
 
 STARTS = ("scratch", "imagenet")
@@ -112,7 +112,11 @@ def test_windows_of_a_range(
     assert differ == len(windows_of(len(rates)))
 
 
-RANGES = {"odc": (0.003, 0.01, 0.03, 0.1), "moco": (0.01, 0.1), "swav": (0.1,)}
+RANGES = {
+    "odc": Range((0.003, 0.01, 0.03, 0.1), (0.001, 0.002, 0.004)),
+    "moco": Range((0.1, 0.2), (0.01, 0.1)),
+    "swav": Range((0.1,), (0.01,)),
+}
 
 
 @pytest.mark.parametrize(
@@ -140,10 +144,14 @@ def test_a_config_is_plain() -> None:
     }  # fmt: skip
 
 
-def test_from_a_start_with_weights_rates_begin_lower() -> None:
-    assert Node.parse("imagenet:odc[low]").config(RANGES)["lr"] == {"odc": [0.0009, 0.003, 0.009]}
-    assert range_from("scratch", (0.01, 0.1)) == (0.01, 0.1)
-    assert range_from("imagenet", (0.012, 0.1)) == (0.0036, 0.03)
+def test_a_backbone_that_has_learnt_has_rates_of_its_own() -> None:
+    def rates(text: str) -> dict[str, list[float]]:
+        return Node.parse(text).config(RANGES)["lr"]
+
+    assert rates("imagenet:odc[low]") == {"odc": [0.001, 0.002]}
+    assert rates("odc>moco") == {"odc": [0.003, 0.01, 0.03, 0.1], "moco": [0.01, 0.1]}
+    assert rates("moco>odc") == {"moco": [0.1, 0.2], "odc": [0.001, 0.002, 0.004]}
+    assert rates("moco>moco") == {"moco": [0.1, 0.2]}  # as its first stage
 
 
 def test_rates_that_are_no_window_name_no_node() -> None:

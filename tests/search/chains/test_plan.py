@@ -16,11 +16,11 @@ from trainables.plugins import version
 from trainables.schema import read
 from trainables.spec import digest
 
-IDENTITY = "aed5bfe67a0434be"
+IDENTITY = "8725cf61ca423348"
 PRECISION = "profile.precision=float32"  # else the processor decides
 GOLDEN = {  # digests of `recorded`
-    "smoke": "3e30f522ecd4fc3c", "gpu": "f4f9fdda6bdb0d9b", "xray": "1eb08827439ff71e",
-    "demo": "65d066fda69e5af6",
+    "smoke": "268a6ec71300a34d", "gpu": "562e37aa3655210f", "xray": "95a2bc1b757171d1",
+    "demo": "bcbfc881448eceab",
 }  # fmt: skip
 GROUPS = {
     "smoke": ["profile=smoke"],
@@ -145,10 +145,22 @@ def test_baselines_start_from_no_stage_and_imagenet_needs_weights():
 
 
 def test_a_window_narrows_the_rates_of_its_task():
-    made = plan("tasks.odc.lr_range=[0.1,0.2,0.3]")
+    made = plan("tasks.odc.lr_range=[0.1,0.2,0.3]", "tasks.odc.lr_range_later=[0.01,0.02,0.03]")
     odc, moco = made.stages(Node.parse("odc[low]>moco"))
     assert odc.training.lr.range == (0.1, 0.2)
-    assert moco.training.lr.range == made.space.tasks["moco"].lr_range
+    assert moco.training.lr.range == made.space.tasks["moco"].lr_range_later
+    _, later = made.stages(Node.parse("moco>odc[low]"))
+    assert later.training.lr.range == (0.01, 0.02)
+
+
+def test_a_range_grows_where_a_trial_is_long_enough_and_no_neighbour_is_left_out():
+    def grown(*more, node="odc"):
+        return plan("profile.steps=3000", *more).stages(Node.parse(node))[0].trained.lr.grow
+
+    assert grown("profile.lr_steps=null") == 2
+    assert grown("profile.lr_steps=499") == 0
+    assert grown("profile.lr_steps=null", node="odc[low]") == 0
+    assert grown("profile.lr_steps=null", "tasks.odc.lr_range=[0.1]") == 0
 
 
 def test_a_repeat_has_its_own_seed_on_the_same_split_and_rates():
@@ -179,7 +191,9 @@ def test_a_repeated_task_goes_on_from_its_first_stage():
     made = plan()
     first, again = made.stages(Node.parse("moco>moco"))
     assert made.stages(Node.parse("moco")) == (first,)
-    assert again == replace(first, inputs={"backbone": first.key()})
+    later = replace(first.training.lr, range=made.space.tasks["moco"].lr_range_later)
+    training = replace(first.training, lr=later)
+    assert again == replace(first, inputs={"backbone": first.key()}, training=training)
     assert made.score(Node.parse("moco>moco")).inputs == {"backbone": again.key()}
 
 
@@ -227,16 +241,18 @@ def grown(*more: str, features: bool = False) -> Plan:
     return Plan(load("isic3", given), "d", {"imagenet": "fedcba9876543210"}, features=known)
 
 
-def test_a_chain_begins_with_its_starts_weights_and_lower_rates() -> None:
+def test_a_chain_begins_with_its_starts_weights_and_later_rates() -> None:
     plan, (scratch, chain) = grown(), map(Node.parse, ("odc>moco", "imagenet:odc>moco"))
     start, first, second, probe, score = plan.graph(chain)
     assert (start.kind, start.name) == ("start", "imagenet")
     assert first.inputs == {"backbone": start.key()}
     assert second.inputs == {"backbone": first.key()}
     assert probe.inputs == score.inputs == {"backbone": second.key()}
-    rates = plan.space.tasks["odc"].lr_range
-    assert first.trained.lr.range == tuple(pytest.approx(0.3 * rate) for rate in rates)
+    assert first.trained.lr.range == plan.space.tasks["odc"].lr_range_later
     assert score.trained.lr == plan.score(scratch).trained.lr
+    assert score.trained.lr.range == plan.space.downstream.lr_range_later
+    fresh = plan.score(Node.parse("scratch")).trained.lr
+    assert fresh.range == plan.space.downstream.lr_range
     assert plan.stages(scratch)[0].inputs == {}
     assert {str(chain) for chain in plan.space.chains()} >= {"odc", "imagenet:odc"}
     assert len(plan.space.chains()) == 2 * 15

@@ -45,7 +45,7 @@ def test_the_control_without_the_pool_is_the_chain_of_a_search_without_one(plan:
     assert plan(pool="a").graph(alone) == plan().graph(NODE.again(1000))
     assert str(alone) == "odc>moco#1000!pool"
     assert Node.parse(str(alone)) == alone
-    ranges = {name: task.lr_range for name, task in plan().space.tasks.items()}
+    ranges = plan().space.ranges
     assert Node.of_config(alone.config(ranges), ranges) == alone
     assert "without_pool" not in NODE.config(ranges)
     assert alone.first() == NODE

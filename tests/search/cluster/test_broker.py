@@ -272,8 +272,8 @@ def test_every_stage_tries_the_whole_range_and_needs_no_single(plan):
     _, jobs, _ = run(halving, ["odc>moco"], keep)
     stages = [specs[key] for key in jobs if specs[key].kind == "pretext"]
     assert [spec.name for spec in stages] == ["odc", "moco"]
-    tasks = plan.space.tasks
-    assert [s.training.lr.range for s in stages] == [tasks[n].lr_range for n in ("odc", "moco")]
+    odc, moco = (plan.space.ranges[name] for name in ("odc", "moco"))
+    assert [s.training.lr.range for s in stages] == [odc.first, moco.later]
 
 
 async def lease_score(broker, group="g"):
@@ -410,7 +410,9 @@ def test_a_score_that_was_finished_meanwhile_is_kept(plan):
 def test_what_one_chain_cancels_another_that_waits_for_it_gets(plan, monkeypatch):
     """Windows with the same rates have the same score."""
     monkeypatch.setattr(broker_module, "LOCK_SECONDS", 0.01)
-    narrow = {n: replace(t, lr_range=(0.1,)) for n, t in plan.space.tasks.items()}
+    narrow = {
+        n: replace(t, lr_range=(0.1,), lr_range_later=None) for n, t in plan.space.tasks.items()
+    }
     plan = replace(plan, space=replace(plan.space, tasks=narrow))
     twin = Node.parse("odc[low]")
     assert plan.score(twin).key() == plan.score(ODC).key()

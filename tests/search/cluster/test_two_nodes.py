@@ -17,6 +17,7 @@ RUN = [
     "~tasks.relative_location", "max_length=2", "early_stop=null", "profile=smoke",
     "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16",
     "profile.label_fraction=0.5", "profile.steps=96", "downstream.lr_range=[0.01]",
+    "downstream.lr_range_later=null",
     "runtime.threads=1",
 ]  # fmt: skip
 CLUSTER = """

@@ -15,7 +15,7 @@ SPAN = Span(600.0, 3000.0)
 
 def estimate(span=SPAN, **other):
     given = {"seconds": {"moco": 45.0, "odc": 50.0, "probe": 2.0}, "timed": {"moco": 1.34}}
-    known = {"groups": 2, "measured": ("probe",), "unknown": {}, **given, **other}
+    known = {"groups": 2, "measured": ("probe",), "unknown": {}, "steps": {}, **given, **other}
     return Estimate(span=span, **known)
 
 
@@ -45,6 +45,16 @@ def test_every_rate_says_where_it_is_from():
     assert "odc                   0:50   from finished stages of this store" in said
     assert "probe                 0:02   timed probe on random images" in said
     assert not found[0].startswith("this takes")
+
+
+def test_what_is_too_short_is_named_in_one_line():
+    steps = {"moco": 230, "odc": 2000, "classify": 2500}
+    found = list(lines(load("isic3"), FORECAST, estimate(steps=steps), GIVEN))
+    said = [line for line in found if "too short" in line]
+    assert said == [
+        "length    too short to matter (under 2,000 steps): moco 230; raise profile.steps"
+    ]
+    assert any(line.endswith("2,000 steps; from finished stages of this store") for line in found)
 
 
 def test_without_a_rate_there_is_no_time():

@@ -319,12 +319,15 @@ def _write_stage(store: FolderStore, spec: StageSpec, rng: np.random.Generator) 
         "images_per_second": 160.0, "seconds": 100.0, "lr_seconds": 20.0, "steps": 120,
         "accuracy": 0.5, "chance_level": 0.125,
     }  # fmt: skip
+    probes = [
+        {"step": step, "macro_auroc": 75 + step / 20, "knn": 30.0, "rankme": 40.0}
+        for step in (0, 60, 120)
+    ]
     confusion = None
     if spec.name == "relative_location":
         confusion = (rng.integers(5, 20, (8, 8)) + 60 * np.eye(8, dtype=int)).tolist()
-    folder = _commit(
-        store, spec, result, {"lr_range": trials, "train": rows, "confusion": confusion}
-    )
+    found = {"lr_range": trials, "train": rows, "confusion": confusion, "probes": probes}
+    folder = _commit(store, spec, result, found)
     _write_weights(folder, rng)
 
 
@@ -356,7 +359,8 @@ def _write_score(
 ) -> None:
     rows = [
         {
-            "epoch": epoch, "loss": 0.4 + 1.6 * math.exp(-epoch / 4), "lr": 0.01,
+            "epoch": epoch, "step": 12 * epoch, "lr": 0.01,
+            "loss": 0.4 + 1.6 * math.exp(-epoch / 4),
             "objective": score - 30 * math.exp(-epoch / 3) + rng.normal(0, 0.4),
         }
         for epoch in range(1, EPOCHS + 1)

@@ -19,17 +19,19 @@ FINE = table(
 
 
 class Store:
-    """Steps by key."""
+    """Steps, or all of a result, by key."""
 
-    def __init__(self, **steps: int) -> None:
-        self.steps = steps
+    def __init__(self, **steps: int | dict[str, float]) -> None:
+        self.results = {
+            k: one if isinstance(one, dict) else {"steps": one} for k, one in steps.items()
+        }
 
     def path(self, key: str) -> Any:
         raise AssertionError(key)
 
     def manifest(self, key: str) -> dict[str, Any] | None:
         known = {"spec": {"kind": key.split("-")[0], "inputs": {}}}
-        return known | {"result": {"steps": self.steps[key]}} if key in self.steps else None
+        return known | {"result": self.results[key]} if key in self.results else None
 
 
 def _said(shown: Any = FINE, store: Any = None, **more: Any) -> str:
@@ -81,21 +83,31 @@ def test_a_class_that_is_never_recognised() -> None:
     )
 
 
-def test_few_steps() -> None:
+def test_too_few_steps_are_named_by_task() -> None:
     short = table(
         row("odc", 35.0, stage_key="pretext-1", downstream_key="c-1", seed_scores=(1.0, 2.0)),
         row("moco", 34.0, stage_key="pretext-2", downstream_key="c-2", seed_scores=(1.0, 2.0)),
     )
-    few = Store(**{"pretext-1": 99, "pretext-2": 100, "c-1": 100, "c-2": 40})
+    few = Store(**{"pretext-1": 1999, "pretext-2": 2000, "c-1": 2000, "c-2": 40})
     text = _said(short, few)
-    assert "1 of 2 stages had fewer than 100 steps (the shortest 99)" in text
-    assert "1 of 2 fine-tunings had fewer than 100 steps (the shortest 40)" in text
-    enough = Store(**{"pretext-1": 100, "pretext-2": 100, "c-1": 100, "c-2": 100})
+    assert "Too short to matter (under 2,000 steps): odc 1,999; raise profile.steps." in text
+    assert "(under 2,000 steps): fine-tuning 40; raise profile.downstream_steps." in text
+    enough = Store(**{"pretext-1": 2000, "pretext-2": 2000, "c-1": 2000, "c-2": 2000})
     assert _said(short, enough) == ""
+
+
+@pytest.mark.parametrize(("blind", "said"), [(0.36, True), (0.2, False)])
+def test_a_task_that_answers_without_what_it_needs(blind: float, said: bool) -> None:
+    known = {"steps": 3000, "chance_level": 0.125, "controlled_accuracy": 0.4}
+    shown = table(row("odc", 35.0, stage_key="pretext-1", seed_scores=(1.0, 2.0)))
+    text = _said(shown, Store(**{"pretext-1": known | {"control_accuracy": blind}}))
+    assert (
+        "odc answered 40 % right, and 36 % when it could not know (12 % by guessing)" in text
+    ) is said
 
 
 def test_a_fine_tuning_that_still_rises() -> None:
     rising = Trend("scratch", 10, slope=0.3, error=0.05, rises=True)
-    assert "scratch still rose at its end: 2.70 points in its last 10 epochs" in (
+    assert "scratch still rose at its end: 2.70 points in its last 10 evaluations" in (
         _said(trends=[rising])
     )

@@ -33,7 +33,7 @@ def test_what_has_no_number_is_not_told(search):
     assert "delta" not in {name for name, _, _ in points.chain_metrics(scratch)}
 
 
-def test_curves_are_told_by_step_and_by_epoch(search):
+def test_curves_are_told_by_step(search):
     best = search.table.best
     told = list(points.curves(best, search.store, BALANCED.name))
     names = {name for name, _, _ in told}

@@ -20,6 +20,7 @@ KEYS = [
     "leading_start", "fresh_missing", "stopped", "budget", "overhead", "budget_spent", "incomplete",
     "leak", "label_curve", "external", "pool", "without_pool", "overhead_seconds", "failed",
     "pruned", "could_be_best", "cheapest_of_them", "optimism", "controls", "fine_tuning",
+    "learning_curves",
     "earlier_test_looks", "sources",
     "compared_on", "training_noise", "factors", "correlations", "course", "recall",
     "objective", "measures", "chains",
@@ -36,6 +37,7 @@ RECORDS = {
     "correlations": ["measure", "chains", "effect"],
     "course": ["chain", "stages", "stages_alone", "seconds", "missing", "regret"],
     "recall": ["class", "images", "recall"],
+    "learning_curves": ["chain", "start", "task", "steps", "auroc"],
     "stopped": ["chain", "reason", "epoch", "epochs", "best"],
     "failed": ["chain", "reason"],
 }

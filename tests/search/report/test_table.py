@@ -107,7 +107,7 @@ def test_a_control_counts_a_task_as_often_as_it_was_trained(search: Any) -> None
 
 
 def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
-    """A later stage tries a part of what its single tried."""
+    """A stage tries a window of what others tried."""
     narrow = {"lr": 0.03, "lr_at_edge": True}
     assert rows._rate(narrow, [0.01, 0.03, 0.1]) == "0.03"
     assert rows._rate(narrow, [0.01, 0.03]) == "0.03*"

@@ -35,7 +35,7 @@ def test_what_cannot_reach_the_best_is_stopped_and_says_why():
     found = stop()
     assert (found.epoch, found.epochs, found.best, found.ceiling) == (4, 10, 41.0, 46.5)
     assert found.reason == (
-        "after epoch 4 of 10 at 41.00: at best 46.50 by the gains of the other curves, "
+        "after evaluation 4 of 10 at 41.00: at best 46.50 by the gains of the other curves, "
         "moco has 52.30; noise explains 2.00 (training noise: sd 0.47, degrees of freedom 1000000; "
         "early_stop=3)"
     )

@@ -392,7 +392,7 @@ def test_stages_of_a_budget_are_those_of_the_policy(tmp_path):
 def test_the_best_chain_is_what_the_policy_recommends_with_all_its_seeds(tmp_path, policy):
     more = ("max_length=2", "controls=true", "label_curve=true")
     space = load("isic3", ["profile=smoke", f"policy={policy}", "repeats=3", *more])
-    rates = {task.name: len(task.lr_range) for task in space.tasks.values()}
+    rates = {name: len(both.first) for name, both in space.ranges.items()}
     plan, rng = Plan(space, "digest"), Random(1)
     made = policy_of(space, rates)
     journal = Journal(tmp_path / "out", plan.identity())
@@ -463,7 +463,7 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     low, single = 20.0, Node.parse("odc")  # the best is moco at 73.74, others gain 15 at most
     stop = asked.judge(pair, low, 2, 3)
     assert stop.reason == (
-        "after epoch 2 of 3 at 20.00: at best 34.75 by the gains of the other curves, "
+        "after evaluation 2 of 3 at 20.00: at best 34.75 by the gains of the other curves, "
         "moco has 73.74; noise explains 2.72 (training noise: sd 0.10, degrees of freedom 2; "
         "early_stop=3)"
     )

@@ -73,7 +73,7 @@ def test_a_stage_reads_the_sets_own_folder():
     assert plan.places(plan.score(node)) == {"external": "/x"}
     assert str(node) == "moco#1000~other"
     assert Node.parse("moco#1000~other") == node
-    ranges = {name: task.lr_range for name, task in space.tasks.items()}
+    ranges = space.ranges
     assert Node.of_config(node.config(ranges), ranges) == node
     assert node.first() == Node.parse("moco")
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -40,6 +41,17 @@ def test_content(spec, tmp_path):
     assert all(np.array_equal(source.split[part], index) for part, index in data.split.items())
     assert (source.table.names, source.table.groups) == (data.names, data.groups)
     assert source.digest(tmp_path) == data.digest
+
+
+def test_several_readers_read_what_one_does(spec, tmp_path, monkeypatch):
+    data = open_cache(prepare(spec(params=SMALL), None, tmp_path))
+    rows = np.random.default_rng(0).permutation(160)[:37]
+    pooled = replace(data, pool=np.asarray(data.images[100:]), images=data.images[:100])
+    monkeypatch.setattr(cache, "SHARE", data.images[0].nbytes * 10)
+    for one in (data, pooled):
+        found = np.zeros((37, 32, 32, 3), np.uint8)
+        one.take(rows, found)
+        assert np.array_equal(found, data.images[rows])
 
 
 def test_real_images(spec, mini, tmp_path):

@@ -1,6 +1,7 @@
 """Near-duplicates: found whatever was done to the copy, and no two lesions taken for one."""
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image, ImageEnhance
 from trainables.data.isic2019 import Plugin
 from trainables.images import duplicates
 from trainables.images.decoding import square
-from trainables.images.duplicates import Pair, find, like, merged
+from trainables.images.duplicates import Pair, Search, find, like, merged
+from trainables.images.thumbnails import TURNS, hashed
 
 MINI = Path(__file__).parents[4] / "shared" / "data" / "isic-mini"
 SIDE = 96
@@ -114,29 +116,32 @@ def test_only_pairs_of_different_groups():
 
 
 def test_hashes_of_turned_thumbnails_need_no_second_transform():
-    thumbnails = np.random.default_rng(0).uniform(0, 255, (5, 32, 32)).astype(np.float32)
-    hashes = duplicates._hashes(thumbnails)
-    for k, (turned, down, right) in enumerate(duplicates.TURNS):
-        view = thumbnails.transpose(0, 2, 1) if turned else thumbnails
+    small = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
+    hashes = hashed(small)
+    for k, (turned, down, right) in enumerate(TURNS):
+        view = small.transpose(0, 2, 1) if turned else small
         view = view[:, :: -1 if down else 1, :: -1 if right else 1]
-        plain = duplicates._hashes(np.ascontiguousarray(view))[0]
-        assert np.bitwise_count(plain ^ hashes[k]).max() <= 1  # a frequency may be next to 0
+        for plain, turn in zip(hashed(np.ascontiguousarray(view)), hashes, strict=True):
+            assert np.bitwise_count(plain[0] ^ turn[k]).max() <= 1  # a frequency may be next to 0
 
 
 def test_candidates_against_every_pair_one_by_one(monkeypatch):
+    """Whatever turn makes them near, in blocks that end between their images."""
     monkeypatch.setattr(duplicates, "BLOCK", 16)
-    monkeypatch.setattr(duplicates, "DISTANCE", 24)
+    monkeypatch.setattr(duplicates, "DISTANCE", 22)
+    monkeypatch.setattr(duplicates, "FINE_DISTANCE", 120)
     rng = np.random.default_rng(0)
-    thumbnails = rng.uniform(0, 255, (60, 32, 32)).astype(np.float32)
-    hashes, member = duplicates._hashes(thumbnails), rng.integers(0, 30, 60)
-    blocks = [duplicates._candidates(hashes, member, at) for at in range(0, 60, 16)]
-    found = {tuple(column) for column in np.concatenate(blocks, axis=1)[[0, 1, 3]].T.tolist()}
+    small, member = rng.integers(0, 256, (60, 32, 32), np.uint8), rng.integers(0, 30, 60)
+    search = Search(small, small, lambda a, b: (a < b) & (member[a] != member[b]))
+    blocks = [search.candidates(at) for at in range(0, 60, 16)]
+    found = {tuple(column) for column in np.concatenate(blocks, axis=1).T.tolist()}
+    rough, fine = hashed(small)
     slow = set()
-    for a in range(60):
-        for b in range(a + 1, 60):
-            least = min((int(turn[a]) ^ int(hashes[0, b])).bit_count() for turn in hashes)
-            if least <= 24 and member[a] != member[b]:
-                slow.add((a, b, least))
+    for a, b, turn in itertools.product(range(60), range(60), range(8)):
+        near = (int(rough[turn, a]) ^ int(rough[0, b])).bit_count()
+        finer = int(np.bitwise_count(fine[turn, a] ^ fine[0, b]).sum())
+        if a < b and member[a] != member[b] and near <= 22 and finer <= 120:
+            slow.add((a, b, near, turn))
     assert found == slow
     assert slow
 
@@ -149,7 +154,7 @@ def test_merged_groups_are_those_that_pairs_connect():
 
 
 def test_images_like_held_out_ones_are_the_pairs_with_them(monkeypatch):
-    """Copies of a copy and blank images included, in passes of any size."""
+    """Copies of a copy and blank images included, in blocks of any size."""
     held_out = np.concatenate([drawn(20), np.zeros((1, 48, 48, 3), np.uint8)])
     turned, new = np.rot90(held_out[3]), drawn(9, seed=1)
     ours = np.stack([new[0], turned, new[1], held_out[7], turned, held_out[20], *new[2:]])
@@ -158,6 +163,6 @@ def test_images_like_held_out_ones_are_the_pairs_with_them(monkeypatch):
     expected = {pair.b - len(held_out) for pair in pairs} | {4}  # `find` pairs the first copy only
     assert expected == {1, 3, 4, 5}
     for size in (1, 2, 100):
-        monkeypatch.setattr(duplicates, "PASS", size)
+        monkeypatch.setattr(duplicates, "BLOCK", size)
         assert set(like(ours, held_out)) == expected
     assert len(like(ours[:0], held_out)) == len(like(ours, held_out[:0])) == 0

@@ -24,7 +24,7 @@ from trainables.training import optimisers as optim
 
 ROOT = Path(__file__).parents[3]
 N, BATCH, SIDE, LR = 32, 8, 48, 0.01
-PRESET = Preset(True, True, 180, 0.4, 0.4, 0.4, 0.1, 0.2, 0.5)
+PRESET = Preset(True, True, 180, 0.4, 0.4, 0.4, 0.1, grayscale=0.2, blur=0.5, solarise=0.2)
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -96,9 +96,8 @@ def batch_at(step: int, ctx: Context) -> Batch:
     local = ctx.global_batch // distributed.world_size()
     first = place * ctx.global_batch + distributed.rank() * local
     index = torch.from_numpy(order[first : first + local])
-    return Batch(
-        pictures(ctx.images, ctx.channels)[index], index, Draw(ctx.seed, step, local, "cpu"), step
-    )
+    images, draw = pictures(ctx.images, ctx.channels), Draw(ctx.seed, step, local, "cpu")
+    return Batch(images[index], index, draw, step)
 
 
 def optimiser(name: str, task: Task, lr: float = LR) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ import torch
 from pretext_harness import BATCH, batch_at, optimiser, started, train
 
 from trainables.errors import StageFailed
-from trainables.pretext.byol import DIMENSIONS, momentum
+from trainables.pretext.byol import DIMENSIONS, falling_weight
 
 
 def test_loss_and_accuracy_equal_a_slow_oracle():
@@ -39,18 +39,17 @@ def test_the_target_starts_equal_and_follows_after_the_step():
     assert torch.equal(online, target)
     before = target.clone()
     train(task, optimiser("byol", task, lr=0.1), range(1))
-    weight = 1 - momentum(0, task.context.steps, task.context.epoch_steps)
+    weight = falling_weight(0, task.context.steps)
     assert not torch.equal(online, before)
     torch.testing.assert_close(target, before.lerp(online, weight))
     assert not any(p.requires_grad for p in task.target_backbone.parameters())
     assert task.target_backbone.training
 
 
-def test_momentum_rises_from_one_epoch_to_one():
-    assert momentum(0, 100, 50) == pytest.approx(1 - 1 / 50)
-    assert momentum(100, 100, 50) == pytest.approx(1.0)
-    assert momentum(50, 100, 50) == pytest.approx(1 - 0.5 / 50)
-    assert (momentum(0, 9, 1), momentum(0, 9, 10_000)) == (0.9, 0.996)
+def test_the_target_follows_as_moco_does_and_stands_still_in_the_end():
+    assert falling_weight(0, 3000) == pytest.approx(1 / 100)
+    assert falling_weight(1500, 3000) == pytest.approx(1 / 300 / 2)
+    assert falling_weight(3000, 3000) == pytest.approx(0)
 
 
 def test_a_collapse_stops_the_stage_with_the_reason():

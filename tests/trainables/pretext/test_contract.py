@@ -8,9 +8,10 @@ import pytest
 import torch
 from pretext_harness import ROOT, batch_at, build, optimiser, recipe, started, train
 
+from search.chains.lengths import SHORT
 from trainables.plugins import available
 
-FIELDS = ("name", "params", "lr_range", "optimizer", "weight_decay")
+FIELDS = ("name", "params", "lr_range", "lr_range_later", "optimizer", "weight_decay", "steps")
 TASKS = available("trainables.pretext")
 each_task = pytest.mark.parametrize("name", TASKS)
 
@@ -25,11 +26,16 @@ def test_recipe_is_complete(name):
     given = recipe(name)
     assert set(given) == {*FIELDS}
     assert given["name"] == name
-    rates = given["lr_range"]
-    assert len(rates) >= 3
-    steps = [high / low for low, high in pairwise(rates)]
-    assert all(2 < step < 5 for step in steps)
-    assert max(steps) < 1.2 * min(steps)
+    for rates in (given["lr_range"], given["lr_range_later"]):
+        assert len(rates) >= 3
+        factors = [high / low for low, high in pairwise(rates)]
+        assert all(2 < factor < 5 for factor in factors)
+        assert max(factors) < 1.25 * min(factors)
+    assert given["lr_range_later"][-1] <= given["lr_range"][1]
+    lengths = [*given["steps"].values()]
+    assert lengths == sorted(lengths)
+    assert [*given["steps"]] == sorted(given["steps"])
+    assert lengths[0] >= SHORT
 
 
 def test_every_recipe_has_a_task():

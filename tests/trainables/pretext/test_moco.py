@@ -1,6 +1,7 @@
 """MoCo v2: logits against a slow oracle, the queue's contents, the EMA, the shuffle."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,22 +9,27 @@ import torch.nn.functional as F
 from pretext_harness import BATCH, N, batch_at, build, context, optimiser, params, started, train
 
 from trainables.errors import UserError
-from trainables.pretext.moco import among, info_logits, momentum, queue_size
+from trainables.pretext import moco
+from trainables.pretext.moco import among, info_logits, queue_size
+from trainables.task import follow_weight
 
 
 @pytest.mark.parametrize(
     ("images", "batch", "keys"),
-    [(20_264, 256, 4096), (6_334, 256, 1024), (1_024, 64, 256), (600, 48, 96)],
-)
+    [(20_264, 256, 4096), (6_334, 256, 1024), (1_024, 64, 256), (600, 48, 96),
+     (1_281_167, 256, 65_536)],
+)  # fmt: skip
 def test_queue_is_at_most_a_quarter_of_the_images_in_whole_batches(images, batch, keys):
     assert queue_size(images, batch) == keys
 
 
-def test_momentum_rises_from_one_epoch_to_ten():
-    assert momentum(0, 100, 50) == pytest.approx(1 - 1 / 50)
-    assert momentum(100, 100, 50) == pytest.approx(1 - 1 / 500)
-    assert momentum(0, 100, 5_000) == momentum(100, 100, 5_000) == 0.999
-    assert momentum(0, 100, 1) == 0.9
+@pytest.mark.parametrize(
+    ("step", "steps", "averaged"),
+    [(0, 2_000, 100), (150, 2_000, 150), (200, 2_000, 200), (1_999, 2_000, 200),
+     (0, 50_000, 100), (700, 50_000, 700), (9_999, 50_000, 1_000), (0, 500, 50), (0, 12, 10)],
+)  # fmt: skip
+def test_the_key_encoder_averages_over_a_tenth_of_the_run_at_most(step, steps, averaged):
+    assert 1 / follow_weight(step, steps) == pytest.approx(averaged)
 
 
 def test_loss_equals_a_slow_oracle():
@@ -38,8 +44,47 @@ def test_loss_equals_a_slow_oracle():
         negatives = [math.exp(float(q[i] @ queue[j]) / 0.2) for j in range(5) if not excluded[i, j]]
         expected -= math.log(positive / (positive + sum(negatives))) / 3
     assert float(loss) == pytest.approx(expected, rel=1e-5)
-    diagonal = [(q[i] @ k.T / 0.2).log_softmax(0)[i] for i in range(3)]
-    torch.testing.assert_close(among(q, k, 0, 0.2), -torch.stack(diagonal).mean())
+    pairs, keys = torch.stack([q, -q], 1), torch.stack([k, q], 1)
+    diagonal = [
+        (pairs[i, v] @ keys[:, v].T / 0.2).log_softmax(0)[i] for i in range(3) for v in (0, 1)
+    ]
+    torch.testing.assert_close(among(pairs, keys, 0, 0.2), -torch.stack(diagonal).mean())
+
+
+def test_each_view_is_query_and_key():
+    """The symmetric loss is the mean of both directions, each with the whole queue."""
+    task = started("moco").eval()  # BatchNorm ties no image to another
+    batch = batch_at(0, task.context)
+    views = task.view(batch.images, batch.draw, 2).unflatten(0, (BATCH, 2))
+    negatives, own = task.queue.clone(), batch.index[:, None] == task.queue_index
+    batch = batch_at(0, task.context)
+    with torch.no_grad():
+        loss, _ = task(batch)
+        losses = []
+        for query, key in ((0, 1), (1, 0)):
+            q = F.normalize(task.head(task.backbone(views[:, query])))
+            k = F.normalize(task.key_head(task.key_backbone(views[:, key])))
+            logits = info_logits(q, k, negatives, own, 0.2)
+            losses.append(F.cross_entropy(logits, torch.zeros(BATCH).long()))
+    torch.testing.assert_close(loss, sum(losses) / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_no_image_of_the_patient_is_a_negative():
+    groups = tuple(k // 4 for k in range(N))
+    task = started("moco", {"positives": "group"}, patient_groups=groups)
+    batch = batch_at(0, task.context)
+    task.queue_index.copy_(batch.index // 4 * 4)  # of another image, but the same patient
+    seen = {}
+    original = moco.info_logits
+    try:
+        moco.info_logits = lambda *a: seen.setdefault("logits", original(*a))
+        task(replace(batch, partners=batch.images.flip(0)))
+    finally:
+        moco.info_logits = original
+    same = (batch.index // 4)[:, None] == (batch.index // 4)
+    excluded = seen["logits"][:, 1:] == -math.inf
+    assert torch.equal(excluded.unflatten(0, (-1, 2))[:, 0], same)
+    assert torch.equal(excluded.unflatten(0, (-1, 2))[:, 1], same)
 
 
 def test_it_starts_with_the_key_encoder_equal_and_the_queue_full_of_distinct_images():
@@ -63,7 +108,7 @@ def test_new_keys_replace_the_oldest_and_are_not_among_their_own_negatives():
     )  # fmt: skip
     task(batch)
     assert torch.equal(seen["queue"], before)  # the negatives were those of before the step
-    assert torch.equal(task.queue[:BATCH], seen["keys"])
+    assert torch.equal(task.queue[:BATCH], seen["keys"][1::2])
     assert torch.equal(task.queue[BATCH:], before[BATCH:])
     assert torch.equal(task.queue_index[:BATCH], batch.index)
     task(batch_at(1, task.context))
@@ -90,7 +135,7 @@ def test_key_encoder_follows_before_the_keys_are_encoded():
     optimizer = optimiser("moco", task)
     train(task, optimizer, range(1))
     query, key = task.head[0].weight.clone(), task.key_head[0].weight.clone()
-    weight = 1 - momentum(1, task.context.steps, task.context.epoch_steps)
+    weight = follow_weight(1, task.context.steps)
     seen = []
     task.keys = lambda views, draw: (
         seen.append(task.key_head[0].weight.clone()), type(task).keys(task, views, draw)

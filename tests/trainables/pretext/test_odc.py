@@ -10,17 +10,9 @@ from pretext_harness import N, context, optimiser, params, pictures, started, tr
 
 from trainables.backbone import Backbone, group_batch_norm
 from trainables.errors import UserError
-from trainables.pretext import odc
-from trainables.pretext.odc import (
-    Memory,
-    class_weights,
-    counts,
-    halves,
-    means,
-    mend,
-    refresh_every,
-    weighted_mean,
-)
+from trainables.pretext import _clusters, odc
+from trainables.pretext._clusters import Memory, counts, halves, k_means, means, mend
+from trainables.pretext.odc import class_weights, refresh_every, weighted_mean
 
 
 def features(n, width=5, seed=0):
@@ -29,12 +21,22 @@ def features(n, width=5, seed=0):
 
 @pytest.mark.parametrize(
     ("images", "clusters", "minimum"),
-    [(20_264, 158, 20), (6_334, 49, 20), (1_024, 8, 20), (300, 8, 9), (32, 8, 1), (8, 2, 1)],
+    [(20_264, 316, 16), (6_334, 98, 16), (1_024, 16, 16), (300, 8, 9), (32, 8, 1), (8, 2, 1)],
 )
 def test_clusters_follow_the_data_and_always_fit(images, clusters, minimum):
     null = params("odc", clusters=None, min_cluster=None)
     assert null.sizes(context(images=images)) == (clusters, minimum)
     null.check(context(images=images))
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "clusters", "minimum"),
+    [(20_264, 8, 316, 16), (1_469, 8, 80, 4), (1_469, 0, 22, 16), (100, 8, 25, 1)],
+)
+def test_there_are_ten_clusters_a_class_where_classes_are_known(images, classes, clusters, minimum):
+    null, known = params("odc"), context(images=images, classes=classes)
+    assert null.sizes(known) == (clusters, minimum)
+    null.check(known)
 
 
 def test_too_many_clusters_are_refused_with_numbers_that_fit():
@@ -55,7 +57,7 @@ def test_loss_starts_at_ln_k():
 
 def test_weighted_mean_equals_torch_on_the_whole_batch():
     labels = torch.tensor([0, 0, 0, 1, 2, 2])
-    weights = class_weights(labels, 3)
+    weights = class_weights(counts(labels, 3))
     expected = torch.tensor([3.0, 1, 2]) ** -0.5
     torch.testing.assert_close(weights, expected / expected.sum(), rtol=1e-4, atol=0)
     logits = torch.randn(6, 3)
@@ -97,6 +99,32 @@ def test_an_empty_cluster_keeps_its_centroid():
     torch.testing.assert_close(result[0], features(4)[:2].mean(0))
 
 
+def test_blobs_are_clusters_and_equal_features_are_no_error():
+    middles = features(6, 16)
+    blobs = F.normalize(middles.repeat(50, 1) + 0.02 * features(300, 16, seed=1))
+    labels = k_means(blobs, 6, seed=0).view(50, 6)
+    assert (labels == labels[0]).all()
+    assert len(set(labels[0].tolist())) == 6
+    assert set(k_means(torch.ones(40, 5), 4, seed=0).tolist()) <= {0, 1, 2, 3}
+
+
+def test_one_pass_is_made_over_more_images_than_k_means_can_repeat(monkeypatch):
+    import sklearn.cluster
+
+    passes = []
+
+    class Seen(sklearn.cluster.MiniBatchKMeans):
+        def fit(self, *args, **kwargs):
+            passes.append(self.max_iter)
+            return super().fit(*args, **kwargs)
+
+    monkeypatch.setattr(sklearn.cluster, "MiniBatchKMeans", Seen)
+    for most in (300 * 6 * 40, 300 * 6 * 7, 300 * 6 - 1):
+        monkeypatch.setattr(_clusters, "DISTANCES", most)
+        k_means(features(300), 6, seed=0)
+    assert passes == [20, 7, 1]
+
+
 @pytest.mark.parametrize("minimum", [1, 3, 6])
 def test_no_cluster_is_ever_too_small(minimum):
     """Labels that rush together, step after step: the worst that can be done to the clusters."""
@@ -119,7 +147,9 @@ def test_equal_features_are_split_too():
     assert counts(labels, 4).min() >= 2
 
 
-def test_members_of_a_small_cluster_go_to_the_nearest_healthy_one():
+@pytest.mark.parametrize("block", [1, 4096])
+def test_members_of_a_small_cluster_go_to_the_nearest_healthy_one(block, monkeypatch):
+    monkeypatch.setattr(_clusters, "BLOCK", block)
     axes = torch.eye(5)
     bank = torch.cat(
         [axes[0].repeat(8, 1), axes[1].repeat(6, 1), 0.6 * axes[1:2] + 0.8 * axes[2:3]]
@@ -170,6 +200,14 @@ def test_mending_a_step_later_changes_nothing(monkeypatch):
     histories = [train(t, optimiser("odc", t, lr=0.3), range(8)) for t in (later, at_once)]
     assert histories[0] == histories[1]
     assert sum(mended) > 0
+
+
+def test_sizes_are_counted_on_as_labels_change():
+    """What decides whether to mend is what counting all labels would say."""
+    task = started("odc", {"clusters": 3, "min_cluster": 5})
+    for step in range(6):
+        train(task, optimiser("odc", task, lr=0.3), range(step, step + 1))
+        assert task.short.answer() == bool((task.memory.sizes() < 5).any())
 
 
 def test_start_fits_batch_norm_to_the_images():

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from pretext_harness import build, optimiser, started
+from pretext_harness import batch_at, build, optimiser, started
 from torch.nn.functional import cross_entropy
 
-from trainables.pretext.relative_location import CENTRE, pair, patch_grid
+from trainables.pretext.relative_location import CENTRE, PLACES, pair, patch_grid
 from trainables.task import Batch, Draw
 
 WIDE = {"border": 0.0, "crop": 1.0}
@@ -50,7 +50,8 @@ def encoded_for_each(task, patches):
 
 def test_patches_lie_in_their_cells_inside_the_border():
     border, crop, share, px = 0.1, 0.6, 0.75, 32
-    grid = (patch_grid(Draw(0, 0, 50, "cpu"), border, crop, share, px) + 1) / 2
+    numbers = Draw(0, 0, 50, "cpu").uniform(PLACES)
+    grid = (patch_grid(numbers, border, crop, share, px) + 1) / 2
     assert grid.min() > border
     assert grid.max() < 1 - border
     low, high = grid.amin((2, 3)), grid.amax((2, 3))  # [b, 9, (x, y)]
@@ -62,7 +63,7 @@ def test_patches_lie_in_their_cells_inside_the_border():
 
 
 def test_the_label_says_where_the_patch_was():
-    task = started("relative_location", {"grayscale": 0.0})
+    task = started("relative_location", {"grayscale": 0.0, "crop": 0.7})
     y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
     images = torch.stack([x, y, x * 0]).byte()[None].expand(8, -1, -1, -1)
     places = task.patches(images, Draw(0, 0, 8, "cpu")).mean((3, 4))
@@ -74,6 +75,29 @@ def test_the_label_says_where_the_patch_was():
         for axis, expected in enumerate((right, down)):
             step = offset[:, label, axis].mean() / offset[:, :, axis].abs().max()
             assert abs(step - expected * 0.8) < 0.3, (label, axis)
+
+
+def test_the_grid_lies_anywhere_inside_the_border():
+    """So that a patch's place in the image says little of its place in the grid."""
+    numbers = Draw(0, 0, 400, "cpu").uniform(PLACES)
+    corner = (patch_grid(numbers, 0.1, 0.45, 1.0, 8)[:, 0, 0, 0] + 1) / 2
+    assert corner.amin(0).max() < 0.13
+    assert corner.amax(0).min() > 1 - 0.1 - 0.45 - 0.01
+
+
+def test_the_control_sees_the_centre_of_another_image():
+    """Both accuracies against each pair judged by itself; without the centre, nothing is known."""
+    task = started("relative_location").eval()
+    seen, blind = task.shortcut(batch_at(0, task.context)).tolist()
+    logits, labels = task.predict(batch_at(0, task.context))
+    assert seen == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+    features = task.encode(batch_at(0, task.context))
+    b, right = len(features), 0
+    for image in range(b):
+        for label, cell in enumerate(k for k in range(9) if k != CENTRE):
+            both = torch.cat([features[image, cell], features[(image - 1) % b, CENTRE]])
+            right += int(task.head(task.neck(both[None])).argmax()) == label
+    assert blind == pytest.approx(right / (8 * b))
 
 
 @pytest.mark.parametrize(("params", "given_away"), [({}, False), (WIDE, True)])

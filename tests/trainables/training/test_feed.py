@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.images.cache import Prepared
 from trainables.training import distributed
+from trainables.training import feed as training_feed
 from trainables.training.feed import Feed
 
 CPU, BATCH, SEED = torch.device("cpu"), 16, 7
@@ -37,6 +39,24 @@ def test_pixels_are_those_of_the_positions_channels_first(feed, data):
     assert np.array_equal(batch.images.numpy(), expected)
 
 
+def test_images_that_stay_on_the_device_give_the_same_batches(data, feed, monkeypatch):
+    expected = [feed.batch(step) for step in (0, 1, 20)]
+    size = len(feed.index) * data.images[0].nbytes
+    monkeypatch.setattr(training_feed, "fits", lambda asked, _: asked == size)
+    monkeypatch.setattr(training_feed, "BLOCK", 100)
+    resident = Feed(data, data.split["train"], BATCH, SEED, CPU)
+    monkeypatch.setattr(Prepared, "take", None)  # nothing is read any more
+    for one in expected:
+        batch = resident.batch(one.step)
+        assert torch.equal(batch.images, one.images)
+        assert batch.images.stride() == one.images.stride()
+        assert torch.equal(batch.index, one.index)
+
+
+def test_a_computer_keeps_no_second_copy_of_the_images():
+    assert not training_feed.fits(1, CPU)
+
+
 def test_a_batch_depends_on_seed_and_step_not_on_what_was_read_before(feed, data):
     for step in range(3):
         feed.batch(step)
@@ -58,3 +78,25 @@ def test_ranks_share_the_global_batch_in_order(feed, data, monkeypatch):
         parts.append([ours.batch(step).index for step in range(2)])
     for step in range(2):
         assert torch.equal(torch.cat([parts[0][step], parts[1][step]]), whole[step])
+
+
+def test_balanced_batches_have_as_many_of_each_class_and_use_every_image_of_a_common_one(data):
+    labels = np.array([0] * 60 + [1] * 3 + [2] * 37)
+    feed = Feed(data, data.split["train"][:100], 12, SEED, CPU, labels)
+    batches = [labels[feed.batch(step).index.numpy()] for step in range(2 * feed.epoch_steps)]
+    assert all(np.bincount(batch).tolist() == [4, 4, 4] for batch in batches)
+    used = np.concatenate([feed.batch(step).index.numpy() for step in range(8)])
+    counts = np.bincount(used, minlength=100)
+    assert counts[:60].max() == 1, "of a common class, no image twice in an epoch"
+    assert set(counts[60:63]) <= {10, 11}, "of a rare class, all equally often"
+
+
+def test_balanced_batches_are_the_same_on_several_ranks_and_when_resumed(data, monkeypatch):
+    labels = data.labels[data.split["train"]]
+    whole = Feed(data, data.split["train"], BATCH, SEED, CPU, labels).batch(3).index
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "world_size", lambda: 2)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(Feed(data, data.split["train"], BATCH, SEED, CPU, labels).batch(3).index)
+    assert torch.equal(torch.cat(parts), whole)

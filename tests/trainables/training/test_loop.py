@@ -1,7 +1,10 @@
 """The loop: rates that fail, checkpoints that cost little, a stage that is no longer wanted."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
@@ -11,7 +14,7 @@ from trainables.errors import StageFailed, Stopped
 from trainables.kinds.pretext import train_stage
 from trainables.spec import Runtime
 from trainables.training import loop
-from trainables.training.checkpoint import FULL, Runs
+from trainables.training.checkpoint import FULL, Run, Runs
 
 
 def test_a_diverged_rate_loses_and_an_edge_is_flagged(data, tmp_path):
@@ -73,3 +76,45 @@ def test_an_unwanted_stage_leaves_at_that_very_report_and_loses_nothing(data, tm
     assert Runs.load(cut).by_name[FULL].step == last
     assert train_stage(spec, RUNTIME, data, None, cut, quiet)["loss"] == expected["loss"]
     assert losses(cut) == losses(whole)
+
+
+def test_a_trial_of_a_fine_tuning_is_judged_by_its_last_evaluation_not_its_best():
+    run = Run(0.1, rows=[{"objective": 90.0}, {"objective": 40.0}])
+    loop_ = SimpleNamespace(evaluate=True, merit=lambda value: -value)
+    assert loop.Loop._judged(loop_, run, None) == -40.0
+
+
+def test_a_trial_keeps_its_rate_after_the_warm_up_and_the_full_run_decays(data, tmp_path):
+    more = ("tasks.rotation.lr_range=[0.01,0.02]", "profile.steps=10", "profile.lr_steps=10")
+    spec = stage(data, "rotation", *more)
+    seen = {}
+    original = loop.Step.rate_at
+
+    def rate_at(self, step):
+        found = original(self, step)
+        seen.setdefault((self.rate, self.decays), {})[step] = found / self.rate
+        return found
+
+    with mock.patch.object(loop.Step, "rate_at", rate_at):
+        train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
+    trials = [factors for (_, decays), factors in seen.items() if not decays]
+    (full,) = [factors for (_, decays), factors in seen.items() if decays]
+    assert len(trials) == 2
+    assert all(factors[9] == 1 for factors in trials)
+    assert full[9] < 0.1
+    rows = json.loads((tmp_path / "history.json").read_text())["train"]
+    assert rows[-1]["lr"] == pytest.approx(full[9] * rows[0]["lr"] / full[rows[0]["step"] - 1])
+
+
+def test_a_range_grows_and_the_further_rate_is_in_the_history(data, tmp_path, monkeypatch):
+    """The score is the rate, so the highest wins, at most two beyond the end."""
+    spec = at(stage(data, "rotation"), 0.001, 0.002)
+    policy = replace(spec.trained.lr, grow=2)
+    spec = replace(spec, training=replace(spec.trained, lr=policy))
+    monkeypatch.setattr(loop.Loop, "_judged", lambda _, run, __: run.lr)
+    result = train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
+    trials = json.loads((tmp_path / "history.json").read_text())["lr_range"]
+    assert [trial["lr"] for trial in trials] == [0.001, 0.002, 0.004, 0.008]
+    assert result["lr"] == 0.008
+    assert result["lr_at_edge"]
+    assert result["lr_steps"] == sum(trial["steps"] for trial in trials)

@@ -23,9 +23,9 @@ class Runs:
         self.steps[rate] = until
         return self.score(rate, until)
 
-    def choose(self, name, rates=RANGE, steps=40):
-        policy = LRPolicy(rates, steps, name)
-        chosen = lr_range.POLICIES[name](policy, steps, self.advance, self.dropped.append)
+    def choose(self, name, rates=RANGE, steps=40, grow=0):
+        policy = LRPolicy(rates, steps, name, grow=grow)
+        chosen = lr_range.choose(policy, steps, self.advance, self.dropped.append)
         return chosen, sum(self.steps.values()), lr_range.planned(policy, steps)
 
 
@@ -61,7 +61,7 @@ def test_halving_costs_less_than_three_quarters_and_forgets_every_trial():
         (2, [(40, 1)]),
         (3, [(25, 2), (40, 1)]),
         (4, [(10, 3), (25, 2), (40, 1)]),
-        (8, [(5, 5), (10, 3), (25, 2), (40, 1)]),
+        (8, [(10, 5), (20, 3), (30, 2), (40, 1)]),
     ],
 )
 def test_rungs_lie_late_and_leave_two_thirds(rates, expected):
@@ -78,6 +78,42 @@ def test_halving_is_wrong_where_the_order_turns_late():
     assert Runs(late).choose("halving")[0] == 0.03
 
 
+def around(best):
+    return lambda rate, until: -abs(math.log(rate / best))
+
+
+@pytest.mark.parametrize(
+    ("best", "chosen", "tried"),
+    [
+        (0.1, 0.1, ()),  # inside: nothing is added
+        (0.3, 0.3, (0.932,)),  # the further rate is worse
+        (1.0, 0.932, (0.932, 2.9)),  # the second is worse than the first
+        (9.0, 2.9, (0.932, 2.9)),  # no more than `grow`
+        (0.01, 0.01, (0.00322,)),
+        (1e-4, 0.00104, (0.00322, 0.00104)),
+    ],
+)
+@pytest.mark.parametrize("name", ["halving", "full_range"])
+def test_a_range_grows_by_its_own_factor_where_its_end_wins(name, best, chosen, tried):
+    runs = Runs(around(best))
+    assert runs.choose(name, grow=2)[0] == chosen
+    assert tuple(rate for rate in runs.steps if rate not in RANGE) == tried
+    assert sorted(runs.dropped) == sorted({*RANGE, *tried})
+    assert all(runs.steps[rate] == 40 for rate in tried)
+
+
+@pytest.mark.parametrize("rates", [(0.1,), RANGE])
+def test_nothing_grows_from_one_rate_or_if_all_failed(rates):
+    policy, asked = LRPolicy(rates, 40, "full_range", grow=2), []
+
+    def advance(rate, _):
+        asked.append(rate)
+        return -math.inf
+
+    lr_range.choose(policy, 40, advance, lambda rate: None)
+    assert tuple(asked) == rates
+
+
 @pytest.mark.parametrize("name", ["halving", "full_range"])
 def test_a_failed_rate_loses_and_a_tie_goes_to_the_lower_one(name):
     assert Runs(lambda rate, until: -math.inf if rate < 0.1 else 1.0).choose(name)[0] == 0.1
@@ -90,7 +126,7 @@ def test_optuna_asks_the_same_again():
 
 
 def test_a_range_of_one_costs_nothing_and_all_failed_names_the_first_reason():
-    assert lr_range.planned(LRPolicy((0.1,), 1), 40) == 0
+    assert lr_range.planned(LRPolicy((0.1,), 40), 40) == 0
     lr_range.refuse_all_failed({0.1: "", 0.3: "loss is nan"})
     with pytest.raises(StageFailed, match=r"\(0\.1, 0\.3\): loss is inf"):
         lr_range.refuse_all_failed({0.1: "loss is inf", 0.3: "loss is nan"})

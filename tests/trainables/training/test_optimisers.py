@@ -15,6 +15,19 @@ def test_warm_up_is_linear_then_half_a_cosine_to_zero():
     assert rates[9] == pytest.approx(0.5 * (1 + math.cos(math.pi * 7 / 8)))
 
 
+def test_a_rate_that_does_not_decay_stays_at_its_peak_after_the_warm_up():
+    assert [optim.factor(step, 10, 0.2, decays=False) for step in range(10)] == [0.5] + 9 * [1.0]
+
+
+def test_layer_decay_multiplies_what_a_group_already_has():
+    stem, block, head = (torch.nn.Parameter(torch.zeros(1)) for _ in range(3))
+    groups = [{"params": [stem, block]}, {"params": [head], "lr_scale": 10.0}]
+    found = optim.layer_decayed(groups, [[stem], [block]], 0.5)
+    assert [(*one["params"], one["lr_scale"]) for one in found] == [
+        (stem, 0.25), (block, 0.5), (head, 10.0),
+    ]  # fmt: skip
+
+
 def slow_lars(params, buffers, lr, decay):
     """The rule, weight by weight."""
     for p, buffer in zip(params, buffers, strict=True):

@@ -55,7 +55,8 @@ def _render(search: Any, figures: dict[str, Path] | None = None) -> Page:
 def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
     out, made = written
     names = {path.name for path in (out / "report").iterdir()}
-    pictures = {"tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext"}
+    pictures = {"tree", "intervals", "regret", "confusion", "finetuning", "learning",
+                "lr_ranges", "pretext"}  # fmt: skip
     assert names == {"chains.csv", "summary.json", "index.html", *(f"{p}.png" for p in pictures)}
     assert json.loads((out / "report" / "summary.json").read_text()) == made
     assert made["best_chain"] == made["recommended"] == "relative_location>odc>moco"
@@ -69,7 +70,7 @@ def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
 def test_page_is_self_contained_and_well_formed(written: tuple[Path, dict[str, Any]]) -> None:
     shown = Page((written[0] / "report" / "index.html").read_text())
     images = [attributes["src"] or "" for tag, attributes in shown.tags if tag == "img"]
-    assert len(images) == 7
+    assert len(images) == 8
     assert all(source.startswith("data:image/png;base64,") for source in images)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in shown.tags}
     assert "relative_location>odc>moco was better than imagenet on test" in shown.text
