@@ -163,6 +163,12 @@ def lr_range(store: Store, key: str | None) -> list[float] | None:
     return known["spec"]["training"]["lr"]["range"] if known else None
 
 
+def judge(store: Store, key: str | None) -> str:
+    """Return what chose the learning rate of a finished stage; see `LRPolicy`."""
+    known = store.manifest(key) if key else None
+    return str(known["spec"]["training"]["lr"]["judge"]) if known else PRETEXT
+
+
 def backbone(store: Store, key: str | None) -> str | None:
     """Return the key of the stage whose backbone this one began with; None for a fresh one."""
     known = store.manifest(key) if key else None

@@ -3,7 +3,6 @@
 print("\n".join(explained("isic3", ["seed=1"])))     # seed: 1  # seed=1
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,9 +15,11 @@ COLUMN = 44  # where the origins stand, unless a value is longer
 
 def explained(name: str, overrides: Sequence[str] = ()) -> Iterator[str]:
     """Yield lines of valid YAML; UserError as for a search."""
+    import yaml
+
     checked, given = asdict(load(name, overrides)), composed(name, overrides)
     short = {key: given[key] for key in ("budget", "starts")}
-    whole = json.loads(json.dumps({**checked, **short}))
+    whole = yaml.safe_load(yaml.safe_dump({**checked, **short}, sort_keys=False))
     found = {"": "default"}
     for origin, at, value in sources(name, overrides):
         found |= dict.fromkeys(_leaves(value, at), origin)

@@ -18,6 +18,7 @@ from trainables.downstream.metrics import confusion
 from trainables.spec import MeasureType
 
 FINE_TUNING = "fine-tuning"
+JUDGES = {"pretext": "the task's score", "probe": "frozen probe: macro AUROC, %"}
 DASHES = "--", ":", "-."  # of the starts, the highest first
 Records = list[dict[str, float]]
 
@@ -41,12 +42,16 @@ def lr_ranges(table: Table, store: Store) -> Figure | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """A stage's LR trials. mine: on the winner's path. edge: rate at the range's edge."""
+    """A stage's LR trials. mine: on the winner's path. edge: rate at the range's edge.
+
+    judge: what the trials' scores are.
+    """
 
     trials: list[Trial]
     rate: float
     edge: bool
     mine: bool
+    judge: str
 
 
 def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
@@ -61,21 +66,22 @@ def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
                 panel = found.setdefault(title, {})
                 panel.pop(key, None)
                 chosen = stored.result(store, key)["lr"]
-                panel[key] = Choice(trials, chosen, rate.endswith("*"), row == table.best)
+                edge, judge = rate.endswith("*"), stored.judge(store, key)
+                panel[key] = Choice(trials, chosen, edge, row == table.best, judge)
     return dict(sorted(found.items(), key=lambda panel: panel[0] == FINE_TUNING))
 
 
 def _lr_panel(axes: Axes, title: str, choices: Iterable[Choice], objective: MeasureType) -> None:
     tuned = title == FINE_TUNING
-    rates: set[float] = set()
+    rates, judge = set[float](), ""
     for choice in choices:
-        rates |= {trial["lr"] for trial in choice.trials}
+        rates, judge = rates | {trial["lr"] for trial in choice.trials}, choice.judge
         _lr_line(axes, choice, objective.merit if tuned else float)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(rates)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-    unit = objective.with_unit if tuned else "the task's score"
+    unit = objective.with_unit if tuned else JUDGES[judge]
     axes.set(xlabel="learning rate for a batch of 256", ylabel=unit)
     axes.set_title(title, parse_math=False)
     axes.margins(x=0.08, y=0.15)

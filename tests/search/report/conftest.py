@@ -257,7 +257,7 @@ def _info() -> RunInfo:
 def _space(tasks: tuple[str, ...]) -> Space:
     return Space(
         name="isic3",
-        tasks={name: TaskChoice(name, {}, RATES, "sgd", 1e-4) for name in tasks},
+        tasks={name: TaskChoice(name, lr_range=RATES) for name in tasks},
         max_length=len(tasks),
         lr_policy="halving",
         seed=0,
@@ -270,7 +270,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         store="runs/store",
         cache="runs/cache",
         data=Data("isic2019", "/data/isic", 3, 0.15, 0.15, False),
-        downstream=Downstream("classify", BALANCED.name, (0.003, 0.01, 0.03), "sgd", 1e-4),
+        downstream=Downstream("classify", BALANCED.name, (0.003, 0.01, 0.03)),
         profile=Profile(
             name="cpu", backbone="resnet10", image_size=64, cache_size=72, precision="float32",
             bn_groups=4, batch=64, steps=120, lr_steps=20, warmup=0.05, downstream_batch=64,

@@ -125,9 +125,12 @@ def refused(name, *overrides):
         ),
         (
             "tasks.odc.version='9'",
-            "tasks.odc.version: must be one of lr_range, name, optimiz",
+            "tasks.odc.version: must be one of lr_range, lr_range_later, name, ",
         ),
-        ("downstream.version='9'", "downstream.version: must be one of kind, lr_range, objective"),
+        (
+            "downstream.version='9'",
+            "downstream.version: must be one of kind, lr_range, lr_range_later, obj",
+        ),
         ("profil.steps=1", "profil: must be one of "),
         ("profile.stepz=1", "profile.stepz: must be one of "),
         ("profile=cpux", "profile=cpux: must be one of cpu, demo, gpu, smoke; try cpu"),

@@ -105,7 +105,11 @@ def test_what_a_task_leaves_out_is_default_and_can_be_set(spaces: Path) -> None:
         ("profile/cpu.yaml", "step: 5", "profile.step: must be one of .*; try steps"),
         ("runtime/local.yaml", "worker: 1", "runtime.worker: must be one of .*; try workers"),
         ("task/moco.yaml", "lr_rang: [1]", "tasks.moco.lr_rang: must .*; try lr_range"),
-        ("task/odc.yaml", "version: '2'", "tasks.odc.version: must be one of lr_range, name, .*"),
+        (
+            "task/odc.yaml",
+            "version: '2'",
+            "tasks.odc.version: must be one of lr_range, lr_range_later, name, .*",
+        ),
     ],
 )
 def test_an_unknown_key_is_named_in_whichever_file(

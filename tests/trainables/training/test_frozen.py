@@ -16,12 +16,13 @@ from trainables.errors import UserError
 from trainables.images.cache import Source
 from trainables.kinds.pretext import Plugin, build, train_stage
 from trainables.spec import IMAGES, POOL, Runtime
-from trainables.training import frozen
+from trainables.training import frozen, loop
 from trainables.training.checkpoint import Runs
 from trainables.training.frozen import KNN, MACRO_AUROC, RANKME, FrozenProbe
 from trainables.training.loop import Loop, context
 
-PROBED = ("lr_judge=probe", "profile.curve=2")
+SHORT = ("profile.steps=4", "profile.lr_steps=4")
+PROBED = (*SHORT, "lr_judge=probe", "profile.curve=2")
 RATES = (0.001, 0.003, 0.01)
 
 
@@ -84,21 +85,22 @@ def test_no_more_images_than_the_limit(data, spec, monkeypatch):
     assert set(data.labels[index]) == set(data.labels)
 
 
-def test_a_learning_curve_changes_no_weight(data, tmp_path):
-    curves, weights = [], []
-    for count in (0, 3):
+def test_a_learning_curve_changes_no_weight(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen, "MOST", 40)
+    curves, found = [], []
+    for count in (0, 2):
         folder = tmp_path / f"{count}"
         folder.mkdir()
-        chosen = at(stage(data, "moco", "lr_judge=pretext", f"profile.curve={count}"), 0.01)
-        train_stage(chosen, RUNTIME, data, None, folder, quiet, data)
+        chosen = at(stage(data, "moco", *SHORT, f"profile.curve={count}"), 0.1)
+        train_stage(chosen, Runtime(threads=1, log_every=1), data, None, folder, quiet, data)
         curves.append(json.loads((folder / "history.json").read_text())["probes"])
-        weights.append((losses(folder), load_file(folder / WEIGHTS)))
-    assert curves[0] == []
+        found.append((losses(folder), load_file(folder / WEIGHTS)))
     steps = chosen.trained.steps
-    assert [row["step"] for row in curves[1]] == [0, *(round(steps * k / 3) for k in (1, 2, 3))]
+    assert curves[0] == []
+    assert [row["step"] for row in curves[1]] == [0, steps // 2, steps]
     assert all({MACRO_AUROC, KNN, RANKME} < row.keys() for row in curves[1])
-    assert weights[0][0] == weights[1][0]
-    assert all(torch.equal(weights[0][1][key], value) for key, value in weights[1][1].items())
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(found[0][1][key], value) for key, value in found[1][1].items())
 
 
 def scripted(monkeypatch, told):
@@ -146,18 +148,19 @@ def test_a_rate_whose_features_collapse_is_out_whatever_the_probe_says(
     assert sum(rate == 0.01 for rate, step in asked if step) == 1, "trained on after it was out"
 
 
-def test_a_stage_judged_by_the_probe_resumes_to_the_same(data, spec, tmp_path):
+def test_a_stage_judged_by_the_probe_resumes_to_the_same(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen, "MOST", 40)
+    monkeypatch.setattr(loop, "PATIENCE", 0)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    spec = at(spec, 0.003, 0.01)
+    spec = at(stage(data, "rotation", *PROBED), 0.03, 0.1)
     reports = []
     expected = train_stage(spec, RUNTIME, data, None, whole, reports.append, data)
     often = Runtime(threads=1, log_every=2, checkpoint_seconds=0)
-    for after in (4, len(reports) // 2):
-        with pytest.raises(Killed):
-            train_stage(spec, often, data, None, cut, dying(after), data)
-    assert Runs.load(cut).by_name
+    with pytest.raises(Killed):
+        train_stage(spec, often, data, None, cut, dying(len(reports) - 1), data)
+    assert any(run.probes[1:] for run in Runs.load(cut).by_name.values()), "killed too early"
     result = train_stage(spec, often, data, None, cut, quiet, data)
     assert (result["lr"], result["loss"]) == (expected["lr"], expected["loss"])
     histories = [json.loads((path / "history.json").read_text()) for path in (whole, cut)]

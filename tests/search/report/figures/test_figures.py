@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from search.report import rows, stored, summary
+from search.report import learning, rows, stored, summary
 from search.report.figures import curves, forest, regret, tree
 from search.report.figures import draw as figures
+from search.report.figures import learning as figures_learning
 from search.report.statistics.course import course
 from search.report.table import Row, Table
 from tests.measures import BALANCED
@@ -140,6 +141,24 @@ def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any
     assert [line.get_ydata()[0] for line in hollow] == [0.9] * 5
     chosen = [line for line in moco.lines if line.get_marker() == "^"]
     assert all(line.get_ydata()[0] < 0.7 for line in chosen), "not the score of the first rung"
+
+
+def test_a_learning_curve_is_a_colour_a_task_and_a_line_a_start(search: Any) -> None:
+    found = learning.curves(rows.build(search.results, search.store, BALANCED), search.store)
+    assert [(one.chain, one.steps, one.auroc) for one in found] == [
+        (one.chain, (0, 60, 120), (75.0, 78.0, 81.0)) for one in found
+    ]
+    assert {one.task for one in found} == {"relative_location", "moco", "odc"}
+    assert all(one.title == f"{one.chain} (too short to matter)" for one in found)
+    assert learning.sentence(found[0]).endswith(": 75.00 at step 0, 81.00 at step 120")
+    long = replace(found[0], chain="w:odc", start="w", task="odc", steps=(0, 1000, 2000))
+    assert long.title == "w:odc"
+    figure = figures_learning.draw([*found, long])
+    assert figure is not None
+    lines = figure.axes[0].lines
+    assert len({line.get_color() for line in lines}) == 3
+    assert [line.get_linestyle() for line in lines] == ["-", "-", "-", "--"]
+    assert figures_learning.draw([]) is None
 
 
 def test_nothing_scored_still_draws_the_tree(search: Any, tmp_path: Path) -> None:

@@ -155,11 +155,12 @@ def test_a_task_that_is_named_like_a_tag_is_none(search: Any) -> None:
 def test_figures_are_told_in_numbers(written: tuple[Path, dict[str, Any]]) -> None:
     shown = Page((written[0] / "report" / "index.html").read_text())
     told = [attributes["alt"] or "" for tag, attributes in shown.tags if tag == "img"]
-    tree, intervals, regret, confusion, finetuning, rates, pretext = told
+    tree, intervals, regret, confusion, grown, finetuning, rates, pretext = told
     assert "15 scored chains from 63." in tree
     assert "relative_location>odc>moco 75.07" in tree
     assert "), could be best" in intervals
     assert "15 in all" in regret
+    assert "(too short to matter): 75.00 at step 0, 81.00 at step 120" in grown
     recall = written[1]["recall"][0]
     assert f"{recall['class']} {recall['recall']:.0f} % of {recall['images']}" in confusion
     assert "scratch 49.12 %" in finetuning
