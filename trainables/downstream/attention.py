@@ -1,4 +1,4 @@
-"""Where a classifier looks: the fraction of its class-activation maps inside a region.
+"""What a classifier attends to: the fraction of its class-activation maps inside a region.
 
     found = attend(task, data, masks, "resnet18", seed, Runtime())
     found.measures(data)["ail"]           # Measure(value=61.0, low=58.2, high=63.9, ...), in %
@@ -6,8 +6,8 @@
 
 The region is the mask of each image (attention inside lungs, AIL; or the lesion). Where a data set
 has no masks it is all but a border ring. Beside it stand what it must be read against: the region's
-area, a network with random weights, and the accuracy with the region or its outside blanked. Maps
-that are zero everywhere have no fraction: they are counted.
+area, a network with random weights, its BatchNorm statistics fitted, and the accuracy with the
+region or its outside blanked. Maps that are zero everywhere have no fraction: they are counted.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from trainables.downstream.ranking import ratio
 from trainables.images.cache import Prepared
 from trainables.images.splits import Index
 from trainables.spec import Measure, MeasureType, Runtime
-from trainables.training.evaluation import over_rows, pixels
+from trainables.training.evaluation import fit, over_rows, pixels
 
 FILE = "attention.npz"
 RING = 1 / 8  # of the side: width of the border ring
@@ -104,6 +104,7 @@ def attend(
     val = data.split["val"]
     at = _matched(data, masks, val)
     random = _random(task, backbone, seed).to(runtime.device)
+    fit(random[0], lambda x: random[0](task.full(x)), data, data.split["train"], runtime)
     rows = np.flatnonzero(at >= 0)
     if not len(rows):
         return Attention(rows, np.zeros((0, len(COLUMNS))), np.zeros((0, 2, 1, 1), np.float16))

@@ -53,7 +53,7 @@ class Plugin(Kind):
 
         objective: str
 
-    version = "3"
+    version = "4"
     measures: ClassVar = {**MEASURES, **ATTENTION}
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:

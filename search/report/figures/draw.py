@@ -61,7 +61,10 @@ def draw_attention(
     data: "Prepared | None",
     masks: "Prepared | None",
 ) -> None:
-    """Draw what the networks attend to, if the images are given: the one figure that shows patients."""
+    """Draw what the networks attend to, if the images are given.
+
+    It is the one figure that shows patients, so the page only links to it.
+    """
     with matplotlib.rc_context(style.RC):
         figure = attention.draw(found.table, store, data, masks) if data else None
         if figure and (mark := notes.mark(found.info)):

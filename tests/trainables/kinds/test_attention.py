@@ -14,7 +14,7 @@ from tests.trainables.small import RUNTIME, quiet
 from trainables.backbone import Backbone
 from trainables.downstream import attention
 from trainables.downstream.attention import ATTENTION, COLUMNS, Attention, attend, fraction_inside
-from trainables.downstream.classifier import Classifier, made
+from trainables.downstream.classifier import Classifier, Recipe, made
 from trainables.errors import UserError
 from trainables.images.cache import Prepared, Source
 from trainables.images.masks import masks_of
@@ -39,7 +39,7 @@ def task(data) -> Classifier:
     known = context(spec, len(index), data.mean, data.std, repeated=True)
     labels = torch.from_numpy(data.labels[index])
     network = Backbone(spec.trained.backbone, known.channels)
-    return made(network, known, labels, len(data.classes), True).eval()
+    return made(network, known, labels, len(data.classes), Recipe()).eval()
 
 
 def looked(task: Classifier, data: Prepared, region: Prepared | None) -> Attention:
@@ -130,7 +130,7 @@ def test_of_several_labels_the_likeliest_true_one_is_explained(data):
     index = data.split["train"]
     known = context(spec, len(index), data.mean, data.std, repeated=True)
     network = Backbone(spec.trained.backbone, known.channels)
-    many = made(network, known, torch.from_numpy(labels[index]), 3, True).eval()
+    many = made(network, known, torch.from_numpy(labels[index]), 3, Recipe()).eval()
     found = looked(many, several, None)
     assert np.isnan(found.values[0, COLUMNS.index("ail_true")])
     assert not found.maps[0, 1].any()
