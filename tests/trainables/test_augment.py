@@ -8,20 +8,17 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as V
 
 from trainables.augment import (
-    COLOURS,
-    LUMA,
     PLACE,
-    Colour,
     FullView,
     Pixels,
     View,
     blur,
-    kelvin,
     level_weights,
     most_blur,
     placement,
     sample,
 )
+from trainables.colour import COLOURS, LUMA, Colour, kelvin
 from trainables.errors import UserError
 from trainables.modality import Preset
 from trainables.task import Draw

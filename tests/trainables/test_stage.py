@@ -155,7 +155,8 @@ def test_batch_norm_is_fitted_to_evaluation_views_before_it_is_evaluated(data, t
     index = subset(data.labels, data.groups, data.split["train"], 0.05, 0)
     fit(encode, encode, data, index, RUNTIME)
     for key, value in backbone.net.state_dict().items():
-        torch.testing.assert_close(value, saved[key], msg=key)
+        if "num_batches" not in key:
+            torch.testing.assert_close(value, saved[key], msg=key)
 
 
 def _other_images(rank, folder, data_dir):

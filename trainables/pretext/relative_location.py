@@ -10,7 +10,7 @@ Differences from OpenSelfSup's recipe:
 - patches are sampled from the cache by one grid, at least 32 px wide.
 
 The LR policy's score is the loss: in a short run, accuracy near 1/8 is mostly noise. The control is
-the accuracy with the centre of another image: what it has above chance is place, not relation.
+the accuracy with the centre of another image: what it has above chance level is place, not relation.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import COLOURS, Colour, Pixels, sample
+from trainables.augment import Pixels, sample
 from trainables.backbone import Backbone
+from trainables.colour import COLOURS, Colour
 from trainables.errors import UserError
 from trainables.modality import Preset
 from trainables.schema import Dropout, Fraction
