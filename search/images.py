@@ -4,7 +4,7 @@ images = Images(space)
 images.check()           # the number to train on; UserError if a task can't be trained on them
 images.pool              # those without a label with what pretext tasks train on; None without
 images.digest(), images.external_digests()
-images.decode(console)   # sets images.data
+images.decode(console)   # sets images.data, and images.regions, their masks
 images.understood        # to show; sizes, modes and what was met once images are decoded
 """
 
@@ -31,6 +31,7 @@ from trainables.processor import cores
 
 if TYPE_CHECKING:
     from trainables.images.cache import Prepared, Source
+    from trainables.images.masks import Masks
     from trainables.images.pool import Pool
 
 SAMPLE = 12  # images decoded for an estimate
@@ -40,6 +41,7 @@ class Images:
     """The images of one space, read on demand."""
 
     data: "Prepared"
+    regions: "Prepared | None"  # the masks
     seen: dict[str, int]  # of an external test set: images like one that is trained on
 
     def __init__(self, space: Space) -> None:
@@ -50,6 +52,7 @@ class Images:
         self.source = Source(data_spec(space), Path(root) if root else None, self.cache)
         self.external = {name: _elsewhere(space, name) for name in space.external}
         self.pool = _pool(space, self.source)
+        self.masks = _masks(space, self.source)
 
     def check(self) -> int:
         """Return the number of training images; UserError if a task or its settings don't fit."""
@@ -122,9 +125,14 @@ class Images:
         with full_disk_explained(self.cache, "cache"):
             return self.pool.digest(self.cache) if self.pool else None
 
+    def masks_digest(self) -> str | None:
+        """Return the digest of the images' masks; None if there are none."""
+        with full_disk_explained(self.cache, "cache"):
+            return self.masks.digest(self.cache) if self.masks else None
+
     def decoding_seconds(self) -> float:
         """Estimate how long all cores take to decode the images; decodes a few of them."""
-        sources = [self.source, *([self.pool] if self.pool else [])]
+        sources = [one for one in (self.source, self.pool, self.masks) if one]
         return 0.0 if self.decoded else sum(map(_decoding_seconds, sources))
 
     def external_digests(self) -> dict[str, str]:
@@ -146,6 +154,7 @@ class Images:
 
             with full_disk_explained(self.cache, "cache"):
                 self.data = open_cache(self.source.prepare(self.cache, show))
+                self.regions = self.masks.opened(self.cache, show) if self.masks else None
                 trained = self.pool.opened(self.cache, show) if self.pool else self.data
                 tests = {name: one.prepare(self.cache, show) for name, one in self.external.items()}
                 self.seen = {name: _seen(open_cache(at), trained) for name, at in tests.items()}
@@ -197,6 +206,12 @@ def _pool(space: Space, source: "Source") -> "Pool | None":
             text = text.replace(f"--data={folder}", f"--data-unlabelled={folder}")
         raise UserError(_renamed(text, "pool")) from None
     return found if found.sizes.unlabelled else None
+
+
+def _masks(space: Space, source: "Source") -> "Masks | None":
+    from trainables.images.masks import masks_of
+
+    return masks_of(source, Path(space.data.masks) if space.data.masks else None)
 
 
 def _elsewhere(space: Space, name: str) -> "Source":

@@ -109,13 +109,16 @@ class Session:
         more = pool.sizes.images if pool else 0
         self.forecast = forecast(space, self.policy, self.images.check(), more)
         # without the images' digests
-        self.plan = self._plan("", {}, None if pool is None else "")
+        masks = None if self.images.masks is None else ""
+        self.plan = self._plan("", {}, None if pool is None else "", masks)
         return self.forecast
 
-    def _plan(self, digest: str, elsewhere: Mapping[str, str], pool: str | None) -> Plan:
+    def _plan(
+        self, digest: str, elsewhere: Mapping[str, str], pool: str | None, masks: str | None
+    ) -> Plan:
         counts = self.forecast.counts
         files = self.weights, elsewhere, pool, self.features
-        return Plan(self.space, digest, *files, counts.images, counts.pool)
+        return Plan(self.space, digest, *files, counts.images, counts.pool, masks)
 
     def _with_files(self, space: Space) -> Space:
         """Return the space with a file for every start of timm's; say how each file is read."""
@@ -156,7 +159,7 @@ class Session:
             self.store = StageStore(self.space.store)
             images = self.images
             digests = images.digest(), images.external_digests(), images.pool_digest()
-            self.plan = self._plan(*digests)
+            self.plan = self._plan(*digests, images.masks_digest())
             expected = self._expected()
         self.screen.begins(self.space, expected, self.request.given)
         self._check_room()
@@ -275,7 +278,8 @@ class Session:
         table = report.build(results, self.store, objective, info.best_chain, wanted)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:
-            report.illustrate(found, self.plan, self.store, self.out)
+            images = self.images.data, self.images.regions
+            report.illustrate(found, self.plan, self.store, self.out, *images)
         except Exception:  # the numbers are written
             log.exception("figures and page failed")
         summary = found.as_json()

@@ -78,7 +78,11 @@ def built(name: str, channels: int) -> nn.Module:
 
 def maps(network: nn.Module, x: Tensor) -> Tensor:
     """Return the last feature maps of square images: [n, map width, h, w]."""
-    found = network.forward_features(x)  # type: ignore[operator]
+    return arranged(network, network.forward_features(x))  # type: ignore[operator]
+
+
+def arranged(network: nn.Module, found: Tensor) -> Tensor:
+    """Return a network's maps or tokens as maps: [n, channels, h, w]."""
     if found.ndim == 3:  # tokens, after those of the class
         found = found[:, getattr(network, "num_prefix_tokens", 0) :].transpose(1, 2)
         return found.unflatten(2, (math.isqrt(found.shape[2]), -1))

@@ -17,13 +17,14 @@ CLASSIFY = "classify"  # the kind of fine-tuning that has a label curve and exte
 EXTERNAL = "external"  # the kind that judges a finished fine-tuning elsewhere; its images' role
 FEATURES = "features"  # the kind that judges features from elsewhere; the place of their file
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
+MASKS = "masks"  # the role of masks of the images: a data set of one channel, 255 inside
 SCORE = "score"  # the role of a finished fine-tuning
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
 # Fields younger than the stores in use: while they have these values, no key knows them.
 ADDED: Mapping[str, Value] = {
     "fit": "crop", "trim": False, "window": None, "unlabelled": None,
-    "trainable": "all", "layer_decay": 1.0,
+    "trainable": "all", "layer_decay": 1.0, "masks": False,
 }  # fmt: skip
 
 
@@ -52,9 +53,15 @@ class DataSpec:
     window: tuple[float, ...] | None = None  # black and white of more than 8 bits
     # Not None: the pool, which is the training images, those without a label, and these.
     unlabelled: tuple[FurtherData, ...] | None = None
+    masks: bool = False  # the masks of the images in their place
 
     def __post_init__(self) -> None:
         assert self.channels in (1, 3), self.channels
+
+    @property
+    def places(self) -> int:
+        """How many places the images lie at, besides the data set's root."""
+        return 1 if self.masks else len(self.unlabelled or ())
 
 
 @dataclass(frozen=True)

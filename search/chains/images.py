@@ -35,6 +35,11 @@ def external_spec(space: Space, name: str) -> DataSpec:
     return replace(own, name=chosen.name, params=params, val=0.0, test=1.0, merge_duplicates=False)
 
 
+def masks_spec(space: Space) -> DataSpec:
+    """Return the masks of the data set's images."""
+    return replace(data_spec(space), masks=True)
+
+
 def pool_spec(space: Space) -> DataSpec:
     """Return the pool: the data set's images, and those of further data sets."""
     pattern = space.data.params.get("group_pattern")

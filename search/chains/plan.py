@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from search.chains.chain import SCRATCH, Chain
-from search.chains.images import data_spec, external_spec, params_of, pool_roots, pool_spec
+from search.chains.images import (
+    data_spec,
+    external_spec,
+    masks_spec,
+    params_of,
+    pool_roots,
+    pool_spec,
+)
 from search.chains.lengths import FEWEST, FROM_SCRATCH, PUBLISHED, steps_of, trial_of
 from search.chains.node import FULL, Node, rates_in
 from search.space import Downstream, Space, TaskChoice
@@ -20,6 +27,7 @@ from trainables.spec import (
     FEATURES,
     FORMAT,
     IMAGES,
+    MASKS,
     POOL,
     PRETEXT,
     PROBE,
@@ -52,7 +60,7 @@ class Plan:
     the starts' files by name. external_digests: those of the external test sets. pool: the digest
     of the pool; None where there is no image without a label. features: digests of the files of
     features from elsewhere, by name. count: of the images to train on; pool_count: of the pool.
-    They decide the lengths that are given as tables.
+    They decide the lengths that are given as tables. masks: the digest of the images' masks.
     """
 
     space: Space
@@ -63,6 +71,7 @@ class Plan:
     features: Mapping[str, str] = field(default_factory=dict)
     count: int = 0
     pool_count: int = 0
+    masks: str | None = None
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
         """Return all that is done for the node: inputs before what they are for, score last."""
@@ -166,7 +175,7 @@ class Plan:
             version=version(KINDS, task.kind),
             training=replace(training, fraction=fraction, layer_decay=self._layer_decay),
             inputs=_keys({BACKBONE: last}),
-            data={IMAGES: self._images},
+            data={IMAGES: self._images, **self._masks},
             seed=space.seed + node.repeat,
         )
 
@@ -253,6 +262,8 @@ class Plan:
         if POOL in spec.data and spec.data[POOL].spec.unlabelled is not None:
             roots = enumerate(pool_roots(self.space))
             images |= {f"{POOL} {k}": further for k, further in roots if further}
+        if MASKS in spec.data and self.space.data.masks:
+            images[f"{MASKS} 0"] = self.space.data.masks
         if spec.kind == FEATURES:
             return images | {FEATURES: self.space.baselines.features[spec.name]}
         file = self.space.starts[spec.name].weights if spec.kind == START else None
@@ -263,6 +274,12 @@ class Plan:
         if self.pool is None or node.without_pool:
             return self._images
         return KnownData(pool_spec(self.space), self.pool)
+
+    @property
+    def _masks(self) -> Mapping[str, KnownData]:
+        """Return the masks of the images as a role, where there are any."""
+        known = None if self.masks is None else KnownData(masks_spec(self.space), self.masks)
+        return {MASKS: known} if known else {}
 
     @property
     def _images(self) -> KnownData:
@@ -308,6 +325,7 @@ class Plan:
         for place in ("root", "unlabelled"):
             space["data"].pop(place)
         space.pop("pool")  # its digest covers it
+        space["data"].pop("masks")  # the same
         space["data"]["params"] = params_of(self.space.data.name, self.space.data.params)
         for name, value in ADDED.items():
             if space["data"].get(name) == value:
@@ -319,7 +337,8 @@ class Plan:
         return {
             "space": space, "versions": versions, "data": self.data_digest,
             "weights": dict(self.weights), "format": FORMAT,
-            **({} if self.pool is None else {"pool": self.pool}), **self._begun(),
+            **({} if self.pool is None else {"pool": self.pool}),
+            **({} if self.masks is None else {"masks": self.masks}), **self._begun(),
         }  # fmt: skip
 
     def _begun(self) -> Mapping[str, object]:

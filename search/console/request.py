@@ -68,6 +68,7 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
             space.data,
             root=root and os.path.abspath(root),
             unlabelled=tuple(map(os.path.abspath, unlabelled)),
+            masks=space.data.masks and os.path.abspath(space.data.masks),
         ),
         external={name: _absolute(one) for name, one in space.external.items()},
         pool=space.pool and _absolute(space.pool),

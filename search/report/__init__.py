@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.chains.plan import Plan
 from search.report import (
@@ -30,6 +31,9 @@ from search.report.summary import Summary
 from search.report.table import Table
 from search.results.records import ChainResult, RunInfo
 from trainables.spec import MeasureType
+
+if TYPE_CHECKING:
+    from trainables.images.cache import Prepared
 
 __all__ = [
     "best", "build", "illustrate", "printed_table", "rows", "summary", "verdicts", "write",
@@ -82,11 +86,22 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> S
     return found
 
 
-def illustrate(found: Summary, plan: Plan, store: Store, out: Path) -> None:
-    """Draw the figures, which takes longest, and write the page to `out/report`."""
+def illustrate(
+    found: Summary,
+    plan: Plan,
+    store: Store,
+    out: Path,
+    data: "Prepared | None" = None,
+    masks: "Prepared | None" = None,
+) -> None:
+    """Draw the figures, which takes longest, and write the page to `out/report`.
+
+    data, masks: the images, to show what networks attend to; None leaves that figure out.
+    """
     from search.report.figures import draw as figures
     from search.report.page import page
 
     folder = out / "report"
     drawn = figures.draw(found, store, folder)
+    figures.draw_attention(found, store, folder, data, masks)
     (folder / "index.html").write_text(page.render(found, plan, drawn), encoding="utf-8")

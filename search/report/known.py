@@ -1,6 +1,6 @@
 """A table of known results: chains with a score, baselines, and rows of the literature.
 
-    found = read(Path("table.csv"), "balanced_accuracy", starts=["scratch", "imagenet"])
+    found = read(Path("table.csv"), "accuracy", starts=["scratch", "imagenet"])
     found.scores[Chain.parse("odc>moco")].value, found.others["imagenet"], found.objective.name
 
 The table is a CSV file with a column `chain` and a score, such as a report's chains.csv. Rows whose

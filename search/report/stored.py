@@ -122,6 +122,29 @@ class Predictions:
         return min((count for count in counts if count), default=0)
 
 
+@dataclass(frozen=True)
+class Looked:
+    """Class-activation maps of a score: rows of the validation images, [n]; maps [n, 2, h, w]."""
+
+    rows: "NDArray[np.int64]"
+    maps: "NDArray[np.floating]"
+
+    def of(self, row: int) -> "NDArray[np.floating]":
+        """Return the map of the class predicted of a validation image: [h, w]."""
+        return self.maps[self.rows.tolist().index(row), 0]
+
+
+def looked(store: Store, key: str | None) -> Looked | None:
+    """Return a score's maps; None if there are none."""
+    path = store.path(key) / "attention.npz" if key else None
+    if path is None or not path.exists():
+        return None
+    import numpy as np
+
+    with np.load(path) as found:
+        return Looked(found["rows"], found["maps"])
+
+
 def result(store: Store, key: str | None) -> Result:
     """Return the result under a key; {} if there is none."""
     known = store.manifest(key) if key else None

@@ -126,7 +126,8 @@ class Data(Schema):
     pool: what makes the images of the pretext tasks; null: they see the training images. fit: how
     any shape becomes a square. trim: cut dark or light borders first. window: black and white of
     values of more than 8 bits; null: a DICOM file's own, else robust ones (images/levels.py).
-    unlabelled: folders of further images for the pretext tasks, as --data-unlabelled.
+    unlabelled: folders of further images for the pretext tasks, as --data-unlabelled. masks: a
+    folder of masks, or a CSV file of run-lengths; null: those that lie with the images.
     """
 
     name: Name
@@ -141,6 +142,7 @@ class Data(Schema):
     trim: bool = False
     window: Window | None = None
     unlabelled: tuple[Place, ...] = ()
+    masks: Place | None = None
     augment: Augment = field(default_factory=lambda: _whole({}))
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from search.report import duplicates, left_out, page
+from search.report import attention, duplicates, left_out, page
 from search.report.table import Table
 from search.tracking.uri import Address
 
@@ -54,7 +54,8 @@ def copy(
 def _may_leave(name: str, level: Level) -> bool:
     if level == "aggregates":
         return name in FIGURES
-    return level == "everything" or name not in (duplicates.FILE, left_out.FILE, page.IMAGES)
+    hidden = (duplicates.FILE, left_out.FILE, page.IMAGES, attention.FIGURE)
+    return level == "everything" or name not in hidden
 
 
 def _without_text(value: Any) -> Any:

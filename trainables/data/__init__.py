@@ -19,7 +19,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data import _many
+from trainables.data import _many, _masks
 from trainables.data._files import decode_checked, memory, some
 from trainables.data._labels import find, is_placeholder, mapping, remarks, several, spellings
 from trainables.data._understood import DAMAGED, Count, Notes, Understood, left
@@ -146,9 +146,23 @@ class Dataset:
         path = self.source(i)
         return of_file(path) if isinstance(path, Path) else None
 
-    def mask(self, i: int) -> NDArray[np.bool_] | None:  # noqa: ARG002
-        """Return the region of interest of row i, shaped as `read(i)`; None if unknown."""
-        return None
+    def masks(self) -> Path | None:
+        """Return the folder or CSV file of masks that lies with the images; None: there is none."""
+        return _masks.beside(self.root) if self.root else None
+
+    def regions(self, place: Path | None = None) -> "_masks.Regions | None":
+        """Return the masks at a place, else those that lie with the images; None without any.
+
+        UserError for a place without a mask of these images.
+        """
+        names, own = [item.name for item in self.items], place or self.masks()
+        found = _masks.found(own, names, self.notes) if own else None
+        if place and found and not found.sources:
+            raise UserError(
+                f"data.masks={place}: must hold masks of the images, called as they are, and has "
+                f"none (images: {some(names)}); try another folder or file"
+            )
+        return found if found and found.sources else None
 
     def source(self, i: int) -> Path | str:
         """Return what determines the pixels of row i: a file, or a text."""

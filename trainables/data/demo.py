@@ -8,6 +8,7 @@ on seed, size and i, never on n. There is no patient: `demo` is true, and every 
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from pydantic import Field
 from trainables.data import Dataset, Item
 from trainables.data._draw import Lesion, picture
 from trainables.data._kinds import KINDS
+from trainables.data._masks import Regions
 
 DRAWING = 3  # raise it when unchanged parameters draw different images
 LESIONS, IMAGES = 1, 2  # streams of random numbers
@@ -41,16 +43,34 @@ class Plugin(Dataset):
         return items, tuple(KINDS)
 
     def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:  # noqa: ARG002
-        return self._picture(i)[0]
+        pixels, mask = self._picture(i)
+        self._seen[str(self.source(i))] = np.packbits(mask)
+        return pixels
 
     def mask(self, i: int) -> NDArray[np.bool_]:
-        return self._picture(i)[1]
+        """Return the lesion of row i: bool [h, w]."""
+        if (seen := self._seen.get(str(self.source(i)))) is None:
+            return self._picture(i)[1]
+        size = self.params.size
+        return np.unpackbits(seen, count=size * size).reshape(size, size).astype(bool)
+
+    def regions(self, place: Path | None = None) -> Regions | None:
+        """Return the drawn masks, unless others are named."""
+        if place:
+            return super().regions(place)
+        rows = range(len(self.items))
+        return Regions({row: [f"mask of {self.source(row)}"] for row in rows}, self.mask)
 
     def _picture(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         at = int(self._scanned[0][i].name.removeprefix("demo_"))
         lesion, kind = self._rows[at]
         rng = np.random.default_rng([self.params.seed, IMAGES, at])
         return picture(_lesion(self.params.seed, lesion, kind), rng, self.params.size)
+
+    @cached_property
+    def _seen(self) -> dict[str, NDArray[np.uint8]]:
+        """Masks drawn with their images, packed: they would take as long again."""
+        return {}
 
     @cached_property
     def _rows(self) -> list[tuple[int, str]]:

@@ -91,7 +91,7 @@ def patient(path: Path) -> str:
         header = _read(path, stop_before_pixels=True)
     except NotInstalled:
         raise
-    except Exception:  # pydicom raises nearly anything; whoever decodes the file names it
+    except Exception:  # pydicom raises nearly anything; decoding names the file
         return ""
     return str(header.get("PatientID") or "").strip()
 

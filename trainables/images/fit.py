@@ -55,17 +55,23 @@ def trimmed(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], bool]:
     Returns the pixels that stay and whether any were cut. At least a third of width and height
     stays: what is dark beyond that is a dark picture.
     """
+    left, top, right, bottom = border(pixels)
+    if (left, top, right, bottom) == (0, 0, pixels.shape[1], pixels.shape[0]):
+        return pixels, False
+    return pixels[top:bottom, left:right], True
+
+
+def border(pixels: NDArray[np.uint8]) -> Box:
+    """Return what `trimmed` keeps."""
     image = Image.fromarray(pixels).convert("L")
     factor = max(1, max(image.size) // FINE)
     grey = np.asarray(image.reduce(factor)).astype(np.int64)
     height, width = grey.shape
     framed = _without_frame(grey)
     left, top, right, bottom = _inside_circle(grey, framed)
-    if (left, top, right, bottom) == (0, 0, width, height):
-        return pixels, False
     right = image.width if right == width else right * factor
     bottom = image.height if bottom == height else bottom * factor
-    return pixels[top * factor : bottom, left * factor : right], True
+    return left * factor, top * factor, right, bottom
 
 
 def _without_frame(grey: NDArray[np.int64]) -> Box:

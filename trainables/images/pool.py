@@ -29,6 +29,7 @@ from trainables.images import duplicates, fingerprint, table_file
 from trainables.images.cache import IMAGES, MANIFEST, Prepared, Source, open_cache
 from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
 from trainables.images.forms import Form
+from trainables.images.masks import opened_masks
 from trainables.images.paging import rows_only
 from trainables.images.splits import Index
 from trainables.images.table_file import TABLE
@@ -242,11 +243,13 @@ class Pool(Source):
 
 
 def opened(spec: DataSpec, roots: Sequence[Path | None], cache_root: Path) -> Prepared:
-    """Decode and open the images of a role: a data set, or the pool that it names.
+    """Decode and open the images of a role: a data set, the pool that it names, or its masks.
 
-    roots: of the data set, then of those in `spec.unlabelled`.
+    roots: of the data set, then of those in `spec.unlabelled`, or of the masks.
     """
-    labelled = Source(replace(spec, unlabelled=None), roots[0], cache_root)
+    labelled = Source(replace(spec, unlabelled=None, masks=False), roots[0], cache_root)
+    if spec.masks:
+        return opened_masks(labelled, roots[1], cache_root)
     if spec.unlabelled is None:
         return open_cache(labelled.prepare(cache_root))
     return Pool(spec, labelled, roots[1:]).opened(cache_root)

@@ -10,9 +10,9 @@ are written; only the report reads those on test, and once.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.backbone import save, save_backbone, trained_backbone
+from trainables.downstream.attention import ATTENTION, attend
 from trainables.downstream.classifier import Classifier, Recipe, made
 from trainables.downstream.measures import MANY, MEASURES, judge
 from trainables.downstream.metrics import GroupBootstrap
@@ -30,7 +31,7 @@ from trainables.images.splits import Index, subset
 from trainables.kinds import Kind, Report, Work
 from trainables.kinds.pretext import HISTORY
 from trainables.schema import read
-from trainables.spec import BACKBONE, IMAGES, Runtime, Score, StageSpec
+from trainables.spec import BACKBONE, IMAGES, MASKS, Runtime, Score, StageSpec
 from trainables.task import Context, PerChannel, Task
 from trainables.training import distributed
 from trainables.training.evaluation import fit, over
@@ -41,7 +42,10 @@ HEAD, META = "classifier.safetensors", "meta.json"
 
 
 class Plugin(Kind):
-    """Fine-tune on the role `images` and score on its validation split."""
+    """Fine-tune on the role `images` and score on its validation split.
+
+    Attention is measured inside the role `masks`, see `downstream.attention`; it is no objective.
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Params(Recipe):
@@ -49,8 +53,8 @@ class Plugin(Kind):
 
         objective: str
 
-    version = "3"
-    measures = MEASURES
+    version = "4"
+    measures: ClassVar = {**MEASURES, **ATTENTION}
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         source, unknown = tables[IMAGES], (0.5,) * tables[IMAGES].spec.channels
@@ -60,8 +64,8 @@ class Plugin(Kind):
         context(spec, len(index), unknown, unknown, repeated=True)
 
     def run(self, work: Work) -> Result:
-        parent = work.inputs.get(BACKBONE)
-        return finetune(work.spec, work.runtime, work.data[IMAGES], parent, work.out, work.report)
+        parent, data, masks = work.inputs.get(BACKBONE), work.data[IMAGES], work.data.get(MASKS)
+        return finetune(work.spec, work.runtime, data, parent, work.out, work.report, masks)
 
 
 def finetune(
@@ -71,10 +75,11 @@ def finetune(
     parent_dir: Path | None,
     out_dir: Path,
     report: Report,
+    masks: Prepared | None = None,
 ) -> Result:
     """Fine-tune the backbone of `parent_dir`, or a fresh one, and score it.
 
-    Writes backbone, classifier, history.json, meta.json and {val,test}.parquet to `out_dir`, and
+    Writes backbone, classifier, history.json, meta.json, attention.npz, {val,test}.parquet, and
     resumes from a checkpoint there. Raises StageFailed for a loss or an objective that is not
     finite, Stopped if `report` answers True.
     """
@@ -100,6 +105,8 @@ def finetune(
     loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit, balance=balance)
     outcome = loop.train()
     said = {k: predict(outcome.task, data, data.split[k], runtime) for k in ("val", "test")}
+    assert isinstance(outcome.task, Classifier)
+    looked = attend(outcome.task, data, masks, training.backbone, spec.seed, runtime)
     if distributed.rank() == 0:
         report(Heartbeat(SAVING))
         save_backbone(outcome.task.backbone, out_dir)
@@ -107,15 +114,20 @@ def finetune(
         known = outcome.task.context
         write_answers(out_dir, data, said, mean=known.mean, std=known.std)
         (out_dir / HISTORY).write_text(json.dumps(outcome.history))
-    return Result(outcome.result, score(params.objective, data, said["val"]))
+        looked.write(out_dir)
+    found = score(params.objective, data, said["val"])
+    found = replace(found, measures={**found.measures, **looked.measures(data)})
+    return Result(outcome.result, found)
 
 
 def check_objective(name: str, many: bool) -> None:
-    """Raise UserError for a measure that several labels an image do not have."""
-    if many and name not in MANY:
+    """Raise UserError for a measure that answers can't be judged by: some need one label each."""
+    known = MANY if many else MEASURES
+    if name not in known:
+        when = " with data.params.labels=many" if many else ""
         raise UserError(
-            f"downstream.objective={name}: must be one of {', '.join(MANY)} with "
-            f"data.params.labels=many; try downstream.objective={next(iter(MANY))}"
+            f"downstream.objective={name}: must be one of {', '.join(known)}{when}; try "
+            f"downstream.objective={next(iter(known))}"
         )
 
 

@@ -26,13 +26,18 @@ def over(
     apply: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Apply a function to the images at `index` in batches; every rank returns all results."""
+    return over_rows(index, module, lambda rows: apply(pixels(data, rows, runtime)))
+
+
+def over_rows(index: Index, module: nn.Module, apply: Callable[[Index], Tensor]) -> Tensor:
+    """Apply a function to batches of rows, as `over` does to the images there."""
     world, rank = distributed.world_size(), distributed.rank()
     local = -(-len(index) // world)
     padded = np.resize(index, local * world)[rank * local : (rank + 1) * local]
     parts = []
     with evaluating(module):
         for first in range(0, max(local, 1), BATCH):  # of no image: one empty batch
-            parts.append(apply(pixels(data, padded[first : first + BATCH], runtime)))
+            parts.append(apply(padded[first : first + BATCH]))
         return distributed.all_gather(torch.cat(parts))[: len(index)].float().cpu()
 
 

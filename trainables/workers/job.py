@@ -18,7 +18,7 @@ class Job:
     """One stage, with the directories that it reads and writes.
 
     inputs: folders of finished stages by role; places: data roots and weight files by role; those
-    of a pool's further data sets are at `pool 0`, `pool 1`, ...
+    of a pool's further data sets are at `pool 0`, `pool 1`, ..., that of masks at `masks 0`
     store_id: the id in the driver's store; a worker that reads a different id has a different disk.
     """
 

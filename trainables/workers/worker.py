@@ -135,7 +135,7 @@ def _data(job: Job) -> dict[str, Prepared]:
     problem = ""
     for role, known in job.spec.data.items():
         root = job.places.get(role)
-        further = [job.places.get(f"{role} {k}") for k, _ in enumerate(known.spec.unlabelled or ())]
+        further = [job.places.get(f"{role} {k}") for k in range(known.spec.places)]
         try:
             found[role] = _open(known.spec, [root, *further], job.cache_dir)
             if found[role].digest != known.digest:

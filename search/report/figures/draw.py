@@ -6,12 +6,15 @@ A figure is left out when there is nothing to draw. Importing this costs matplot
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from search.report import notes, stored
+from search.report.attention import FIGURE
 from search.report.figures import (
+    attention,
     curves,
     forest,
     label_curve,
@@ -23,6 +26,9 @@ from search.report.figures import (
 )
 from search.report.stored import Store
 from search.report.summary import Summary, first_key
+
+if TYPE_CHECKING:
+    from trainables.images.cache import Prepared
 
 
 def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
@@ -46,6 +52,25 @@ def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
         for figure in filter(None, figures.values() if mark else ()):
             figure.suptitle(mark, fontsize=10, color=style.WINNER)
         return {name: _write(f, folder / f"{name}.png") for name, f in figures.items() if f}
+
+
+def draw_attention(
+    found: Summary,
+    store: Store,
+    folder: Path,
+    data: "Prepared | None",
+    masks: "Prepared | None",
+) -> None:
+    """Draw what the networks attend to, if the images are given.
+
+    It is the one figure that shows patients, so the page only links to it.
+    """
+    with matplotlib.rc_context(style.RC):
+        figure = attention.draw(found.table, store, data, masks) if data else None
+        if figure and (mark := notes.mark(found.info)):
+            figure.suptitle(mark, fontsize=10, color=style.WINNER)
+        if figure:
+            _write(figure, folder / FIGURE)
 
 
 def _recommended(found: Summary) -> str | None:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from search.chains import lengths
 from search.chains.plan import Plan
 from search.console.printable import clock, printable
-from search.report import duplicates, published, sources, verdict_words, words, worth
+from search.report import attention, duplicates, published, sources, verdict_words, words, worth
 from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions
 from search.report.summary import Summary
@@ -68,6 +68,8 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "duplicates": duplicates.sentence(found.info.near_duplicates),
         "figures": {name: base64.b64encode(p.read_bytes()).decode() for name, p in figures.items()},
         "alts": {name: captions.alt(name, found) for name in figures},
+        "attended": attention.attended(found.table),
+        "attention": attention,
         "bars": _bars(found.table),
         "measured": _measured(found.table),
         "finalists": [row.chain for row in found.table.finalists],

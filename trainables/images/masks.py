@@ -1,0 +1,135 @@
+"""The masks of a data set's images, decoded and fitted into the same squares.
+
+    masks = Masks(Source(labelled, root), place)      # place: folder or CSV file; None: its own
+    data = masks.opened(cache_root)                   # data.images: [n, side, side, 1], 255 inside
+
+Only images with a mask have a row; rows are found by name. The masks have a digest of their own, so
+that masks that are added later leave the images, and what was trained on them, as they are.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data import Dataset
+from trainables.data._masks import Regions
+from trainables.durable import sync
+from trainables.errors import UserError
+from trainables.images import fingerprint
+from trainables.images.cache import IMAGES, Prepared, Source, _write, open_cache
+from trainables.images.decoding import OnDecoded, decode_all, keep
+from trainables.images.fit import border
+from trainables.images.forms import Form
+from trainables.images.splits import PARTS
+from trainables.spec import DataSpec, digest, identity
+
+FORMAT = 1  # version of how masks are fitted; part of the digest
+CLOSE = 0.03  # relative difference of proportions that rounding explains
+
+
+class Drawn(Dataset):
+    """Masks as images of one channel. rows: of their images."""
+
+    def __init__(self, spec: DataSpec, images: Dataset, regions: Regions) -> None:
+        super().__init__(None, {})
+        self.spec, self.of_images, self.found = spec, images, regions
+        self.rows = sorted(regions.sources)
+
+    def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:  # noqa: ARG002
+        row = self.rows[i]
+        mask = self.found.read(row).astype(np.uint8) * 255
+        self._check_shape(row, mask)
+        if not self.spec.trim:
+            return mask
+        pixels = self.of_images.read(row)
+        left, top, right, bottom = border(pixels)
+        across, down = mask.shape[1] / pixels.shape[1], mask.shape[0] / pixels.shape[0]
+        rows, columns = slice(*_scaled(top, bottom, down)), slice(*_scaled(left, right, across))
+        return mask[rows, columns]
+
+    def _check_shape(self, row: int, mask: NDArray[np.uint8]) -> None:
+        """Raise UserError if a mask has other proportions than its image."""
+        form, (height, width) = self.of_images.form(row), mask.shape
+        if form is None:
+            return
+        wanted, given = form.width / form.height, width / height
+        if min(abs(given / one - 1) for one in (wanted, 1 / wanted)) > CLOSE:  # turned by EXIF
+            raise UserError(
+                f"data.masks: the mask of {self.of_images.items[row].name} must have the image's "
+                f"proportions ({form.width} x {form.height} px), and is {width} x {height} px; try "
+                "the masks of the original images"
+            )
+
+    def memory(self, i: int, side: int = 0) -> int:
+        return self.of_images.memory(self.rows[i], side)
+
+    def form(self, i: int) -> Form | None:  # noqa: ARG002
+        return None
+
+
+class Masks(Source):
+    """The masks before they are decoded; UserError if a place is named that has none."""
+
+    def __init__(self, labelled: Source, regions: Regions) -> None:
+        self.labelled, self.called, self._digest = labelled, "masks", ""
+        self.spec = replace(labelled.spec, masks=True)
+        self.images: Drawn = Drawn(labelled.spec, labelled.images, regions)
+        self.table = labelled.table.subset(np.array(self.images.rows, np.int64))
+
+    def digest(self, cache_root: Path) -> str:
+        """Return the digest of all that decides the masks, their images included."""
+        if not self._digest:
+            labelled = self.labelled.digest(cache_root)
+            sources = [self.images.found.sources[row] for row in self.images.rows]
+            flat = [one for some in sources for one in some]
+            known = fingerprint.contents(flat, cache_root, "masks")
+            counts = [len(some) for some in sources]
+            rows = [*zip(self.table.names, counts, strict=True)]
+            self._digest = digest([FORMAT, identity(self.spec), labelled, rows, known])
+        return self._digest
+
+    def opened(self, cache_root: Path, progress: OnDecoded | None = None) -> Prepared:
+        """Decode and open the masks."""
+        found = open_cache(self.prepare(cache_root, progress))
+        return replace(found, digest=self.digest(cache_root))
+
+    def _fill(
+        self, folder: Path, cache_root: Path, progress: OnDecoded | None
+    ) -> dict[str, object]:
+        labelled = open_cache(self.labelled.prepare(cache_root))
+        spec, names = replace(self.spec, channels=1, trim=False), self.table.names
+        decode_all(spec, self.images, len(names), folder / IMAGES, progress)
+        for error in self.images.damaged.values():
+            raise error
+        parts = {labelled.names[i]: part for part in PARTS for i in labelled.split[part]}
+        kept = np.array([row for row, name in enumerate(names) if name in parts], np.int64)
+        keep(folder / IMAGES, kept.tolist())
+        sync(folder / IMAGES)
+        table = self.table.subset(kept)
+        part = np.array([parts[name] for name in table.names])
+        rows = {one: np.flatnonzero(part == one) for one in PARTS}
+        known = dict(zip(labelled.names, labelled.groups, strict=True))
+        table = replace(table, groups=tuple(known[name] for name in table.names))
+        _write(folder, table, rows, ())
+        return {"mean": (0.0,), "std": (1.0,), "demo": self.labelled.images.demo}
+
+
+def masks_of(labelled: Source, place: Path | None) -> Masks | None:
+    """Return the masks at a place, or those that the data set has; None if there are none."""
+    regions = labelled.images.regions(place)
+    return Masks(labelled, regions) if regions else None
+
+
+def opened_masks(labelled: Source, place: Path | None, cache_root: Path) -> Prepared:
+    """Decode and open the masks of a data set; UserError if there are none."""
+    if (found := masks_of(labelled, place)) is None:
+        raise UserError(
+            f"data.masks={place or ''}: must lie with the images on every node; try copying them"
+        )
+    return found.opened(cache_root)
+
+
+def _scaled(low: int, high: int, factor: float) -> tuple[int, int]:
+    return round(low * factor), max(round(high * factor), round(low * factor) + 1)
