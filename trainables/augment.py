@@ -112,11 +112,11 @@ def sample(levels: list[Tensor], grid: Tensor, spacing: Tensor) -> Tensor:
     """
     b, (n, h, w, _) = len(levels[0]), grid.shape
     rows = grid.view(b, n // b * h, w, 2)
-    total = torch.zeros((), device=grid.device)
+    parts = []
     for level, weight in zip(levels, level_weights(spacing, len(levels)).unbind(1), strict=True):
         found = F.grid_sample(level, rows, padding_mode="reflection", align_corners=False)
-        total = total + found.unflatten(2, (n // b, h)) * weight.view(b, 1, -1, 1, 1)
-    return total.transpose(1, 2).flatten(0, 1)
+        parts.append(found.unflatten(2, (n // b, h)) * weight.view(b, 1, -1, 1, 1))
+    return sum(parts[1:], parts[0]).transpose(1, 2).flatten(0, 1)
 
 
 def level_weights(spacing: Tensor, count: int) -> Tensor:

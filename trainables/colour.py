@@ -42,10 +42,13 @@ class Colour(Normalised):
     base: Tensor
     quarter: Tensor
     redness: Tensor
+    strength: Tensor
 
     def __init__(self, preset: Preset, mean: PerChannel, std: PerChannel) -> None:
         super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
         self.preset = preset
+        ranges = (preset.brightness, preset.contrast, preset.saturation, preset.hue)
+        self.register_buffer("strength", 2 * torch.tensor(ranges), persistent=False)
         yiq = torch.tensor(YIQ)
         self.register_buffer("base", yiq[:1].expand(3, 3).contiguous(), persistent=False)
         self.register_buffer("quarter", yiq.inverse() @ torch.tensor(TURN) @ yiq, persistent=False)
@@ -57,16 +60,14 @@ class Colour(Normalised):
         """Change and normalise x: [b, channels, h, w]; numbers: [b, COLOURS], uniform."""
         p, u = self.preset, numbers
         jittered = u[:, 4] < JITTERED
-        on = jittered * 2.0
-        brightness = 1 + p.brightness * on * (u[:, 0] - 0.5)
-        contrast = 1 + p.contrast * on * (u[:, 1] - 0.5)
+        moves = (u[:, :4] - 0.5) * self.strength * jittered[:, None]
+        brightness, contrast, saturation = (1 + moves[:, :3]).unbind(1)
         if x.shape[1] == 1:
             matrix = torch.ones_like(brightness).view(-1, 1, 1)
         elif p.planckian:
             matrix = self.lit(torch.where(jittered, kelvin(u[:, 3]), KELVIN[1]))
         else:
-            chroma = (1 + p.saturation * on * (u[:, 2] - 0.5)) * (u[:, 5] >= p.grayscale)
-            matrix = self.mixed(chroma, p.hue * on * (u[:, 3] - 0.5))
+            matrix = self.mixed(saturation * (u[:, 5] >= p.grayscale), moves[:, 3])
         return self.change(x, brightness, contrast, matrix)
 
     def mixed(self, chroma: Tensor, hue: Tensor) -> Tensor:

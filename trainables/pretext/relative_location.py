@@ -10,7 +10,7 @@ Differences from OpenSelfSup's recipe:
 - patches are sampled from the cache by one grid, at least 32 px wide.
 
 The LR policy's score is the loss: in a short run, accuracy near 1/8 is mostly noise. The control is
-the accuracy with the centre of another image: what it has above chance level is place, not relation.
+the accuracy with the centre of another image: above chance level, it tells places, not relations.
 """
 
 from dataclasses import dataclass
