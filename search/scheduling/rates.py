@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from search.scheduling.work import Rate, work
 from search.store import sealing
 from search.store.sealing import Damaged, Manifest
-from trainables.spec import DataSpec, KnownData, LRPolicy, StageSpec, Training
+from trainables.spec import PRETEXT, DataSpec, KnownData, LRPolicy, StageSpec, Training
 
 if TYPE_CHECKING:
     from trainables.timing import Timed
@@ -137,7 +137,8 @@ def timed(
         count = 1 if machine.gpu else max(1, min(beside * machine.workers, SIDE_BY_SIDE))
         answers = _ask(asked, [Path(folder) / f"answer-{k}" for k in range(count)])
     each = [[answer[k] for answer in answers] for k in range(len(specs))]
-    return {subject(s): _mean(a, machine.workers) for s, a in zip(specs, each, strict=True)}
+    means = [_mean(answer, machine.workers) for answer in each]
+    return {subject(s): _with_probes(s, found) for s, found in zip(specs, means, strict=True)}
 
 
 def _ask(question: Path, targets: Sequence[Path]) -> list[list["Timed | str"]]:
@@ -167,6 +168,13 @@ def _ask(question: Path, targets: Sequence[Path]) -> list[list["Timed | str"]]:
     known = [pickle.loads(target.read_bytes()) for target in targets if target.exists()]
     specs = pickle.loads(question.read_bytes()).specs
     return known or [["timing it failed" for _ in specs]]
+
+
+def _with_probes(spec: StageSpec, found: Rate | str) -> Rate | str:
+    """Give a pretext task, which is timed without its probes, the usual cost of their images."""
+    if isinstance(found, str) or spec.kind != PRETEXT:
+        return found
+    return replace(found, evaluated=EVALUATION * found.step / spec.trained.global_batch)
 
 
 def _mean(answers: Sequence["Timed | str"], workers: int) -> Rate | str:

@@ -6,8 +6,8 @@ Rate(step=0.1, evaluated=0.002, image=0.0).seconds(work(spec, 839))
 
 from dataclasses import dataclass
 
-from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec
-from trainables.training.lengths import evaluations
+from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec, Training
+from trainables.training.lengths import FITTED, PROBED, evaluations
 from trainables.training.lr_range import planned, rungs
 
 
@@ -16,7 +16,7 @@ class Work:
     """What one stage does. steps: trained, its LR range included."""
 
     steps: int
-    evaluated: int  # images evaluated on validation and test, again after every evaluation
+    evaluated: int  # images evaluated or probed, each as often as it is
     images: int  # images that the stage sees
 
 
@@ -38,18 +38,33 @@ def work(spec: StageSpec, images: int) -> Work:
     if (training := spec.training) is None:
         fraction = spec.params.get("fraction")
         return Work(0, 0, round(images * (fraction if isinstance(fraction, float) else 1.0)))
-    count = round(images * training.fraction)
+    labelled = round(images * training.fraction)
     steps = training.steps + planned(training.lr, training.lr.steps)
-    return Work(steps, 0 if spec.kind == PRETEXT else _evaluated(spec, images), count)
+    if spec.kind == PRETEXT:
+        return Work(steps, _probed(training, labelled), images)
+    return Work(steps, _evaluated(spec, images, labelled), labelled)
 
 
-def _evaluated(spec: StageSpec, images: int) -> int:
-    """Return validation images times evaluations, and both parts once at the end."""
+def _probed(training: Training, labelled: int) -> int:
+    """Return the images that the frozen probes of a stage see, all together.
+
+    BatchNorm is fitted to some of them first.
+    """
+    judged = _trials(training.lr) if training.lr.judge == "probe" else 0
+    probes = judged + training.curve + 1 if training.probed else 0  # the start's, too
+    return probes * (min(labelled, PROBED) + min(labelled, FITTED))
+
+
+def _evaluated(spec: StageSpec, images: int, labelled: int) -> int:
+    """Return the images of every evaluation, and validation and test once at the end.
+
+    An evaluation sees the validation images and those that BatchNorm is fitted to.
+    """
     known = spec.data[IMAGES].spec if IMAGES in spec.data else None
     val, test = (known.val, known.test) if known else (0.0, 0.0)
     training, whole = spec.trained, images / (1 - val - test)
-    often = evaluations(training.steps, round(images * training.fraction), training.global_batch)
-    return round(whole * (val * (often + _trials(training.lr) + 1) + test))
+    often = evaluations(training.steps, labelled, training.global_batch) + _trials(training.lr)
+    return round(whole * (val * (often + 1) + test)) + min(FITTED, labelled) * often
 
 
 def _trials(policy: LRPolicy) -> int:

@@ -17,6 +17,7 @@ PRECISION = "profile.precision=float32"
 def specs(*overrides):
     given = [f"profile.{key}={value}" for key, value in LENGTHS.items()]
     ranges = ["tasks.odc.lr_range=[0.01,0.02,0.03,0.1]", "downstream.lr_range=[0.01,0.02]"]
+    ranges.append("downstream.lr_range_later=null")
     space = load("isic3", ["profile=smoke", PRECISION, *given, *ranges, *overrides])
     stage, probe, score = Plan(space, "").graph(Node.parse("odc"))
     return stage, probe, score
@@ -30,12 +31,12 @@ def test_a_stage_trains_its_steps_and_its_range():
     assert work(specs("lr_policy=full_range")[0], 1000) == Work(200 + 400, 0, 1000)
 
 
-def test_a_score_evaluates_after_every_epoch_every_trial_and_at_the_end():
-    """700 of 1000 images train, 150 validate and 150 test; half of the labels make 35 steps."""
+def test_a_score_is_evaluated_on_the_way_after_every_trial_and_at_the_end():
+    """700 of 1000 images train, 150 validate and 150 test; half of the labels: 35 steps."""
     score = specs("lr_policy=full_range")[2]
     found = work(score, 700)
     assert (found.steps, found.images) == (35 * 4 + 2 * 35, 350)
-    assert found.evaluated == 150 * (4 + 2 + 1) + 150
+    assert found.evaluated == 150 * (4 + 2 + 1) + 150 + 350 * (4 + 2)
     halving = work(specs()[2], 700)  # two rates up to the only rung
     assert halving.evaluated == found.evaluated
 
@@ -46,3 +47,12 @@ def test_a_probe_sees_the_labelled_images_once():
 
 def test_seconds_are_rates_times_work():
     assert Rate(0.5, 0.01, 0.1).seconds(Work(10, 200, 30)) == pytest.approx(5 + 2 + 3)
+
+
+def test_the_probes_of_a_stage_see_their_images_twice():
+    """The start, two of the curve, four, three and two rates at the rungs; at most 1,000 and 512."""
+    given = ["profile.curve=2", "lr_judge=probe"]
+    stage, _, _ = specs(*given)
+    assert work(stage, 700).evaluated == 2 * (1 + 2 + 4 + 3 + 2) * 350
+    assert work(stage, 5000).evaluated == (1 + 2 + 4 + 3 + 2) * (1000 + 512)
+    assert work(stage, 700).images == 700
