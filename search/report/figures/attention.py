@@ -27,7 +27,8 @@ def draw(table: Table, store: Store, data: "Prepared", masks: "Prepared | None")
     networks = list(_networks(table, store))
     if not networks:
         return None
-    last, answers, looked = networks[-1]
+    judge = next((one for one in networks if one[0].recommended), networks[-1])
+    recommended, answers, looked = judge
     examples = attention.examples(answers, looked.rows)
     shape = len(examples), len(networks)
     figure = Figure(figsize=(1.9 * shape[1] + 0.6, 1.95 * shape[0] + 0.8))
@@ -39,17 +40,18 @@ def draw(table: Table, store: Store, data: "Prepared", masks: "Prepared | None")
             _cell(axes, data.images[image], seen.of(row), _mask(masks, data.names[image]))
             _title(axes, said, row, "" if down else f"{one.title}\n")
         grid[down, 0].set_ylabel(example.why, fontsize=8)
-    figure.supxlabel(fill(attention.RULE.format(chain=last.chain), 28 * shape[1]), fontsize=7)
+    figure.supxlabel(
+        fill(attention.RULE.format(chain=recommended.chain), 28 * shape[1]), fontsize=7
+    )
     return figure
 
 
 def _networks(table: Table, store: Store) -> "list[Network]":
-    """Return scratch, ImageNet, the best single, the best chain, the recommended: with maps."""
+    """Return scratch, ImageNet, the best single, the best chain, another recommended: with maps."""
     single = next((row for row in table.chains if row.length == 1), None)
     wanted = [table.row(SCRATCH), table.row("imagenet"), single, table.best, table.recommended]
     found = dict[str, Network]()
     for row in (row for row in wanted if row):
-        found.pop(row.chain, None)  # the recommended is the last
         said = stored.predictions(store, row.downstream_key, "val")
         seen = stored.looked(store, row.downstream_key)
         if said and seen and len(seen.rows) and not said.many:

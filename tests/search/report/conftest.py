@@ -260,6 +260,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         tasks={name: TaskChoice(name, lr_range=RATES) for name in tasks},
         max_length=len(tasks),
         lr_policy="halving",
+        lr_judge="pretext",
         seed=0,
         repeats=1,
         controls=False,

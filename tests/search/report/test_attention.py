@@ -80,9 +80,9 @@ def test_the_table_has_the_attention_and_its_chance_level(looked):
 
 def test_the_sentences_say_what_speaks_against_it(looked):
     said = " ".join(attention.sentences(looked.table))
-    assert "odc>moco has 70.0 % of its attention inside the region (67.0 to 73.0)" in said
+    assert "imagenet has 40.0 % of its attention inside the region (37.0 to 43.0)" in said
     assert "whose area is 34.0 % of the image: more than by chance" in said
-    assert "random weights" not in said, "36 is below the interval"
+    assert "random weights" not in said, "36 is below the interval, and imagenet recommended"
     assert "With the region blanked its accuracy is 58.00 %, against 60.00 %" in said
     low = replace(looked, results=[r for r in looked.results if str(r.chain) == "scratch"])
     other = " ".join(attention.sentences(low.table))
@@ -94,12 +94,12 @@ def test_the_grid_has_the_networks_across_and_the_images_down(looked):
     drawn = figure.draw(looked.table, looked.store, *images())
     assert drawn is not None
     assert len(drawn.axes) == 6 * 4
-    heads = [axes.get_title(loc="left").split("\n")[0] for axes in drawn.axes[:4]]
+    heads = [axes.get_title().split("\n")[0] for axes in drawn.axes[:4]]
     assert heads == ["scratch", "ImageNet", "moco", "odc>moco"]
     labels = [axes.get_ylabel() for axes in drawn.axes[::4]]
     assert labels[0] == "right, 90th"
     assert labels[5] == "wrong, 10th"
-    assert "that odc>moco answers rightly" in drawn._supxlabel.get_text().replace("\n", " ")
+    assert "that imagenet answers rightly" in drawn._supxlabel.get_text().replace("\n", " ")
 
 
 def test_the_figure_shows_patients_so_it_stays_in_the_folder(looked, tmp_path):
