@@ -141,6 +141,7 @@ class Plugin(Kind):
                 lambda side: params.sides(replace(known, image_size=side)),
                 f"tasks.{spec.name}",
             )
+            build(spec, None, known)  # UserError if the task can't train the backbone
 
     def run(self, work: Work) -> Result:
         parent = work.inputs.get(BACKBONE)
