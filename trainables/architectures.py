@@ -5,8 +5,8 @@
     megabytes("resnet50")                       # 90
 
 A name with `_small` has the stem for views of 64 px and below: 3 x 3, no max-pooling, so that the
-last maps are 4 x 4 and not 2 x 2. It takes no weights of ImageNet's stem. timm is imported for other
-names only.
+last maps are 4 x 4 and not 2 x 2. It takes no weights of ImageNet's stem. timm is imported for
+other names only.
 """
 
 from typing import NamedTuple

@@ -20,35 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.colour import COLOURS, Colour, Normalised
 from trainables.modality import Preset
 from trainables.task import Context, Draw, PerChannel
 
 RATIO = (3 / 4, 4 / 3)  # range of a crop's width / height
-JITTERED = 0.8  # probability that a view's colours are jittered
-LUMA = (0.299, 0.587, 0.114)
-YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
-TURN = ((0.0, 0, 0), (0, 0, -1), (0, 1, 0))  # rotates the chroma by 90 degrees
 LEAST_BLUR = 0.1  # standard deviation, px
-MOST_BLUR = 2 / 224, 1.0  # a fraction of the view's side, and at least so many px
-WAVELENGTHS = (0.6, 0.54, 0.45)  # of red, green and blue light, micrometres
-KELVIN = (3000.0, 6500.0, 15000.0)  # black bodies: warmest, usual and coldest light
-RADIATION, GAMMA = 14388.0, 2.2  # Planck's second constant, micrometres x kelvin; of sRGB
-PLACE, COLOURS, BLURRED = 7, 6, 2  # numbers that each part of a view uses
+MOST_BLUR = 2 / 224, 1.0  # a fraction of the view's side; at least, px
+PLACE, BLURRED = 7, 2  # numbers that each part of a view uses
 NUMBERS = PLACE + COLOURS + BLURRED + 1  # the last: whether it is solarised
 
 Scale = tuple[float, float]
-
-
-class Normalised(nn.Module):
-    """Base of views: mean and std of the training split, moved with the module but not saved."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: PerChannel, std: PerChannel) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
 
 class FullView(Normalised):
@@ -65,72 +47,6 @@ class FullView(Normalised):
                 x, size=self.size, mode="bilinear", antialias=True, align_corners=False
             )
         return (x - self.mean) / self.std
-
-
-class Colour(Normalised):
-    """Colour jitter and normalisation of 0..255 pixels: one affine channel map per image."""
-
-    base: Tensor
-    quarter: Tensor
-    redness: Tensor
-
-    def __init__(self, preset: Preset, mean: PerChannel, std: PerChannel) -> None:
-        super().__init__(tuple(255 * m for m in mean), tuple(255 * s for s in std))
-        self.preset = preset
-        yiq = torch.tensor(YIQ)
-        self.register_buffer("base", yiq[:1].expand(3, 3).contiguous(), persistent=False)
-        self.register_buffer("quarter", yiq.inverse() @ torch.tensor(TURN) @ yiq, persistent=False)
-        waves = 1 / torch.tensor(WAVELENGTHS)
-        redness = (waves[1] - waves) * (RADIATION / GAMMA)
-        self.register_buffer("redness", redness, persistent=False)
-
-    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """Change and normalise x: [b, channels, h, w]; numbers: [b, COLOURS], uniform."""
-        p, u = self.preset, numbers
-        jittered = u[:, 4] < JITTERED
-        on = jittered * 2.0
-        brightness = 1 + p.brightness * on * (u[:, 0] - 0.5)
-        contrast = 1 + p.contrast * on * (u[:, 1] - 0.5)
-        if x.shape[1] == 1:
-            matrix = torch.ones_like(brightness).view(-1, 1, 1)
-        elif p.planckian:
-            matrix = self.lit(torch.where(jittered, kelvin(u[:, 3]), KELVIN[1]))
-        else:
-            chroma = (1 + p.saturation * on * (u[:, 2] - 0.5)) * (u[:, 5] >= p.grayscale)
-            matrix = self.mixed(chroma, p.hue * on * (u[:, 3] - 0.5))
-        return self.change(x, brightness, contrast, matrix)
-
-    def mixed(self, chroma: Tensor, hue: Tensor) -> Tensor:
-        """Return channel maps [b, 3, 3]. chroma: factor of saturation, 0: grey; hue: in turns."""
-        angle = hue * (2 * math.pi)
-        cos, sin = (chroma * angle.cos()).view(-1, 1, 1), (chroma * angle.sin()).view(-1, 1, 1)
-        matrix = self.base + cos * (torch.eye(3, device=chroma.device) - self.base)
-        return matrix + sin * self.quarter
-
-    def lit(self, temperature: Tensor) -> Tensor:
-        """Return the channel maps of another light: [b, 3, 3]; temperature: of a black body, K.
-
-        Planckian jitter (Zini et al., 2023), by Wien's law; green stays as it is.
-        """
-        gain = self.redness * (1 / temperature - 1 / KELVIN[1])[:, None]
-        return gain.exp().diag_embed()
-
-    def change(self, x: Tensor, brightness: Tensor, contrast: Tensor, matrix: Tensor) -> Tensor:
-        """Change and normalise x: [b, channels, h, w]; factors: [b]; matrix: of the channels."""
-        flat = x.flatten(2)
-        grey = flat.mean(2, keepdim=True)
-        if x.shape[1] == 3:
-            grey = self.base[:1] @ grey
-        mean, std = self.mean[:, 0], self.std[:, 0]
-        matrix = matrix * (brightness * contrast).view(-1, 1, 1) / std
-        shift = ((1 - contrast) * brightness).view(-1, 1, 1) * grey
-        changed = torch.baddbmm((shift - mean) / std, matrix, flat)
-        return changed.clamp(-mean / std, (255 - mean) / std).view_as(x)
-
-    def solarise(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """Invert the pixels above mid-grey of some normalised images; chosen: bool [b]."""
-        middle = (127.5 - self.mean) / self.std
-        return torch.where(chosen.view(-1, 1, 1, 1), middle - (x - middle).abs(), x)
 
 
 class View(nn.Module):
@@ -162,7 +78,8 @@ class View(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             theta = placement(p, self.scale, place)
             grid = F.affine_grid(theta, [len(theta), 1, size, size], align_corners=False)
-            spacing = theta[:, :, :2].det().abs().sqrt() * (pixels.side / size)
+            halves = theta[:, :, :2].square().sum(1)  # squares of width and height
+            spacing = halves.prod(1) ** 0.25 * (pixels.side / size)
             most = pixels.side / size * self.scale[1] ** 0.5
             x = self.colour(sample(pixels.halvings(most), grid, spacing), colours)
             x = random_blur(x, p.blur, blurred) if p.blur else x
@@ -195,11 +112,11 @@ def sample(levels: list[Tensor], grid: Tensor, spacing: Tensor) -> Tensor:
     """
     b, (n, h, w, _) = len(levels[0]), grid.shape
     rows = grid.view(b, n // b * h, w, 2)
-    total = torch.zeros((), device=grid.device)
+    parts = []
     for level, weight in zip(levels, level_weights(spacing, len(levels)).unbind(1), strict=True):
         found = F.grid_sample(level, rows, padding_mode="reflection", align_corners=False)
-        total = total + found.unflatten(2, (n // b, h)) * weight.view(b, 1, -1, 1, 1)
-    return total.transpose(1, 2).flatten(0, 1)
+        parts.append(found.unflatten(2, (n // b, h)) * weight.view(b, 1, -1, 1, 1))
+    return sum(parts[1:], parts[0]).transpose(1, 2).flatten(0, 1)
 
 
 def level_weights(spacing: Tensor, count: int) -> Tensor:
@@ -235,19 +152,15 @@ def placement(preset: Preset, scale: Scale, numbers: Tensor) -> Tensor:
     return torch.cat([turn * half[:, None], centre[:, :, None]], 2)
 
 
-def kelvin(u: Tensor) -> Tensor:
-    """Return temperatures whose inverses are uniform, as the eye sees them; u: 0..1."""
-    warm, _, cold = KELVIN
-    return 1 / (1 / cold + (1 / warm - 1 / cold) * u)
-
-
 def random_blur(x: Tensor, probability: float, numbers: Tensor) -> Tensor:
     """Blur some of the views x: [b, channels, side, side], on a CPU in place."""
     most = most_blur(x.shape[-1])
     std = LEAST_BLUR + (most - LEAST_BLUR) * numbers[:, 1]
     chosen = numbers[:, 0] < probability
     if x.device.type == "cpu":  # on a GPU, indexing by `chosen` would synchronise
-        x[chosen] = blur(x[chosen], std[chosen], most)
+        some = x[chosen]
+        if len(some):
+            x[chosen] = blur(some, std[chosen], most)
         return x
     return blur(x, torch.where(chosen, std, 0.0), most)
 

@@ -107,9 +107,9 @@ def save(module: nn.Module, path: Path) -> None:
 
 
 class Seen(NamedTuple):
-    """What one call of a layer saw: mean and 1 / deviation of each part, [channels], and its size.
+    """What one call of a layer saw of each BatchNorm group.
 
-    sizes: values of a channel in each part.
+    means, inverses: mean and 1 / std, [channels]. sizes: values of a channel.
     """
 
     norm: "GroupedBatchNorm"
@@ -209,8 +209,8 @@ def _update(seen: Sequence[Seen]) -> None:
     momenta = [0.1 if one.norm.momentum is None else one.norm.momentum for one in seen]
     parts = len(seen[0].means)
     each = [(one, momentum / parts) for one, momentum in zip(seen, momenta, strict=True)]
-    plain = [share for _, share in each for _ in range(parts)]
-    unbiased = [share * n / max(n - 1, 1) for one, share in each for n in one.sizes]
+    plain = [weight for _, weight in each for _ in range(parts)]
+    unbiased = [weight * n / max(n - 1, 1) for one, weight in each for n in one.sizes]
     variances = torch._foreach_pow([x for one in seen for x in one.inverses], -2)
     torch._foreach_sub_(variances, [one.norm.eps for one in seen for _ in range(parts)])
     means = [x for one in seen for x in one.means]

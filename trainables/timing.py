@@ -23,6 +23,7 @@ from trainables.images.cache import Prepared
 from trainables.kinds import KINDS, Work
 from trainables.plugins import load
 from trainables.spec import IMAGES, POOL, PRETEXT, Runtime, StageSpec
+from trainables.training.lengths import FITTED
 from trainables.workers.job import Heartbeat
 
 WARM, STEPS = 2, 10  # steps before the timed ones, timed steps
@@ -139,7 +140,8 @@ def timed(beats: Beats, count: int) -> Timed:
     curves = [moment for moment, beat in beats if beat.curve]
     evaluation = curves[-1] - at[WARM + STEPS] if curves else 0.0
     start = max(at[WARM] - at[0] - WARM * step, 0.0)
-    return Timed(step, evaluation / VALIDATION, start / (count - 2 * VALIDATION))
+    trained = count - 2 * VALIDATION
+    return Timed(step, evaluation / (VALIDATION + min(FITTED, trained)), start / trained)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from search.report.stored import Store
 from search.report.table import Row, Table, number
 from search.results.records import RunInfo
 
-MOST = 0.5  # of a task's accuracy above chance
+MOST = 0.5  # of a task's accuracy above chance level
 SEEDS = 3  # what one seed is compared with
 DEMO, SMOKE = "demo", "smoke"  # profiles that show how it works
 
@@ -143,18 +143,22 @@ def _too_short(table: Table, store: Store) -> Iterator[str]:
 
 def _shortcuts(table: Table, store: Store) -> Iterator[str]:
     """Yield a note for each task whose control explains most of what it learnt."""
-    told = set[str]()
-    for key in sorted({k for row in table.rows for k in stored.lineage(store, row.stage_key)}):
-        known, task = stored.result(store, key), key.rpartition("-")[0]
-        if task in told or "control_accuracy" not in known:
-            continue
-        blind, seen = 100 * known["control_accuracy"], 100 * known["controlled_accuracy"]
-        chance = 100 * known["chance_level"]
-        if seen > chance and blind - chance > MOST * (seen - chance):
-            told.add(task)
+    stages = dict[str, stored.Result]()
+    for row in table.rows:
+        for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
+            if "control_accuracy" in (known := stored.result(store, key)):
+                stages.setdefault(task, known)
+    for task, known in stages.items():
+        guess, blind, seen = (
+            100 * value
+            for value in (
+                known["chance_level"], known["control_accuracy"], known["controlled_accuracy"]
+            )
+        )  # fmt: skip
+        if seen > guess and blind - guess > MOST * (seen - guess):
             yield (
                 f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
-                f"({chance:.0f} % by chance): most of what it learnt is where in an image a patch "
+                f"({guess:.0f} % by guessing): most of what it learnt is where in an image a patch "
                 f"lies, not how patches are related; lower tasks.{task}.params.crop."
             )
 

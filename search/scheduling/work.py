@@ -7,10 +7,8 @@ Rate(step=0.1, evaluated=0.002, image=0.0).seconds(work(spec, 839))
 from dataclasses import dataclass
 
 from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec, Training
-from trainables.training.lengths import evaluations
+from trainables.training.lengths import FITTED, PROBED, evaluations
 from trainables.training.lr_range import planned, rungs
-
-PROBED = 1000  # images of a frozen probe at most, as in trainables/training/frozen.py
 
 
 @dataclass(frozen=True)
@@ -40,29 +38,33 @@ def work(spec: StageSpec, images: int) -> Work:
     if (training := spec.training) is None:
         fraction = spec.params.get("fraction")
         return Work(0, 0, round(images * (fraction if isinstance(fraction, float) else 1.0)))
+    labelled = round(images * training.fraction)
     steps = training.steps + planned(training.lr, training.lr.steps)
     if spec.kind == PRETEXT:
-        return Work(steps, _probed(training, images), images)
-    return Work(steps, _evaluated(spec, images), round(images * training.fraction))
+        return Work(steps, _probed(training, labelled), images)
+    return Work(steps, _evaluated(spec, images, labelled), labelled)
 
 
-def _probed(training: Training, images: int) -> int:
+def _probed(training: Training, labelled: int) -> int:
     """Return the images that the frozen probes of a stage see, all together.
 
-    Each probe sees its images twice: BatchNorm is fitted first.
+    BatchNorm is fitted to some of them first.
     """
     judged = _trials(training.lr) if training.lr.judge == "probe" else 0
     probes = judged + training.curve + 1 if training.probed else 0  # the start's, too
-    return 2 * probes * min(round(images * training.fraction), PROBED)
+    return probes * (min(labelled, PROBED) + min(labelled, FITTED))
 
 
-def _evaluated(spec: StageSpec, images: int) -> int:
-    """Return validation images times evaluations, and both parts once at the end."""
+def _evaluated(spec: StageSpec, images: int, labelled: int) -> int:
+    """Return the images of every evaluation, and validation and test once at the end.
+
+    An evaluation sees the validation images and those that BatchNorm is fitted to.
+    """
     known = spec.data[IMAGES].spec if IMAGES in spec.data else None
     val, test = (known.val, known.test) if known else (0.0, 0.0)
     training, whole = spec.trained, images / (1 - val - test)
-    often = evaluations(training.steps, round(images * training.fraction), training.global_batch)
-    return round(whole * (val * (often + _trials(training.lr) + 1) + test))
+    often = evaluations(training.steps, labelled, training.global_batch) + _trials(training.lr)
+    return round(whole * (val * (often + 1) + test)) + min(FITTED, labelled) * often
 
 
 def _trials(policy: LRPolicy) -> int:

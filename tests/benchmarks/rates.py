@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -211,7 +212,7 @@ def main() -> None:
         for seed in args.seeds
     ]
     cells[0].prepared()  # decoded once
-    with ProcessPoolExecutor(args.jobs) as pool:
+    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:  # torch has threads
         list(pool.map(Cell.run, cells))
     table(cells)
 

@@ -12,10 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from search.chains.node import Node
 from tests.trainables import small
+from trainables.augment import View
 from trainables.backbone import Backbone, group_batch_norm, untracked
 from trainables.kinds.pretext import started, train_stage
+from trainables.modality import Preset
 from trainables.spec import Runtime
-from trainables.task import Task
+from trainables.task import Draw, Task
 from trainables.training.feed import Feed
 from trainables.training.optimisers import build
 
@@ -106,6 +108,14 @@ def test_launches_of_a_network_with_running_statistics(groups, most, before):
     found = launches(lambda: network(x))
     assert found <= most < before
     assert launches(lambda: untracked(network)(x)) <= found - groups - 5
+
+
+def test_launches_of_two_views():
+    """Crop, flips, rotation, colours, blur; before: 212 for two views, made one by one."""
+    preset = Preset(True, True, 180, 0.4, 0.4, 0.4, 0.1, grayscale=0.2, blur=0.5)
+    view = View(preset, (0.5,) * 3, (0.2,) * 3, 64, (0.2, 1.0))
+    images = torch.zeros(4, 3, 96, 96, dtype=torch.uint8)
+    assert launches(lambda: view(images, Draw(0, 0, 4, "cpu"), 2)) <= 112 < 212
 
 
 def test_launches_of_lars():

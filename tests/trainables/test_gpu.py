@@ -10,6 +10,7 @@ from trainables.bench.pipelines import Ours
 from trainables.bench.recipes import Recipes
 from trainables.images.cache import open_cache, prepare
 from trainables.plugins import available
+from trainables.training import feed
 from trainables.training.feed import Feed
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -45,11 +46,13 @@ def test_nothing_in_a_step_makes_a_gpu_wait(recipes, data, task, precision):
     assert all(row["loss"].isfinite() for row in rows)
 
 
-def test_batches_are_those_of_a_cpu(data):
-    """Read ahead on another stream, through pinned memory."""
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_are_those_of_a_cpu(data, monkeypatch, resident):
+    """Read ahead on another stream, through pinned memory, or from all images on the device."""
+    monkeypatch.setattr(feed, "fits", lambda _, device: resident and device == GPU)
     feeds = [Feed(data, data.split["train"], 32, 0, device) for device in (GPU, CPU)]
     for step in (0, 1, 2, 7):
-        ours, theirs = (feed.batch(step) for feed in feeds)
+        ours, theirs = (one.batch(step) for one in feeds)
         assert torch.equal(ours.images.cpu(), theirs.images)
         assert torch.equal(ours.index.cpu(), theirs.index)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
+from trainables.downstream import metrics
 from trainables.downstream.measures import BINS, BY_CLASS, MEASURES, Judged
 from trainables.downstream.metrics import GroupBootstrap, interval
 from trainables.spec import canonical_json
@@ -153,6 +154,16 @@ def test_resamples_are_paired_and_seeded(split):
     worse = said.copy()
     worse[:3] = np.eye(4)[(labels[:3] + 1) % 4]
     assert (once >= judged(labels, worse, groups, 500).values("accuracy")).all()
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_auroc"])
+def test_blocks_of_resamples_change_nothing(split, name, monkeypatch):
+    labels, said, groups = split
+    whole = judged(labels, said, groups, 40).values(name)
+    monkeypatch.setattr(metrics, "CELLS", 7 * 60)  # seven resamples of sums, two of rankings
+    assert np.allclose(whole, judged(labels, said, groups, 40).values(name), rtol=1e-12)
+    widest = max(len(rows) for _, rows in GroupBootstrap(labels, groups, 4).weights(labels))
+    assert widest == 2
 
 
 def test_interval_covers_the_truth_as_often_as_it_says():

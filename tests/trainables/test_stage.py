@@ -155,7 +155,8 @@ def test_batch_norm_is_fitted_to_evaluation_views_before_it_is_evaluated(data, t
     index = subset(data.labels, data.groups, data.split["train"], 0.05, 0)
     fit(encode, encode, data, index, RUNTIME)
     for key, value in backbone.net.state_dict().items():
-        torch.testing.assert_close(value, saved[key], msg=key)
+        if "num_batches" not in key:
+            torch.testing.assert_close(value, saved[key], msg=key)
 
 
 def _other_images(rank, folder, data_dir):
@@ -237,3 +238,17 @@ def test_two_ranks_make_the_update_that_one_makes(ranks, task):
     if confusions[0] is not None:
         difference = np.abs(np.subtract(*confusions)).sum() / 2
         assert difference <= 0.01 * np.sum(confusions[0])
+
+
+def test_the_exported_statistics_are_those_of_full_views(data, tmp_path):
+    """Rotation sees crops: fitted again, to whole images, the exported statistics stay."""
+    spec = small.at(small.stage(data, "rotation"), 0.01)
+    train_stage(spec, small.RUNTIME, data, None, tmp_path, small.quiet)
+    exported, again = (load_backbone(Backbone("resnet10"), tmp_path) for _ in range(2))
+    group_batch_norm(again, spec.training.bn_groups)
+    view = FullView(data.mean, data.std, spec.training.image_size)
+    some = data.split["train"][: spec.training.steps * spec.training.global_batch]
+    fit(again, torch.nn.Sequential(view, again), data, some, small.RUNTIME)
+    for name, value in exported.net.state_dict().items():
+        if "running_" in name:
+            torch.testing.assert_close(again.net.state_dict()[name], value, msg=name)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from trainables.augment import JITTERED, LEAST_BLUR, View, most_blur
+from trainables.augment import LEAST_BLUR, View, most_blur
+from trainables.colour import JITTERED
 from trainables.pretext import relative_location
 
 Views = dict[str, list[Tensor]]  # of one image or a batch, by the task's attribute

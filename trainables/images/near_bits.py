@@ -6,8 +6,8 @@
 
 Multi-index hashing (Norouzi et al., "Fast search in Hamming space with multi-index hashing", 2012):
 the bits are dealt out to m chunks. Two hashes within `distance` bits have a chunk that differs in
-few bits (`_radius`); so each chunk is a table, in which all values that near a query's are looked
-up. The longer chunks of larger sets keep the hits in proportion.
+few bits (`_radius`); so each chunk is a table from which a query reads all values near its
+own. The longer chunks of larger sets keep the hits in proportion.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ Hashes = NDArray[np.uint64]
 Rows = NDArray[np.intp]
 
 FEWEST, MOST = 3, 8  # chunks: a table of the longest has 2 ** 22 entries
-QUERIES = 1024  # looked up at once
+QUERIES = 1024  # answered at once
 PAIRS = 1 << 22  # compared at once, to bound the memory; those of one query are at most n
 
 

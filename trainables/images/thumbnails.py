@@ -1,4 +1,4 @@
-"""Thumbnails of images: what tells copies of one image from images that only look alike.
+"""Thumbnails of images: they tell copies of one image from images that are only alike.
 
     small = thumbnails(images)                       # uint8 [n, SIDE, SIDE]
     hashes = hashed(small)                           # of every turn and mirroring

@@ -14,14 +14,14 @@ from torch import nn
 
 from trainables import networks, plugins
 from trainables.augment import FullView
-from trainables.backbone import fit_statistics, save_backbone, trained_backbone
+from trainables.backbone import save_backbone, trained_backbone
 from trainables.images.cache import Prepared, Source
 from trainables.kinds import Kind, Report, Work
 from trainables.schema import read
 from trainables.spec import BACKBONE, IMAGES, POOL, Runtime, StageSpec
 from trainables.task import Context, Task
 from trainables.training import distributed, frozen
-from trainables.training.evaluation import evaluating
+from trainables.training.evaluation import evaluating, fit
 from trainables.training.feed import Feed
 from trainables.training.frozen import FrozenProbe
 from trainables.training.loop import Loop, context
@@ -31,7 +31,7 @@ from trainables.workers.job import SAVING, Heartbeat, Result
 
 HISTORY = "history.json"
 TASKS = "trainables.pretext"
-FITTED, CONTROLLED = 16, 8  # batches that BatchNorm is fitted to, that the control is asked of
+CONTROLLED = 8  # batches that a control is asked of
 
 
 def train_stage(
@@ -52,11 +52,13 @@ def train_stage(
     for a batch above the data, Stopped if `report` answers True.
     """
     make, index = partial(build, spec, parent_dir), data.split["train"]
+    probe = None
+    if spec.trained.probed and labelled is not None:
+        probe = FrozenProbe.of(spec, labelled, runtime)
     grouped = read(_kind(spec).Params, spec.params).grouped
     loop = Loop(
         make, spec, data, index, runtime, out_dir, report,
-        probe=FrozenProbe.of(spec, labelled, runtime) if labelled and spec.trained.probed else None,
-        patient_groups=numbered(data, index) if grouped else None,
+        probe=probe, patient_groups=numbered(data, index) if grouped else None,
     )  # fmt: skip
     outcome = loop.train()
     outcome.result |= controlled(outcome.task, loop)
@@ -84,9 +86,8 @@ def fit_full_views(task: Task, loop: Loop) -> None:
     known = task.context
     full = FullView(known.mean, known.std, known.image_size).to(loop.device)
     encode = nn.Sequential(full, task.backbone)
-    count = min(FITTED, loop.steps)
-    images = (loop.feed.batch(loop.steps + k).images for k in range(count))
-    fit_statistics(task.backbone, encode, images)
+    some = loop.index[: loop.steps * known.global_batch]  # a short stage is not made longer
+    fit(task.backbone, encode, loop.data, some, loop.runtime)
 
 
 def _kind(spec: StageSpec) -> type[Task]:

@@ -76,7 +76,7 @@ def k_means(features: Tensor, clusters: int, seed: int) -> Tensor:
     passes = max(1, min(ITERATIONS, DISTANCES // (len(features) * clusters)))
     model = MiniBatchKMeans(
         clusters, n_init=1, max_iter=passes, batch_size=max(1024, 4 * clusters),
-        init_size=max(1024, 3 * clusters), random_state=seed,
+        init_size=max(1024, 3 * clusters), max_no_improvement=None, random_state=seed,
     )  # fmt: skip
     return torch.from_numpy(model.fit_predict(features.cpu().numpy())).long()
 

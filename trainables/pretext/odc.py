@@ -71,7 +71,7 @@ class Plugin(Task):
         min_cluster: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
         dropout: Dropout = 0.5
-        crop: Crop = (0.2, 1.0)
+        crop: Crop | None = None
 
         def check(self, context: Context) -> None:
             clusters, minimum = self.sizes(context)
@@ -107,7 +107,7 @@ class Plugin(Task):
         nn.init.zeros_(self.head.bias)
         self.memory = Memory(context.images, self.clusters, hidden // 2)
         self.short: AsyncBool | None = None  # is a cluster too small? None: unknown
-        self.view = View.of(context, self.params.crop)
+        self.view = View.of(context, context.crop(self.params.crop))
         self.full = FullView(context.mean, context.std, context.image_size)
 
     def parameter_groups(self) -> list[ParameterGroup]:

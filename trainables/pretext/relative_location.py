@@ -10,7 +10,7 @@ Differences from OpenSelfSup's recipe:
 - patches are sampled from the cache by one grid, at least 32 px wide.
 
 The LR policy's score is the loss: in a short run, accuracy near 1/8 is mostly noise. The control is
-the accuracy with the centre of another image: what it has above chance is place, not relation.
+the accuracy with the centre of another image: above chance level, it tells places, not relations.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.augment import COLOURS, Colour, Pixels, sample
+from trainables.augment import Pixels, sample
 from trainables.backbone import Backbone
+from trainables.colour import COLOURS, Colour
 from trainables.errors import UserError
 from trainables.modality import Preset
 from trainables.schema import Dropout, Fraction
@@ -58,8 +59,8 @@ class Patches(nn.Module):
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        border: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-        crop: Annotated[float, Field(ge=0.05, le=1)] = 0.45
+        border: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+        crop: Annotated[float, Field(ge=0.05, le=1)] = 0.4
         patch: Annotated[float, Field(ge=0.05, le=1)] = 0.75
         patch_px: Annotated[int, Field(ge=8, le=512)] | None = None
         dropout: Dropout = 0.5

@@ -13,9 +13,9 @@ from trainables.images.cache import Prepared
 from trainables.images.splits import Index
 from trainables.spec import Runtime
 from trainables.training import distributed
+from trainables.training.lengths import FITTED
 
 BATCH = 256
-FITTED = 512  # images that BatchNorm's statistics are fitted on
 
 
 def over(

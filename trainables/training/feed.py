@@ -124,7 +124,7 @@ class Feed:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Return whether so many bytes are to stay on the device; never in a computer's own memory."""
+    """Return whether images of `size` bytes are kept on the device: on a GPU with room."""
     return device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 

@@ -28,8 +28,8 @@ from trainables.spec import Runtime, StageSpec
 from trainables.task import Task
 from trainables.training import distributed
 from trainables.training.evaluation import fit, over
+from trainables.training.lengths import PROBED
 
-MOST = 1000  # images, about
 MACRO_AUROC, KNN, RANKME = "macro_auroc", "knn", "rankme"  # in the rows of a history
 COLLAPSED = 0.25  # a rate is out if RankMe falls below this fraction of the start's
 Probed = dict[str, float]
@@ -78,7 +78,7 @@ def chosen(spec: StageSpec, table: Table, train: Index) -> Index:
 
     train: the labelled training images.
     """
-    fraction = min(spec.trained.fraction, MOST / len(train))
+    fraction = min(spec.trained.fraction, PROBED / len(train))
     index = subset(table.labels, table.groups, train, fraction, spec.seed)
     count = probes.possible_folds(table.labels[index], np.asarray(table.groups)[index])
     if count < 2:

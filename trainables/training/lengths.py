@@ -1,7 +1,9 @@
-"""Epochs of a training that is measured in steps. Pure; no torch."""
+"""Epochs and evaluations of a training that is measured in steps. Pure; no torch."""
 
 from math import ceil
 
+FITTED = 512  # images that BatchNorm's statistics are fitted to before an evaluation
+PROBED = 1000  # labelled images, about, that a backbone in training is probed with
 EVALUATIONS = 20  # of a fine-tuning, evenly spread; one an epoch where there are fewer epochs
 
 

@@ -82,8 +82,8 @@ class Loop:
     the next reported step. evaluate: judges a fine-tuning as often as `lengths` says; a trial of
     the LR range by its last evaluation. merit: signs what `evaluate` returns, so that higher is
     better. probe: judges a pretext task's trials or makes its learning curve. balance: the class of
-    each image, if batches are to be balanced. patient_groups: of each
-    image, where batches need partners.
+    each image, if batches are to be balanced. patient_groups: of each image, where batches
+    need partners.
     """
 
     make: Callable[[Context], Task]
@@ -103,9 +103,9 @@ class Loop:
         spec, data = self.spec, self.data
         self.training, self.seed = spec.trained, spec.seed
         repeated = self.evaluate is not None
-        groups = self.patient_groups
+        classes, groups = len(data.classes), self.patient_groups
+        known = context(spec, len(self.index), data.mean, data.std, repeated, classes)
         numbers = None if groups is None else tuple(groups.tolist())
-        known = context(spec, len(self.index), data.mean, data.std, repeated, len(data.classes))
         self.context = replace(known, patient_groups=numbers)
         sizes = len(self.index), self.training.global_batch
         self.epoch_steps = lengths.epoch_steps(*sizes)
@@ -119,8 +119,10 @@ class Loop:
         curve = self.training.curve
         self._curve = {max(1, round(self.steps * k / curve)) for k in range(1, curve + 1)}
         feed = data, self.index, self.training.global_batch, self.seed, self.device
-        paired = None if groups is None else PairedFeed(*feed, groups=groups)
-        self.feed = paired or Feed(*feed, labels=self.balance)
+        if groups is None:
+            self.feed = Feed(*feed, self.balance)
+        else:
+            self.feed = PairedFeed(*feed, patient_groups=groups)
         self._unwanted = False  # known only to rank 0
         self._saved = self._trained()
         self._interval = self.runtime.checkpoint_seconds  # seconds between checkpoints

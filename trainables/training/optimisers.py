@@ -49,7 +49,7 @@ class LARS(Optimizer):
 
 
 def _scales(weights: list[Tensor], slopes: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-    """Return each weight's rate as a fraction of the group's, on the device."""
+    """Return each weight's rate as a fraction of the learning rate, on the device."""
     norms, slope_norms = (torch.stack(torch._foreach_norm(some)) for some in (weights, slopes))
     trust = TRUST * norms / (slope_norms + group["weight_decay"] * norms)
     scales = (trust / group["lr"]).clamp(max=1)

@@ -1,6 +1,6 @@
 """Positives from patient groups: for each image another of its patient (MICLe, Azizi et al., 2021).
 
-feed = PairedFeed(data, index, global_batch, seed, device, groups=numbered(data, index))
+feed = PairedFeed(data, index, global_batch, seed, device, patient_groups=numbered(...))
 batch = feed.batch(step)        # batch.partners[k] is of the patient of batch.images[k]
 """
 
@@ -29,10 +29,13 @@ def numbered(data: Prepared, index: Index) -> Index:
 
 
 class Partners:
-    """groups: a number for each image; the partner of an image alone in its group is itself."""
+    """Draws partners; a patient's only image is its own.
+
+    groups: of each image, the number of its patient group.
+    """
 
     def __init__(self, groups: Index) -> None:
-        self.order = np.argsort(groups, kind="stable")  # members of a group side by side
+        self.order = np.argsort(groups, kind="stable")  # a patient's images side by side
         _, first, sizes = np.unique(groups[self.order], return_index=True, return_counts=True)
         self.place, self.first, self.size = (np.empty(len(groups), np.int64) for _ in range(3))
         self.place[self.order] = np.arange(len(groups))
@@ -49,9 +52,9 @@ class Partners:
 class PairedFeed(Feed):
     """A feed whose batches have partners."""
 
-    def __init__(self, *args: Any, groups: Index) -> None:
+    def __init__(self, *args: Any, patient_groups: Index) -> None:
         super().__init__(*args)
-        self.known = Partners(groups)
+        self.known = Partners(patient_groups)
 
     def batch(self, step: int) -> Batch:
         both = super().batch(step)

@@ -19,17 +19,19 @@ FINE = table(
 
 
 class Store:
-    """Steps by key."""
+    """Steps, or all of a result, by key."""
 
-    def __init__(self, **steps: int) -> None:
-        self.steps = steps
+    def __init__(self, **steps: int | dict[str, float]) -> None:
+        self.results = {
+            k: one if isinstance(one, dict) else {"steps": one} for k, one in steps.items()
+        }
 
     def path(self, key: str) -> Any:
         raise AssertionError(key)
 
     def manifest(self, key: str) -> dict[str, Any] | None:
         known = {"spec": {"kind": key.split("-")[0], "inputs": {}}}
-        return known | {"result": {"steps": self.steps[key]}} if key in self.steps else None
+        return known | {"result": self.results[key]} if key in self.results else None
 
 
 def _said(shown: Any = FINE, store: Any = None, **more: Any) -> str:
@@ -92,6 +94,16 @@ def test_too_few_steps_are_named_by_task() -> None:
     assert "(under 2,000 steps): fine-tuning 40; raise profile.downstream_steps." in text
     enough = Store(**{"pretext-1": 2000, "pretext-2": 2000, "c-1": 2000, "c-2": 2000})
     assert _said(short, enough) == ""
+
+
+@pytest.mark.parametrize(("blind", "said"), [(0.36, True), (0.2, False)])
+def test_a_task_that_answers_without_what_it_needs(blind: float, said: bool) -> None:
+    known = {"steps": 3000, "chance_level": 0.125, "controlled_accuracy": 0.4}
+    shown = table(row("odc", 35.0, stage_key="pretext-1", seed_scores=(1.0, 2.0)))
+    text = _said(shown, Store(**{"pretext-1": known | {"control_accuracy": blind}}))
+    assert (
+        "odc answered 40 % right, and 36 % when it could not know (12 % by guessing)" in text
+    ) is said
 
 
 def test_a_fine_tuning_that_still_rises() -> None:

@@ -36,7 +36,7 @@ def test_a_score_is_evaluated_on_the_way_after_every_trial_and_at_the_end():
     score = specs("lr_policy=full_range")[2]
     found = work(score, 700)
     assert (found.steps, found.images) == (35 * 4 + 2 * 35, 350)
-    assert found.evaluated == 150 * (4 + 2 + 1) + 150
+    assert found.evaluated == 150 * (4 + 2 + 1) + 150 + 350 * (4 + 2)
     halving = work(specs()[2], 700)  # two rates up to the only rung
     assert halving.evaluated == found.evaluated
 
@@ -50,9 +50,9 @@ def test_seconds_are_rates_times_work():
 
 
 def test_the_probes_of_a_stage_see_their_images_twice():
-    """The start, two of the curve, and four, three and two rates at the rungs; 1,000 images."""
+    """The start, two of the curve, four, three and two rates at rungs; at most 1,000 and 512."""
     given = ["profile.curve=2", "lr_judge=probe"]
     stage, _, _ = specs(*given)
     assert work(stage, 700).evaluated == 2 * (1 + 2 + 4 + 3 + 2) * 350
-    assert work(stage, 5000).evaluated == 2 * (1 + 2 + 4 + 3 + 2) * 1000
+    assert work(stage, 5000).evaluated == (1 + 2 + 4 + 3 + 2) * (1000 + 512)
     assert work(stage, 700).images == 700

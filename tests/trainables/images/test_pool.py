@@ -91,6 +91,12 @@ def every(data: Prepared) -> np.ndarray:
     return out / 255
 
 
+def test_the_pool_has_the_classes_of_the_labelled_images(made, tmp_path):
+    """Before and after it is decoded, as the number of ODC's clusters must not change."""
+    pool = made()
+    assert pool.classes == pool.opened(tmp_path).classes == ("sick", "well")
+
+
 def test_near_duplicates_and_copies_of_held_out_patients_never_join(made, root, tmp_path):
     found, folder = made(), tmp_path / "more"
     test, train = (sorted(patients(found.labelled, part))[0][1:] for part in ("test", "train"))

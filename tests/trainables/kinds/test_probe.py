@@ -42,6 +42,29 @@ def test_what_only_tells_the_patient_is_of_no_use():
     assert balanced_accuracy_score(labels, same["knn"].argmax(1)) > 0.9, "the test could not fail"
 
 
+def test_votes_in_blocks_are_those_of_all_queries_at_once(monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    train, query = (torch.randn(n, 8, generator=rng) for n in (60, 17))
+    labels = np.arange(60) % 3
+    whole = probes.knn_votes(train, labels, query, 3)
+    monkeypatch.setattr(probes, "SIMILARITIES", 5 * 60)
+    torch.testing.assert_close(probes.knn_votes(train, labels, query, 3), whole)
+
+
+def test_probes_learn_from_no_more_images_than_they_can_compare(data, monkeypatch):
+    labelled = []
+
+    def encode(index, _):
+        labelled.append(len(index))
+        return [torch.randn(len(index), 4)]
+
+    for most in (60, 10_000):
+        monkeypatch.setattr(kind, "MOST", most)
+        kind.probed(kind.Judged(fraction=0.5), data, 0, encode)
+    assert labelled[0] == pytest.approx(60, abs=8)
+    assert labelled[1] == len(kind.labelled(data, 0.5, 0))
+
+
 @pytest.mark.parametrize("fault", ["one patient", "not finite"])
 def test_what_can_not_be_probed_has_no_measures(data, tmp_path, monkeypatch, fault):
     spec = small.plan(data, "probe=true").probe(Node.parse("scratch"))

@@ -79,14 +79,14 @@ def test_only_some_labelled_training_images_are_seen_and_the_task_stays_as_it_wa
 
 
 def test_no_more_images_than_the_limit(data, spec, monkeypatch):
-    monkeypatch.setattr(frozen, "MOST", 60)
+    monkeypatch.setattr(frozen, "PROBED", 60)
     index = frozen.chosen(spec, data, data.split["train"])
     assert 40 <= len(index) <= 80
     assert set(data.labels[index]) == set(data.labels)
 
 
 def test_a_learning_curve_changes_no_weight(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(frozen, "MOST", 40)
+    monkeypatch.setattr(frozen, "PROBED", 40)
     curves, found = [], []
     for count in (0, 2):
         folder = tmp_path / f"{count}"
@@ -149,7 +149,7 @@ def test_a_rate_whose_features_collapse_is_out_whatever_the_probe_says(
 
 
 def test_a_stage_judged_by_the_probe_resumes_to_the_same(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(frozen, "MOST", 40)
+    monkeypatch.setattr(frozen, "PROBED", 40)
     monkeypatch.setattr(loop, "PATIENCE", 0)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()

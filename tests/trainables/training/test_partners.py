@@ -40,7 +40,10 @@ def test_batches_are_those_of_a_plain_feed_with_partners_of_their_groups(data, m
     index = data.split["train"]
     groups = np.arange(len(index)) // 3
     arguments = data, index, 16, 0, CPU
-    plain, paired = Feed(*arguments).batch(3), PairedFeed(*arguments, groups=groups).batch(3)
+    plain, paired = (
+        Feed(*arguments).batch(3),
+        PairedFeed(*arguments, patient_groups=groups).batch(3),
+    )
     assert torch.equal(plain.images, paired.images)
     assert torch.equal(plain.index, paired.index)
     for at, pixels in zip(paired.index.tolist(), paired.partners, strict=True):
@@ -52,5 +55,5 @@ def test_batches_are_those_of_a_plain_feed_with_partners_of_their_groups(data, m
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     for rank in (0, 1):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts.append(PairedFeed(*arguments, groups=groups).batch(3).partners)
+        parts.append(PairedFeed(*arguments, patient_groups=groups).batch(3).partners)
     assert torch.equal(torch.cat(parts), paired.partners)

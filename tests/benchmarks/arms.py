@@ -1,0 +1,119 @@
+"""Which recipe of a pretext task pays per second? All train as long; their features are probed.
+
+    python tests/benchmarks/arms.py --data PATH --out DIR stems --minutes 20 --seeds 0 1   # resumes
+    python tests/benchmarks/arms.py --data PATH --out DIR colours --minutes 20
+    python tests/benchmarks/arms.py --data PATH --out DIR grids --minutes 20
+    python tests/benchmarks/arms.py --out DIR stems --minutes 0.1 profile=smoke            # a try
+
+Arms times seeds times minutes, on one core. A stage starts from random weights at the middle rate
+of its task; the probes are those of a search, judged on validation, in % with 95 % intervals. The
+first twenty steps tell how many fit into the minutes. Measured results: recipes.md.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from search.chains.images import data_spec  # noqa: E402
+from search.chains.node import Node  # noqa: E402
+from search.chains.plan import Plan  # noqa: E402
+from search.space import hardware, load  # noqa: E402
+from trainables.images.cache import Prepared, open_cache, prepare  # noqa: E402
+from trainables.kinds import Work  # noqa: E402
+from trainables.kinds.pretext import train_stage  # noqa: E402
+from trainables.kinds.probe import Plugin as Probe  # noqa: E402
+from trainables.spec import BACKBONE, IMAGES, Runtime, StageSpec, Training  # noqa: E402
+
+MILD = "{brightness: 0.2, contrast: 0.2, saturation: 0.2, hue: 0.02, grayscale: 0.0}"
+STRONG = "{brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2, grayscale: 0.2}"
+GRID = "tasks.relative_location.params"
+ARMS = {  # task and overrides by arm
+    "stems": ("moco", {
+        "7 x 7, pooled, 64 px": [],
+        "3 x 3, not pooled, 64 px": ["profile.backbone=resnet10_small"],
+        "7 x 7, pooled, 112 px": ["profile.image_size=112"],
+    }),
+    "colours": ("moco", {
+        "MoCo v2's": [],
+        "SimCLR's": [f"data.augment.tasks.moco={STRONG}"],
+        "a modality's, as before": [f"data.augment.tasks.moco={MILD}"],
+        "Planckian": ["data.augment.tasks.moco.planckian=true"],
+    }),
+    "grids": ("relative_location", {
+        "now": [],
+        "as before": [f"{GRID}.border=0.15", f"{GRID}.crop=0.7"],
+        "OpenSelfSup's": [f"{GRID}.border=0", f"{GRID}.crop=0.873"],
+    }),
+}  # fmt: skip
+RUNTIME = Runtime(threads=1, log_every=10, checkpoint_seconds=60)
+TIMED = 20  # steps
+
+
+def measure(plan: Plan, task: str, data: Prepared, minutes: float, out: Path) -> dict[str, object]:
+    """Train the task as long as told and probe its features on validation."""
+    (stage,) = plan.stages(Node.parse(task))
+    out.mkdir(parents=True, exist_ok=True)
+    count = out / "steps.json"
+    if not count.exists():
+        count.write_text(json.dumps(_fitting(stage, data, minutes)))
+    spec = _at(stage, json.loads(count.read_text()))
+    known = train_stage(spec, RUNTIME, data, None, out, lambda _: None)
+    probe = plan.probe(Node.parse(f"{task}@1"))
+    assert probe
+    work = Work(probe, RUNTIME, out, lambda _: None, {IMAGES: data}, {BACKBONE: out})
+    measures = Probe().run(work).score
+    assert measures
+    shown = {name: [one.value, one.low, one.high] for name, one in measures.measures.items()}
+    return {"steps": known["steps"], "seconds": known["seconds"], **shown}
+
+
+def _fitting(stage: StageSpec, data: Prepared, minutes: float) -> int:
+    with TemporaryDirectory() as folder:
+        known = train_stage(_at(stage, TIMED), RUNTIME, data, None, Path(folder), lambda _: None)
+    per_second = known["images_per_second"] / stage.trained.global_batch
+    return max(1, round(60 * minutes * per_second))
+
+
+def _at(stage: StageSpec, steps: int) -> StageSpec:
+    """Return the stage at the middle of its range, so long, without probes on the way."""
+    training: Training = stage.trained
+    rates = training.lr.range
+    lr = replace(training.lr, range=(rates[len(rates) // 2],), judge="pretext")
+    return replace(stage, training=replace(training, steps=steps, lr=lr, curve=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare recipes that train equally long.")
+    parser.add_argument("what", choices=ARMS)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--data", type=Path, metavar="PATH")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    task, arms = ARMS[args.what]
+    usual = ["data=demo"] if args.data is None else []
+    for seed in args.seeds:
+        for number, (name, own) in enumerate(arms.items()):
+            given = ["profile.cache_size=256", *usual, *args.overrides, *own]
+            space = hardware.resolve(load("isic3", given), 0)
+            data = open_cache(prepare(data_spec(space), args.data, args.out / "cache"))
+            plan = Plan(replace(space, seed=seed), data.digest, count=len(data.split["train"]))
+            out = args.out / args.what / f"{number}-{seed}"
+            file = out / "row.json"
+            if not file.exists():
+                file.write_text(json.dumps(measure(plan, task, data, args.minutes, out)))
+            print(f"{args.what} | {name} | seed {seed} | {file.read_text()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Which way of fine-tuning pays? Heads, class balance and BatchNorm, each changed by itself.
+
+    python tests/benchmarks/finetuning.py --data PATH --out DIR --seeds 0 1 2          # resumes
+    python tests/benchmarks/finetuning.py --out DIR --start STAGE profile.steps=200    # a stage's
+    python tests/benchmarks/finetuning.py --out DIR --only "head x1" "weighted mean"
+
+Every way is fine-tuned from scratch, or from the backbone in the folder STAGE, at each rate of the
+range by itself, and scored on validation after its last step. Seeds are repeats: they share the
+split, not labels, batches or weights. Finished parts are files in DIR. Measured: recipes.md.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from search.chains.images import data_spec  # noqa: E402
+from search.chains.node import Node  # noqa: E402
+from search.chains.plan import Plan  # noqa: E402
+from search.space import hardware, load  # noqa: E402
+from trainables.downstream.classifier import Classifier  # noqa: E402
+from trainables.images.cache import open_cache, prepare  # noqa: E402
+from trainables.kinds import classify  # noqa: E402
+from trainables.spec import Runtime  # noqa: E402
+from trainables.task import Batch  # noqa: E402
+
+MEASURES = ("balanced_accuracy", "macro_auroc")
+RUNTIME = Runtime(threads=1, log_every=10, checkpoint_seconds=60)
+# the parameters of a way, and what of the product it replaces
+WAYS: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
+    "as it is: balanced batches, head x10, BatchNorm fitted": ({}, ()),
+    "head x1": ({"head_lr": 1.0}, ()),
+    "head x100": ({"head_lr": 100.0}, ()),
+    "weighted mean, by the sum of weights": ({"class_balanced": False}, ("mean",)),
+    "weighted, plain mean": ({"class_balanced": False}, ("plain",)),
+    "no balance": ({"class_balanced": False}, ()),
+    "BatchNorm's running averages": ({}, ("running",)),
+}
+
+
+def weighted(divided: bool) -> Any:
+    """Return a classifier's forward with classes weighted by inverse frequency."""
+
+    def forward(self: Classifier, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.head(self.backbone(self.view(batch.images, batch.draw))).float()
+        target = self.labels[batch.index]
+        counts = torch.bincount(self.labels, minlength=logits.shape[1]).clamp(min=1).float()
+        weight = len(self.labels) / (len(counts) * counts)
+        losses = F.cross_entropy(logits, target, weight=weight, reduction="sum")
+        total = weight[target].sum() if divided else len(target)
+        accuracy = (logits.argmax(1) == target).float().mean().detach()
+        return losses / total, {"accuracy": accuracy}
+
+    return forward
+
+
+REPLACED = {
+    "mean": (Classifier, "forward", weighted(divided=True)),
+    "plain": (Classifier, "forward", weighted(divided=False)),
+    "running": (classify, "fit", lambda *_: None),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way, seed and rate."""
+
+    overrides: tuple[str, ...]
+    data: Path | None
+    out: Path
+    start: Path | None
+    way: str
+    seed: int
+    rate: float
+
+    @property
+    def file(self) -> Path:
+        start = self.start.name if self.start else "scratch"
+        name = "".join(c if c.isalnum() else "-" for c in self.way)
+        return self.out / f"{start}-{name}-{self.seed}-{self.rate:g}.json"
+
+    def run(self) -> None:
+        if self.file.exists():
+            return
+        torch.set_num_threads(1)
+        plan, folder = planned(self.overrides, self.data, self.out)
+        params, replaced = WAYS[self.way]
+        score = plan.score(Node.parse("scratch").again(self.seed))
+        lr = replace(score.trained.lr, range=(self.rate,))
+        training = replace(score.trained, lr=lr)
+        spec = replace(score, training=training, params={**score.params, **params})
+        work = self.file.with_suffix(".d")
+        work.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            for name in replaced:
+                stack.enter_context(mock.patch.object(*REPLACED[name]))
+            images = open_cache(folder)
+            done = classify.finetune(spec, RUNTIME, images, self.start, work, lambda _: None)
+        assert done.score
+        found = {name: done.score.measures[name].value for name in MEASURES}
+        self.file.write_text(json.dumps(found))
+
+
+def planned(overrides: tuple[str, ...], data: Path | None, out: Path) -> tuple[Plan, Path]:
+    """Return the plan and the folder of the decoded images."""
+    space = hardware.resolve(load("isic3", list(overrides)), 0)
+    folder = prepare(data_spec(space), data, out / "cache")
+    images = open_cache(folder)
+    return Plan(space, images.digest, count=len(images.split["train"])), folder
+
+
+def rows(cells: list[Cell]) -> Iterator[str]:
+    """Yield a row a way and rate: means over seeds, and the sd between them."""
+    for way, rate in dict.fromkeys((cell.way, cell.rate) for cell in cells):
+        own = [json.loads(c.file.read_text()) for c in cells if (c.way, c.rate) == (way, rate)]
+        columns = [[one[name] for one in own] for name in MEASURES]
+        spread = [f" (sd {stdev(one):.1f})" if len(one) > 1 else "" for one in columns]
+        means = [f"{fmean(one):.2f}{sd}" for one, sd in zip(columns, spread, strict=True)]
+        yield f"| {way} | {rate:g} | {' | '.join(means)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, metavar="PATH")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True)
+    parser.add_argument("--start", type=Path, metavar="STAGE", help="a folder with a backbone")
+    parser.add_argument(
+        "--only", nargs="+", default=[*WAYS], metavar="WAY", help="their beginnings"
+    )
+    parser.add_argument("--rates", type=float, nargs="+", help="default: the space's range")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="side by side, one core each")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    args = parser.parse_intermixed_args()
+    overrides = (*(() if args.data else ("data=demo",)), *args.overrides)
+    plan, _ = planned(overrides, args.data, args.out)  # decoded once
+    chosen = plan.space.downstream
+    usual = chosen.lr_range_later if args.start and chosen.lr_range_later else chosen.lr_range
+    cells = [
+        Cell(overrides, args.data, args.out, args.start, way, seed, rate)
+        for way in WAYS
+        if any(way.startswith(one) for one in args.only)
+        for rate in args.rates or usual
+        for seed in args.seeds
+    ]
+    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:  # torch has threads
+        list(pool.map(Cell.run, cells))
+    print("| fine-tuned | rate for 256 images | balanced accuracy | macro AUROC |")
+    print("| --- | ---: | ---: | ---: |")
+    print(*rows(cells), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
