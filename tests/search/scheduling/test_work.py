@@ -32,7 +32,7 @@ def test_a_stage_trains_its_steps_and_its_range():
 
 
 def test_a_score_is_evaluated_on_the_way_after_every_trial_and_at_the_end():
-    """700 of 1000 images train, 150 validate and 150 test; half of the labels: 35 steps."""
+    """700 of 1000 images train, 150 validate and 150 test; an epoch of half of them is 35 steps."""
     score = specs("lr_policy=full_range")[2]
     found = work(score, 700)
     assert (found.steps, found.images) == (35 * 4 + 2 * 35, 350)
