@@ -60,5 +60,5 @@ def test_a_space_over_another_one(tmp_path, monkeypatch):
 
 
 def test_what_nothing_sets_is_the_dataclasss_default():
-    overrides = ["+task@tasks.rotation=rotation", "~tasks.rotation.params.crop"]
+    overrides = ["+task@tasks.rotation=rotation", "~tasks.rotation.params"]
     assert ("params: {}", "default") in origins(*overrides)
