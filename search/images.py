@@ -49,7 +49,7 @@ class Images:
 
         root = space.data.root
         self.space, self.cache = space, Path(space.cache)
-        self.source = Source(data_spec(space), Path(root) if root else None)
+        self.source = Source(data_spec(space), Path(root) if root else None, self.cache)
         self.external = {name: _elsewhere(space, name) for name in space.external}
         self.pool = _pool(space, self.source)
         self.masks = _masks(space, self.source)
@@ -221,7 +221,7 @@ def _elsewhere(space: Space, name: str) -> "Source":
 
     root = space.external[name].root
     try:
-        return Source(external_spec(space, name), Path(root) if root else None)
+        return Source(external_spec(space, name), Path(root) if root else None, Path(space.cache))
     except UserError as error:
         raise UserError(_renamed(str(error), f"external.{name}")) from None
 

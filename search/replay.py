@@ -9,31 +9,26 @@ The table is a CSV file with a column `chain` and a score; the policy also gets 
 """
 
 import argparse
-import csv
 import json
-import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.chains.chain import SCRATCH, Chain, prefixes, repeats_a_task, stages_shared
+from search.chains.chain import SCRATCH, Chain, prefixes, stages_shared
 from search.console.printable import printable
 from search.policies import chosen, policy_of
-from search.report.rows import BASELINE
+from search.report.known import read
 from search.space import Space, load
 from search.space.schema import Start
-from trainables.downstream.measures import MEASURES
 from trainables.errors import UserError
-from trainables.plugins import near, one_of, unknown
-from trainables.schema import shown
-from trainables.spec import MeasureType, Score
+from trainables.plugins import one_of
+from trainables.spec import Score
 
 DONE, BAD_INPUT = 0, 2
-Cells = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -72,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     try:
         space = _space(args)
-        scores = read(Path(args.table), space.downstream.objective, args.column, [*space.starts])
-        found = replay(space, scores)
+        usual, starts = space.downstream.objective, [*space.starts]
+        found = replay(space, read(Path(args.table), usual, args.column, starts).scores)
     except UserError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         return BAD_INPUT
@@ -116,48 +111,6 @@ def _grown(space: Space, scores: Mapping[Chain, Score]) -> Space:
     return replace(space, starts={**known, SCRATCH: Start(chains=SCRATCH in grown)})
 
 
-def read(
-    path: Path, usual: str, column: str | None = None, starts: Collection[str] = (SCRATCH,)
-) -> dict[Chain, Score]:
-    """Read the table's scores without baselines and empty rows; UserError names a bad row.
-
-    starts: names of baselines; those before a `:` in the table are others.
-    column: by default `usual`, if the table has it, else the first numeric one. Higher is better,
-    unless a downstream task declares it otherwise.
-    """
-    rows, header = _rows(path)
-    known = {*starts, *(row["chain"].rpartition(":")[0].strip() for _, row in rows)} - {""}
-    rows = [(line, row) for line, row in rows if not _is_baseline(row, known)]
-    column = _column(path, rows, header, column, usual)
-    objective = MEASURES.get(column, MeasureType(column, column))
-    scores: dict[Chain, Score] = {}
-    for line, row in rows:
-        where = f"{path}, row {line}"
-        value = _number(where, row, column)
-        if value is None:
-            continue
-        try:
-            chain = Chain.parse(row["chain"], known)
-        except UserError as error:
-            said = f"{where}: {error}"
-            raise UserError(said) from None
-        if repeats_a_task(chain):
-            continue  # a control of the search that wrote the table
-        if chain in scores:
-            raise UserError(
-                f"{where}: must not repeat the chain of a row above ({chain}); try one row a chain"
-            )
-        ends = [_number(where, row, end) for end in ("ci_low", "ci_high")]
-        low, high = (value if end is None else end for end in ends)
-        scores[chain] = objective.score(value, low, high)
-    if not scores:
-        raise UserError(
-            f"{path}: must have a number in the column {column} for at least one chain; "
-            "try another --column"
-        )
-    return scores
-
-
 def _space(args: argparse.Namespace) -> Space:
     given = {"seed": args.seed, "budget": args.budget}
     values = [f"{key}={value}" for key, value in given.items() if value is not None]
@@ -172,70 +125,6 @@ def _space(args: argparse.Namespace) -> Space:
             "starts; try max_starts=null"
         )
     return space
-
-
-def _rows(path: Path) -> tuple[list[tuple[int, Cells]], Sequence[str]]:
-    """Return the rows of chains with line numbers, and the header; no cell is None."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            header = [key.strip() for key in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows: list[tuple[int, Cells]] = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--table={path}: must be a CSV file ({reason}); try FILE.csv") from None
-    if "chain" not in header:
-        raise UserError(
-            f"{path}: must have the column chain in its header ({', '.join(header)}); "
-            f"try {near('chain', header) or 'adding it'}"
-        )
-    return rows, header
-
-
-def _is_baseline(row: Cells, starts: Collection[str]) -> bool:
-    return row["chain"].strip() in starts or row.get("label", "").strip() == BASELINE
-
-
-def _column(
-    path: Path,
-    rows: Sequence[tuple[int, Cells]],
-    header: Sequence[str],
-    given: str | None,
-    usual: str,
-) -> str:
-    """Return the given column, else the usual one, else the first numeric one."""
-    if given is not None:
-        if given not in header:
-            raise UserError(unknown("--column", given, list(header)))
-        return given
-    if usual in header:
-        return usual
-    for column in header:
-        cells = [row[column].strip() for _, row in rows]
-        if any(cells) and all(map(_is_number, filter(None, cells))):
-            return column
-    raise UserError(
-        f"{path}: must have a column of numbers among {', '.join(header)}; try adding a score"
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _number(where: str, row: Cells, column: str) -> float | None:
-    text = row.get(column, "").strip()
-    if not text:
-        return None
-    if not _is_number(text):
-        raise UserError(
-            f"{where}, {column}={shown(text)}: must be a number; try leaving it empty if unknown"
-        )
-    return float(text)
 
 
 def _check_tasks(space: Space, scores: Mapping[Chain, Score]) -> None:

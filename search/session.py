@@ -27,7 +27,7 @@ from search.console.request import Request, data_name
 from search.console.understood import Understood
 from search.images import Images
 from search.policies import policy_of
-from search.report import duplicates, left_out
+from search.report import duplicates, left_out, published
 from search.results.collect import Collector, snapshot
 from search.results.external import external_scores
 from search.results.records import Pool, RunInfo
@@ -84,6 +84,7 @@ class Session:
 
         space, request = self.space, self.request
         check_plugins(space)
+        published.read(space)
         for where, folder in (("store", space.store), ("cache", space.cache), ("--out", self.out)):
             check_writable(where, Path(folder))
         stamped(Path(space.store))
@@ -273,7 +274,8 @@ class Session:
         outcome = Collector(self.scheduler)
         info = self._info(outcome.stages() - set(before), interrupted, incomplete)
         results, objective = outcome.results(), self.plan.objective
-        table = report.build(results, self.store, objective, info.best_chain)
+        wanted = [*map(self.plan.measures.__getitem__, self.space.report.measures)]
+        table = report.build(results, self.store, objective, info.best_chain, wanted)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:
             images = self.images.data, self.images.regions

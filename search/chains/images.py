@@ -7,7 +7,7 @@ from trainables.spec import DataSpec, FurtherData, Settings
 
 LATER = {  # parameters of data sets that change no digest while they are null
     "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
-    "splits", "labels", "label_columns", "uncertain", "table.groups_csv",
+    "splits", "labels", "label_columns", "uncertain", "table.groups_csv", "where",
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ GROWTH = 2  # rates beyond an end of a range that wins; not where trials are too
 NOTHING: Mapping[str, KnownData] = {}
 ELSEWHERE = (  # in a space: decides no result that a policy asks for
     "store", "cache", "runtime", "budget", "repeats", "early_stop", "report", "controls",
-    "label_curve", "test", "external",
+    "label_curve", "test", "external", "published",
 )  # fmt: skip
 
 

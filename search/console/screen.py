@@ -60,6 +60,8 @@ class Screen:
         for said in printed_table.lead(found):
             self.say(said)
         self.console.print(printed_table.render(found))
+        if more := printed_table.further(found):
+            self.console.print(more)
         if found.info.incomplete:
             self.say(f"INCOMPLETE: {found.info.incomplete}")
         if mark := notes.mark(found.info):

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.chains.plan import Plan
-from search.report import best, external, labels, ledger, printed_table, rows, summary
+from search.report import (
+    best,
+    external,
+    labels,
+    ledger,
+    printed_table,
+    published,
+    rows,
+    summary,
+)
 from search.report.statistics import verdicts
 from search.report.stored import Store
 from search.report.summary import Summary
@@ -36,12 +45,14 @@ def build(
     store: Store,
     objective: MeasureType,
     best_chain: str | None = None,
+    beside: Sequence[MeasureType] = (),
 ) -> Table:
     """Build the table with its comparisons, from which all parts of the report are made.
 
-    best_chain: the policy's recommendation; None takes the highest score.
+    best_chain: the policy's recommendation; None takes the highest score. beside: further measures
+    to show.
     """
-    table = verdicts.compare(rows.build(results, store, objective, best_chain), store)
+    table = verdicts.compare(rows.build(results, store, objective, best_chain, beside), store)
     chosen = verdicts.recommended(table)
     marked = [
         replace(row, recommended=chosen is not None and row.chain == chosen.name)
@@ -59,6 +70,7 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> S
     folder.mkdir(parents=True, exist_ok=True)
     table.write_csv(folder / "chains.csv")
     found = summary.build(table, info, store, plan.space.test)
+    found = replace(found, published=published.beside(table, plan.space))
     if found.test:
         scored = [row for row in table.rows if row.chain in found.test]
         use = ledger.use(plan, scored, out)

@@ -3,6 +3,7 @@
 console.print(starts(found))
 for line in lead(found): say(line)
 console.print(render(found))
+console.print(further(found))      # unless it is None
 """
 
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from search.console.printable import line
-from search.report import verdict_words, words
+from search.report import published, verdict_words, words
 from search.report.attention import attended
 from search.report.summary import Summary
 from search.report.table import Row, Table, number
+
+MEASURED = 10  # chains in the table of further measures
 
 
 def starts(found: Summary) -> RichTable:
@@ -42,6 +45,7 @@ def lead(found: Summary) -> Iterator[str]:
     yield f"{found.headline}."
     yield found.worth
     yield from filter(None, words.verdicts(found))
+    yield from published.sentences(found.published)
     yield from (f"note: {note}" for note in found.notes)
 
 
@@ -58,6 +62,23 @@ def render(found: Summary) -> RichTable:
         if row.status != "pruned":
             cells = map(line, _cells(row, table))
             shown.add_row(*cells, style=_style(row))
+    return shown
+
+
+def further(found: Summary) -> RichTable | None:
+    """Build the table of the measures beside the objective; None where there is none."""
+    table = found.table
+    if not table.beside:
+        return None
+    shown, rows = _table(), [*table.chains[:MEASURED], *table.starts]
+    shown.add_column("chain", overflow="fold")
+    for one in (table.objective, *table.beside):
+        shown.add_column(one.with_unit.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in sorted(rows, key=table.scored.index):
+        cells = [number(row.score), *map(number, table.further(row).values())]
+        shown.add_row(*map(line, (row.chain, *cells)), style=_style(row))
+    if len(table.chains) > MEASURED:
+        shown.caption = f"{len(table.chains) - MEASURED} lower chains: see the report"
     return shown
 
 
@@ -79,6 +100,7 @@ def _columns(table: Table) -> list[str]:
 
 def _cells(row: Row, table: Table) -> list[str]:
     label = "" if row.is_baseline else "control" if row.control else row.label
+    label = " ".join(filter(None, (label, table.mark(row))))
     if row.score is None:
         return [row.chain, label, row.status, *[""] * (len(_columns(table)) - 1)]
     score = _within(row.score, row.ci_low or 0.0, row.ci_high or 0.0)

@@ -31,10 +31,12 @@ def build(
     store: Store,
     objective: MeasureType,
     best_chain: str | None = None,
+    beside: Sequence[MeasureType] = (),
 ) -> Table:
     """Build a row for every result, with labels and deltas from the scores of its start's singles.
 
-    best_chain: the policy's recommendation; None takes the highest score.
+    best_chain: the policy's recommendation; None takes the highest score. beside: further measures
+    to show, where a row has them.
     """
     means = _means(results)
     merits = {
@@ -49,7 +51,9 @@ def build(
         for result, mean in zip(results, means, strict=True)
     ]
     rows.sort(key=lambda row: _order(row, objective))
-    return Table(tuple(rows), objective, best_chain=best_chain)
+    measured = {name for row in rows for name in row.measures} - {objective.name}
+    shown = tuple(one for one in beside if one.name in measured)
+    return Table(tuple(rows), objective, best_chain=best_chain, beside=shown)
 
 
 def _row(

@@ -28,6 +28,7 @@ from search.report.learning import LearningCurve
 from search.report.ledger import Seen
 from search.report.notes import Recall
 from search.report.pool import WithoutPool
+from search.report.published import Published
 from search.report.rows import IMAGENET
 from search.report.sources import Sources
 from search.report.statistics import verdicts
@@ -56,7 +57,8 @@ class Summary:
     seeds. notes: what makes the numbers worth less. test: best chain and baselines on the test
     images. tested: whether these were allowed to be scored. seen: their earlier uses. gains: by
     baseline. recall: the recommended's, of every class of the validation images. trends: of the
-    starts' fine-tuning. learning: probes along the singles' training.
+    starts' fine-tuning. learning: probes along the singles' training. published: a published table
+    beside this one.
     """
 
     table: Table
@@ -82,6 +84,7 @@ class Summary:
     learning: tuple[LearningCurve, ...] = ()
     without_pool: WithoutPool | None = None
     seen: Seen | None = None
+    published: Published | None = None
 
     @property
     def winner(self) -> Row | None:
@@ -138,6 +141,7 @@ class Summary:
             "external": plain["external"],
             "sources": plain["sources"],
             "without_pool": plain["without_pool"],
+            "published": plain["published"],
             "compared_on": plain["table"]["compared_on"],
             "training_noise": table.training_noise,
             "factors": plain["factors"],

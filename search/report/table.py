@@ -134,7 +134,7 @@ class Table:
 
     compared_on: the images of the comparisons; None before them. noise: of training, on these
     images; None where no row has several seeds. best_chain: the policy's recommendation; None takes
-    the highest score.
+    the highest score. beside: further measures to show of every row.
     """
 
     rows: tuple[Row, ...]
@@ -142,6 +142,7 @@ class Table:
     compared_on: Images | None = None
     noise: Noise | None = None
     best_chain: str | None = None
+    beside: tuple[MeasureType, ...] = ()
 
     @property
     def training_noise(self) -> float | None:
@@ -181,6 +182,18 @@ class Table:
         """The row of `best_chain`."""
         named = (row for row in self.chains if row.chain == self.best_chain)
         return next(named, self.chains[0] if self.chains else None)
+
+    @cached_property
+    def leaders(self) -> frozenset[str]:
+        """The chain of the highest score of each length."""
+        first = {row.length: row.chain for row in reversed(self.chains)}
+        return frozenset(first.values())
+
+    def mark(self, row: Row) -> str:
+        """Return `top` for the highest score of all chains, `top of 2` for that of a length."""
+        if row.chain not in self.leaders:
+            return ""
+        return "top" if row.chain == self.chains[0].chain else f"top of {row.length}"
 
     @property
     def leading_start(self) -> Row | None:
@@ -238,7 +251,13 @@ class Table:
     def values(self, row: Row) -> dict[str, object]:
         """Return the row's public columns; the objective's has its measure's name."""
         public = {one.name: getattr(row, one.name) for one in fields(row) if one.name != "measures"}
-        return {self.objective.name if k == "score" else k: value for k, value in public.items()}
+        own = {self.objective.name if k == "score" else k: value for k, value in public.items()}
+        return own | {"mark": self.mark(row)} | self.further(row)
+
+    def further(self, row: Row) -> dict[str, float | None]:
+        """Return the measures beside the objective by name; None where a row lacks one."""
+        known = {one.name: row.measures.get(one.name) for one in self.beside}
+        return {name: one.value if one else None for name, one in known.items()}
 
     def write_csv(self, path: Path) -> None:
         """Write one row a chain: two decimals, yes or no, empty cells for no value."""

@@ -52,6 +52,9 @@ def check_plugins(space: Space) -> None:
         )
     if chosen.objective not in kind.measures:
         raise UserError(unknown("downstream.objective", chosen.objective, list(kind.measures)))
+    for name in space.report.measures:
+        if name not in kind.measures:
+            raise UserError(unknown("report.measures", name, list(kind.measures)))
     params = {**chosen.params, "objective": chosen.objective}
     read(kind.Params, params, "downstream.params")
     if made := space.data.pool:

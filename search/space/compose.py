@@ -37,7 +37,24 @@ def composed(name: str, overrides: Sequence[str]) -> Section:
     tuned, labels = found.get("downstream"), value_at(found, ["data", "params", "labels"])
     if isinstance(tuned, dict) and tuned.get("objective") is None:
         tuned["objective"] = OBJECTIVES["many" if labels == "many" else "one"]
-    return found
+    return {**found, "starts": _whole_starts(found.get("starts"), name, overrides)}
+
+
+def _whole_starts(starts: Any, name: str, overrides: Sequence[str]) -> Any:
+    """Return the starts; `starts.imagenet=FILE` keeps what the space's section says besides."""
+    single = [key for key in starts or () if _given(f"starts.{key}", overrides)]
+    if not single or not isinstance(starts, dict):
+        return starts
+    files = defaults(name, overrides).get("starts", {})
+    return starts | {
+        key: {**files[key], "weights": starts[key]}
+        for key in single
+        if isinstance(files.get(key), dict) and not isinstance(starts[key], dict)
+    }
+
+
+def _given(key: str, overrides: Sequence[str]) -> bool:
+    return any(one.lstrip("+").startswith(f"{key}=") for one in overrides)
 
 
 def _composed(name: str, overrides: Sequence[str]) -> Section:

@@ -289,9 +289,14 @@ class Baselines(Schema):
 
 @dataclass(frozen=True)
 class ReportChoice(Schema):
-    """share_images: send images and names to the tracker; null: see tracking/sharing.py."""
+    """What the report shows, and who may see it.
+
+    share_images: send images and names to the tracker; null: see tracking/sharing.py. measures: of
+    every chain, beside the objective, where they are measured.
+    """
 
     share_images: bool | None = None
+    measures: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,7 +314,8 @@ class Space(Schema):
     reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
     of the labels. test: score the test images at the end. external: test sets from elsewhere by
     name, scored once and never used to choose. pool: a data set whose images, whatever their label,
-    the pretext tasks see besides the training images and those without a label.
+    the pretext tasks see besides the training images and those without a label. published: a CSV
+    file of known results of this space, shown beside the search's own (report/published.py).
     """
 
     name: Name
@@ -340,6 +346,7 @@ class Space(Schema):
     external: dict[Name, External] = field(default_factory=dict)
     pool: Elsewhere | None = None
     baselines: Baselines = Baselines()
+    published: Place | None = None
     max_starts: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     @property

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from search.chains.chain import Chain
-from search.replay import main, read
+from search.replay import main
+from search.report.known import read
 from tests.measures import BALANCED, scored
 from tests.search.published import CHAINS, SCORES
 from trainables.plugins import available
@@ -168,7 +169,7 @@ def test_our_own_report_is_a_table(tmp_path: Path) -> None:
         def manifest(self, key: str) -> None: ...
 
     build(results, Nothing(), BALANCED).write_csv(tmp_path / "chains.csv")  # type: ignore[arg-type]
-    assert read(tmp_path / "chains.csv", BALANCED.name) == {
+    assert read(tmp_path / "chains.csv", BALANCED.name).scores == {
         Chain(("odc",)): scored(63.52, 61.0, 66.0),
         Chain(("odc", "moco")): scored(75.44, 73.0, 77.5),
     }
@@ -176,7 +177,7 @@ def test_our_own_report_is_a_table(tmp_path: Path) -> None:
 
 def test_the_score_is_the_first_column_of_numbers_or_the_one_named(tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "note,chain,f1,auc", ("x", "odc", 1, 2), ("", "moco", "", 3))
-    first, named = read(table, "none"), read(table, "none", "auc")
+    first, named = read(table, "none").scores, read(table, "none", "auc").scores
     assert {chain: (score.objective, score.value) for chain, score in first.items()} == {
         Chain(("odc",)): ("f1", 1)
     }
@@ -187,7 +188,7 @@ def test_the_score_is_the_first_column_of_numbers_or_the_one_named(tmp_path: Pat
 
 def test_controls_are_left_out(tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "chain,score", ("odc", 1), ("moco>moco", 9), ("moco", 2))
-    assert [*read(table, "score")] == [Chain(("odc",)), Chain(("moco",))]
+    assert [*read(table, "score").scores] == [Chain(("odc",)), Chain(("moco",))]
 
 
 @pytest.mark.parametrize(

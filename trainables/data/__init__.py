@@ -94,6 +94,7 @@ class Dataset:
         protocol: Literal["published"] | None = None
 
     demo: ClassVar[bool] = False  # synthetic images: every output must say so
+    cache: Path | None = None  # remembers what is read of many files; None: nothing does
 
     params: Params
 

@@ -86,8 +86,10 @@ def _class_folders(root: Path) -> list[str]:
 
 def nested(root: Path, csv: str) -> Path:
     """Return the table's path: under `root`, or in the one folder below that has it."""
+    if (root / csv).exists():
+        return root / csv  # listing all files of a large folder takes seconds
     near = [path for path in _guess.tables(root) if Path(path).name == Path(csv).name]
-    return root / (near[0] if len(near) == 1 and not (root / csv).exists() else csv)
+    return root / (near[0] if len(near) == 1 else csv)
 
 
 def _path(root: Path, csv: str, files: Files) -> tuple[Path | None, str | None]:

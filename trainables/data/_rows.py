@@ -7,7 +7,7 @@ items = placed(rows, Files(walk(folder)), table, only, pattern(None, []), notes)
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,7 @@ Only = Literal["rows", "files"] | None
 class Rows:
     """The cells of every row. labels: None where there is none; the others "" where unknown.
 
-    united: an image has the labels of all its rows together.
+    united: an image has the labels of all its rows together. left_out: why a row is not used.
     """
 
     names: Sequence[str]
@@ -37,6 +37,7 @@ class Rows:
     parts: Sequence[str]
     sites: Sequence[str]
     united: bool = False
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     def item(self, row: int, name: str, path: Path) -> Item:
         known = self.labels[row], self.groups[row]
@@ -52,8 +53,9 @@ def placed(
     group: returns the patient group that a file's path tells, "" if it tells none.
     UserError if most rows find no file, or a row may mean several.
     """
-    by_file, absent = _matched(rows, files, table)
-    _check_absent(absent, len(rows.names), files, table, only)
+    matched, absent = _matched(rows, files, table)
+    _check_absent(absent, len(rows.names) - len(rows.left_out), files, table, only)
+    by_file = _used(rows, matched, notes)
     notes.leave(f"rows of {table.path.name} without a file", absent)
     _check_parts(rows, by_file, table)
     items, conflicts, again, moved = list[Item](), list[str](), list[str](), list[str]()
@@ -81,7 +83,7 @@ def placed(
             f"{len(moved)} images have rows of different patient groups, of which the first "
             f"counts: {some(moved)}"
         )
-    bare, copies = _bare(files, by_file)
+    bare, copies = _bare(files, matched)
     notes.leave("copies of images with a row (equal bytes)", [files.paths[at] for at in copies])
     if only == "rows":
         notes.leave("files without a row (data.params.only=rows)", [files.paths[at] for at in bare])
@@ -112,9 +114,22 @@ def _matched(rows: Rows, files: Files, table: Csv) -> tuple[dict[int, list[int]]
         # train/1.png must not take the file of test/1.png
         if match.files and (match.whole or match.parts == surest[match.files[0]]):
             found[match.files[0]].append(row)
-        else:
+        elif row not in rows.left_out:
             absent.append(rows.names[row] or table.where(row))
     return dict(found), absent
+
+
+def _used(rows: Rows, matched: Mapping[int, list[int]], notes: Notes) -> dict[int, list[int]]:
+    """Return the rows of every file without those that are left out."""
+    used, left = dict[int, list[int]](), defaultdict[str, list[str]](list)
+    for at, mine in matched.items():
+        if kept := [row for row in mine if row not in rows.left_out]:
+            used[at] = kept
+        else:
+            left[rows.left_out[mine[0]]].append(rows.names[mine[0]])
+    for why, names in left.items():
+        notes.leave(why, names)
+    return used
 
 
 def _check_absent(absent: list[str], total: int, files: Files, table: Csv, only: Only) -> None:

@@ -10,15 +10,13 @@ source is the collection that begins the lesion's id: BCN, HAM, MSK4; unknown wi
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from trainables.data import Dataset, Item, _groups, _guess, _onehot
+from trainables.data import Dataset, Item, _groups, _onehot
 from trainables.data._csv import Csv, read_csv
-from trainables.data._files import existing, some
 from trainables.data._match import Files
+from trainables.data._published import base_of
 from trainables.data._rows import Only, Rows, placed
-from trainables.data._tree import Tree
-from trainables.data._walk import subfolders, walk
+from trainables.data._walk import walk
 from trainables.errors import UserError
 
 IMAGES = "ISIC_2019_Training_Input"
@@ -37,8 +35,7 @@ class Plugin(Dataset):
     params: Params
 
     def scan(self) -> tuple[list[Item], tuple[str, ...]]:
-        base = self._base()
-        _check(base)
+        base = base_of(self.root, IMAGES, COLUMNS)
         table, metadata = read_csv(base / TRUTH), read_csv(base / METADATA)
         labels, classes = self._labels(table)
         names = table["image"]
@@ -50,20 +47,6 @@ class Plugin(Dataset):
         rows = Rows(names, labels, lesions, [""] * len(table), sites)
         items = placed(rows, files, table, self.params.only, lambda _: "", self.notes)
         return items, classes
-
-    def _base(self) -> Path:
-        """Find the folder that holds the images' folder and the CSV files."""
-        root = existing(self.root, f"{IMAGES}/, {TRUTH} and {METADATA}").absolute()
-        inside = subfolders(root)
-        around = [root.parent] if root.name == IMAGES else []
-        for wanted in ((IMAGES, TRUTH), (IMAGES,)):
-            for base in (root, *around, *inside):
-                if all((base / name).exists() for name in wanted):
-                    return base
-        raise UserError(
-            f"--data={self.root}: must hold {IMAGES}/, {TRUTH} and {METADATA}; "
-            f"try {_advice(root) or 'the folder that does'}"
-        )
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
         """Return the class of every row, and the classes in the order of the columns."""
@@ -80,30 +63,3 @@ class Plugin(Dataset):
         unused = [name for name in classes if name not in labels and name != UNKNOWN]
         self.notes.leave(f"classes of {TRUTH} without an image", unused)
         return labels, tuple(classes)
-
-
-def _check(base: Path) -> None:
-    """Raise UserError that names every missing table and column."""
-    problems = [f"no {name}" for name in COLUMNS if not (base / name).exists()]
-    for name, columns in COLUMNS.items():
-        table = read_csv(base / name) if (base / name).exists() else None
-        absent = [column for column in columns if table and column not in table]
-        if table and absent:
-            names = ", ".join(map(repr, absent))
-            problems.append(f"no column {names} in {name} (columns: {', '.join(table.named)})")
-    if problems:
-        raise UserError(
-            f"--data={base}: must hold what the challenge distributes: {'; '.join(problems)}; try "
-            "adding it, or data=table, which takes any names"
-        )
-
-
-def _advice(root: Path) -> str:
-    """Suggest a plug-in for a table that names images, or a folder per class, else ""."""
-    files = Files(walk(root))
-    if table := _guess.naming(root, files):
-        return f"data=table data.params.csv={table}, which names the images"
-    classes = Tree.of(files.paths).classes
-    if len(classes) < 2:
-        return ""
-    return f"data=folder, which reads {len(classes)} folders of images ({some(classes)})"

@@ -8,7 +8,7 @@ number in `label_column`, or the one of `label_columns` that is 1. `group_column
 or lesion (in `groups_csv`, if given), or `group_pattern` finds it in the file's path; an image is
 its own patient group where neither tells one. `split_column` holds train, val or test; `splits`
 names a list of images for each: names only, or tables in place of `csv`. `source_column` names the
-hospital or camera, if given.
+hospital or camera, if given. `where` names columns with the values that rows must have.
 
 With `labels: many` an image may have several: `label_column` holds them as `A|B` (or `No Finding`),
 or each of `label_columns` holds 1, 0, nothing (not mentioned, which is 0) or -1, which becomes what
@@ -47,6 +47,7 @@ class Plugin(Dataset):
         split_column: Text | None = None
         splits: _lists.Lists | None = None
         only: Only = None
+        where: dict[Text, list[Text] | Text] | None = None
 
     params: Params
 
@@ -67,7 +68,8 @@ class Plugin(Dataset):
         groups = self._groups(root, table, files)
         sites = table[p.source_column] if p.source_column else [""] * len(table)
         united = self.labelled and self.many and not p.label_columns
-        rows = Rows(images, labels, groups, listed or self._parts(root, table), sites, united)
+        split, left_out = listed or self._parts(root, table), self._left_out(table)
+        rows = Rows(images, labels, groups, split, sites, united, left_out)
         self._note(table, files)
         group = _groups.pattern(p.group_pattern, files.paths)
         return placed(rows, files, table, p.only, group, self.notes), classes
@@ -81,6 +83,7 @@ class Plugin(Dataset):
             wanted.append(("group_column", [p.group_column]))
         further = {"split_column": p.split_column, "source_column": p.source_column}
         wanted += [(setting, [column]) for setting, column in further.items() if column]
+        wanted += [("where", list(p.where))] if p.where else []
         return [Wanted(setting, columns) for setting, columns in wanted]
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:
@@ -120,6 +123,17 @@ class Plugin(Dataset):
         if p.splits:
             return _lists.assigned(p.splits, root, p.image_column, table[p.image_column])
         return [""] * len(table)
+
+    def _left_out(self, table: Csv) -> dict[int, str]:
+        """Return why rows are left out: another value than `where` names for a column."""
+        found = dict[int, str]()
+        for column, given in (self.params.where or {}).items():
+            cells, at = table[column], f"data.params.where.{column}"
+            values, known = [given] if isinstance(given, str) else given, sorted(set(cells))
+            kept = {_labels.find(value, known, at) for value in values}
+            why = f"images whose {column} is not {' or '.join(values)}"
+            found |= {row: why for row, cell in enumerate(cells) if cell not in kept}
+        return found
 
     def _check_uncertain(self) -> None:
         p = self.params

@@ -99,11 +99,15 @@ class Prepared(Table):
 
 
 class Source:
-    """A data set before it is decoded; UserError if its tables or split are invalid."""
+    """A data set before it is decoded; UserError if its tables or split are invalid.
 
-    def __init__(self, spec: DataSpec, root: Path | None) -> None:
+    cache: the folder that remembers what is read of many files, as of DICOM headers.
+    """
+
+    def __init__(self, spec: DataSpec, root: Path | None, cache: Path | None = None) -> None:
         self.spec, self.called = spec, spec.name  # called: what its folder's name begins with
         self.images: Dataset = load("trainables.data", spec.name)(root, spec.params, spec.window)
+        self.images.cache = cache
         self.table = self.images.table()
         _check_merging(spec, self.images)
         self.published = self.images.params.protocol == "published"
@@ -259,7 +263,7 @@ def prepare(
     spec: DataSpec, root: Path | None, cache_root: Path, progress: OnDecoded | None = None
 ) -> Path:
     """Return the folder with the decoded data set; see `Source.prepare`."""
-    return Source(spec, root).prepare(cache_root, progress)
+    return Source(spec, root, cache_root).prepare(cache_root, progress)
 
 
 def made_by(stage: Path) -> Prepared | None:

@@ -8,6 +8,7 @@ window, else robust quantiles; MONOCHROME1 inverted. Overlays are not pixels. Th
 these functions into `best/load.py`.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,28 @@ def form(path: Path) -> tuple[int, int, str]:
         int(header.Rows),
         f"DICOM {kind} {header.get('BitsStored', '?')} bit",
     )
+
+
+def patient(path: Path) -> str:
+    """Return the header's PatientID; "" without one, or if the header can't be read."""
+    try:
+        header = _read(path, stop_before_pixels=True)
+    except NotInstalled:
+        raise
+    except Exception:  # pydicom raises nearly anything; decoding names the file
+        return ""
+    return str(header.get("PatientID") or "").strip()
+
+
+def pixels_digest(path: Path) -> str:
+    """Return a digest of the pixels as stored; that of the path if they can't be read."""
+    try:
+        stored: bytes = _read(path, stop_before_pixels=False).PixelData
+    except NotInstalled:
+        raise
+    except Exception:  # as in `patient`
+        stored = str(path).encode()
+    return hashlib.sha256(stored).hexdigest()
 
 
 def _read(path: Path, stop_before_pixels: bool) -> Any:

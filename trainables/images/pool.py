@@ -90,6 +90,8 @@ class Pool(Source):
             load("trainables.data", one.name)(root, one.params, spec.window, labelled=False)
             for one, root in zip(spec.unlabelled or (), roots, strict=True)
         ]
+        for one in further:
+            one.cache = labelled.images.cache
         found = [labelled.images.unlabelled, *(one.every() for one in further)]
         named = zip([labelled.images, *further], found, strict=True)
         self.views = [one.of(sorted(items, key=lambda item: item.name)) for one, items in named]
@@ -245,7 +247,7 @@ def opened(spec: DataSpec, roots: Sequence[Path | None], cache_root: Path) -> Pr
 
     roots: of the data set, then of those in `spec.unlabelled`, or of the masks.
     """
-    labelled = Source(replace(spec, unlabelled=None, masks=False), roots[0])
+    labelled = Source(replace(spec, unlabelled=None, masks=False), roots[0], cache_root)
     if spec.masks:
         return opened_masks(labelled, roots[1], spec.size, cache_root)
     if spec.unlabelled is None:

@@ -264,7 +264,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
         seed=0,
         repeats=1,
         controls=False,
-        label_curve=False,
+        label_curve=False, lr_judge="pretext",
         test=True,
         budget=Budget(),
         early_stop=2.0,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from search.report import printed_table, rows, stored
 from search.report import table as tables
 from search.report.table import Table
 from tests.measures import BALANCED
+from trainables.downstream.measures import MEASURES
 
 LABELS = {
     "relative_location>odc": "AC", "relative_location>odc>moco": "MC",
@@ -33,7 +35,8 @@ COLUMNS = [
     "could_be_best", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
     "repeat_keys", "control", "seeds", "fresh_score", "fresh_low", "fresh_high", "fresh_seeds",
     "fresh_scores", "fresh_keys", "fresh_stage_keys", "linear_low", "linear_high", "knn_low",
-    "knn_high", "recommended", "above_start", "frozen",
+    "knn_high", "recommended", "above_start", "frozen", "ail", "ail_low", "ail_high", "region_area",
+    "ail_ratio", "mark",
 ]  # fmt: skip
 FIRST_COLUMNS = COLUMNS[:7]
 
@@ -182,6 +185,33 @@ def test_a_baseline_never_wins(search: Any) -> None:
     assert best.chain == "odc"
     nothing = search.only("imagenet", "scratch")
     assert rows.build(nothing.results, nothing.store, BALANCED).best is None
+
+
+def test_the_highest_of_each_length_is_marked(table: Table) -> None:
+    marks = {row.chain: mark for row in table.rows if (mark := table.mark(row))}
+    assert marks == {
+        "odc>moco": "top", "relative_location>odc>moco": "top of 3", "moco": "top of 1",
+    }  # fmt: skip
+
+
+def test_measures_stand_beside_the_objective(led: Any, tmp_path: Path) -> None:
+    """A measure that no row has is no column; one that some rows lack is empty there."""
+    accuracy, auroc = MEASURES["accuracy"], MEASURES["macro_auroc"]
+    results = [
+        replace(r, score=replace(r.score, measures={**r.score.measures, **more}))
+        for r in led.results
+        for more in ({"accuracy": accuracy.measure(61.5, 60, 63)} if r.chain.tasks else {},)
+    ]
+    wanted = (BALANCED, accuracy, auroc)
+    once = [replace(result, repeats=(), fresh=()) for result in results]
+    table = report.build(once, led.store, BALANCED, "odc>moco", wanted)
+    assert table.beside == (accuracy,)
+    rows = {row["chain"]: row["accuracy"] for row in _read(table, tmp_path)}
+    assert (rows["odc>moco"], rows["scratch"]) == ("61.50", "")
+    out = io.StringIO()
+    Console(file=out, width=80).print(printed_table.further(replace(led.summary, table=table)))
+    assert "odc>moco 31.20 61.50" in " ".join(out.getvalue().split())
+    assert printed_table.further(led.summary) is None
 
 
 def test_terminal_fits_80_columns(judged: Any) -> None:

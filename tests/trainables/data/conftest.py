@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trainables.data import chest
 from trainables.data import Dataset
 from trainables.spec import DataSpec
 
@@ -115,6 +116,26 @@ def medmnist_example(tmp_path: Path) -> Example:
     (tmp_path / "medmnist").mkdir()
     np.savez_compressed(tmp_path / "medmnist" / "drawnmnist.npz", **arrays)
     return tmp_path / "medmnist", {}
+
+
+@pytest.fixture
+def chestxray14_example(tmp_path: Path) -> Example:
+    """40 images of 20 patients, of no or one finding each."""
+    labels = [("No Finding", "Effusion")[i // 2 % 2] for i in range(40)]
+    root = chest.chestxray14(tmp_path / "nih", drawn(40), labels)
+    return root, {"labels": "one", "splits": None}
+
+
+@pytest.fixture
+def siim_covid19_example(tmp_path: Path) -> Example:
+    """48 images of 12 patients, negative or not."""
+    pytest.importorskip("pydicom", reason="DICOM needs the extra `dicom`")
+    labels = [k // 2 % 2 for k in range(24)]
+    return chest.siim_covid19(tmp_path / "siim", drawn(48), labels, [False] * 48), {}
+
+
+def drawn(count: int) -> list[np.ndarray]:
+    return [np.random.default_rng(i).integers(0, 256, (40, 50), np.uint8) for i in range(count)]
 
 
 def save(path: Path, seed: int, mode: str = "RGB") -> None:
