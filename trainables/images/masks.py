@@ -39,20 +39,22 @@ class Drawn(Dataset):
     def read(self, i: int, side: int = 0) -> NDArray[np.uint8]:  # noqa: ARG002
         row = self.rows[i]
         mask = self.found.read(row).astype(np.uint8) * 255
-        self._check_shape(row, mask)
-        if not self.spec.trim:
+        try:
+            form = self.of_images.form(row)
+            pixels = self.of_images.read(row) if self.spec.trim else mask
+        except Exception:  # a damaged image, which the data set refuses or leaves out
             return mask
-        pixels = self.of_images.read(row)
-        left, top, right, bottom = border(pixels)
+        self._check_shape(row, form, mask)
+        left, top, right, bottom = border(pixels) if self.spec.trim else (0, 0, *mask.shape[::-1])
         across, down = mask.shape[1] / pixels.shape[1], mask.shape[0] / pixels.shape[0]
         rows, columns = slice(*_scaled(top, bottom, down)), slice(*_scaled(left, right, across))
         return mask[rows, columns]
 
-    def _check_shape(self, row: int, mask: NDArray[np.uint8]) -> None:
+    def _check_shape(self, row: int, form: Form | None, mask: NDArray[np.uint8]) -> None:
         """Raise UserError if a mask has other proportions than its image."""
-        form, (height, width) = self.of_images.form(row), mask.shape
         if form is None:
             return
+        height, width = mask.shape
         wanted, given = form.width / form.height, width / height
         if min(abs(given / one - 1) for one in (wanted, 1 / wanted)) > CLOSE:  # turned by EXIF
             raise UserError(
@@ -62,7 +64,10 @@ class Drawn(Dataset):
             )
 
     def memory(self, i: int, side: int = 0) -> int:
-        return self.of_images.memory(self.rows[i], side)
+        try:
+            return self.of_images.memory(self.rows[i], side)
+        except UserError:  # a damaged image; see `read`
+            return 0
 
     def form(self, i: int) -> Form | None:  # noqa: ARG002
         return None
