@@ -158,7 +158,9 @@ def random_blur(x: Tensor, probability: float, numbers: Tensor) -> Tensor:
     std = LEAST_BLUR + (most - LEAST_BLUR) * numbers[:, 1]
     chosen = numbers[:, 0] < probability
     if x.device.type == "cpu":  # on a GPU, indexing by `chosen` would synchronise
-        x[chosen] = blur(x[chosen], std[chosen], most)
+        some = x[chosen]
+        if len(some):
+            x[chosen] = blur(some, std[chosen], most)
         return x
     return blur(x, torch.where(chosen, std, 0.0), most)
 

@@ -93,7 +93,7 @@ class Plan:
         space, profile, task = self.space, self.space.profile, self.space.tasks[name]
         window, (first, later) = node.window(name), space.ranges[name]
         rates = rates_in(first if parent is None else later, window)
-        steps = self._steps(task, node, parent)
+        steps = self._steps(task, node, parent is None)
         lr = self._lr(rates, trial_of(profile.lr_steps, steps), window == FULL)
         training = self._probed(self._training(task, node, steps, profile.batch, lr))
         made, labelled = self._made(), {IMAGES: self._images} if training.probed else {}
@@ -116,10 +116,16 @@ class Plan:
         found = replace(training, lr=judged, curve=profile.curve)
         return replace(found, fraction=profile.label_fraction) if found.probed else found
 
-    def _steps(self, task: TaskChoice, node: Node, parent: StageSpec | None) -> int:
+    @property
+    def lengths(self) -> Mapping[str, tuple[int, int]]:
+        """Steps of a task's stage, from a fresh backbone and from one that has learnt, by task."""
+        tasks = [(task, Node(Chain((name,)))) for name, task in self.space.tasks.items()]
+        return {t.name: (self._steps(t, n, True), self._steps(t, n, False)) for t, n in tasks}
+
+    def _steps(self, task: TaskChoice, node: Node, fresh: bool) -> int:
         """Return the length of a stage; its task's table is for a backbone that has learnt."""
         given = self.space.profile.steps
-        times = FROM_SCRATCH if given == PUBLISHED and parent is None else 1
+        times = FROM_SCRATCH if given == PUBLISHED and fresh else 1
         pooled = self.pool is not None and not node.without_pool
         return times * steps_of(given, task.steps, self.pool_count if pooled else self.count)
 

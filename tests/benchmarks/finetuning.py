@@ -1,8 +1,8 @@
 """Which way of fine-tuning pays? Heads, class balance and BatchNorm, each changed by itself.
 
-    python tests/benchmarks/finetuning.py --data PATH --out DIR --seeds 0 1 2          # resumes
+    python tests/benchmarks/finetuning.py --data PATH --out DIR --seeds 0,1,2          # resumes
     python tests/benchmarks/finetuning.py --out DIR --start STAGE profile.steps=200    # a stage's
-    python tests/benchmarks/finetuning.py --out DIR --only "head x1" "weighted mean"
+    python tests/benchmarks/finetuning.py --out DIR --only "head x1" --only weighted
 
 Every way is fine-tuned from scratch, or from the backbone in the folder STAGE, at each rate of the
 range by itself, and scored on validation after its last step. Seeds are repeats: they share the
@@ -139,11 +139,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="PATH")
     parser.add_argument("--out", type=Path, metavar="DIR", required=True)
     parser.add_argument("--start", type=Path, metavar="STAGE", help="a folder with a backbone")
-    parser.add_argument(
-        "--only", nargs="+", default=[*WAYS], metavar="WAY", help="their beginnings"
-    )
-    parser.add_argument("--rates", type=float, nargs="+", help="default: the space's range")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", action="append", metavar="WAY", help="how its name begins")
+    parser.add_argument("--rates", metavar="RATE,...", help="default: the space's range")
+    parser.add_argument("--seeds", default="0,1,2", metavar="N,...")
     parser.add_argument("--jobs", type=int, default=1, help="side by side, one core each")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_intermixed_args()
@@ -154,9 +152,9 @@ def main() -> None:
     cells = [
         Cell(overrides, args.data, args.out, args.start, way, seed, rate)
         for way in WAYS
-        if any(way.startswith(one) for one in args.only)
-        for rate in args.rates or usual
-        for seed in args.seeds
+        if any(way.startswith(one) for one in args.only or WAYS)
+        for rate in (map(float, args.rates.split(",")) if args.rates else usual)
+        for seed in map(int, args.seeds.split(","))
     ]
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:  # torch has threads
         list(pool.map(Cell.run, cells))

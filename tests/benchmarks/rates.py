@@ -1,6 +1,6 @@
 """Which judge chooses the better learning rate? Compared by what is fine-tuned from its choice.
 
-    python tests/benchmarks/rates.py --data PATH --out DIR --tasks moco --seeds 0 1 2    # resumes
+    python tests/benchmarks/rates.py --data PATH --out DIR --tasks moco --seeds 0,1,2    # resumes
     python tests/benchmarks/rates.py --out DIR profile=demo                    # drawn images
     python tests/benchmarks/rates.py --out DIR profile.steps=4000 ...          # as of a search
 
@@ -199,8 +199,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, metavar="PATH")
     parser.add_argument("--out", type=Path, metavar="DIR", required=True)
-    parser.add_argument("--tasks", nargs="+", default=["moco", "relative_location"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--tasks", default="moco,relative_location", metavar="NAME,...")
+    parser.add_argument("--seeds", default="0,1,2", metavar="N,...")
     parser.add_argument("--jobs", type=int, default=1, help="cells side by side, one core each")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_intermixed_args()
@@ -208,8 +208,8 @@ def main() -> None:
     overrides = (*demo, *args.overrides)
     cells = [
         Cell(overrides, args.data, args.out, task, seed)
-        for task in args.tasks
-        for seed in args.seeds
+        for task in args.tasks.split(",")
+        for seed in map(int, args.seeds.split(","))
     ]
     cells[0].prepared()  # decoded once
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:  # torch has threads

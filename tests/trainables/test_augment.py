@@ -16,6 +16,7 @@ from trainables.augment import (
     level_weights,
     most_blur,
     placement,
+    random_blur,
     sample,
 )
 from trainables.colour import COLOURS, LUMA, Colour, kelvin
@@ -294,3 +295,9 @@ def test_buffers_move_but_are_not_saved():
 def test_misspelt_preset_names_the_near_match():
     with pytest.raises(UserError, match="try brightness"):
         Preset.of({"brigthness": 0.1})
+
+
+def test_a_small_batch_of_which_no_view_is_blurred_stays_as_it_is():
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.equal(random_blur(x.clone(), 0.5, torch.full((2, 2), 0.7)), x)
+    assert not torch.equal(random_blur(x.clone(), 0.8, torch.full((2, 2), 0.7)), x)

@@ -18,7 +18,7 @@ from trainables.spec import POOL, PRETEXT, DataSpec, KnownData, LRPolicy, StageS
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
 STEPS = 10**9  # of the schedule: no measurement reaches its end
-TASK = {  # what a task's file may leave out, as in a space
+TASK: dict[str, Any] = {  # what a task's file may leave out, as in a space
     "params": {}, "lr_range": [0.03, 0.1, 0.3], "lr_range_later": None, "optimizer": "sgd",
     "weight_decay": 1e-4, "steps": None,
 }  # fmt: skip

@@ -16,7 +16,7 @@ from trainables.task import Batch, Task
 from trainables.training import distributed
 from trainables.training import optimisers as optim
 
-BATCH = 256  # images; a learning rate is for a batch of so many
+BATCH = 256  # images in the batch that a learning rate is for
 
 
 def peak(rate: float, training: Training) -> float:

@@ -37,11 +37,13 @@ def test_a_length_in_words():
     assert words({1000: 3000, 5000: 10_000}) == "3,000 at 1,000 images, 10,000 at 5,000 images"
 
 
+def planned(pool=None):
+    space = load("isic3", ["profile=gpu"])
+    return Plan(space, "d", {"imagenet": "w"}, pool=pool, count=1000, pool_count=5000)
+
+
 def steps(node, pool=None):
-    space = load("isic3", ["profile=gpu", "tasks.moco.steps={1000:3000}", "downstream=classify"])
-    plan = Plan(space, "d", {"imagenet": "w"}, pool=pool, count=1000, pool_count=5000)
-    return [spec.trained.steps for spec in plan.graph(Node.parse(node, ("imagenet", "scratch")))
-            if spec.training]  # fmt: skip
+    return [spec.trained.steps for spec in planned(pool).graph(Node.parse(node)) if spec.training]
 
 
 def test_published_lengths_are_four_times_as_long_from_scratch_and_by_the_images_seen():
@@ -49,6 +51,7 @@ def test_published_lengths_are_four_times_as_long_from_scratch_and_by_the_images
     assert steps("imagenet:moco>relative_location") == [3000, 2000, 2500]
     assert steps("moco>relative_location", pool="p") == [40_000, 5000, 2500]
     assert steps("moco>relative_location!pool", pool="p") == [12_000, 2000, 2500]
+    assert planned().lengths["moco"] == (12_000, 3000)
 
 
 @pytest.mark.parametrize(

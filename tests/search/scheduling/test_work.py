@@ -32,7 +32,7 @@ def test_a_stage_trains_its_steps_and_its_range():
 
 
 def test_a_score_is_evaluated_on_the_way_after_every_trial_and_at_the_end():
-    """700 of 1000 images train, 150 validate and 150 test; half of the labels: 35 steps."""
+    """700 of 1000 images train, 150 validate and 150 test; an epoch of half of them is 35 steps."""
     score = specs("lr_policy=full_range")[2]
     found = work(score, 700)
     assert (found.steps, found.images) == (35 * 4 + 2 * 35, 350)
@@ -50,7 +50,7 @@ def test_seconds_are_rates_times_work():
 
 
 def test_the_probes_of_a_stage_see_their_images_twice():
-    """The start, two of the curve, four, three and two rates at the rungs; at most 1,000 and 512."""
+    """The start, two of the curve, four, three and two rates at rungs; at most 1,000 and 512."""
     given = ["profile.curve=2", "lr_judge=probe"]
     stage, _, _ = specs(*given)
     assert work(stage, 700).evaluated == 2 * (1 + 2 + 4 + 3 + 2) * 350

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.images.cache import Source, open_cache, prepare
+from trainables.images.cache import FORMAT, Source, open_cache, prepare
 from trainables.spec import ADDED, DataSpec, digest
 
 Make = Callable[..., DataSpec]
@@ -28,7 +28,7 @@ def before(spec: DataSpec, root: Path) -> str:
         (name, name.split("/")[0], name, hashlib.sha256((root / name).read_bytes()).hexdigest())
         for name in table.names
     )
-    return digest([2, fields, table.classes, rows])
+    return digest([FORMAT, fields, table.classes, rows])
 
 
 def deep(root: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_few_labels_are_fine_tuned_for_as_many_steps_with_twenty_evaluations(d
         len(rows) == len([c for c in curves if c]) == 11
     )  # every second of 21 steps, and the last
     assert rows[-1]["step"] == done.values["steps"] == 21
-    assert rows[-1]["epoch"] > 50
+    assert rows[-1]["epoch"] >= 21
     assert 0 <= done.score.value <= 100
 
 

@@ -32,6 +32,7 @@ from trainables.training.loop import context
 SIDE = 40
 LEARNT = (
     "probe=true", "downstream.objective=macro_auroc", "downstream.lr_range=[0.96]",
+    "downstream.params.head_lr=1",
     "profile.downstream_batch=8", "profile.downstream_steps=36", "profile.label_fraction=1",
     "profile.downstream_lr_steps=3",
 )  # fmt: skip

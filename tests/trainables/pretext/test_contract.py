@@ -31,7 +31,7 @@ def test_recipe_is_complete(name):
         factors = [high / low for low, high in pairwise(rates)]
         assert all(2 < factor < 5 for factor in factors)
         assert max(factors) < 1.25 * min(factors)
-    assert given["lr_range_later"][-1] <= given["lr_range"][1]
+    assert given["lr_range_later"][-1] < given["lr_range"][-1]
     lengths = [*given["steps"].values()]
     assert lengths == sorted(lengths)
     assert [*given["steps"]] == sorted(given["steps"])
