@@ -57,8 +57,8 @@ def read(
     rows, header = _rows(path, where)
     known = {*starts, *(row["chain"].rpartition(":")[0].strip() for _, row in rows)} - {""}
     others, chains = list[Line](), list[Line]()
-    for line in rows:
-        (others if _is_other(line[1], known, tasks) else chains).append(line)
+    for one in rows:
+        (others if _is_other(one[1], known, tasks) else chains).append(one)
     column = _column(path, chains, header, column, usual)
     objective = MEASURES.get(column, MeasureType(column, column))
     scores = dict[Chain, Score]()

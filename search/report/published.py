@@ -95,7 +95,8 @@ def compare(table: Table, found: Known, file: str) -> Published:
     shared = [name for name in there if name in here]
     ranks, own_ranks = (_ranks({k: merits[k] for k in shared}) for merits in (there, here))
     further = _further(found)
-    values = {str(chain): score.value for chain, score in found.scores.items()} | found.others
+    values = {str(chain): score.value for chain, score in found.scores.items()}
+    values.update(found.others)
     lines = []
     for name in sorted(values, key=lambda name: -found.objective.merit(values[name])):
         row = table.row(name)

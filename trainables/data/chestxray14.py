@@ -2,7 +2,7 @@
 
     ROOT/images_001/images/00000001_000.png, ...         in any folders
     ROOT/Data_Entry_2017.csv, or Data_Entry_2017_v2020.csv, which replaces it
-    ROOT/train_val_list.txt, ROOT/test_list.txt          the official split; validation is drawn
+    ROOT/train_val_list.txt, ROOT/test_list.txt          `splits`; of the first, validation is drawn
 
 With `findings: 8` the other six findings are as if no report mentioned them: No Finding is an image
 with none of the eight, and a finding is isolated if it is the only one of the eight. With `labels:
@@ -11,10 +11,10 @@ pretext tasks may see it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from trainables.data import Item, _guess, _lists, _many, table
+from trainables.data import Item, _guess, _many, table
 from trainables.data._csv import Csv
 from trainables.data._files import existing
 from trainables.errors import UserError
@@ -33,7 +33,6 @@ FINDINGS = {
     ),
 }  # fmt: skip
 ENTRIES = "Data_Entry_2017"
-OFFICIAL = _lists.Lists(train="train_val_list.txt", test="test_list.txt")
 
 
 class Plugin(table.Plugin):
@@ -44,9 +43,7 @@ class Plugin(table.Plugin):
         csv: Place = f"{ENTRIES}.csv"
         image_column: Text = "Image Index"
         label_column: Text = "Finding Labels"
-        labels: Literal["one", "many"] | None = "many"
         group_column: Text | None = "Patient ID"
-        splits: _lists.Lists | None = field(default_factory=lambda: OFFICIAL)
 
     params: Params
 

@@ -136,7 +136,7 @@ def test_a_misspelt_parameter_of_a_task_is_named(spaces: Path) -> None:
 def test_the_base_is_no_space() -> None:
     assert "base" not in available_spaces()
     assert not any(line.startswith("  base ") for line in lines())
-    with pytest.raises(UserError, match=r"^--space=base: must be one of isic3"):
+    with pytest.raises(UserError, match=r"^--space=base: must be one of cxr4, isic3"):
         load("base")
 
 

@@ -14,7 +14,6 @@ from search.images import Images
 from search.space import Space, load
 from tests.trainables.data import chest
 from trainables.data import Dataset
-from trainables.data.chestxray14 import Plugin as ChestXray14
 from trainables.data.siim_covid19 import Plugin as Siim
 from trainables.errors import UserError
 from trainables.images import dicom
@@ -58,6 +57,11 @@ def nih(tmp_path: Path, pictures: Sequence[np.ndarray]) -> Path:
     return chest.chestxray14(tmp_path / "nih", pictures, labels)
 
 
+def at(root: Path, *more: str) -> Dataset:
+    space = load("cxr4", ["data=chestxray14", f"data.root={root}", *more])
+    return Images(space).source.images
+
+
 def test_chestxray14_has_several_labels_and_the_official_split(nih: Path) -> None:
     space = load("cxr4", ["data=chestxray14", f"data.root={nih}"])
     source = Images(space).source
@@ -71,35 +75,36 @@ def test_chestxray14_has_several_labels_and_the_official_split(nih: Path) -> Non
 
 
 def test_the_eight_findings_decide_what_no_finding_and_an_isolated_one_are(nih: Path) -> None:
-    fourteen = ChestXray14(nih, {"labels": "one"})
+    one = "data.params.labels=one", "data.params.splits=null"
+    fourteen = at(nih, *one)
     assert counts(fourteen) == {"No Finding": 8, "Edema": 8, "Effusion": 8}
     assert len(fourteen.unlabelled) == 16  # Effusion beside Edema or Mass
-    eight = ChestXray14(nih, {"labels": "one", "findings": 8})
+    eight = at(nih, *one, "data.params.findings=8")
     assert counts(eight) == {"No Finding": 16, "Effusion": 16}  # Edema counts as nothing
     assert len(eight.unlabelled) == 8
     assert "8 images have none of the 8 findings, but others" in said(eight)
     assert "8 images have several of the 8 findings, so none is isolated" in said(eight)
-    assert counts(ChestXray14(nih, {"findings": 8})) == {"Effusion": 24, "Mass": 8}
+    assert counts(at(nih, "data.params.findings=8")) == {"Effusion": 24, "Mass": 8}
 
 
 def test_the_newer_table_of_chestxray14(nih: Path) -> None:
-    before = counts(ChestXray14(nih, {}))
+    before = counts(at(nih))
     (nih / "Data_Entry_2017.csv").rename(nih / "Data_Entry_2017_v2020.csv")
-    assert counts(ChestXray14(nih, {})) == before
+    assert counts(at(nih)) == before
 
 
 def test_a_split_that_is_not_there_is_said(nih: Path) -> None:
     (nih / "test_list.txt").unlink()
-    assert "test_list.txt: must be readable" in refused(ChestXray14(nih, {}))
-    assert not ChestXray14(nih, {"splits": None}).table().parts
+    with pytest.raises(UserError, match=r"test_list\.txt: must be readable"):
+        at(nih)
+    assert not at(nih, "data.params.splits=null").table().parts
 
 
 def test_a_finding_that_is_none(nih: Path) -> None:
     path = nih / "Data_Entry_2017.csv"
     path.write_text(path.read_text().replace("Effusion|Mass", "Effusion|Mas"))
-    assert "row 10: must have findings of ChestX-ray14, and has Mas" in refused(
-        ChestXray14(nih, {})
-    )
+    with pytest.raises(UserError, match="row 10: must have findings of ChestX-ray14, and has Mas;"):
+        at(nih)
 
 
 CELLS = ("1.0,,,", "0.0,-1.0,,1.0", ",1.0,,", "-1.0,,,1.0", ",,,1.0")  # by patient, in turn
@@ -233,9 +238,8 @@ def test_the_mini_set_of_cxr_covid(cxr: Path) -> None:
     source = Images(space).source
     assert counts(source.images) == {"Covid-19": 92, "No_findings": 401, "Pneumonia": 423}
     assert Counter(source.table.sites) == {"ChestX-ray8": 800, "covid-chestxray-dataset": 116}
-    assert {one.what: one.count for one in source.images.understood().left_out} == {
-        "images of excluded classes": 4
-    }
+    left_out = {one.what: one.count for one in source.images.understood().left_out}
+    assert left_out["images of excluded classes"] == 4
 
 
 def test_a_set_of_real_pictures_is_decoded(nih: Path, tmp_path: Path) -> None:
