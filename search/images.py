@@ -211,7 +211,8 @@ def _pool(space: Space, source: "Source") -> "Pool | None":
 def _masks(space: Space, source: "Source") -> "Masks | None":
     from trainables.images.masks import masks_of
 
-    return masks_of(source, Path(space.data.masks) if space.data.masks else None)
+    place = Path(space.data.masks) if space.data.masks else None
+    return masks_of(source, place, space.profile.image_size)
 
 
 def _elsewhere(space: Space, name: str) -> "Source":

@@ -36,8 +36,8 @@ def external_spec(space: Space, name: str) -> DataSpec:
 
 
 def masks_spec(space: Space) -> DataSpec:
-    """Return the masks of the data set's images."""
-    return replace(data_spec(space), masks=True)
+    """Return the masks of the data set's images, at the side that networks see."""
+    return replace(data_spec(space), masks=True, size=space.profile.image_size)
 
 
 def pool_spec(space: Space) -> DataSpec:

@@ -25,6 +25,7 @@ COLUMNS = {  # heads of the page's table
     RANDOM: "#random|network", EMPTY: "#empty|maps, %", WHOLE: "#accuracy,|%",
     INSIDE: "#region|blanked", OUTSIDE: "#outside|blanked",
 }  # fmt: skip
+HEADS = ["chain", COLUMNS[AIL], "#95 % interval", *[*COLUMNS.values()][1:]]
 FIGURE = "attention.png"  # in the report's folder: it shows patients, so no page has it inside
 PERCENTILES = (90, 50, 10)
 RULE = (

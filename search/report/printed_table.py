@@ -14,7 +14,6 @@ from rich.text import Text
 
 from search.console.printable import line
 from search.report import published, verdict_words, words
-from search.report.attention import attended
 from search.report.summary import Summary
 from search.report.table import Row, Table, number
 
@@ -94,8 +93,7 @@ def _style(row: Row) -> str:
 
 def _columns(table: Table) -> list[str]:
     score = f"{table.objective.with_unit}\n(interval)".replace(" ", "\n", 1)
-    attention = ["AIL\n(area)"] if attended(table) else []
-    return [score, "fresh\nseeds", *(["could be\nthe best"] if table.compared else []), *attention]
+    return [score, "fresh\nseeds", *(["could be\nthe best"] if table.compared else [])]
 
 
 def _cells(row: Row, table: Table) -> list[str]:
@@ -105,12 +103,10 @@ def _cells(row: Row, table: Table) -> list[str]:
         return [row.chain, label, row.status, *[""] * (len(_columns(table)) - 1)]
     score = _within(row.score, row.ci_low or 0.0, row.ci_high or 0.0)
     cells = [row.chain, label, score, number(row.fresh_score)]
-    if table.compared:
-        cells.append({True: "yes", False: "no", None: "–"}[row.could_be_best])
-    if attended(table):
-        area = "" if row.region_area is None else f" ({row.region_area:.0f})"
-        cells.append(f"{'–' if row.ail is None else f'{row.ail:.0f}'}{area}")
-    return cells
+    if not table.compared:
+        return cells
+    could = {True: "yes", False: "no", None: "–"}[row.could_be_best]
+    return [*cells, could]
 
 
 def _caption(found: Summary) -> Text | None:

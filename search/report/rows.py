@@ -115,17 +115,7 @@ def _row(
         measures=measures,
         above_start=_above(chain, chain.start, merits),
         frozen=result.frozen,
-        ail=_value(measures, "ail", "value"),
-        ail_low=_value(measures, "ail", "low"),
-        ail_high=_value(measures, "ail", "high"),
-        region_area=_value(measures, "region_area", "value"),
-        ail_ratio=_value(measures, "ail_ratio", "value"),
     )
-
-
-def _value(measures: Mapping[str, Measure], name: str, part: str) -> float | None:
-    """Return the value of a measure, or an end of its interval; None if it is not known."""
-    return getattr(measures[name], part) if name in measures else None
 
 
 def _probes(result: ChainResult, store: Store) -> list[dict[str, float]]:

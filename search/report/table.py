@@ -36,9 +36,7 @@ class Row:
     and knn are plain means; rates, cost and keys are the first seed's. repeat_keys: scores of the
     other seeds. fresh_*: the same of the fresh seeds, counted from 0, on validation;
     `fresh_stage_keys` are None for a start. recommended: the one row to use, a chain or a start.
-    above_start: whether it is above its own start. frozen: features from elsewhere. ail: attention
-    inside the region, in percent; region_area: that of an even map; ail_ratio: the first over the
-    second.
+    above_start: whether it is above its own start. frozen: features from elsewhere.
     """
 
     chain: str
@@ -85,11 +83,6 @@ class Row:
     recommended: bool = False
     above_start: bool | None = None
     frozen: bool = False
-    ail: float | None = None
-    ail_low: float | None = None
-    ail_high: float | None = None
-    region_area: float | None = None
-    ail_ratio: float | None = None
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property

@@ -249,7 +249,7 @@ def opened(spec: DataSpec, roots: Sequence[Path | None], cache_root: Path) -> Pr
     """
     labelled = Source(replace(spec, unlabelled=None, masks=False), roots[0], cache_root)
     if spec.masks:
-        return opened_masks(labelled, roots[1], cache_root)
+        return opened_masks(labelled, roots[1], spec.size, cache_root)
     if spec.unlabelled is None:
         return open_cache(labelled.prepare(cache_root))
     return Pool(spec, labelled, roots[1:]).opened(cache_root)

@@ -73,7 +73,8 @@ def _cell(
     shown = np.asarray(smooth).clip(0, 1)
     axes.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=HEAT * shown)
     if mask is not None:
-        axes.contour(mask, levels=[127.5], colors="white", linewidths=0.8)
+        outline = Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR)
+        axes.contour(np.asarray(outline), levels=[127.5], colors="white", linewidths=0.8)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)

@@ -175,6 +175,13 @@ def test_masks_of_other_proportions_are_refused(root, tmp_path):
         masks_of(Source(spec(), root), None).opened(tmp_path)
 
 
+@pytest.mark.parametrize("trim", [False, True])
+def test_the_mask_of_a_damaged_image_harms_nothing(root, tmp_path, trim):
+    (root / "images" / "c.png").write_bytes(b"no image")
+    found = masks_of(Source(spec(trim=trim), root), None).opened(tmp_path / "cache")
+    assert len(found.names) == 6
+
+
 def test_without_masks_there_are_none(root):
     shutil.rmtree(root / "lung_masks")
     assert data(root).regions() is None

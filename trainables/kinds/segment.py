@@ -1,0 +1,167 @@
+"""Fine-tune a backbone with a U-Net's decoder on masks, and measure it on the validation split.
+
+Only images with a mask count: those of the training split are trained on, those of validation
+judged, at the network's resolution. Writes backbone, decoder, history.json and overlaps.parquet.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.backbone import save, save_backbone, trained_backbone
+from trainables.downstream.metrics import GroupBootstrap, interval
+from trainables.downstream.unet import Segmenter
+from trainables.errors import StageFailed, UserError
+from trainables.images.cache import Prepared, Source
+from trainables.images.splits import Index, subset
+from trainables.kinds import Kind, Work
+from trainables.kinds.pretext import HISTORY
+from trainables.schema import Schema, read
+from trainables.spec import BACKBONE, IMAGES, MASKS, MeasureType, Runtime, Score, StageSpec
+from trainables.task import Context, Task
+from trainables.training import distributed
+from trainables.training.evaluation import fit, over_rows, pixels
+from trainables.training.loop import Loop
+from trainables.workers.job import SAVING, Heartbeat, Result
+
+DECODER, OVERLAPS = "decoder.safetensors", "overlaps.parquet"
+HALF = 127.5  # of a mask's levels
+MEASURES = {
+    one.name: one
+    for one in (MeasureType("dice", "Dice"), MeasureType("iou", "intersection over union"))
+}
+
+
+class Plugin(Kind):
+    """Fine-tune on the roles `images` and `masks`, and score on the validation split."""
+
+    @dataclass(frozen=True)
+    class Params(Schema):
+        """objective: the measure that is told on the way and decides the learning rate."""
+
+        objective: Literal["dice", "iou"] = "dice"
+
+    version = "1"
+    measures: ClassVar = MEASURES
+
+    def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:  # noqa: ARG002
+        if MASKS not in spec.data:
+            raise UserError(
+                "downstream.kind=segment: must have masks of the images, and there are none; try "
+                "data.masks=PATH, a folder or CheXmask's CSV file"
+            )
+
+    def run(self, work: Work) -> Result:
+        spec, data, masks = work.spec, work.data[IMAGES], work.data[MASKS]
+        training, params = spec.trained, read(self.Params, spec.params)
+        train, val = (with_mask(data, masks, data.split[part]) for part in ("train", "val"))
+        check_parts(train, val)
+        index = subset(data.labels, data.groups, train, training.fraction, spec.seed)
+        known = pixels(masks, places(data, masks, index), Runtime())
+
+        def make(context: Context) -> Segmenter:
+            parent = work.inputs.get(BACKBONE)
+            return Segmenter(trained_backbone(training, context.channels, parent), context, known)
+
+        def judged(task: Task) -> NDArray[np.floating]:
+            assert isinstance(task, Segmenter), type(task)
+            fit(task, task.inside, data, index, work.runtime)
+            return overlaps(task, data, masks, val, work.runtime)
+
+        def evaluate(task: Task) -> float:
+            value = float(100 * judged(task)[:, [*MEASURES].index(params.objective)].mean())
+            if not math.isfinite(value):
+                raise StageFailed(f"{params.objective} is not finite on the validation images")
+            return value
+
+        loop = Loop(make, spec, data, index, work.runtime, work.out, work.report, evaluate)
+        outcome = loop.train()
+        found = judged(outcome.task)
+        if distributed.rank() == 0:
+            work.report(Heartbeat(SAVING))
+            save_backbone(outcome.task.backbone, work.out)
+            save(outcome.task.get_submodule("head"), work.out / DECODER)
+            (work.out / HISTORY).write_text(json.dumps(outcome.history))
+            write(work.out / OVERLAPS, data, val, found)
+        return Result(outcome.result, score(params.objective, data, val, found))
+
+
+def with_mask(data: Prepared, masks: Prepared, index: Index) -> Index:
+    """Return those of the images at `index` that have a mask."""
+    known = {*masks.names}
+    return np.array([i for i in index if data.names[i] in known], np.int64)
+
+
+def places(data: Prepared, masks: Prepared, index: Index) -> Index:
+    """Return the row of the mask of each image at `index`."""
+    known = {name: row for row, name in enumerate(masks.names)}
+    return np.array([known[data.names[i]] for i in index], np.int64)
+
+
+def check_parts(train: Index, val: Index) -> None:
+    """Raise UserError unless there are masks to train on and to judge by."""
+    for part, index in (("train", train), ("val", val)):
+        if not len(index):
+            raise UserError(
+                f"data.masks: must have a mask of an image in {part}, and has none; try another "
+                "seed, or more masks"
+            )
+
+
+def overlaps(
+    task: Segmenter, data: Prepared, masks: Prepared, index: Index, runtime: Runtime
+) -> NDArray[np.floating]:
+    """Return Dice and intersection over union of each image at `index`: [n, 2], 0..1."""
+    place = dict(zip(index.tolist(), places(data, masks, index), strict=True))
+    side = task.context.image_size
+
+    def judge(rows: Index) -> Tensor:
+        own = pixels(masks, np.array([place[int(i)] for i in rows], np.int64), runtime).float()
+        true = F.interpolate(own, (side, side), mode="bilinear", antialias=True)[:, 0] > HALF
+        return overlap(task.inside(pixels(data, rows, runtime)) > 0.5, true)
+
+    return over_rows(index, task, judge).numpy()
+
+
+def overlap(said: Tensor, true: Tensor) -> Tensor:
+    """Return Dice and intersection over union of masks bool [n, h, w]: [n, 2]; 1 if both are empty.
+
+    Dice is twice the intersection over the sum of both areas.
+    """
+    both, either = (said & true).sum((1, 2)), (said | true).sum((1, 2))
+    dice, iou = 2 * both / (both + either), both / either
+    return torch.stack([dice, iou], 1).nan_to_num(1.0)
+
+
+def score(objective: str, data: Prepared, index: Index, found: NDArray[np.floating]) -> Score:
+    """Return the means over images, with intervals over patient groups."""
+    groups = np.asarray(data.groups)[index]
+    split = GroupBootstrap(data.labels[index], groups, len(data.classes))
+    counts = split.sums(np.ones((len(index), 1)))
+    means = (100 * split.sums(found) / counts).T
+    measured = zip(MEASURES.items(), means, strict=True)
+    return Score(
+        objective,
+        {name: kind.measure(float(one[0]), *interval(one[1:])) for (name, kind), one in measured},
+    )
+
+
+def write(path: Path, data: Prepared, index: Index, found: NDArray[np.floating]) -> None:
+    """Write a row an image: name, patient group, Dice, intersection over union."""
+    columns: dict[str, Any] = {
+        "image": [data.names[i] for i in index],
+        "group": [data.groups[i] for i in index],
+    }
+    columns |= {name: found[:, k] for k, name in enumerate(MEASURES)}
+    pq.write_table(pa.table(columns), path)
