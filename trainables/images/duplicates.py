@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from trainables.images.near_bits import Bits
 from trainables.images.thumbnails import (
+    CROPS,
     Hashes,
     Images,
     Index,
@@ -35,6 +36,7 @@ from trainables.processor import cores
 DISTANCE = 9  # bits of 64; finds 9 in 10 copies of real images cropped by 4 % on each side
 FINE_DISTANCE = 80  # bits of 256; has all of these copies, and all pairs of isic-mini
 CORRELATION = 0.9  # among 8,394 real images no two of different lesions exceed 0.83
+LIKELY = 0.75  # correlation with one crop in place of all; copies exceed it
 BLOCK = 1024  # images, or pairs, at once
 
 
@@ -133,12 +135,16 @@ class Search:
         return np.unique(np.concatenate(found, axis=1), axis=1)
 
     def _confirmed(self, candidates: Index) -> Index:
-        """Return those whose thumbnails correlate."""
+        """Return those whose thumbnails correlate; with few crops first, as most do not at all."""
+        likely = self._correlated(candidates, CROPS[1:2], LIKELY)
+        return self._correlated(likely, CROPS, CORRELATION)
+
+    def _correlated(self, candidates: Index, crops: Sequence[float], least: float) -> Index:
         sure = [np.empty((4, 0), np.int64)]
         for first in range(0, candidates.shape[1], BLOCK):
             some = candidates[:, first : first + BLOCK]
             (a, mine), (b, theirs) = (np.unique(rows, return_inverse=True) for rows in some[:2])
             both = np.concatenate([self.queries[a], self.base[b]]).astype(np.float32)
-            near = correlation(both, mine, len(a) + theirs, some[3]) >= CORRELATION
+            near = correlation(both, mine, len(a) + theirs, some[3], crops) >= least
             sure.append(some[:, near])
         return np.concatenate(sure, axis=1)

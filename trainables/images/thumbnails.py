@@ -95,11 +95,13 @@ def _signs(small: Stack, frequencies: int) -> NDArray[np.uint64]:
     return np.stack([packed(*turn) for turn in TURNS])
 
 
-def correlation(small: Stack, a: Index, b: Index, turn: Index) -> NDArray[np.float32]:
+def correlation(
+    small: Stack, a: Index, b: Index, turn: Index, crops: Sequence[float] = CROPS
+) -> NDArray[np.float32]:
     """Correlate each pair, `a` turned; the maximum over crops of either image."""
     plain = _evened(small)
     best = _products(plain, plain, a, b, turn)
-    for kept in CROPS:
+    for kept in crops:
         inner = _evened(_both_ways(_crop(kept), small))
         np.maximum(best, _products(inner, plain, a, b, turn), out=best)
         np.maximum(best, _products(plain, inner, a, b, turn), out=best)

@@ -72,13 +72,15 @@ class Memory(nn.Module):
 def k_means(features: Tensor, clusters: int, seed: int) -> Tensor:
     """Return labels [images] by mini-batches on this rank's processor (Sculley, 2010)."""
     from sklearn.cluster import MiniBatchKMeans  # imported here: it takes 1.5 s
+    from threadpoolctl import threadpool_limits  # of scikit-learn
 
     passes = max(1, min(ITERATIONS, DISTANCES // (len(features) * clusters)))
     model = MiniBatchKMeans(
         clusters, n_init=1, max_iter=passes, batch_size=max(1024, 4 * clusters),
         init_size=max(1024, 3 * clusters), max_no_improvement=None, random_state=seed,
     )  # fmt: skip
-    return torch.from_numpy(model.fit_predict(features.cpu().numpy())).long()
+    with threadpool_limits(torch.get_num_threads()):  # more would wait for each other
+        return torch.from_numpy(model.fit_predict(features.cpu().numpy())).long()
 
 
 def counts(labels: Tensor, clusters: int) -> Tensor:
