@@ -60,5 +60,5 @@ def test_a_space_over_another_one(tmp_path, monkeypatch):
 
 
 def test_what_nothing_sets_is_the_dataclasss_default():
-    overrides = ["+task@tasks.rotation=rotation", "~tasks.rotation.params"]
+    overrides = ["~downstream.params.class_balanced", "~downstream.params.head_lr"]
     assert ("params: {}", "default") in origins(*overrides)
