@@ -75,7 +75,10 @@ def table(rows: int, many: bool) -> None:
 
 
 def lesions(rows: int, file: Path) -> np.ndarray:
-    """Draw dark ellipses on skin, textured; the last COPIED are the first ones, mirrored."""
+    """Draw dark ellipses on textured skin, of which as many are alike as in dermoscopy.
+
+    The last COPIED are the first ones, mirrored.
+    """
     rng, shape = np.random.default_rng(0), (rows, SIDE, SIDE, 1)
     images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     place = (np.arange(SIDE) + 0.5) / SIDE - 0.5
@@ -84,7 +87,10 @@ def lesions(rows: int, file: Path) -> np.ndarray:
         draw = rng.uniform(0, 1, (6, n, 1, 1)).astype(np.float32)
         x, y = place - (draw[0] - 0.5) / 3, place[:, None] - (draw[1] - 0.5) / 3
         inside = (x / (0.1 + draw[2] / 4)) ** 2 + (y / (0.1 + draw[3] / 4)) ** 2
-        texture = rng.normal(0, 12, (n, 16, 16)).astype(np.float32).repeat(2, 1).repeat(2, 2)
+        texture = sum(
+            rng.normal(0, 12, (n, cells, cells)).repeat(SIDE // cells, 1).repeat(SIDE // cells, 2)
+            for cells in (8, 16)
+        )
         edge = (12 * (inside - 1)).clip(-50, 50)
         grey = 190 - (50 + 80 * draw[4]) / (1 + np.exp(edge)) + texture
         images[at : at + n] = grey.clip(0, 255)[..., None]
