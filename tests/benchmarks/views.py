@@ -33,15 +33,7 @@ from trainables.task import Context, Draw  # noqa: E402
 SIZE, CROP, CELLS = 64, (0.2, 1.0), 4  # px of a view; area of crops; sides of a patch for the model
 BEFORE = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02}
 RIDGE = 1e-3
-GRIDS = (
-    (0.15, 0.7),
-    (0.0, 0.873),
-    (0.1, 0.45),
-    (0.05, 0.45),
-    (0.0, 0.45),
-    (0.05, 0.4),
-    (0.05, 0.35),
-)
+GRIDS = ((0.15, 0.7), (0.0, 0.873), (0.1, 0.45), (0.05, 0.4), (0.0, 0.45), (0.1, 0.35))
 Row = tuple[str, ...]
 
 

@@ -59,8 +59,8 @@ class Patches(nn.Module):
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        border: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-        crop: Annotated[float, Field(ge=0.05, le=1)] = 0.4
+        border: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+        crop: Annotated[float, Field(ge=0.05, le=1)] = 0.35
         patch: Annotated[float, Field(ge=0.05, le=1)] = 0.75
         patch_px: Annotated[int, Field(ge=8, le=512)] | None = None
         dropout: Dropout = 0.5

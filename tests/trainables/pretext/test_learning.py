@@ -25,6 +25,7 @@ MORE = (
     "data.params.n=1400",
     "profile.batch=32",
     "profile.steps=78",
+    "tasks.relative_location.params={border: 0.15, crop: 0.7}",  # else patches have 4 px
     f"profile.precision={PRECISION}",
 )
 each_task = pytest.mark.parametrize("name", small.TASKS)
