@@ -5,9 +5,10 @@ statistics over fixed parts of the global batch (BatchNorm groups), whatever the
 one rank with four BatchNorm groups and four ranks with one each compute the same.
 """
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -247,6 +248,20 @@ def fit_statistics(
         norm.momentum = momentum
     average_statistics(module)
     module.train(was)
+
+
+@contextlib.contextmanager
+def in_one_group(module: nn.Module) -> Iterator[None]:
+    """Make each batch one BatchNorm group for the block, however many this rank holds."""
+    grouped = [child for child in module.modules() if isinstance(child, GroupedBatchNorm)]
+    before = [child.groups for child in grouped]
+    for child in grouped:
+        child.groups = 1
+    try:
+        yield
+    finally:
+        for child, count in zip(grouped, before, strict=True):
+            child.groups = count
 
 
 @torch.no_grad()

@@ -50,8 +50,9 @@ def check_plugins(space: Space) -> None:
             f"downstream.params.objective={given}: must be left out, as downstream.objective is "
             f"the place for it; try downstream.objective={given}"
         )
-    if chosen.objective not in kind.measures:
-        raise UserError(unknown("downstream.objective", chosen.objective, list(kind.measures)))
+    judges = [name for name in kind.measures if name not in kind.only_told]
+    if chosen.objective not in judges:
+        raise UserError(unknown("downstream.objective", chosen.objective, judges))
     for name in space.report.measures:
         if name not in kind.measures:
             raise UserError(unknown("report.measures", name, list(kind.measures)))

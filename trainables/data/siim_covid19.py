@@ -10,6 +10,7 @@ cache. Of equal pixels inside a study the first image is used, one with boxes be
 ROOT/test has no labels: --data-unlabelled takes it.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Plugin(Dataset):
         several = [rows for rows in studies.values() if len(rows) > 1]
         boxed = [folded(cell) not in EMPTY for cell in table["boxes"]]
         wanted = [found[row] for rows in several for row in rows]
-        pixels = self._read(files, wanted, "pixels", dicom.pixels_digest)
+        pixels = self._read(files, wanted, "pixels", _pixels)
         drops = self.params.duplicates == "unboxed"
         for rows in several:
             seen = set[str]()
@@ -116,3 +117,7 @@ class Plugin(Dataset):
             return {at: read(path) for at, path in paths.items()}
         found = remembered(list(paths.values()), self.cache, of, read)
         return {at: found[path] for at, path in paths.items()}
+
+
+def _pixels(path: Path) -> str:
+    return hashlib.sha256(dicom.stored_pixels(path)).hexdigest()

@@ -8,7 +8,6 @@ window, else robust quantiles; MONOCHROME1 inverted. Overlays are not pixels. Th
 these functions into `best/load.py`.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +95,14 @@ def patient(path: Path) -> str:
     return str(header.get("PatientID") or "").strip()
 
 
-def pixels_digest(path: Path) -> str:
-    """Return a digest of the pixels as stored; that of the path if they can't be read."""
+def stored_pixels(path: Path) -> bytes:
+    """Return the pixels as stored, perhaps compressed; the path if they can't be read."""
     try:
-        stored: bytes = _read(path, stop_before_pixels=False).PixelData
+        return bytes(_read(path, stop_before_pixels=False).PixelData)
     except NotInstalled:
         raise
     except Exception:  # as in `patient`
-        stored = str(path).encode()
-    return hashlib.sha256(stored).hexdigest()
+        return str(path).encode()
 
 
 def _read(path: Path, stop_before_pixels: bool) -> Any:

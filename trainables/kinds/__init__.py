@@ -51,6 +51,7 @@ class Kind:
 
     version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     measures: ClassVar[Mapping[str, MeasureType]] = {}
+    only_told: ClassVar[frozenset[str]] = frozenset()  # measures that chains are not judged by
 
     def check(self, spec: StageSpec, tables: "Mapping[str, Source]") -> None:
         """Raise UserError if this can't be done with these images; `tables` lacks made ones."""

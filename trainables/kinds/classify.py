@@ -55,6 +55,7 @@ class Plugin(Kind):
 
     version = "4"
     measures: ClassVar = {**MEASURES, **ATTENTION}
+    only_told: ClassVar = frozenset(ATTENTION)
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         source, unknown = tables[IMAGES], (0.5,) * tables[IMAGES].spec.channels

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.backbone import fit_statistics
+from trainables.backbone import fit_statistics, in_one_group
 from trainables.images.cache import Prepared
 from trainables.images.splits import Index
 from trainables.spec import Runtime
@@ -55,7 +55,8 @@ def fit(
     """
     chosen = np.random.default_rng(0).permutation(index)[:FITTED]
     parts = np.array_split(chosen, max(1, len(chosen) // BATCH))
-    fit_statistics(module, encode, (pixels(data, part, runtime) for part in parts))
+    with in_one_group(module):  # every rank sees whole batches
+        fit_statistics(module, encode, (pixels(data, part, runtime) for part in parts))
 
 
 def pixels(data: Prepared, index: Index, runtime: Runtime) -> Tensor:

@@ -35,8 +35,7 @@ COLUMNS = [
     "could_be_best", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
     "repeat_keys", "control", "seeds", "fresh_score", "fresh_low", "fresh_high", "fresh_seeds",
     "fresh_scores", "fresh_keys", "fresh_stage_keys", "linear_low", "linear_high", "knn_low",
-    "knn_high", "recommended", "above_start", "frozen", "ail", "ail_low", "ail_high", "region_area",
-    "ail_ratio", "mark",
+    "knn_high", "recommended", "above_start", "frozen", "mark",
 ]  # fmt: skip
 FIRST_COLUMNS = COLUMNS[:7]
 

@@ -45,9 +45,9 @@ def refused(name, *overrides):
         ("tasks.moco.params.crop=[0.5,0.2]", "crop=[0.5,0.2]: must be two numbers that rise"),
         ("tasks.moco.params.crop=[0.5]", "crop=[0.5]: must be a list of 2 values, each a number"),
         ("tasks.odc.params.dropout=1.5", "dropout=1.5: must be a number at least 0 and below 1"),
-        ("tasks.relative_location.params.crop=0.8", "must be at most 1 with the border=0.15"),
+        ("tasks.relative_location.params.crop=0.9", "must be at most 1 with the border=0.1"),
         ("tasks.moco.params=3", "must be a section of keys; try tasks.moco.params.queue=null"),
-        ("+tasks.moco.params.temprature=1", "temprature: must be one of crop, queue, temperature;"),
+        ("+tasks.moco.params.temprature=1", "temprature: must be one of crop, positives, queue,"),
         ("data.augment.rotate=-5", "data.augment.rotate=-5: must be a number from 0 to 180"),
         ("data.augment.hflip=1", "data.augment.hflip=1: must be true or false"),
         ("tasks.moco.lr_range=[0.1,1e30]", "lr_range=[0.1,1e+30]: must be"),
@@ -56,11 +56,11 @@ def refused(name, *overrides):
         ("data.trim=1", "data.trim=1: must be true or false; try false"),
         ("data.window=[400,-100]", "data.window=[400,-100]: must be two numbers that rise; try "),
         ("data.window=[1]", "data.window=[1]: must be a list of 2 values, each a number"),
-        ("profile.image_size=128", "profile.image_size=128: must be at most profile.cache_size=96"),
+        ("profile.image_size=512", "profile.image_size=512: must be at most profile.cache_size=256"),
         ("seed=-1", "seed=-1: must be a whole number from 0 to 2147483647; try 0"),
         ("tasks.moco.weight_decay=nan", "weight_decay=NaN: must be a number from 0 to 1"),
         ("tasks.moco.weight_decay=inf", "weight_decay=Infinity: must be a number from 0 to 1"),
-        ("downstream.weight_decay=-1", "weight_decay=-1: must be a number from 0 to 1; try 0.0005"),
+        ("downstream.weight_decay=-1", "weight_decay=-1: must be a number from 0 to 1; try 0.0001"),
         ("repeats=100000", "repeats=100000: must be a whole number from 1 to 100; try "),
         ("early_stop=nan", "early_stop=NaN: must be a number above 0 and at most 100 or null"),
         ("store=", "store=: must be a path; try runs/store"),
@@ -78,7 +78,7 @@ def refused(name, *overrides):
         ),
         ("tasks=moco", "tasks=moco: must be a section of tasks, as +task@tasks.moco=moco adds one"),
         ("task=moco", "task=moco: must say its place; try +task@tasks.moco=moco"),
-        ("downstream=3", "downstream=3: must be one of classify; try classify"),
+        ("downstream=3", "downstream=3: must be one of classify, segment; try classify"),
         (
             "data=null",
             "data=null: must be one of chestxray14, chexpert, cxr_covid, demo, folder, ham10000",
@@ -217,7 +217,9 @@ def test_parameters_are_declared_with_the_defaults_of_the_yaml_file(package, fol
     kind = plugin(package, name)
     usual = yaml.safe_load((space.SPACES / folder / f"{name}.yaml").read_text())["params"]
     none = {"exclude_classes": []} if folder == "data" else {}
-    assert json.loads(json.dumps({**asdict(kind.Params()), **none})) == usual
+    known = asdict(read(kind.Params, usual, "here"))
+    assert {**asdict(kind.Params()), **none} == {**known, **none}
+    assert usual.keys() == known.keys()
     assert read(kind.Params, usual, "here") is not None
     for key in usual if folder == "task" else ():
         with pytest.raises(UserError, match=rf"^here\.{key}=abc: must .*; try "):
@@ -294,7 +296,7 @@ def prepare(here):
         (["--budget", "1e9d"], "budget=1e9d: must be whole stages"),
         (["--budget", "9" * 400], "budget=999"),
         (["--budget", "8h,x"], "budget=8h,x: must be whole stages"),
-        (["--space", "../isic3"], "--space=../isic3: must be one of cxr4, isic3, skin5; try isic3"),
+        (["--space", "../isic3"], "--space=../isic3: must be one of cxr4, isic3, lungs, skin5; try isic3"),
         (["--space", ""], "--space=: must be one of cxr4, isic3"),
         (["--data", "nowhere"], "nowhere: must be the folder that holds"),
         (["--data", ".", "data=demo"], "--data=.: must be left out with data=demo"),

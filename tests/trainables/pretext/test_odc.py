@@ -186,8 +186,8 @@ def test_mending_a_step_later_changes_nothing(monkeypatch):
         mend(*args)
 
     monkeypatch.setattr(odc, "mend", counted)
-    large = {"clusters": 3, "min_cluster": 5}
-    later, at_once = started("odc", large), started("odc", large)
+    many = {"clusters": 8, "min_cluster": 2}
+    later, at_once = started("odc", many), started("odc", many)
     remember = at_once.remember
 
     def mending(*args):
@@ -204,10 +204,10 @@ def test_mending_a_step_later_changes_nothing(monkeypatch):
 
 def test_sizes_are_counted_on_as_labels_change():
     """What decides whether to mend is what counting all labels would say."""
-    task = started("odc", {"clusters": 3, "min_cluster": 5})
+    task = started("odc", {"clusters": 8, "min_cluster": 2})
     for step in range(6):
         train(task, optimiser("odc", task, lr=0.3), range(step, step + 1))
-        assert task.short.answer() == bool((task.memory.sizes() < 5).any())
+        assert task.short.answer() == bool((task.memory.sizes() < 2).any())
 
 
 def test_start_fits_batch_norm_to_the_images():
