@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.chains.chain import Chain
+from search.chains.given import backbone_bytes, digest_of
 from search.chains.node import Node
-from search.chains.plan import Plan, backbone_bytes, file_digest
+from search.chains.plan import Plan
 from search.cluster import environment
 from search.cluster.start import join, size
 from search.cluster.time_ledger import Overhead, summarise
@@ -92,9 +93,9 @@ class Session:
         check_trainable(space.profile.backbone, space.starts)
         self.space = space = self._with_files(space)
         files = {name: one.weights for name, one in space.starts.items() if one.weights}
-        self.weights = {name: file_digest(name, path) for name, path in files.items()}
+        self.weights = {name: digest_of(name, path) for name, path in files.items()}
         named = space.baselines.features.items()
-        self.features = {name: file_digest(name, path, FEATURES) for name, path in named}
+        self.features = {name: digest_of(name, path, FEATURES) for name, path in named}
         if request.address is None:
             check_gpus(request.gpus, space.profile.precision)
         images = space.report.share_images
@@ -130,7 +131,7 @@ class Session:
                 file = fetched(name, backbone, Path(space.cache))
                 starts[name] = replace(one, weights=str(file))
             if path := starts[name].weights:
-                file_digest(name, path)  # UserError if it can not be read
+                digest_of(name, path)  # UserError if it can not be read
                 self.screen.say(check(Path(path), name, backbone, space.data.channels))
         return replace(space, starts=starts)
 

@@ -1,6 +1,5 @@
 """Stage specifications: from a space and a chain to the keys of its stages and score. Pure."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
@@ -16,8 +15,7 @@ from search.chains.images import (
 from search.chains.lengths import FEWEST, FROM_SCRATCH, PUBLISHED, steps_of, trial_of
 from search.chains.node import FULL, Node, rates_in
 from search.space import Downstream, Space, TaskChoice
-from trainables.architectures import TRANSFORMER, is_transformer, megabytes
-from trainables.errors import UserError
+from trainables.architectures import TRANSFORMER, is_transformer
 from trainables.modality import augment_of
 from trainables.plugins import load, version
 from trainables.spec import (
@@ -387,26 +385,3 @@ class Plan:
 
 def _keys(inputs: Mapping[str, StageSpec | None]) -> dict[str, str]:
     return {role: spec.key() for role, spec in inputs.items() if spec}
-
-
-def file_digest(name: str, path: str, kind: str = START) -> str:
-    """Return the sha256 (16 digits) of a start's file or of features; UserError if unreadable."""
-    where, wanted = (
-        f"starts.{name}",
-        "weights of profile.backbone as .safetensors or .pth, or null",
-    )
-    if kind == FEATURES:
-        where, wanted = f"baselines.features.{name}", "a Parquet file of image and vector, or none"
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise UserError(
-            f"{where}={path}: must be a file to read ({error.strerror}); try {wanted} to leave the "
-            "row out"
-        ) from None
-
-
-def backbone_bytes(name: str) -> int:
-    """Return a backbone's size on disk in float32."""
-    return megabytes(name) << 20

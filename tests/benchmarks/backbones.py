@@ -23,8 +23,9 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from search.chains.chain import SCRATCH, Chain
+from search.chains.given import digest_of
 from search.chains.node import Node
-from search.chains.plan import Plan, file_digest
+from search.chains.plan import Plan
 from search.console.commands import parse
 from search.console.request import request
 from search.images import Images
@@ -39,7 +40,7 @@ from trainables.timing import Question, Timed, answer
 ROWS = (("resnet10", 64), ("tf_efficientnet_lite0", 96), ("tf_efficientnet_lite0", 128),
         ("tf_efficientnet_lite0", 160))  # fmt: skip
 WEIGHED = "tf_efficientnet_lite0"
-RATE = {SCRATCH: 0.03, "imagenet": 0.01}  # of fine-tuning at batch 32
+RATE = {SCRATCH: 0.2, "imagenet": 0.05}  # of fine-tuning, for a batch of 256
 COLUMNS = ("start", "moco", "fine-tuning", "linear", "knn", "probe seconds", "fine-tuned", "steps")
 
 
@@ -56,7 +57,7 @@ def row(name: str, size: int, args: argparse.Namespace) -> dict[str, object]:
         known = _done(probe, images, inputs, Path(folder) / "probe")
         seconds = time.perf_counter() - begun
         steps = round(60 * args.minutes * speeds[1] / plan.space.profile.downstream_batch)
-        tuned = _done(_short(plan.score(node), steps, images), images, inputs, Path(folder) / "t")
+        tuned = _done(_short(plan.score(node), steps), images, inputs, Path(folder) / "t")
     return {
         "backbone": f"{name}, {size} px", "start": start, "moco": speeds[0],
         "fine-tuning": speeds[1], **known, "probe seconds": seconds,
@@ -69,11 +70,13 @@ def _planned(name: str, size: int, start: str, args: argparse.Namespace) -> tupl
     given += [f"profile.backbone={name}", f"profile.image_size={size}", "profile.cache_size=192"]
     given += [f"starts.imagenet={args.weights}"] if start == "imagenet" else []
     given += ["profile.label_fraction=1", f"downstream.lr_range=[{RATE[start]}]"]
+    given += ["downstream.lr_range_later=null"]
     space = request(parse(given), 0).space
     images = Images(space)
     images.decode(Console(stderr=True))
-    weights = {start: file_digest(start, args.weights)} if start == "imagenet" else {}
-    return Plan(space, images.digest(), weights), images
+    weights = {start: digest_of(start, args.weights)} if start == "imagenet" else {}
+    train = len(images.data.split["train"])
+    return Plan(space, images.digest(), weights, count=train), images
 
 
 def _speeds(plan: Plan, images: Images) -> tuple[float, float]:
@@ -100,11 +103,9 @@ def _started(name: str, start: str, weights: str, folder: Path) -> Mapping[str, 
     return {BACKBONE: folder / "start"}
 
 
-def _short(spec: StageSpec, steps: int, images: Images) -> StageSpec:
-    """Return the fine-tuning with one rate, as many steps and one evaluation, at the end."""
-    epochs = steps / (len(images.data.split["train"]) // spec.trained.global_batch)
-    training = replace(spec.trained, epochs=epochs)
-    return replace(spec, params={**spec.params, "evaluations": 1}, training=training)
+def _short(spec: StageSpec, steps: int) -> StageSpec:
+    """Return the fine-tuning with as many steps."""
+    return replace(spec, training=replace(spec.trained, steps=steps))
 
 
 def _done(

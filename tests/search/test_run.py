@@ -29,7 +29,10 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--space", "isic33"], "--space=isic33: must be one of cxr4, isic3, lungs, skin5; try isic3"),
+        (
+            ["--space", "isic33"],
+            "--space=isic33: must be one of cxr4, isic3, lungs, skin5; try isic3",
+        ),
         ([*SMOKE, "tasks.odc.params.clusters=600"], "clusters"),
         ([*SMOKE, "--policy", "tune:zoopt"], "policy=tune:zoopt: must be a searcher of Tune"),
         ([*SMOKE, "--policy", "tune:ax", "--dry-run"], "policy=tune:ax: must be a searcher"),

@@ -17,7 +17,6 @@ from typing import Literal
 from trainables.data import Item, _guess, _many, table
 from trainables.data._csv import Csv
 from trainables.data._files import existing
-from trainables.data._lists import Lists
 from trainables.errors import UserError
 from trainables.schema import Place, Text
 
@@ -41,7 +40,6 @@ class Plugin(table.Plugin):
     class Params(table.Plugin.Params):
         findings: Literal[8, 14] = 14
         labels: Literal["one", "many"] | None = "many"
-        splits: Lists | None = Lists("train_val_list.txt", test="test_list.txt")
         images: Place = "."
         csv: Place = f"{ENTRIES}.csv"
         image_column: Text = "Image Index"

@@ -137,7 +137,10 @@ def test_show_prints_yaml_with_origins(capsys):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--space", "isic33"], "--space=isic33: must be one of cxr4, isic3, lungs, skin5; try isic3"),
+        (
+            ["--space", "isic33"],
+            "--space=isic33: must be one of cxr4, isic3, lungs, skin5; try isic3",
+        ),
         (["--space", "isic3", "profile=smok"], "profile=smok: must be one of cpu, demo, gpu"),
         (["--space", "isic3", "seed=-1"], "seed=-1: must be a whole number from 0"),
         (["--space", "isic3", "seeed=1"], "seeed: must be one of "),

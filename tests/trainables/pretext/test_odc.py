@@ -197,7 +197,7 @@ def test_mending_a_step_later_changes_nothing(monkeypatch):
         return changed
 
     at_once.remember = mending
-    histories = [train(t, optimiser("odc", t, lr=0.3), range(8)) for t in (later, at_once)]
+    histories = [train(t, optimiser("odc", t, lr=0.3), range(16)) for t in (later, at_once)]
     assert histories[0] == histories[1]
     assert sum(mended) > 0
 
