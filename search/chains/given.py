@@ -1,4 +1,4 @@
-"""Files that a space names: weights of starts, and features from elsewhere. Pure but for reading."""
+"""Files that a space names: weights of starts, and features from elsewhere."""
 
 from pathlib import Path
 
