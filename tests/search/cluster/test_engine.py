@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from search.chains.node import Node
+from search.chains.node import Node, Range
 from search.cluster import engine as tuning
 from search.cluster.engine import LOST_TRIALS, EarlyStop, Engine, PolicySearch
 from search.console import exit
 from search.results.status import Status
 
 MOCO, ODC = Node.parse("moco"), Node.parse("odc")
-RANGES = {"moco": (0.01, 0.1), "odc": (0.03,)}
+RANGES = {"moco": Range((0.01, 0.1), (0.01, 0.1)), "odc": Range((0.03,), (0.03,))}
 
 
 class Scheduler:

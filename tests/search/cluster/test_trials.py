@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.chains.node import Node
+from search.chains.node import Node, Range
 from search.cluster import trials
 from search.cluster.trials import FILES, ChainTrial, Kept
 from search.results.status import Curve, Probed, Scored
 
-RANGES = {"moco": (0.01, 0.1), "odc": (0.03,)}
+RANGES = {"moco": Range((0.01, 0.1), (0.01, 0.1)), "odc": Range((0.03,), (0.03,))}
 NODE = Node.parse("odc>moco[low]#1")
 
 
