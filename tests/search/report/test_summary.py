@@ -21,7 +21,7 @@ KEYS = [
     "leak", "label_curve", "external", "pool", "without_pool", "overhead_seconds", "failed",
     "pruned", "could_be_best", "cheapest_of_them", "optimism", "controls", "fine_tuning",
     "learning_curves",
-    "earlier_test_looks", "sources",
+    "earlier_test_looks", "sources", "published",
     "compared_on", "training_noise", "factors", "correlations", "course", "recall",
     "objective", "measures", "chains",
 ]  # fmt: skip
