@@ -275,7 +275,7 @@ class Session:
         outcome = Collector(self.scheduler)
         info = self._info(outcome.stages() - set(before), interrupted, incomplete)
         results, objective = outcome.results(), self.plan.objective
-        wanted = [*map(self.plan.measures.__getitem__, self.space.report.measures)]
+        wanted = [*map(self.plan.measures.__getitem__, self.plan.shown)]
         table = report.build(results, self.store, objective, info.best_chain, wanted)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:

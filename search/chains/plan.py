@@ -296,6 +296,13 @@ class Plan:
         return found
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """Names of the measures that stand in the table beside the objective."""
+        usual: tuple[str, ...] = load(KINDS, self.space.downstream.kind).shown
+        given = self.space.report.measures
+        return usual if given is None else given
+
+    @property
     def objective(self) -> MeasureType:
         """The measure that chains are judged by; see `measures`."""
         return self.measures[self.space.downstream.objective]

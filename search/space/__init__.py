@@ -53,7 +53,7 @@ def check_plugins(space: Space) -> None:
     judges = [name for name in kind.measures if name not in kind.only_told]
     if chosen.objective not in judges:
         raise UserError(unknown("downstream.objective", chosen.objective, judges))
-    for name in space.report.measures:
+    for name in space.report.measures or ():
         if name not in kind.measures:
             raise UserError(unknown("report.measures", name, list(kind.measures)))
     params = {**chosen.params, "objective": chosen.objective}

@@ -292,11 +292,11 @@ class ReportChoice(Schema):
     """What the report shows, and who may see it.
 
     share_images: send images and names to the tracker; null: see tracking/sharing.py. measures: of
-    every chain, beside the objective, where they are measured.
+    every chain, beside the objective, where they are measured; null: those that its kind shows.
     """
 
     share_images: bool | None = None
-    measures: tuple[Name, ...] = ()
+    measures: tuple[Name, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,6 @@ class Plugin(table.Plugin):
     @dataclass(frozen=True)
     class Params(table.Plugin.Params):
         findings: Literal[8, 14] = 14
-        labels: Literal["one", "many"] | None = "many"
         images: Place = "."
         csv: Place = f"{ENTRIES}.csv"
         image_column: Text = "Image Index"

@@ -51,6 +51,7 @@ class Kind:
 
     version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     measures: ClassVar[Mapping[str, MeasureType]] = {}
+    shown: ClassVar[tuple[str, ...]] = ()  # measures that stand in the table beside the objective
     only_told: ClassVar[frozenset[str]] = frozenset()  # measures that chains are not judged by
 
     def check(self, spec: StageSpec, tables: "Mapping[str, Source]") -> None:

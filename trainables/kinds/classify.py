@@ -56,6 +56,9 @@ class Plugin(Kind):
     version = "4"
     measures: ClassVar = {**MEASURES, **ATTENTION}
     only_told: ClassVar = frozenset(ATTENTION)
+    shown: ClassVar = (
+        "balanced_accuracy", "accuracy", "macro_auroc", "ail", "region_area", "ail_ratio",
+    )  # fmt: skip
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         source, unknown = tables[IMAGES], (0.5,) * tables[IMAGES].spec.channels

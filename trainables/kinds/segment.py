@@ -54,6 +54,7 @@ class Plugin(Kind):
 
     version = "1"
     measures: ClassVar = MEASURES
+    shown: ClassVar = ("dice", "iou")
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:  # noqa: ARG002
         if MASKS not in spec.data:
