@@ -23,7 +23,7 @@ def run(tmp_path, *arguments):
     return subprocess.run(command, env=known, cwd=tmp_path, capture_output=True, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_run_is_scored_and_goes_on_where_it_was_cut(tmp_path):
     done = run(tmp_path, "--small")
     assert done.returncode == 0, done.stdout + done.stderr
