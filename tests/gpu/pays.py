@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,8 +45,9 @@ from trainables.timing import Question, Timed, answer
 SEEDS = 1000  # the first: seeds that no search has seen
 SCRATCH = "scratch"
 DONE, ROWS = "done.json", "rows.jsonl"
-SHARE = 0.25  # of a stage's steps: those of a fine-tuning, where --minutes sizes them
-WARM = 20.0  # seconds of the minutes: start of the processes, the images
+SHARE = 0.5  # of a stage's steps: those of a fine-tuning, where --minutes sizes them
+CURVE = 4  # frozen probes of a pretext stage on its way, in its history.json
+USED = 0.75  # of the time left after timing: for training steps, beside evaluations and idle ends
 CHAINS = "relative_location,moco,odc,moco>odc,relative_location>moco"
 
 
@@ -61,14 +63,15 @@ def arguments() -> argparse.Namespace:
     add("--start", action="append", default=[], metavar="NAME=FILE", help="weights of --backbone")
     add("--backbone", default="resnet18", help="default: %(default)s")
     add("--size", type=int, default=64, help="side of a view, px (default: %(default)s)")
+    add("--cache-size", type=int, help="side of an image in the cache (default: 1.5 times a view's)")
     add("--batch", type=int, default=256 if gpu else 32, help="default here: %(default)s")
     add("--seeds", type=int, default=3, help="default: %(default)s")
     add("--fractions", default="0.1,1", help="of the labels (default: %(default)s)")
     add("--rates", type=json.loads, default={}, metavar="JSON", help="by task, and of classify; "
-        "default: the middle of its range")  # fmt: skip
+        "default: the middle of its range, from scratch and later")  # fmt: skip
     add("--minutes", type=float, default=6.0, help="default: %(default)s")
     add("--steps", type=int, help="of a stage, in place of --minutes")
-    add("--tune-steps", type=int, help="of a fine-tuning (default: a quarter of a stage)")
+    add("--tune-steps", type=int, help="of a fine-tuning (default: half of a stage's)")
     add("--processes", type=int, default=min(8, cores()) if gpu else 1, help="at once")
     add("--data", type=Path, help="real images; default: drawn ones")
     add("--dataset", default="isic2019", help="how --data is laid out (default: %(default)s)")
@@ -129,30 +132,33 @@ class Graph:
             last = self._start(start)
             yield Job(last, self.args.starts[start])
         for task in tasks:
-            stage = self.stage(task, steps, seed)
-            last = replace(stage, inputs=_input(last))
+            last = self.stage(task, steps, seed, last)
             yield Job(last)
         for fraction in self.args.fractions:
-            spec = replace(self.tuned(fraction, tune_steps, seed), inputs=_input(last))
-            yield Job(spec, row=(name, seed, fraction))
+            yield Job(self.tuned(fraction, tune_steps, seed, last), row=(name, seed, fraction))
 
     def _start(self, name: str) -> StageSpec:
         params = {"sha256": _digest(self.args.starts[name]), "backbone": self.args.backbone}
         params["channels"] = self.data.channels
         return StageSpec(START, name, params, version(KINDS, START), None, {}, {}, 0)
 
-    def stage(self, task: str, steps: int, seed: int) -> StageSpec:
-        given = TASK | read("task", task)
-        rate = self.args.rates.get(task, given["lr_range"][len(given["lr_range"]) // 2])
-        return self._sized(self.recipes.stage(task, self.data, self.prepared), rate, steps, seed)
+    def stage(self, task: str, steps: int, seed: int, last: StageSpec | None = None) -> StageSpec:
+        """Return a pretext stage that goes on from `last`, or from scratch."""
+        spec = self.recipes.stage(task, self.data, self.prepared)
+        rate = self._rate(task, TASK | read("task", task), last)
+        probed = {**spec.data, IMAGES: spec.data[POOL]}
+        spec = replace(spec, training=replace(spec.trained, curve=CURVE), data=probed)
+        return self._sized(spec, rate, steps, seed, last)
 
-    def tuned(self, fraction: float, steps: int, seed: int) -> StageSpec:
+    def tuned(
+        self, fraction: float, steps: int, seed: int, last: StageSpec | None = None
+    ) -> StageSpec:
         given = read("downstream", CLASSIFY)
-        rate = self.args.rates.get(CLASSIFY, given["lr_range"][len(given["lr_range"]) // 2])
-        spec = self._sized(self.stage("moco", steps, seed), rate, steps, seed)
+        rate = self._rate(CLASSIFY, given, last)
+        spec = self._sized(self.stage("moco", steps, seed), rate, steps, seed, last)
         training = replace(
             spec.trained, fraction=fraction, optimizer=given["optimizer"],
-            weight_decay=given["weight_decay"],
+            weight_decay=given["weight_decay"], curve=0,
         )  # fmt: skip
         return replace(
             spec, kind=CLASSIFY, name=CLASSIFY, version=version(KINDS, CLASSIFY),
@@ -160,12 +166,18 @@ class Graph:
             data={IMAGES: spec.data[POOL]},
         )  # fmt: skip
 
-    def _sized(self, spec: StageSpec, rate: float, steps: int, seed: int) -> StageSpec:
+    def _rate(self, name: str, given: Mapping[str, Any], last: StageSpec | None) -> float:
+        chosen = given["lr_range_later"] if last and given["lr_range_later"] else given["lr_range"]
+        return float(self.args.rates.get(name, chosen[len(chosen) // 2]))
+
+    def _sized(
+        self, spec: StageSpec, rate: float, steps: int, seed: int, last: StageSpec | None
+    ) -> StageSpec:
         training = replace(
             spec.trained, backbone=self.args.backbone, image_size=self.args.size,
             global_batch=self.args.batch, steps=steps, warmup=0.1, lr=LRPolicy((rate,), 1),
         )  # fmt: skip
-        return replace(spec, training=training, seed=seed)
+        return replace(spec, training=training, seed=seed, inputs=_input(last))
 
 
 def parsed(name: str, starts: Sequence[str]) -> tuple[str, list[str]]:
@@ -193,26 +205,27 @@ def main() -> int:
     if args.table:
         return table(args)
     begun = time.monotonic()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of BLAS in each process
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipes = Recipes("smoke" if args.small else "gpu" if device.type == "cuda" else "cpu", device)
-    data = replace(recipes.data(args.dataset), size=max(96, args.size * 3 // 2))
+    data = replace(recipes.data(args.dataset), size=args.cache_size or max(96, args.size * 3 // 2))
     if not args.data:
         data = replace(data, name="demo", params={"n": 280 if args.small else 4000, "size": 64})
     cache = prepare(data, args.data, args.cache)
     graph = Graph(args, data, open_cache(cache), recipes)
-    steps, tune_steps = lengths(graph, device)
-    jobs = graph.jobs(steps, tune_steps)
     limit = None if args.steps else begun + 60 * args.minutes
+    steps, tune_steps = lengths(graph, device, limit)
+    jobs = graph.jobs(steps, tune_steps)
     finished = run(jobs, args, cache, str(device), limit)
     print(f"{finished} of {len(jobs)} stages done, {time.monotonic() - begun:.0f} s: "
           f"{args.out / ROWS}")  # fmt: skip
     return int(finished < len(jobs))
 
 
-def lengths(graph: Graph, device: torch.device) -> tuple[int, int]:
+def lengths(graph: Graph, device: torch.device, limit: float | None) -> tuple[int, int]:
     """Return the steps of a stage and of a fine-tuning; kept, so that a second run goes on."""
     args, known = graph.args, graph.args.out / "lengths.json"
-    if args.steps:
+    if limit is None:
         return args.steps, args.tune_steps or max(1, round(SHARE * args.steps))
     if known.exists():
         return tuple(json.loads(known.read_text()))
@@ -226,7 +239,7 @@ def lengths(graph: Graph, device: torch.device) -> tuple[int, int]:
         cost[job.spec.name] * (SHARE if job.row else 1)
         for job in graph.jobs(2, 1) if job.spec.training
     )  # fmt: skip
-    steps = max(1, int((60 * args.minutes - WARM) * args.processes / a_step))
+    steps = max(1, int(USED * (limit - time.monotonic()) * args.processes / a_step))
     found = steps, max(1, round(SHARE * steps))
     write_json(known, found)
     speeds = ", ".join(f"{name} {args.batch / one:.0f}" for name, one in cost.items())
@@ -262,6 +275,7 @@ def run(
     with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
         while left or flying:
             ready = [key for key, job in left.items() if done >= {*job.needs}]
+            ready.sort(key=lambda key: left[key].row is not None)  # others wait for stages
             for key in ready[: args.processes - len(flying)]:
                 given = (left.pop(key), runtime, cache, args.out)
                 flying[pool.submit(do, *given)] = key
