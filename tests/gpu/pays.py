@@ -45,6 +45,8 @@ from trainables.timing import Question, Timed, answer
 SEEDS = 1000  # the first: seeds that no search has seen
 SCRATCH = "scratch"
 DONE, ROWS = "done.json", "rows.jsonl"
+TRIAL = 0.1  # of a fine-tuning: the trial of a rate, of which all together cost EXTRA
+EXTRA = 0.3
 SHARE = 0.5  # of a stage's steps: those of a fine-tuning, where --minutes sizes them
 CURVE = 4  # frozen probes of a pretext stage on its way, in its history.json
 USED = 0.75  # of the time left after timing: for training steps, beside evaluations and idle ends
@@ -63,12 +65,13 @@ def arguments() -> argparse.Namespace:
     add("--start", action="append", default=[], metavar="NAME=FILE", help="weights of --backbone")
     add("--backbone", default="resnet18", help="default: %(default)s")
     add("--size", type=int, default=64, help="side of a view, px (default: %(default)s)")
-    add("--cache-size", type=int, help="side of an image in the cache (default: 1.5 times a view's)")
+    add("--cache-size", type=int, help="side of an image in the cache, px "
+        "(default: 1.5 times a view's)")  # fmt: skip
     add("--batch", type=int, default=256 if gpu else 32, help="default here: %(default)s")
     add("--seeds", type=int, default=3, help="default: %(default)s")
     add("--fractions", default="0.1,1", help="of the labels (default: %(default)s)")
     add("--rates", type=json.loads, default={}, metavar="JSON", help="by task, and of classify; "
-        "default: the middle of its range, from scratch and later")  # fmt: skip
+        "default: the middle of a task's range, and all of classify's in turn")  # fmt: skip
     add("--minutes", type=float, default=6.0, help="default: %(default)s")
     add("--steps", type=int, help="of a stage, in place of --minutes")
     add("--tune-steps", type=int, help="of a fine-tuning (default: half of a stage's)")
@@ -145,17 +148,18 @@ class Graph:
     def stage(self, task: str, steps: int, seed: int, last: StageSpec | None = None) -> StageSpec:
         """Return a pretext stage that goes on from `last`, or from scratch."""
         spec = self.recipes.stage(task, self.data, self.prepared)
-        rate = self._rate(task, TASK | read("task", task), last)
+        rates = self._rates(task, TASK | read("task", task), last)
         probed = {**spec.data, IMAGES: spec.data[POOL]}
         spec = replace(spec, training=replace(spec.trained, curve=CURVE), data=probed)
-        return self._sized(spec, rate, steps, seed, last)
+        middle = LRPolicy(rates[len(rates) // 2 :][:1], 1)
+        return self._sized(spec, middle, steps, seed, last)
 
     def tuned(
         self, fraction: float, steps: int, seed: int, last: StageSpec | None = None
     ) -> StageSpec:
         given = read("downstream", CLASSIFY)
-        rate = self._rate(CLASSIFY, given, last)
-        spec = self._sized(self.stage("moco", steps, seed), rate, steps, seed, last)
+        tried = LRPolicy(self._rates(CLASSIFY, given, last), max(1, round(TRIAL * steps)))
+        spec = self._sized(self.stage("moco", steps, seed), tried, steps, seed, last)
         training = replace(
             spec.trained, fraction=fraction, optimizer=given["optimizer"],
             weight_decay=given["weight_decay"], curve=0,
@@ -166,16 +170,20 @@ class Graph:
             data={IMAGES: spec.data[POOL]},
         )  # fmt: skip
 
-    def _rate(self, name: str, given: Mapping[str, Any], last: StageSpec | None) -> float:
-        chosen = given["lr_range_later"] if last and given["lr_range_later"] else given["lr_range"]
-        return float(self.args.rates.get(name, chosen[len(chosen) // 2]))
+    def _rates(
+        self, name: str, given: Mapping[str, Any], last: StageSpec | None
+    ) -> tuple[float, ...]:
+        if name in self.args.rates:
+            return (self.args.rates[name],)
+        later = given["lr_range_later"] if last else None
+        return tuple(later or given["lr_range"])
 
     def _sized(
-        self, spec: StageSpec, rate: float, steps: int, seed: int, last: StageSpec | None
+        self, spec: StageSpec, lr: LRPolicy, steps: int, seed: int, last: StageSpec | None
     ) -> StageSpec:
         training = replace(
             spec.trained, backbone=self.args.backbone, image_size=self.args.size,
-            global_batch=self.args.batch, steps=steps, warmup=0.1, lr=LRPolicy((rate,), 1),
+            global_batch=self.args.batch, steps=steps, warmup=0.1, lr=lr,
         )  # fmt: skip
         return replace(spec, training=training, seed=seed, inputs=_input(last))
 
@@ -236,7 +244,7 @@ def lengths(graph: Graph, device: torch.device, limit: float | None) -> tuple[in
         answers = [*pool.map(_timed, [question] * args.processes)]
     cost = {spec.name: max(one[k].step for one in answers) for k, spec in enumerate(specs)}
     a_step = sum(
-        cost[job.spec.name] * (SHARE if job.row else 1)
+        cost[job.spec.name] * (SHARE * (1 + EXTRA) if job.row else 1)
         for job in graph.jobs(2, 1) if job.spec.training
     )  # fmt: skip
     steps = max(1, int(USED * (limit - time.monotonic()) * args.processes / a_step))

@@ -19,7 +19,7 @@ from trainables.plugins import available
 from trainables.spec import LRPolicy, Runtime, StageSpec, Training
 from trainables.workers.job import Heartbeat, Result
 
-RATES = 2  # of a task's LR range
+RATES = 2  # of a task's LR range for later stages: few drawn images, from scratch
 DOWNSTREAM_RATES = (0.03, 0.1)
 
 
@@ -27,13 +27,13 @@ def train(args: argparse.Namespace, table: Table) -> int:
     """Return the exit status: 0 if everything finished with finite numbers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipes, runtime = Recipes(args.profile, device), Runtime(str(device))
-    drawn = {} if args.data else {"n": 280 if args.small else 1400, "size": 48}
+    drawn = {} if args.data else {"n": 280 if args.small else 700, "size": 48}
     spec = replace(recipes.data(args.dataset if args.data else "demo"), params=drawn)
     data = open_cache(prepare(spec, args.data, args.work))
     sound = []
     for task in available("trainables.pretext"):
         stage = recipes.stage(task, spec, data)
-        rates = tuple((TASK | read("task", task))["lr_range"][:RATES])
+        rates = tuple((TASK | read("task", task))["lr_range_later"][:RATES])
         stage = replace(stage, training=shortened(stage.trained, rates, args.small))
         run = partial(train_stage, stage, runtime, data, None, folder(args.work, task), quiet)
         sound.append(told(table, task, run))
@@ -46,7 +46,7 @@ def train(args: argparse.Namespace, table: Table) -> int:
 
 def shortened(training: Training, rates: tuple[float, ...], small: bool) -> Training:
     """Return a training of few steps; of a network that takes seconds for them, not minutes."""
-    steps, trial = (5, 2) if small else (100, 20)
+    steps, trial = (5, 2) if small else (60, 15)
     training = replace(training, steps=steps, warmup=0.1, lr=LRPolicy(rates, trial))
     return training if small else replace(training, backbone="resnet18", image_size=64)
 

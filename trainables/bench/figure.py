@@ -61,7 +61,7 @@ def draw(result: Result, path: Path) -> None:
     from matplotlib.figure import Figure
 
     tasks = result.tasks
-    figure = Figure(figsize=(1.6 + 1.5 * len(tasks), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 1.6 + 1.5 * len(tasks)), 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.85 / len(COLUMNS)
     for place, (name, colour) in enumerate(zip(COLUMNS, COLOURS, strict=True)):
