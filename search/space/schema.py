@@ -231,6 +231,7 @@ class Profile(Schema):
     repeats: Seeds
     controls: bool
     label_curve: bool
+    budget: str | None
 
 
 @dataclass(frozen=True)

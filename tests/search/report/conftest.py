@@ -277,6 +277,7 @@ def _space(tasks: tuple[str, ...]) -> Space:
             bn_groups=4, batch=64, steps=120, lr_steps=20, warmup=0.05, downstream_batch=64,
             downstream_steps=12 * EPOCHS, downstream_lr_steps=24, label_fraction=0.3,
             curve=0, lr_judge="pretext", repeats=1, controls=False, label_curve=False,
+            budget=None,
         ),
         policy=Policy("exhaustive", {}),
         runtime=RuntimeChoice(1, None, None, None, 10, 20.0, 2),
