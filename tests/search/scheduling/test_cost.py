@@ -67,6 +67,15 @@ def test_wall_time_by_hand():
     assert found.maximum == pytest.approx(20 + CLOSING + 4 * stages + 6 * scores + jobs * BETWEEN)
 
 
+def test_ranges_grow_in_the_longest_time_only():
+    """Two trials of 500 steps more for each of four stages and six scores."""
+    long = ["profile.lr_steps=500", "profile.downstream_lr_steps=500", "profile.steps=2000"]
+    long += ["profile.downstream_steps=2000", "downstream.lr_range_later=null", "max_length=1"]
+    made = plan(*long)
+    found = span(made, Counts(3, 3, (), 1000), pace(made, Rate(1.0, 0.0, 0.0)))
+    assert found.maximum - found.minimum == pytest.approx((4 + 6) * 2 * 500)
+
+
 def test_what_is_in_the_store_takes_no_time():
     made = plan("max_length=1")
     counts, known = Counts(3, 3, (), 1000), pace(made, Rate(1.0, 0.1, 0.1))
