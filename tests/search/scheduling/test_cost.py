@@ -118,3 +118,17 @@ def test_a_smoke_search_is_short_on_any_machine():
     assert surely_short(plan("profile.steps=20000", "budget=30m"), COUNTS)
     assert not surely_short(plan("profile.steps=20000", "budget=31m"), COUNTS)
     assert not surely_short(Plan(load("isic3", ["profile=cpu", SMOKE[1]]), ""), COUNTS)
+
+
+def test_the_demonstration_takes_two_slow_cores_less_than_four_minutes():
+    """Relative Location 60 images a second of 32 px, all else 200: 40 to 70 were timed at 64 px."""
+    space = load("isic3", ["data=demo", "profile=demo", SMOKE[1]])
+    assert (space.profile.image_size, space.repeats) == (32, 1)
+    assert not (space.controls or space.label_curve)
+    made, start = Plan(space, ""), 40.0
+    longest = made.graph(Node(Chain(tuple(space.tasks))))
+    rates = {subject(spec): Rate(16 / 200, 1 / 800, 1 / 800) for spec in longest}
+    slow = {subject(longest[0]): Rate(16 / 60, 1 / 800, 1 / 800)}
+    known = Pace(rates | slow, 2, start)
+    assert start + known.seconds(longest[0], 839) < 90
+    assert span(made, Counts(3, 7, (), 839), known).maximum < 240
