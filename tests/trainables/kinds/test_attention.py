@@ -22,7 +22,6 @@ from trainables.kinds import Work
 from trainables.kinds.classify import Plugin, check_objective
 from trainables.training.loop import context
 
-
 TWO_CELLS = "profile.backbone=resnet10_small"  # a side of its maps, for views of 32 px
 
 
