@@ -132,11 +132,11 @@ class EarlyStop(FIFOScheduler):
         self.searcher, self.broker = searcher, broker
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Reported) -> str:  # noqa: ARG002
-        node, best = self.searcher.trials[trial.trial_id], float(result[METRIC])
+        node, value = self.searcher.trials[trial.trial_id], float(result[METRIC])
         epoch, epochs = int(result["epoch"]), int(result["epochs"])
         if epoch == 0:
             self.searcher.scheduler.probed(node)
-        stop = self.searcher.scheduler.judge(node, best, epoch, epochs)
+        stop = self.searcher.scheduler.judge(node, value, epoch, epochs)
         if stop is None:
             return TrialScheduler.CONTINUE
         self.searcher.stops[trial.trial_id] = stop

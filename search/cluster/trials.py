@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class ChainTrial(tune.Trainable):
     """Gets one chain's score from the broker; the actor is reused for the next trial.
 
-    Results: `probes/NAME`, the best merit so far after `epoch` of `epochs`, finally the score's,
+    Results: `probes/NAME`, the merit after `epoch` of `epochs`, finally the score's,
     with `measures/NAME`, the chosen rates `lr/TASK`, and `seconds`.
     """
 
@@ -49,7 +49,7 @@ class ChainTrial(tune.Trainable):
         if isinstance(answer, Curve):
             self.epochs = len(answer.values)
             epoch = {"epoch": self.epochs, "epochs": answer.epochs}
-            return {METRIC: max(answer.values), "done": False, **epoch}
+            return {METRIC: answer.values[-1], "done": False, **epoch}
         end = {"reason": answer.reason, "state": answer.state, "done": True}
         return {METRIC: answer.value, **end, **answer.found}
 

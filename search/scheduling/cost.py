@@ -5,7 +5,7 @@ span(space, forecast, plan, pace)         # Span(minimum=400.0, maximum=900.0), 
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.chains.chain import Chain
 from search.chains.node import Node
@@ -27,16 +27,20 @@ NOTHING = Rate(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast this machine is. rates: by `subject`; start: seconds until training begins."""
+    """How fast this machine is. rates: by `subject`; start: seconds until training begins.
+
+    grown: LR ranges grow as far as they may.
+    """
 
     rates: Mapping[Subject, Rate]
     groups: int  # worker groups
     start: float
+    grown: bool = False
 
     def seconds(self, spec: StageSpec, images: int) -> float:
         """Return the seconds of one stage in one worker group."""
         rate = NOTHING if spec.kind in (START, FEATURES) else self.rates[subject(spec)]
-        return rate.seconds(work(spec, images)) + BETWEEN
+        return rate.seconds(work(spec, images, self.grown)) + BETWEEN
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def span(plan: Plan, counts: Counts, pace: Pace, done: Collection[str] = ()) -> 
     fewest, pool = min(counts.minimum, tried), plan.pool is not None
     least = phases(plan.space, starts, fewest, few, most=False, pool=pool)
     most = phases(plan.space, starts, tried, counts.again, most=True, pool=pool)
-    found = [_wall(plan, each, counts, pace, done) for each in (least, most)]
+    further = replace(pace, grown=True)
+    found = [_wall(plan, *each, done) for each in ((least, counts, pace), (most, counts, further))]
     return Span(min(found), max(found) * counts.maximum / max(tried, 1))
 
 

@@ -1,4 +1,4 @@
-"""Early stopping: end a fine-tuning whose best plausible finish is behind the leader. Pure.
+"""Early stopping: end a fine-tuning whose plausible end is behind the leader. Pure.
 
     noise = training_noise({"scratch": {0: 49.0, 1: 50.5, 2: 48.1}, "imagenet": {...}})
     judge(41.0, 4, 10, curves, ("moco", 62.3), noise, 3.0, objective)
@@ -7,6 +7,10 @@
 A curve is the merit of the objective on validation (see `Measure`) after each evaluation of a
 fine-tuning's full run. `scheduler.py` has curves and scores, `engine.py` asks after each,
 and once before the first, when the probe is known.
+
+The last evaluation is the score, so the ceiling is of that one: the value now plus the largest gain
+of a finished curve from this evaluation to its last, which may be negative. Of n + 1 curves of one
+kind, the new one gains the most in one of n + 1 cases; in these alone its end is above the ceiling.
 
 The leader is the best of several scores, so it is too high; with 3 standard deviations a chain that
 is truly its equal is stopped in at most 1.5 % of cases (tests/benchmarks/early_stopping.py).
@@ -26,7 +30,7 @@ GRACE = 1 / 3  # fraction of the epochs in which nothing is stopped
 
 @dataclass(frozen=True)
 class Stop:
-    """A fine-tuning ended early. best: its objective so far; ceiling: the best it could reach.
+    """A fine-tuning ended early. best: its objective then; ceiling: the best it could end at.
 
     epoch: 0 if it was not begun; `best` is then what the probe predicts.
     """
@@ -69,13 +73,13 @@ def training_noise(scores: Mapping[Key, Scores]) -> Noise | None:
     return Noise(sqrt(squares / degrees), degrees) if degrees and squares > 0 else None
 
 
-def ceiling(best: float, epoch: int, curves: Sequence[Sequence[float]]) -> float:
-    """Return the best so far plus the largest gain of a finished curve after this epoch."""
-    return best + max(max(curve) - max(curve[:epoch]) for curve in curves)
+def ceiling(value: float, epoch: int, curves: Sequence[Sequence[float]]) -> float:
+    """Return the value now plus the largest gain of a finished curve from here to its end."""
+    return value + max(curve[-1] - curve[:epoch][-1] for curve in curves)
 
 
 def judge(
-    best: float,
+    value: float,
     epoch: int,
     epochs: int,
     curves: Sequence[Sequence[float]],
@@ -86,21 +90,21 @@ def judge(
 ) -> Stop | None:
     """Return a Stop if the ceiling is below the leader by more than noise explains, else None.
 
-    best, curves: merits; leader: (chain, merit). deviations: of the difference of two trainings.
+    value, curves: merits; leader: (chain, merit). deviations: of the difference of two trainings.
     """
     if len(curves) < CURVES or not GRACE * epochs < epoch < epochs:
         return None
-    most, margin = ceiling(best, epoch, curves), sqrt(2) * deviations * noise.corrected(deviations)
+    most, margin = ceiling(value, epoch, curves), sqrt(2) * deviations * noise.corrected(deviations)
     name, score = leader
     if most + margin >= score:
         return None
-    best, most, score = map(objective.merit, (best, most, score))
+    value, most, score = map(objective.merit, (value, most, score))
     reason = (
-        f"after evaluation {epoch} of {epochs} at {best:.2f}: at best {most:.2f} by the gains of "
-        f"the other curves, {name} has {score:.2f}; noise explains {margin:.2f} (training noise: "
-        f"{noise}; early_stop={deviations:g})"
+        f"after evaluation {epoch} of {epochs} at {value:.2f}: ends at best at {most:.2f} by the "
+        f"gains of the other curves, {name} has {score:.2f}; noise explains {margin:.2f} "
+        f"(training noise: {noise}; early_stop={deviations:g})"
     )
-    return Stop(epoch, epochs, best, most, reason)
+    return Stop(epoch, epochs, value, most, reason)
 
 
 def screen(

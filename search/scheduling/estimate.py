@@ -48,7 +48,7 @@ class Here:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Wall time, seconds and steps a stage by task, and where the rates are from.
+    """Wall time, seconds and steps a stage by task if no LR range grows, and where rates are from.
 
     timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
     rate; there is no span then. shorter: settings of a shorter search, if this one is long.

@@ -119,11 +119,11 @@ class Scheduler:
         if manifest and node in self.chosen:
             self.policy.probed(node, score_of(manifest))
 
-    def judge(self, node: Node, best: float, epoch: int, epochs: int) -> Stop | None:
+    def judge(self, node: Node, value: float, epoch: int, epochs: int) -> Stop | None:
         """Return a Stop if the chain can't become the best, as far as noise allows to say.
 
-        Only for chains of several tasks that the policy waits for. best: the highest merit so far,
-        at `epoch` of `epochs`; epoch 0: its probe is known.
+        Only for chains of several tasks that the policy waits for. value: the merit at `epoch` of
+        `epochs`; epoch 0: its probe is known.
         """
         deviations, objective = self.plan.space.early_stop, self.plan.objective
         rivals = {str(p): v for p in self.scores if (v := self.policy.value(p)) is not None}
@@ -132,7 +132,7 @@ class Scheduler:
             return None
         leader, curves = max(rivals.items(), key=lambda item: item[1]), self._curves()
         if epoch:
-            return judge(best, epoch, epochs, curves, leader, noise, deviations, objective)
+            return judge(value, epoch, epochs, curves, leader, noise, deviations, objective)
         hint, longest = self.policy.hint(node), max(map(len, curves), default=0)
         return screen(hint, longest, leader, noise, deviations, objective) if hint else None
 

@@ -33,29 +33,34 @@ class Rate:
         return sum(parts)
 
 
-def work(spec: StageSpec, images: int) -> Work:
-    """Return the work of a stage. images: to train on, before `fraction` of the labels is taken."""
+def work(spec: StageSpec, images: int, grown: bool = False) -> Work:
+    """Return the work of a stage.
+
+    images: to train on, before `fraction` of the labels is taken. grown: the LR range grows as far
+    as it may.
+    """
     if (training := spec.training) is None:
         fraction = spec.params.get("fraction")
         return Work(0, 0, round(images * (fraction if isinstance(fraction, float) else 1.0)))
     labelled = round(images * training.fraction)
-    steps = training.steps + planned(training.lr, training.lr.steps)
+    more = training.lr.grow if grown else 0
+    steps = training.steps + planned(training.lr, training.lr.steps, more)
     if spec.kind == PRETEXT:
-        return Work(steps, _probed(training, labelled), images)
-    return Work(steps, _evaluated(spec, images, labelled), labelled)
+        return Work(steps, _probed(training, labelled, more), images)
+    return Work(steps, _evaluated(spec, images, labelled, more), labelled)
 
 
-def _probed(training: Training, labelled: int) -> int:
+def _probed(training: Training, labelled: int, more: int) -> int:
     """Return the images that the frozen probes of a stage see, all together.
 
     BatchNorm is fitted to some of them first.
     """
-    judged = _trials(training.lr) if training.lr.judge == "probe" else 0
+    judged = _trials(training.lr, more) if training.lr.judge == "probe" else 0
     probes = judged + training.curve + 1 if training.probed else 0  # the start's, too
     return probes * (min(labelled, PROBED) + min(labelled, FITTED))
 
 
-def _evaluated(spec: StageSpec, images: int, labelled: int) -> int:
+def _evaluated(spec: StageSpec, images: int, labelled: int, more: int) -> int:
     """Return the images of every evaluation, and validation and test once at the end.
 
     An evaluation sees the validation images and those that BatchNorm is fitted to.
@@ -63,14 +68,15 @@ def _evaluated(spec: StageSpec, images: int, labelled: int) -> int:
     known = spec.data[IMAGES].spec if IMAGES in spec.data else None
     val, test = (known.val, known.test) if known else (0.0, 0.0)
     training, whole = spec.trained, images / (1 - val - test)
-    often = evaluations(training.steps, labelled, training.global_batch) + _trials(training.lr)
+    often = evaluations(training.steps, labelled, training.global_batch)
+    often += _trials(training.lr, more)
     return round(whole * (val * (often + 1) + test)) + min(FITTED, labelled) * often
 
 
-def _trials(policy: LRPolicy) -> int:
-    """Return how often the trials of an LR range are evaluated."""
+def _trials(policy: LRPolicy, more: int) -> int:
+    """Return how often the trials of an LR range are evaluated; more: rates that it grows by."""
     rates = len(policy.range)
     if rates == 1 or policy.name != "halving":
-        return rates if rates > 1 else 0
+        return rates + more if rates > 1 else 0
     left = [left for _, left in rungs(rates, policy.steps)]
-    return rates + sum(left[:-1])
+    return rates + sum(left[:-1]) + more

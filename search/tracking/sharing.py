@@ -19,10 +19,11 @@ from search.tracking.uri import Address
 Level = Literal["everything", "no names", "aggregates"]
 TABLE, SUMMARY = "chains.csv", "summary.json"
 # An explicit list, so that a new figure is not shared before a review.
-FIGURES = tuple(
-    f"{name}.png"
-    for name in ("tree", "intervals", "regret", "confusion", "finetuning", "lr_ranges", "pretext")
-)
+NAMES = (
+    "tree", "intervals", "label_curve", "regret", "confusion", "learning", "finetuning",
+    "lr_ranges", "pretext",
+)  # fmt: skip
+FIGURES = tuple(f"{name}.png" for name in NAMES)
 FREE_TEXT = ("reason", "incomplete", "fresh_missing")
 
 

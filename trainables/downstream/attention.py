@@ -99,15 +99,18 @@ def attend(
 ) -> Attention:
     """Explain the classifier on the validation images that have a mask; on all without masks.
 
-    backbone: the network's name, for one with random weights, drawn by the seed.
+    Explains none if views are so small that a map has one cell: it would be everywhere. backbone:
+    the network's name, for one with random weights, drawn by the seed.
     """
     val = data.split["val"]
     at = _matched(data, masks, val)
+    one_cell = task.context.image_size <= task.backbone.stride
+    rows = np.flatnonzero(at >= 0)
+    if one_cell or not len(rows):
+        none = np.zeros((0, len(COLUMNS))), np.zeros((0, 2, 1, 1), np.float16)
+        return Attention(rows[:0], *none)
     random = _random(task, backbone, seed).to(runtime.device)
     fit(random[0], lambda x: random[0](task.full(x)), data, data.split["train"], runtime)
-    rows = np.flatnonzero(at >= 0)
-    if not len(rows):
-        return Attention(rows, np.zeros((0, len(COLUMNS))), np.zeros((0, 2, 1, 1), np.float16))
 
     def explain(some: Index) -> Tensor:
         with torch.inference_mode(False):

@@ -279,7 +279,8 @@ class Loop:
         if epoch_end or not self.evaluate:
             run.rows.append(row)
         if distributed.rank() == 0:
-            whole = lr_range.planned(self.training.lr, self.trial_steps) + self.steps
+            more = max(0, len(self.runs.trials()) - len(self.rates))
+            whole = lr_range.planned(self.training.lr, self.trial_steps, more) + self.steps
             eta = max(whole - self._trained(), 0) * spent / count
             loss, saved = row["loss"], self._saved
             self._beat(Heartbeat(self._phase, done, steps, speed, eta, loss, saved))

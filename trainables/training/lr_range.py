@@ -124,14 +124,17 @@ def beyond(rate: float, rates: Sequence[float]) -> float | None:
     return float(f"{rates[-1] * factor if upwards else rates[0] / factor:.3g}")
 
 
-def planned(policy: LRPolicy, steps: int) -> int:
-    """Return how many steps the policy trains in total if no rate fails or is added."""
+def planned(policy: LRPolicy, steps: int, more: int = 0) -> int:
+    """Return how many steps the policy trains in total if no rate fails.
+
+    more: rates by which the range grows.
+    """
     rates = len(policy.range)
     if rates == 1:
         return 0
     if policy.name != "halving":
-        return rates * steps
-    done, total = 0, 0
+        return (rates + more) * steps
+    done, total = 0, more * steps
     for until, left in rungs(rates, steps):
         total += rates * (until - done)
         rates, done = left, until

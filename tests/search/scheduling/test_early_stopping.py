@@ -2,6 +2,7 @@
 
 from math import inf, sqrt
 
+import numpy as np
 import pytest
 from scipy.stats import norm, t
 
@@ -11,8 +12,8 @@ from tests.measures import BALANCED
 from trainables.downstream.measures import MEASURES
 
 CURVES = [
-    (20.0, 30.0, 40.0, 45.0, 44.0, 46.0, 47.0, 50.5, 50.0, 49.0),  # gains 5.5 after the fourth
-    (30.0, 35.0, 40.0, 50.0, 49.0, 48.0, 47.0, 46.0, 45.0, 44.0),  # gains nothing after it
+    (20.0, 30.0, 40.0, 45.0, 44.0, 46.0, 47.0, 52.5, 52.0, 50.5),  # gains 5.5 after the fourth
+    (30.0, 35.0, 40.0, 50.0, 49.0, 48.0, 47.0, 46.0, 45.0, 44.0),  # loses after it
     (10.0, 20.0, 30.0, 35.0, 36.0, 37.0, 38.0, 39.0, 40.0, 40.2),
 ]
 BEST = ("moco", 52.3)
@@ -21,38 +22,47 @@ NOISE = Noise(2.0 / (3 * sqrt(2)), SURE)  # explains 2 points between two traini
 
 
 def stop(
-    best=41.0, epoch=4, epochs=10, curves=CURVES, leader=BEST, noise=NOISE, objective=BALANCED
+    value=41.0, epoch=4, epochs=10, curves=CURVES, leader=BEST, noise=NOISE, objective=BALANCED
 ):
-    return judge(best, epoch, epochs, curves, leader, noise, 3.0, objective)
+    return judge(value, epoch, epochs, curves, leader, noise, 3.0, objective)
 
 
-def test_the_ceiling_is_the_best_so_far_and_the_largest_gain_of_any_curve():
+def test_the_ceiling_is_the_value_now_and_the_largest_gain_of_any_curve_to_its_end():
     assert ceiling(41.0, 4, CURVES) == 46.5
     assert ceiling(41.0, 8, CURVES) == pytest.approx(42.2)
+    assert ceiling(41.0, 8, CURVES[:2]) == pytest.approx(39.0), "all lose: the end is scored"
+
+
+@pytest.mark.parametrize("drift", [3.0, -3.0])
+def test_a_curve_like_the_others_ends_above_the_ceiling_in_one_of_n_and_one_cases(drift):
+    """Random walks that rise or fall, nine finished ones and a new one."""
+    walks = np.random.default_rng(0).normal(drift, 5.0, (4000, 10, 8)).cumsum(2)
+    above = [new[-1] > ceiling(new[4], 5, others) for new, *others in walks]
+    assert np.mean(above) == pytest.approx(1 / 10, abs=0.02)
 
 
 def test_what_cannot_reach_the_best_is_stopped_and_says_why():
     found = stop()
     assert (found.epoch, found.epochs, found.best, found.ceiling) == (4, 10, 41.0, 46.5)
     assert found.reason == (
-        "after evaluation 4 of 10 at 41.00: at best 46.50 by the gains of the other curves, "
-        "moco has 52.30; noise explains 2.00 (training noise: sd 0.47, degrees of freedom 1000000; "
-        "early_stop=3)"
+        "after evaluation 4 of 10 at 41.00: ends at best at 46.50 by the gains of the other "
+        "curves, moco has 52.30; noise explains 2.00 (training noise: sd 0.47, degrees of freedom "
+        "1000000; early_stop=3)"
     )
 
 
 def test_a_lower_objective_is_judged_by_its_merit_and_told_as_it_is():
     curves = [tuple(-value for value in (60, 50, 40, 35, 30, 29, 28, 27, 26, 25))] * 3
-    found = stop(best=-45.0, curves=curves, leader=("moco", -20.0), objective=MEASURES["ece"])
+    found = stop(value=-45.0, curves=curves, leader=("moco", -20.0), objective=MEASURES["ece"])
     assert (found.best, found.ceiling) == (45.0, 35.0)
-    assert "at 45.00: at best 35.00 by the gains" in found.reason
+    assert "at 45.00: ends at best at 35.00 by the gains" in found.reason
     assert "moco has 20.00; noise explains 2.00" in found.reason
 
 
 @pytest.mark.parametrize(
     "more",
     [
-        {"best": 44.81},  # 44.81 + 5.5 + 2.0 is just above the best
+        {"value": 44.81},  # 44.81 + 5.5 + 2.0 is just above the best
         {"noise": Noise(2.0, SURE)},
         {"noise": Noise(NOISE.sd, 2)},
         {"curves": CURVES[:2]},
@@ -68,7 +78,7 @@ def test_what_may_still_win_or_is_too_young_goes_on(more):
 
 
 def test_just_below_the_best_is_stopped():
-    assert stop(best=44.7) is not None
+    assert stop(value=44.7) is not None
 
 
 def test_few_degrees_of_freedom_widen_the_noise_as_students_t():

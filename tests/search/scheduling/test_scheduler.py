@@ -463,7 +463,7 @@ def test_only_a_chain_that_cannot_reach_the_best_is_stopped(tmp_path):
     low, single = 20.0, Node.parse("odc")  # the best is moco at 73.74, others gain 15 at most
     stop = asked.judge(pair, low, 2, 3)
     assert stop.reason == (
-        "after evaluation 2 of 3 at 20.00: at best 34.75 by the gains of the other curves, "
+        "after evaluation 2 of 3 at 20.00: ends at best at 34.75 by the gains of the other curves, "
         "moco has 73.74; noise explains 2.72 (training noise: sd 0.10, degrees of freedom 2; "
         "early_stop=3)"
     )

@@ -31,6 +31,19 @@ def test_a_stage_trains_its_steps_and_its_range():
     assert work(specs("lr_policy=full_range")[0], 1000) == Work(200 + 400, 0, 1000)
 
 
+@pytest.mark.parametrize("policy", ["halving", "full_range"])
+def test_a_range_that_grows_has_two_trials_more(policy):
+    """They are judged once each; a range of one rate can't grow."""
+    given = [f"lr_policy={policy}", "profile.lr_steps=500", "profile.downstream_lr_steps=500"]
+    stage, _, score = specs(*given, "profile.steps=2000", "profile.downstream_steps=2000")
+    plain, grown = work(stage, 700), work(stage, 700, grown=True)
+    assert (grown.steps - plain.steps, grown.evaluated) == (2 * 500, plain.evaluated)
+    plain, grown = work(score, 700), work(score, 700, grown=True)
+    assert grown.steps - plain.steps == 2 * 500
+    assert grown.evaluated - plain.evaluated == 2 * (150 + 350)
+    assert work(specs()[0], 700, grown=True) == work(specs()[0], 700), "trials are too short"
+
+
 def test_a_score_is_evaluated_on_the_way_after_every_trial_and_at_the_end():
     """700 of 1000 images train, 150 validate and 150 test; an epoch of half of them is 35 steps."""
     score = specs("lr_policy=full_range")[2]

@@ -424,7 +424,7 @@ def test_a_remote_tracker_gets_aggregates_only(told: Any, server: "Server", tmp_
     assert {run.info.run_name for run in children} == {"moco", "moco>odc"}
     client = server.client
     sent = {Path(file.path).name for file in client.list_artifacts(parent.info.run_id, "report")}
-    assert {"chains.csv", "summary.json", "tree.png", "finetuning.png"} <= sent
+    assert {"chains.csv", "summary.json", "tree.png", "finetuning.png", "learning.png"} <= sent
     assert not sent & {"index.html", "thumbnails.png", "names.txt", duplicates.FILE}
     got = client.download_artifacts(parent.info.run_id, "report", str(tmp_path))
     assert json.loads((Path(got) / "summary.json").read_text())["best_chain"] == WINNER

@@ -22,6 +22,8 @@ from trainables.kinds import Work
 from trainables.kinds.classify import Plugin, check_objective
 from trainables.training.loop import context
 
+TWO_CELLS = "profile.backbone=resnet10_small"  # a side of its maps, for views of 32 px
+
 
 def masks(data: Prepared, mask: np.ndarray, rows: np.ndarray | None = None) -> Prepared:
     """The same mask for all images, or for some rows."""
@@ -33,7 +35,11 @@ def masks(data: Prepared, mask: np.ndarray, rows: np.ndarray | None = None) -> P
 
 @pytest.fixture(scope="module")
 def task(data) -> Classifier:
-    spec = small.plan(data).score(Node.parse("scratch"))
+    return classifier(data, TWO_CELLS)
+
+
+def classifier(data: Prepared, *more: str) -> Classifier:
+    spec = small.plan(data, *more).score(Node.parse("scratch"))
     index = data.split["train"]
     torch.manual_seed(1)
     known = context(spec, len(index), data.mean, data.std, repeated=True)
@@ -43,7 +49,7 @@ def task(data) -> Classifier:
 
 
 def looked(task: Classifier, data: Prepared, region: Prepared | None) -> Attention:
-    backbone = small.space().profile.backbone
+    backbone = small.space(TWO_CELLS).profile.backbone
     return attend(task, data, region, backbone, 0, RUNTIME)
 
 
@@ -78,6 +84,11 @@ def test_inside_and_outside_add_up_and_without_masks_the_region_is_the_centre(ta
     plain = looked(task, data, None)
     assert plain.values == pytest.approx(inner.values, abs=1e-5, nan_ok=True)
     assert plain.measures(data)["region_area"].value == pytest.approx(56.25)
+
+
+def test_a_map_of_one_cell_explains_nothing(data):
+    found = attend(classifier(data), data, None, small.space().profile.backbone, 0, RUNTIME)
+    assert (len(found.rows), found.measures(data)) == (0, {})
 
 
 def test_images_without_a_mask_are_left_out_and_maps_of_zeros_counted(task, data):
@@ -123,7 +134,7 @@ def test_a_blanked_region_is_the_mean_of_the_images(task, data):
 
 
 def test_of_several_labels_the_likeliest_true_one_is_explained(data):
-    spec = small.plan(data).score(Node.parse("scratch"))
+    spec = small.plan(data, TWO_CELLS).score(Node.parse("scratch"))
     labels = np.eye(3, dtype=np.int64)[data.labels % 3]
     labels[data.split["val"][0]] = 0
     several = replace(data, labels=labels, classes=("a", "b", "c"))
@@ -138,7 +149,7 @@ def test_of_several_labels_the_likeliest_true_one_is_explained(data):
 
 
 def test_a_fine_tuning_measures_it_and_keeps_the_maps(data, tmp_path):
-    plan = replace(small.plan(data, "downstream.lr_range=[0.01]"), masks="m" * 16)
+    plan = replace(small.plan(data, TWO_CELLS, "downstream.lr_range=[0.01]"), masks="m" * 16)
     spec = plan.score(Node.parse("scratch"))
     assert (spec.data["masks"].digest, spec.data["masks"].spec.masks) == ("m" * 16, True)
     source = Source(spec.data["images"].spec, None)

@@ -125,8 +125,14 @@ def test_optuna_asks_the_same_again():
     assert list(first.steps) == list(second.steps)
 
 
+@pytest.mark.parametrize("name", sorted(lr_range.POLICIES))
+def test_further_rates_of_a_grown_range_are_planned_in_full(name):
+    policy = LRPolicy(RANGE, 40, name, grow=2)
+    assert lr_range.planned(policy, 40, more=2) == lr_range.planned(policy, 40) + 2 * 40
+
+
 def test_a_range_of_one_costs_nothing_and_all_failed_names_the_first_reason():
-    assert lr_range.planned(LRPolicy((0.1,), 40), 40) == 0
+    assert lr_range.planned(LRPolicy((0.1,), 40), 40, more=2) == 0
     lr_range.refuse_all_failed({0.1: "", 0.3: "loss is nan"})
     with pytest.raises(StageFailed, match=r"\(0\.1, 0\.3\): loss is inf"):
         lr_range.refuse_all_failed({0.1: "loss is inf", 0.3: "loss is nan"})

@@ -131,6 +131,21 @@ def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
     assert sum(line.get_marker() == "x" for line in odc.lines) == 5, "every odc diverges at 0.1"
 
 
+@pytest.mark.parametrize(
+    ("judge", "said"), [("pretext", "the task's score"), ("probe", "frozen probe: macro AUROC, %")]
+)
+def test_lr_panels_say_what_chose_the_rate(
+    search: Any, monkeypatch: pytest.MonkeyPatch, judge: str, said: str
+) -> None:
+    monkeypatch.setattr(curves.stored, "judge", lambda *_: judge)
+    figure = curves.lr_ranges(rows.build(search.results, search.store, BALANCED), search.store)
+    assert figure is not None
+    axes = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes}
+    assert {name: one.get_ylabel() for name, one in axes.items()} == {
+        "moco": said, "odc": said, "relative_location": said, "fine-tuning": BALANCED.with_unit,
+    }  # fmt: skip
+
+
 def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any) -> None:
     figure = curves.lr_ranges(rows.build(search.results, search.store, BALANCED), search.store)
     assert figure is not None
