@@ -362,7 +362,8 @@ class Plan:
             "space": space, "versions": versions, "data": self.data_digest,
             "weights": dict(self.weights), "format": FORMAT,
             **({} if self.pool is None else {"pool": self.pool}),
-            **({} if self.masks is None else {"masks": self.masks}), **begun(self.space, self.features),
+            **({} if self.masks is None else {"masks": self.masks}),
+            **begun(self.space, self.features),
         }  # fmt: skip
 
     def _training(
