@@ -2,7 +2,7 @@
 
 Only images with a mask count: those of the training split are trained on, those of validation
 judged, at the network's resolution. Writes backbone, segmenter, which draws masks of other images
-(see `drawn_masks`), history.json and overlaps.parquet.
+(see `drawn_masks`), meta.json, history.json and overlaps.parquet.
 """
 
 import json
@@ -27,6 +27,7 @@ from trainables.errors import StageFailed, UserError
 from trainables.images.cache import Prepared, Source
 from trainables.images.splits import Index, subset
 from trainables.kinds import Kind, Work, drawn_masks
+from trainables.kinds.classify import META
 from trainables.kinds.pretext import HISTORY
 from trainables.schema import Schema, read
 from trainables.spec import BACKBONE, IMAGES, MASKS, MeasureType, Runtime, Score, StageSpec
@@ -54,7 +55,7 @@ class Plugin(Kind):
 
         objective: Literal["dice", "iou"] = "dice"
 
-    version = "1"
+    version = "2"
     measures: ClassVar = MEASURES
     shown: ClassVar = ("dice", "iou")
 
@@ -96,6 +97,9 @@ class Plugin(Kind):
             save_backbone(outcome.task.backbone, work.out)
             assert isinstance(outcome.task, Segmenter)
             drawn_masks.save(outcome.task, training.backbone, work.out / SEGMENTER)
+            seen = outcome.task.context
+            meta = {"classes": data.classes, "mean": seen.mean, "std": seen.std}
+            (work.out / META).write_text(json.dumps(meta))
             (work.out / HISTORY).write_text(json.dumps(outcome.history))
             write(work.out / OVERLAPS, data, val, found)
         return Result(outcome.result, score(params.objective, data, val, found))
