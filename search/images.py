@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search.chains.chain import Chain
-from search.chains.images import data_spec, external_spec, pool_roots, pool_spec
+from search.chains.images import data_spec, draws_masks, external_spec, pool_roots, pool_spec
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.console.understood import Understood
@@ -26,6 +26,7 @@ from search.report import duplicates, prepared
 from search.space import Space
 from search.store.stage_store import full_disk_explained
 from trainables.data._understood import DAMAGED
+from trainables.durable import file_digest
 from trainables.errors import UserError
 from trainables.processor import cores
 
@@ -41,7 +42,7 @@ class Images:
     """The images of one space, read on demand."""
 
     data: "Prepared"
-    regions: "Prepared | None"  # the masks
+    regions: "Prepared | None"  # the masks; None where a stage draws them
     seen: dict[str, int]  # of an external test set: images like one that is trained on
 
     def __init__(self, space: Space) -> None:
@@ -59,7 +60,8 @@ class Images:
         from trainables.preflight import check
 
         count = len(self.source.split["train"])
-        specs = Plan(self.space, "", count=count).graph(Node(Chain(tuple(self.space.tasks))))
+        plan = Plan(self.space, "", count=count, masks="" if self.masked else None)
+        specs = plan.graph(Node(Chain(tuple(self.space.tasks))))
         check(specs, self.source, self.pool)
         if self.pool and self.space.controls:
             try:
@@ -87,6 +89,11 @@ class Images:
         data = self.data
         more = data.forms, tuple(self._findings())
         return Understood(found, data, data.split, data.leak, *more, None, sizes, left)
+
+    @property
+    def masked(self) -> bool:
+        """Whether the images have masks, or a stage draws them."""
+        return self.masks is not None or draws_masks(self.space)
 
     @property
     def decoded(self) -> bool:
@@ -126,7 +133,9 @@ class Images:
             return self.pool.digest(self.cache) if self.pool else None
 
     def masks_digest(self) -> str | None:
-        """Return the digest of the images' masks; None if there are none."""
+        """Return the digest of the images' masks, or of what draws them; None if there are none."""
+        if draws_masks(self.space):
+            return file_digest(Path(str(self.space.data.masks)))[:16]
         with full_disk_explained(self.cache, "cache"):
             return self.masks.digest(self.cache) if self.masks else None
 
@@ -212,6 +221,11 @@ def _masks(space: Space, source: "Source") -> "Masks | None":
     from trainables.images.masks import masks_of
 
     place = Path(space.data.masks) if space.data.masks else None
+    if place and draws_masks(space):
+        from trainables.kinds.drawn_masks import loaded
+
+        loaded(place, space.data.channels)
+        return None
     return masks_of(source, place, space.profile.image_size)
 
 

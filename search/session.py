@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from search.cluster.engine import Engine
     from search.console.progress import Show
     from search.console.screen import Screen
+    from trainables.images.cache import Prepared
 
 log = logging.getLogger(__name__)
 TIMM = "timm"  # in place of a start's file: timm's own weights
@@ -110,7 +111,7 @@ class Session:
         more = pool.sizes.images if pool else 0
         self.forecast = forecast(space, self.policy, self.images.check(), more)
         # without the images' digests
-        masks = None if self.images.masks is None else ""
+        masks = "" if self.images.masked else None
         self.plan = self._plan("", {}, None if pool is None else "", masks)
         return self.forecast
 
@@ -279,7 +280,7 @@ class Session:
         table = report.build(results, self.store, objective, info.best_chain, wanted)
         found = report.write(table, self.plan, info, self.store, self.out)
         try:
-            images = self.images.data, self.images.regions
+            images = self.images.data, self.images.regions or self._drawn()
             report.illustrate(found, self.plan, self.store, self.out, *images)
         except Exception:  # the numbers are written
             log.exception("figures and page failed")
@@ -287,6 +288,13 @@ class Session:
         self.tracker.mirror(table, self.plan, info, summary, self.store, self.out)
         self.screen.ends(found, self.out, self.tracker.command)
         return summary
+
+    def _drawn(self) -> "Prepared | None":
+        """Return the masks that a finished stage drew; None if none did."""
+        from trainables.images.cache import made_by
+
+        spec = self.plan.drawn()
+        return made_by(self.store.path(spec.key())) if spec else None
 
     def _info(self, trained: set[str], interrupted: bool = False, incomplete: str = "") -> RunInfo:
         space, demo, outcome = self.space, self.forecast.demo, Collector(self.scheduler)
@@ -320,6 +328,7 @@ class Session:
             leak=self.images.data.leak,
             label_curve=outcome.label_curve(),
             external=external_scores(scheduler),
+            elsewhere=external_scores(scheduler, fresh=False),
             pool=self._pool(),
             without_pool=outcome.without_pool(),
         )

@@ -17,6 +17,7 @@ CLASSIFY = "classify"  # the kind of fine-tuning that has a label curve and exte
 EXTERNAL = "external"  # the kind that judges a finished fine-tuning elsewhere; its images' role
 FEATURES = "features"  # the kind that judges features from elsewhere; the place of their file
 BACKBONE, POOL, IMAGES, WEIGHTS = "backbone", "pool", "images", "weights"  # roles
+DRAWN = "drawn_masks"  # the kind that draws masks with a finished segmenter
 MASKS = "masks"  # the role of masks of the images: a data set of one channel, 255 inside
 SCORE = "score"  # the role of a finished fine-tuning
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"

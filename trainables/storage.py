@@ -1,4 +1,4 @@
-"""File names of the stage store that both sides use: its stamp and a running stage's checkpoint.
+"""File names of the stage store that both sides use: its stamp, a running stage's checkpoint.
 
 A worker compares `store_id(root)` with `StageStore.token()`: equal only on one shared store.
 Standard library only.
@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 STAMP = "STORE.json"  # {"format": ..., "id": ...} at the store's root
+SEGMENTER = "segmenter.safetensors"  # of a fine-tuning on masks; what draws others
 CHECKPOINT = "checkpoint.safetensors"  # in a stage's folder until the stage is finished
 
 

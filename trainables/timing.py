@@ -22,7 +22,7 @@ from trainables.errors import StageFailed, UserError
 from trainables.images.cache import Prepared
 from trainables.kinds import KINDS, Work
 from trainables.plugins import load
-from trainables.spec import IMAGES, POOL, PRETEXT, Runtime, StageSpec
+from trainables.spec import IMAGES, MASKS, POOL, PRETEXT, Runtime, StageSpec
 from trainables.training.lengths import FITTED
 from trainables.workers.job import Heartbeat
 
@@ -107,7 +107,7 @@ def _run(spec: StageSpec, data: Prepared, steps: int, runtime: Runtime, out: Pat
         runtime=runtime,
         out=out,
         report=lambda beat: beats.append((time.perf_counter(), beat)),
-        data=dict.fromkeys((IMAGES, POOL), data),
+        data={IMAGES: data, POOL: data, MASKS: replace(data, images=data.images[..., :1])},
     )
     load(KINDS, spec.kind)().run(work)
     return [*beats, (time.perf_counter(), Heartbeat())]

@@ -1,7 +1,10 @@
 """Files that a space names: weights of starts, and features from elsewhere."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from search.chains.chain import SCRATCH
+from search.space import Space
 from trainables.architectures import megabytes
 from trainables.durable import file_digest
 from trainables.errors import UserError
@@ -21,6 +24,20 @@ def digest_of(name: str, path: str, kind: str = START) -> str:
             f"{where}={path}: must be a file to read ({error.strerror}); try {wanted} to leave the "
             "row out"
         ) from None
+
+
+def begun(space: Space, features: Mapping[str, str]) -> Mapping[str, object]:
+    """Return what decides where chains begin; nothing for all of them from scratch.
+
+    features: digests of features from elsewhere, by name.
+    """
+    starts = {
+        name: [one.chains, one.trainable]
+        for name, one in space.starts.items()
+        if name in space.run_starts and (one.chains, one.trainable) != (name == SCRATCH, "all")
+    }
+    given = {"starts": starts, "max_starts": space.max_starts, "features": dict(features)}
+    return {key: value for key, value in given.items() if value}
 
 
 def backbone_bytes(name: str) -> int:

@@ -1,9 +1,11 @@
 """The images of a space as specifications: its own, external test sets, the pool. Pure."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from search.space import Space
 from trainables.spec import DataSpec, FurtherData, Settings
+from trainables.storage import SEGMENTER
 
 LATER = {  # parameters of data sets that change no digest while they are null
     "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
@@ -38,6 +40,11 @@ def external_spec(space: Space, name: str) -> DataSpec:
 def masks_spec(space: Space) -> DataSpec:
     """Return the masks of the data set's images, at the side that networks see."""
     return replace(data_spec(space), masks=True, size=space.profile.image_size)
+
+
+def draws_masks(space: Space) -> bool:
+    """Return whether a segmenter's file stands for the masks: a stage draws them."""
+    return (space.data.masks or "").endswith(Path(SEGMENTER).suffix)
 
 
 def pool_spec(space: Space) -> DataSpec:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from search.chains.chain import SCRATCH, Chain
+from search.chains.given import begun
 from search.chains.images import (
     data_spec,
+    draws_masks,
     external_spec,
     masks_spec,
     params_of,
@@ -21,6 +23,7 @@ from trainables.plugins import load, version
 from trainables.spec import (
     ADDED,
     BACKBONE,
+    DRAWN,
     EXTERNAL,
     FEATURES,
     FORMAT,
@@ -58,7 +61,8 @@ class Plan:
     the starts' files by name. external_digests: those of the external test sets. pool: the digest
     of the pool; None where there is no image without a label. features: digests of the files of
     features from elsewhere, by name. count: of the images to train on; pool_count: of the pool.
-    They decide the lengths that are given as tables. masks: the digest of the images' masks.
+    They decide the lengths that are given as tables. masks: the digest of the images' masks, or of
+    the file that draws them.
     """
 
     space: Space
@@ -73,8 +77,8 @@ class Plan:
 
     def graph(self, node: Node) -> tuple[StageSpec, ...]:
         """Return all that is done for the node: inputs before what they are for, score last."""
-        made = None if node.frozen else self._made()
-        roots = [spec for spec in (self._start(node), made) if spec]
+        made = () if node.frozen else (self._made(), self.drawn())
+        roots = [spec for spec in (self._start(node), *made) if spec]
         probes = [spec for spec in (self.probe(node),) if spec and not node.frozen]
         tuned = [self._tuned(node)] if node.external else []
         return (*roots, *self.stages(node), *probes, *tuned, self.score(node))
@@ -178,7 +182,7 @@ class Plan:
             params={**task.params, "objective": task.objective},
             version=version(KINDS, task.kind),
             training=replace(training, fraction=fraction, layer_decay=self._layer_decay),
-            inputs=_keys({BACKBONE: last}),
+            inputs=_keys({BACKBONE: last, MASKS: self.drawn()}),
             data={IMAGES: self._images, **self._masks},
             seed=space.seed + node.repeat,
         )
@@ -253,6 +257,12 @@ class Plan:
             return None
         return self._root(made.kind, made.kind, made.params, {IMAGES: self._images})
 
+    def drawn(self) -> StageSpec | None:
+        """Return the stage that draws the masks, if one does."""
+        if self.masks is None or not draws_masks(self.space):
+            return None
+        return self._root(DRAWN, DRAWN, {"sha256": self.masks}, {IMAGES: self._images})
+
     def _root(
         self, kind: str, name: str, params: Settings, data: Mapping[str, KnownData] = NOTHING
     ) -> StageSpec:
@@ -268,6 +278,8 @@ class Plan:
             images |= {f"{POOL} {k}": further for k, further in roots if further}
         if MASKS in spec.data and self.space.data.masks:
             images[f"{MASKS} 0"] = self.space.data.masks
+        if spec.kind == DRAWN and self.space.data.masks:
+            return images | {WEIGHTS: self.space.data.masks}
         if spec.kind == FEATURES:
             return images | {FEATURES: self.space.baselines.features[spec.name]}
         file = self.space.starts[spec.name].weights if spec.kind == START else None
@@ -281,9 +293,10 @@ class Plan:
 
     @property
     def _masks(self) -> Mapping[str, KnownData]:
-        """Return the masks of the images as a role, where there are any."""
-        known = None if self.masks is None else KnownData(masks_spec(self.space), self.masks)
-        return {MASKS: known} if known else {}
+        """Return the masks of the images as a role, where there are any and no stage makes them."""
+        if self.masks is None or draws_masks(self.space):
+            return {}
+        return {MASKS: KnownData(masks_spec(self.space), self.masks)}
 
     @property
     def _images(self) -> KnownData:
@@ -349,23 +362,9 @@ class Plan:
             "space": space, "versions": versions, "data": self.data_digest,
             "weights": dict(self.weights), "format": FORMAT,
             **({} if self.pool is None else {"pool": self.pool}),
-            **({} if self.masks is None else {"masks": self.masks}), **self._begun(),
+            **({} if self.masks is None else {"masks": self.masks}),
+            **begun(self.space, self.features),
         }  # fmt: skip
-
-    def _begun(self) -> Mapping[str, object]:
-        """Return what else decides where chains begin; nothing for all of them from scratch."""
-        starts = {
-            name: [one.chains, one.trainable]
-            for name, one in self.space.starts.items()
-            if name in self.space.run_starts
-            and (one.chains, one.trainable) != (name == SCRATCH, "all")
-        }
-        given = {
-            "starts": starts,
-            "max_starts": self.space.max_starts,
-            "features": dict(self.features),
-        }
-        return {key: value for key, value in given.items() if value}
 
     def _training(
         self, task: TaskChoice | Downstream, node: Node, steps: int, batch: int, lr: LRPolicy

@@ -14,24 +14,26 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search.report.stored import Predictions
+from search.report import stored
+from search.report.stored import Predictions, Store
 from search.report.table import Row, Table, number
 
 AIL, TRUE, AREA, RATIO = "ail", "ail_true", "region_area", "ail_ratio"  # measures of `classify`
-RANDOM, EMPTY = "ail_random", "empty_maps"
+MOST, RANDOM, EMPTY = "ail_most", "ail_random", "empty_maps"
 WHOLE, INSIDE, OUTSIDE = "accuracy_whole", "accuracy_inside_blanked", "accuracy_outside_blanked"
 COLUMNS = {  # heads of the page's table
     AIL: "#AIL, %", TRUE: "#true|class", AREA: "#area,|%", RATIO: "#AIL /|area",
-    RANDOM: "#random|network", EMPTY: "#empty|maps, %", WHOLE: "#accuracy,|%",
-    INSIDE: "#region|blanked", OUTSIDE: "#outside|blanked",
+    MOST: "#most|possible", RANDOM: "#random|network", EMPTY: "#empty|maps, %",
+    WHOLE: "#accuracy,|%", INSIDE: "#region|blanked", OUTSIDE: "#outside|blanked",
 }  # fmt: skip
 HEADS = ["chain", COLUMNS[AIL], "#95 % interval", *[*COLUMNS.values()][1:]]
+COARSE = 0.5  # of the way from the area to 100 %: if maps can go no further, AIL says little
 FIGURE = "attention.png"  # in the report's folder: it shows patients, so no page has it inside
 PERCENTILES = (90, 50, 10)
 RULE = (
     "Rows: of the validation images with a region that {chain} answers rightly, those at the "
     "90th, 50th and 10th percentile of its confidence; then the same of those that it answers "
-    "wrongly. Nothing is chosen by hand."
+    "wrongly. Nothing is chosen by hand. Bright: much attention; white: the region."
 )
 
 
@@ -59,6 +61,13 @@ def examples(shown: Predictions, rows: NDArray[np.int64]) -> list[Example]:
     return found
 
 
+def looked_at(table: Table, store: Store) -> int:
+    """Return on how many validation images attention was measured; 0 for none."""
+    keys = [row.downstream_key for row in attended(table)]
+    seen = next(filter(None, (stored.looked(store, key) for key in keys)), None)
+    return len(seen.rows) if seen else 0
+
+
 def sentences(table: Table) -> Iterator[str]:
     """Yield what the attention of the recommended, or else of the best row, says."""
     rows = attended(table)
@@ -74,6 +83,7 @@ def sentences(table: Table) -> Iterator[str]:
             f"({ail.low:.1f} to {ail.high:.1f}), whose area is {area.value:.1f} % of the image: "
             f"{inside} {'as' if inside == 'as much' else 'than'} by chance."
         )
+    yield from _coarse(row)
     if random and ail.low <= random.value <= ail.high:
         yield (
             f"A network with random weights has {random.value:.1f} %: attention alone does not "
@@ -84,4 +94,16 @@ def sentences(table: Table) -> Iterator[str]:
         yield (
             f"With the region blanked its accuracy is {number(blanked.value)} %, against "
             f"{number(whole.value)} %: it does not need the region to answer."
+        )
+
+
+def _coarse(row: Row) -> Iterator[str]:
+    """Yield a warning where the cells of the maps are too large for the region."""
+    most, area = row.measures.get(MOST), row.measures.get(AREA)
+    if most and area and most.value - area.value < COARSE * (100 - area.value):
+        yield (
+            f"The cells of its maps are too coarse to measure attention: the best of them has "
+            f"{most.value:.1f} % inside the region, where the area alone has {area.value:.1f} %. "
+            "Use a larger profile.image_size, or a profile.backbone with finer last maps such as "
+            "resnet18_small."
         )

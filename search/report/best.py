@@ -20,6 +20,7 @@ from search.report.stored import Meta, Store
 from search.report.summary import Summary, first_key
 from search.report.table import Row, number
 from trainables.architectures import ARCHITECTURES
+from trainables.storage import SEGMENTER
 
 # What load.py imports, and how it makes the network.
 TORCHVISION = (
@@ -67,7 +68,17 @@ def write(found: Summary, plan: Plan, store: Store, folder: Path) -> None:
         (folder / BACKBONE).unlink(missing_ok=True)
         (folder / SNIPPET).unlink(missing_ok=True)
         weights = replace(weights, words="The store has no weights for it.")
+    _copy_segmenter(store, weights.score, folder / SEGMENTER)
     (folder / CARD).write_text(card(row, found, plan, weights, meta), encoding="utf-8")
+
+
+def _copy_segmenter(store: Store, score: str | None, target: Path) -> None:
+    """Copy what draws masks, if the score is one of segmentation; else remove an older one."""
+    source = store.path(score) / SEGMENTER if score else None
+    if source and source.exists():
+        shutil.copyfile(source, target)
+    else:
+        target.unlink(missing_ok=True)
 
 
 def chosen(row: Row, store: Store) -> Weights:

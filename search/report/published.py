@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from search.report import known
 from search.report.known import Known
 from search.report.statistics.factors import FEW
-from search.report.table import SURE, Table, number, p_text
+from search.report.table import SURE, Table, number, p_text, span
 from search.space import Space
 from trainables.errors import UserError
 
@@ -158,7 +158,8 @@ def _order(found: Published) -> str:
     doubt = "" if found.effect.p_value < SURE else ", which chance can explain"
     return (
         f"with a rank correlation of {number(found.effect.value, signed=True)} "
-        f"(Spearman, p {p_text(found.effect.p_value)}{doubt})"
+        f"(Spearman, 95 % interval {span(found.effect.low, found.effect.high, signed=True)}, "
+        f"p {p_text(found.effect.p_value)}{doubt})"
     )
 
 

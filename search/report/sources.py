@@ -7,7 +7,7 @@ If the source predicts the class, a network may recognise the camera instead of 
 validation images; intervals are of the choice of images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,13 +43,15 @@ class Sources:
     given_away: mean recall over the classes, in percent, of the class that is guessed from the
     source alone, for images of other patient groups; None where an image may have several labels.
     chance_level: the same without knowing it.
-    far: whether it is so far above that the source gives the class away.
+    far: whether it is so far above that the source gives the class away. alone: classes with all
+    their images in one of several sources, with that source.
     """
 
     within: tuple[Within, ...]
     given_away: Estimate | None
     chance_level: float | None
     far: bool
+    alone: tuple[tuple[str, str], ...] = ()
 
 
 def build(table: Table, chains: Sequence[str], store: Store) -> Sources | None:
@@ -68,7 +70,19 @@ def build(table: Table, chains: Sequence[str], store: Store) -> Sources | None:
     found = given_away(first.labels, first.sources, first.groups)
     level = 100 / len(np.unique(first.labels))
     far = found.value - level >= FAR and found.low > level
-    return Sources(tuple(within), found, level, far)
+    return Sources(tuple(within), found, level, far, tuple(_alone(first)))
+
+
+def _alone(said: Predictions) -> Iterator[tuple[str, str]]:
+    """Yield each class whose images all come from one of several sources, with the source."""
+    import numpy as np
+
+    assert said.sources is not None
+    if len(np.unique(said.sources)) > 1:
+        for k, name in enumerate(said.classes):
+            own = np.unique(said.sources[said.having(k)])
+            if len(own) == 1:
+                yield name, str(own[0])
 
 
 def _predictions(row: Row, store: Store) -> Shown:
@@ -127,6 +141,11 @@ def given_away(labels: "Ints", sources: "NDArray[np.str_]", groups: "NDArray[np.
     return estimate(recall[0], recall[1:])
 
 
+def warning(found: Sources | None) -> tuple[str, ...]:
+    """Return the note that the source gives the class away; () if it does not."""
+    return (sentence(found),) if found and found.far else ()
+
+
 def sentence(found: Sources) -> str:
     """Describe whether the source gives the class away."""
     own = found.given_away
@@ -136,6 +155,9 @@ def sentence(found: Sources) -> str:
         f"The source alone tells the class with a mean recall of {own.value:.1f} % "
         f"({own.low:.1f} to {own.high:.1f}), where guessing has {found.chance_level:.1f} %."
     )
+    for source in dict.fromkeys(source for _, source in found.alone):
+        some = ", ".join(label for label, where in found.alone if where == source)
+        said = f"All images of {some} come from {source}. {said}"
     if found.far:
         return (
             f"{said} A network can score well by recognising the hospital or camera instead of the "

@@ -10,12 +10,14 @@ from typing import Any
 
 from search.chains.chain import SCRATCH
 from search.report import (
+    attention,
     convergence,
     external,
     labels,
     learning,
     notes,
     pool,
+    relation,
     sources,
     stored,
     verdict_words,
@@ -29,6 +31,7 @@ from search.report.ledger import Seen
 from search.report.notes import Recall
 from search.report.pool import WithoutPool
 from search.report.published import Published
+from search.report.relation import Relation
 from search.report.rows import IMAGENET
 from search.report.sources import Sources
 from search.report.statistics import verdicts
@@ -38,6 +41,8 @@ from search.report.statistics.verdicts import Estimate, Planned, Recommended
 from search.report.stored import Store
 from search.report.table import Images, Row, Table
 from search.results.records import RunInfo
+
+OWN = ("best_chain", "elsewhere")  # of the circumstances: told in another form
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Summary:
     images. tested: whether these were allowed to be scored. seen: their earlier uses. gains: by
     baseline. recall: the recommended's, of every class of the validation images. trends: of the
     starts' fine-tuning. learning: probes along the singles' training. published: a published table
-    beside this one.
+    beside this one. relations: of attention inside the region to the score.
+    looked_at: validation images on which attention was measured.
     """
 
     table: Table
@@ -85,6 +91,8 @@ class Summary:
     without_pool: WithoutPool | None = None
     seen: Seen | None = None
     published: Published | None = None
+    relations: tuple[Relation, ...] = ()
+    looked_at: int = 0
 
     @property
     def winner(self) -> Row | None:
@@ -126,7 +134,7 @@ class Summary:
             "test": plain["test"],
             "test_on": plain["test_on"],
             "explained": _explained(self.factors),
-            **{name: one for name, one in plain["info"].items() if name != "best_chain"},
+            **{name: one for name, one in plain["info"].items() if name not in OWN},
             "overhead_seconds": info.overhead.kinds() if info.overhead else {},
             "failed": _reasons(table, "failed"),
             "pruned": _reasons(table, "pruned"),
@@ -142,6 +150,7 @@ class Summary:
             "sources": plain["sources"],
             "without_pool": plain["without_pool"],
             "published": plain["published"],
+            "attention_and_score": plain["relations"],
             "compared_on": plain["table"]["compared_on"],
             "training_noise": table.training_noise,
             "factors": plain["factors"],
@@ -164,6 +173,7 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
     chosen = verdicts.recommended(table)
     planned = verdicts.planned(table, store, "test" if test else "val")
     recall, trends = tuple(_recall(table, store)), convergence.starts(table, store)
+    within = sources.build(table, _chosen(table, chosen), store)
     said, mark = verdict_words.headline(table, chosen, planned), notes.mark(info)
     return Summary(
         table=table,
@@ -173,7 +183,7 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
         recommended=chosen,
         planned=planned,
         optimism=verdicts.optimism(table),
-        notes=notes.notes(table, info, store, recall, trends),
+        notes=notes.notes(table, info, store, recall, trends) + sources.warning(within),
         tested=test,
         test={chain: scored.estimate(chain) for chain in scored.chains} if scored else {},
         test_on=scored.on if scored else None,
@@ -184,19 +194,19 @@ def build(table: Table, info: RunInfo, store: Store, test: bool = True) -> Summa
         recall=recall,
         label_curve=labels.curve(info.label_curve, store, table.objective),
         external=external.judged(info.external, table, chosen.name if chosen else None, store),
-        sources=sources.build(table, _chosen(table, chosen), store),
+        sources=within,
         trends=trends,
         learning=learning.curves(table, store),
         without_pool=pool.without(info.without_pool, table, store),
+        relations=relation.relations(table, info.elsewhere, store),
+        looked_at=attention.looked_at(table, store),
     )
 
 
 def _chosen(table: Table, chosen: Recommended | None) -> list[str]:
-    """Return the recommended and the leading start, each once."""
-    start = table.leading_start
-    return list(
-        dict.fromkeys([*([chosen.name] if chosen else []), *([start.chain] if start else [])])
-    )
+    """Return the recommended, the leading start and the best chain, each once."""
+    names = [chosen.name] if chosen else []
+    return list(dict.fromkeys([*names, *(r.chain for r in (table.leading_start, table.best) if r)]))
 
 
 def _named(table: Table) -> list[str]:

@@ -14,7 +14,7 @@ from search.report.statistics.course import Step
 from search.report.statistics.factors import LAST, LEVEL, RISE, Correlation, Factor
 from search.report.statistics.verdicts import Estimate
 from search.report.summary import Summary
-from search.report.table import SURE, Row, Table, number, p_text
+from search.report.table import SURE, Row, Table, number, p_text, span
 from search.report.verdict_words import count
 from search.results.records import RunInfo
 
@@ -167,7 +167,8 @@ def correlation(found: Correlation) -> str:
     subject, effect = MEASURE_WORDS[found.measure], found.effect
     if effect is None:
         return f"Whether a chain's score goes with {subject} can't be told from these chains."
-    size = f"Spearman {effect.value:+.2f}, p {p_text(effect.p_value)}"
+    within = span(effect.low, effect.high, signed=True)
+    size = f"Spearman {effect.value:+.2f} ({within}), p {p_text(effect.p_value)}"
     if effect.p_value >= SURE:
         return f"A chain's score does not detectably go with {subject} ({size})."
     way = "higher" if effect.value > 0 else "lower"

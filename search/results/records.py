@@ -62,7 +62,7 @@ class LabelPoint:
 
 @dataclass(frozen=True)
 class ExternalScore:
-    """A chain or start judged on an external test set; seed: the fresh one, counted from 0."""
+    """A chain or start judged on an external test set; seed: of fresh or of other ones, from 0."""
 
     chain: Chain
     external: str
@@ -136,6 +136,7 @@ class RunInfo:
     incomplete: str = ""  # the machine fault that ended the search early, or ""
     leak: str = ""  # what a published protocol lets cross the split, or ""
     label_curve: tuple[LabelPoint, ...] = ()
-    external: tuple[ExternalScore, ...] = ()
+    external: tuple[ExternalScore, ...] = ()  # of fresh seeds
+    elsewhere: tuple[ExternalScore, ...] = ()  # of every chain's first seed
     pool: Pool | None = None  # None: pretext tasks saw the training images
     without_pool: tuple[Repeat, ...] = ()  # the best chain's fresh seeds without it

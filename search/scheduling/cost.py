@@ -15,7 +15,7 @@ from search.scheduling.rates import Subject, subject
 from search.scheduling.work import Rate, work
 from search.space import Space
 from trainables.architectures import megabytes
-from trainables.spec import FEATURES, POOL, START, StageSpec
+from trainables.spec import DRAWN, FEATURES, POOL, START, StageSpec
 
 CLOSING = 6.0  # seconds from the last job to the end of the command
 BETWEEN = 0.4  # seconds a job: leasing it, reading inputs, writing its result
@@ -39,7 +39,7 @@ class Pace:
 
     def seconds(self, spec: StageSpec, images: int) -> float:
         """Return the seconds of one stage in one worker group."""
-        rate = NOTHING if spec.kind in (START, FEATURES) else self.rates[subject(spec)]
+        rate = NOTHING if spec.kind in (START, FEATURES, DRAWN) else self.rates[subject(spec)]
         return rate.seconds(work(spec, images, self.grown)) + BETWEEN
 
 

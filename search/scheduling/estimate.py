@@ -20,7 +20,7 @@ from search.scheduling.forecast import Forecast
 from search.scheduling.rates import Machine, subject
 from search.scheduling.work import Rate
 from trainables.processor import cores
-from trainables.spec import START, StageSpec
+from trainables.spec import DRAWN, START, StageSpec
 
 STARTING = 25.0  # seconds from the command to the first step: imports, Ray, worker groups
 
@@ -73,7 +73,9 @@ def estimate(
     """
     groups, machine = here.groups(plan, forecast.stages_maximum + len(plan.baselines()))
     specs = [
-        spec for spec in plan.graph(Node(Chain(tuple(plan.space.tasks)))) if spec.kind != START
+        spec
+        for spec in plan.graph(Node(Chain(tuple(plan.space.tasks))))
+        if spec.kind not in (START, DRAWN)
     ]
     known = rates.remembered(Path(plan.space.store), specs, machine)
     missing = [spec for spec in specs if subject(spec) not in known]

@@ -7,8 +7,8 @@ Controls answer whether the best chain is better for its tasks and their order, 
 length: the best single, trained as long as it, and its tasks in reverse. Fresh seeds, which no
 choice has seen, score the best chain and the starts without the luck of being chosen. The label
 curve scores the finalists with fewer and more labels; external test sets judge what the fresh seeds
-trained. One more control is the best chain with fresh seeds, but without the images that have no
-label. All of it depends on the scores alone.
+trained, and every chain. One more control is the best chain with fresh seeds, but without the
+images that have no label. All of it depends on the scores alone.
 """
 
 from collections.abc import Collection, Mapping
@@ -93,9 +93,13 @@ class Finals:
         return [replace(p, repeat=FRESH, labels=labels) for p in nodes for labels in LABELS]
 
     def external(self) -> list[Node]:
-        """Return the fresh seeds on every external test set."""
+        """Return the fresh seeds on every external test set, then the first seeds of all chains.
+
+        The latter choose nothing: they tell whether attention goes with the score elsewhere.
+        """
         names = self.space.external if self.space.test else ()
-        networks = [p for p in self.fresh() if p.chain.start in self.space.starts]
+        judged = [*self.fresh(), *self._ranked, *self._starts]
+        networks = [p for p in judged if p.chain.start in self.space.starts]
         return [replace(p, external=name) for name in names for p in networks]
 
     def _finalists(self) -> list[Node]:
@@ -170,5 +174,5 @@ def planned(space: Space, pool: bool = False) -> tuple[int, int]:
         stages += longest  # of the runner-up
         scores += (FINALISTS + starts) * len(LABELS)
     if space.test:
-        scores += len(space.external) * seeds * (1 + networks)
+        scores += len(space.external) * (seeds * (1 + networks) + networks + len(space.chains()))
     return stages, scores

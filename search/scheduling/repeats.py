@@ -57,11 +57,11 @@ def rounds(
 
 
 def selection(scores: Mapping[Node, Score], known: Collection[Node]) -> dict[Node, Score]:
-    """Return the scores that choose among the known nodes: no fresh seeds, no other labels."""
+    """Return the scores that choose among the known nodes: no fresh seed, other labels or set."""
     return {
         p: score
         for p, score in scores.items()
-        if p.labels is None and not p.is_fresh and p.first() in known
+        if p.labels is None and p.external is None and not p.is_fresh and p.first() in known
     }
 
 

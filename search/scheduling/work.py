@@ -6,9 +6,11 @@ Rate(step=0.1, evaluated=0.002, image=0.0).seconds(work(spec, 839))
 
 from dataclasses import dataclass
 
-from trainables.spec import IMAGES, PRETEXT, LRPolicy, StageSpec, Training
+from trainables.spec import CLASSIFY, IMAGES, PRETEXT, LRPolicy, StageSpec, Training
 from trainables.training.lengths import FITTED, PROBED, evaluations
 from trainables.training.lr_range import planned, rungs
+
+ATTENDED = 4  # evaluations of an image: explained twice, the region blanked, its outside blanked
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,17 @@ def _probed(training: Training, labelled: int, more: int) -> int:
 def _evaluated(spec: StageSpec, images: int, labelled: int, more: int) -> int:
     """Return the images of every evaluation, and validation and test once at the end.
 
-    An evaluation sees the validation images and those that BatchNorm is fitted to.
+    An evaluation sees the validation images and those that BatchNorm is fitted to. `classify` also
+    measures its attention on validation, against a random network that is fitted once.
     """
     known = spec.data[IMAGES].spec if IMAGES in spec.data else None
     val, test = (known.val, known.test) if known else (0.0, 0.0)
     training, whole = spec.trained, images / (1 - val - test)
     often = evaluations(training.steps, labelled, training.global_batch)
     often += _trials(training.lr, more)
-    return round(whole * (val * (often + 1) + test)) + min(FITTED, labelled) * often
+    looked, fitted = (ATTENDED, 1) if spec.kind == CLASSIFY else (0, 0)
+    seen = round(whole * (val * (often + 1 + looked) + test))
+    return seen + min(FITTED, labelled) * often + min(FITTED, images) * fitted
 
 
 def _trials(policy: LRPolicy, more: int) -> int:

@@ -17,7 +17,7 @@ from trainables.errors import UserError
 from trainables.plugins import load as plugin
 from trainables.plugins import unknown
 from trainables.schema import read, shown
-from trainables.spec import EXTERNAL, FEATURES, PRETEXT, PROBE, START
+from trainables.spec import DRAWN, EXTERNAL, FEATURES, PRETEXT, PROBE, START
 
 __all__ = [
     "SPACES", "Downstream", "ReportChoice", "Space", "TaskChoice",
@@ -60,7 +60,7 @@ def check_plugins(space: Space) -> None:
     read(kind.Params, params, "downstream.params")
     if made := space.data.pool:
         maker = plugin("trainables.kinds", made.kind)
-        if maker.measures or made.kind in (PRETEXT, START):
+        if maker.measures or made.kind in (PRETEXT, START, DRAWN):
             raise UserError(
                 f"data.pool.kind={made.kind}: must be a kind that makes a data set, as another "
                 "package may bring; try data.pool=null"

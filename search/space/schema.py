@@ -127,7 +127,8 @@ class Data(Schema):
     any shape becomes a square. trim: cut dark or light borders first. window: black and white of
     values of more than 8 bits; null: a DICOM file's own, else robust ones (images/levels.py).
     unlabelled: folders of further images for the pretext tasks, as --data-unlabelled. masks: a
-    folder of masks, or a CSV file of run-lengths; null: those that lie with the images.
+    folder of masks, a CSV file of run-lengths, or the file of a segmenter that draws them; null:
+    those that lie with the images.
     """
 
     name: Name

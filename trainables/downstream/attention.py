@@ -6,8 +6,9 @@
 
 The region is the mask of each image (attention inside lungs, AIL; or the lesion). Where a data set
 has no masks it is all but a border ring. Beside it stand what it must be read against: the region's
-area, a network with random weights, its BatchNorm statistics fitted, and the accuracy with the
-region or its outside blanked. Maps that are zero everywhere have no fraction: they are counted.
+area, the most that any map of as many cells can have, a network with random weights, its BatchNorm
+statistics fitted, and the accuracy with the region or its outside blanked. Maps that are zero
+everywhere have no fraction: they are counted.
 """
 
 from dataclasses import dataclass
@@ -32,15 +33,16 @@ from trainables.training.evaluation import fit, over_rows, pixels
 FILE = "attention.npz"
 RING = 1 / 8  # of the side: width of the border ring
 AIL, TRUE, AREA, RATIO = "ail", "ail_true", "region_area", "ail_ratio"
-RANDOM, EMPTY = "ail_random", "empty_maps"
+MOST, RANDOM, EMPTY = "ail_most", "ail_random", "empty_maps"
 WHOLE, INSIDE, OUTSIDE = "accuracy_whole", "accuracy_inside_blanked", "accuracy_outside_blanked"
 ATTENTION = {
     one.name: one
     for one in (
-        MeasureType(AIL, "attention inside the region (AIL), predicted class"),
-        MeasureType(TRUE, "attention inside the region, true class"),
-        MeasureType(AREA, "area of the region: AIL by chance"),
-        MeasureType(RATIO, "AIL over the region's area", unit=""),
+        MeasureType(AIL, "attention inside (AIL)"),
+        MeasureType(TRUE, "AIL of the true class"),
+        MeasureType(AREA, "AIL by chance (area)"),
+        MeasureType(RATIO, "AIL over area", unit=""),
+        MeasureType(MOST, "AIL, the most that maps of these cells can have"),
         MeasureType(RANDOM, "AIL of a network with random weights"),
         MeasureType(EMPTY, "maps that are zero everywhere", higher_is_better=False),
         MeasureType(WHOLE, "accuracy on images with a region"),
@@ -48,7 +50,7 @@ ATTENTION = {
         MeasureType(OUTSIDE, "accuracy, outside of the region blanked"),
     )
 }
-COLUMNS = (AIL, TRUE, AREA, RANDOM, WHOLE, INSIDE, OUTSIDE)
+COLUMNS = (AIL, TRUE, AREA, MOST, RANDOM, WHOLE, INSIDE, OUTSIDE)
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ def _explained(
     blank = (inside >= 0.5)[:, None]
     seen = [_right(task, view, labels) for view in (views * ~blank, views * blank)]
     whole = seen[0] if task.many else (predicted == labels).float()
-    ordered = [*fractions[:2], inside.mean((1, 2)), fractions[2], whole, *seen]
+    ordered = [*fractions[:2], inside.mean((1, 2)), most_inside(maps[0], inside), fractions[2]]
+    ordered += [whole, *seen]
     scaled = [one / one.amax((1, 2), keepdim=True).clamp(min=1e-30) for one in maps]
     return torch.cat([torch.stack(ordered, 1), torch.stack(scaled, 1).flatten(1)], 1)
 
@@ -189,6 +192,17 @@ def fraction_inside(maps: Tensor, inside: Tensor) -> Tensor:
     """
     whole = _resized(maps[:, None], inside.shape[-1])[:, 0]
     return (whole * inside).sum((1, 2)) / whole.sum((1, 2))
+
+
+def most_inside(maps: Tensor, inside: Tensor) -> Tensor:
+    """Return the most that `fraction_inside` can be with maps of these cells: that of one cell.
+
+    Any map is a sum of cells, so its fraction is a mean of theirs.
+    """
+    cells = torch.eye(maps[0].numel(), device=maps.device).view(-1, *maps.shape[1:])
+    each = _resized(cells[:, None], inside.shape[-1])[:, 0].flatten(1)
+    found: Tensor = (inside.flatten(1) @ each.T / each.sum(1)).amax(1)
+    return found
 
 
 @torch.no_grad()

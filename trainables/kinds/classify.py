@@ -53,7 +53,7 @@ class Plugin(Kind):
 
         objective: str
 
-    version = "4"
+    version = "5"
     measures: ClassVar = {**MEASURES, **ATTENTION}
     only_told: ClassVar = frozenset(ATTENTION)
     shown: ClassVar = (

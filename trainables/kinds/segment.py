@@ -1,7 +1,8 @@
 """Fine-tune a backbone with a U-Net's decoder on masks, and measure it on the validation split.
 
 Only images with a mask count: those of the training split are trained on, those of validation
-judged, at the network's resolution. Writes backbone, decoder, history.json and overlaps.parquet.
+judged, at the network's resolution. Writes backbone, segmenter, which draws masks of other images
+(see `drawn_masks`), meta.json, history.json and overlaps.parquet.
 """
 
 import json
@@ -19,23 +20,25 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.backbone import save, save_backbone, trained_backbone
+from trainables.backbone import save_backbone, trained_backbone
 from trainables.downstream.metrics import GroupBootstrap, interval
 from trainables.downstream.unet import Segmenter
 from trainables.errors import StageFailed, UserError
 from trainables.images.cache import Prepared, Source
 from trainables.images.splits import Index, subset
-from trainables.kinds import Kind, Work
+from trainables.kinds import Kind, Work, drawn_masks
+from trainables.kinds.classify import META
 from trainables.kinds.pretext import HISTORY
 from trainables.schema import Schema, read
 from trainables.spec import BACKBONE, IMAGES, MASKS, MeasureType, Runtime, Score, StageSpec
+from trainables.storage import SEGMENTER
 from trainables.task import Context, Task
 from trainables.training import distributed
 from trainables.training.evaluation import fit, over_rows, pixels
 from trainables.training.loop import Loop
 from trainables.workers.job import SAVING, Heartbeat, Result
 
-DECODER, OVERLAPS = "decoder.safetensors", "overlaps.parquet"
+OVERLAPS = "overlaps.parquet"
 HALF = 127.5  # of a mask's levels
 MEASURES = {
     one.name: one
@@ -52,12 +55,12 @@ class Plugin(Kind):
 
         objective: Literal["dice", "iou"] = "dice"
 
-    version = "1"
+    version = "2"
     measures: ClassVar = MEASURES
     shown: ClassVar = ("dice", "iou")
 
     def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:  # noqa: ARG002
-        if MASKS not in spec.data:
+        if MASKS not in {**spec.data, **spec.inputs}:
             raise UserError(
                 "downstream.kind=segment: must have masks of the images, and there are none; try "
                 "data.masks=PATH, a folder or CheXmask's CSV file"
@@ -92,7 +95,11 @@ class Plugin(Kind):
         if distributed.rank() == 0:
             work.report(Heartbeat(SAVING))
             save_backbone(outcome.task.backbone, work.out)
-            save(outcome.task.get_submodule("head"), work.out / DECODER)
+            assert isinstance(outcome.task, Segmenter)
+            drawn_masks.save(outcome.task, training.backbone, work.out / SEGMENTER)
+            seen = outcome.task.context
+            meta = {"classes": data.classes, "mean": seen.mean, "std": seen.std}
+            (work.out / META).write_text(json.dumps(meta))
             (work.out / HISTORY).write_text(json.dumps(outcome.history))
             write(work.out / OVERLAPS, data, val, found)
         return Result(outcome.result, score(params.objective, data, val, found))

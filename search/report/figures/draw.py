@@ -21,6 +21,7 @@ from search.report.figures import (
     learning,
     pretext,
     regret,
+    relation,
     style,
     tree,
 )
@@ -41,6 +42,7 @@ def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
             "label_curve": label_curve.draw(
                 found.label_curve, table.objective, _recommended(found)
             ),
+            "relation": relation.draw(table),
             "regret": regret.draw(steps) if len(steps) > 1 else None,
             "confusion": _confusion(found, store),
             "learning": learning.draw(found.learning),

@@ -3,7 +3,9 @@
 from itertools import pairwise
 
 from search.chains.chain import prefixes
+from search.report.attention import AIL, attended
 from search.report.learning import sentence
+from search.report.relation import sentence as told
 from search.report.summary import Summary
 from search.report.table import Row, Table, number, span
 from search.report.verdict_words import could
@@ -17,6 +19,7 @@ def alt(figure: str, found: Summary) -> str:
         "tree": _tree,
         "intervals": _intervals,
         "label_curve": _label_curve,
+        "relation": _relation,
         "regret": _regret,
         "confusion": _confusion,
         "learning": _learning,
@@ -62,6 +65,13 @@ def _regret(found: Summary) -> str:
     better = [*steps[:1], *(now for last, now in pairwise(steps) if now.regret < last.regret)]
     listed = ", ".join(f"{number(s.regret)} after {s.stages}" for s in better[-SPOKEN:])
     return f"Points behind the best chain, by stages trained: {listed}; {steps[-1].stages} in all."
+
+
+def _relation(found: Summary) -> str:
+    listed = "; ".join(
+        f"{row.chain} {row.measures[AIL].value:.1f}" for row in attended(found.table)[:SPOKEN]
+    )
+    return f"AIL in % of the best: {listed}. {' '.join(map(told, found.relations))}"
 
 
 def _confusion(found: Summary) -> str:

@@ -14,7 +14,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from search.chains import lengths
 from search.chains.plan import Plan
 from search.console.printable import clock, printable
-from search.report import attention, duplicates, published, sources, verdict_words, words, worth
+from search.report import (
+    attention,
+    duplicates,
+    published,
+    relation,
+    sources,
+    verdict_words,
+    words,
+    worth,
+)
 from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions
 from search.report.summary import Summary
@@ -78,6 +87,7 @@ def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str,
         "rows_compared": sum(row.could_be_best is not None for row in found.table.rows),
         "span": span,
         "source_sentence": sources.sentence,
+        "related": [*map(relation.sentence, found.relations)],
         "published_sentences": [*published.sentences(found.published)],
         "words": words,
         "worth": worth,

@@ -17,14 +17,17 @@ ALL_ORDERS = 8  # values; up to this number all permutations are tried
 BATCH = 500  # permutations at once, so that thousands of values fit into memory
 ROUNDING = 1e-9
 SURE = 0.05  # significance level
+Z95 = 1.96  # half the width of a 95 % interval, in standard errors
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The size of an effect and its p-value."""
+    """The size of an effect and its p-value; low, high: its 95 % interval, where it has one."""
 
     value: float
     p_value: float
+    low: float | None = None
+    high: float | None = None
 
 
 def holm(p_values: Floats) -> Floats:
@@ -95,13 +98,29 @@ def eta_squared(scores: Sequence[float], levels: Sequence[str]) -> Effect | None
 
 
 def spearman(scores: Sequence[float], others: Sequence[float]) -> Effect | None:
-    """Return the rank correlation, -1..1, two-sided; None if nothing varies."""
+    """Return the rank correlation, -1..1, two-sided, with its interval; None if nothing varies."""
     ranks, against = (rankdata(v) - (len(v) + 1) / 2 for v in (scores, others))
     scale = np.sqrt((ranks**2).sum() * (against**2).sum())
     if scale < ROUNDING:
         return None
     found = _permuted(ranks, lambda some: np.abs(some @ against) / scale)
-    return Effect(float(ranks @ against / scale), found.p_value)
+    value = float(ranks @ against / scale)
+    return Effect(value, found.p_value, *_interval_of_ranks(value, len(ranks)))
+
+
+def _interval_of_ranks(value: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rank correlation of n pairs; (-1, 1) for fewer than four.
+
+    Fisher's z with the standard error of Bonett and Wright (2000), Psychometrika 65, 23-28. A
+    perfect order is taken for one with two neighbours exchanged, as z would be infinite.
+    """
+    if n < 4:
+        return -1.0, 1.0
+    most = 1 - 6 / (n * (n * n - 1))
+    z = np.arctanh(np.clip(value, -most, most))
+    half = Z95 * np.sqrt((1 + value**2 / 2) / (n - 3))
+    low, high = np.tanh(z - half), np.tanh(z + half)
+    return float(min(low, value)), float(max(high, value))
 
 
 def _permuted(values: Floats, statistic: Callable[[Floats], Floats]) -> Effect:

@@ -91,6 +91,18 @@ def test_the_sentences_say_what_speaks_against_it(looked):
     assert "less than by chance" in other
 
 
+def test_maps_that_are_too_coarse_are_warned_of(looked):
+    """Of the way from the area, 34 %, to 100 % the best cell must go half: to 67 %."""
+    assert "too coarse" not in " ".join(attention.sentences(looked.table))
+    for most, warned in ((66.9, True), (67.1, False)):
+        rows = [
+            replace(row, measures={**row.measures, "ail_most": told(most, most, most)})
+            for row in looked.table.rows
+        ]
+        said = " ".join(attention.sentences(replace(looked.table, rows=tuple(rows))))
+        assert (f"the best of them has {most} % inside the region" in said) is warned
+
+
 def test_the_grid_has_the_networks_across_and_the_images_down(looked):
     drawn = figure.draw(looked.table, looked.store, *images())
     assert drawn is not None

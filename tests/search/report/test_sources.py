@@ -76,6 +76,7 @@ def test_each_source_has_the_scores_of_its_own_images(sourced):
         assert own.low < own.value < own.high
         assert own.value > one.scores["scratch"].value
     assert not found.far
+    assert (found.alone, sources.warning(found), sources.warning(None)) == ((), (), ())
     assert found.chance_level == 12.5
     assert "So it gives little away." in sources.sentence(found)
 
@@ -91,6 +92,11 @@ def test_a_source_far_above_the_chance_level_is_a_warning(sourced):
     assert found.far
     assert found.given_away.value == pytest.approx(25.0)  # one class of eight is told wholly
     assert "recognising the hospital or camera instead of the disease" in sources.sentence(found)
+    said = (
+        "All images of NV, BCC, AK, BKL, DF, VASC, SCC come from A. All images of MEL come from B"
+    )
+    assert sources.sentence(found).startswith(said)
+    assert sources.warning(found) == (sources.sentence(found),)
 
 
 def test_without_sources_nothing_is_said(search):
@@ -101,7 +107,7 @@ def test_the_summary_and_the_page_tell_it(sourced, tmp_path):
     summary = sourced.write(tmp_path)
     told = summary["sources"]
     assert {one["source"] for one in told["within"]} == {"A", "B"}
-    assert set(told["within"][0]["scores"]) == {"imagenet"}  # recommended, and leading start
+    assert set(told["within"][0]["scores"]) == {"imagenet", "odc>moco"}  # and the best chain
     assert told["far"] is False
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Within each source" in page

@@ -21,7 +21,7 @@ KEYS = [
     "leak", "label_curve", "external", "pool", "without_pool", "overhead_seconds", "failed",
     "pruned", "could_be_best", "cheapest_of_them", "optimism", "controls", "fine_tuning",
     "learning_curves",
-    "earlier_test_looks", "sources", "published",
+    "earlier_test_looks", "sources", "published", "attention_and_score",
     "compared_on", "training_noise", "factors", "correlations", "course", "recall",
     "objective", "measures", "chains",
 ]  # fmt: skip
@@ -58,7 +58,7 @@ def test_keys_and_their_order(make_search: Any, tmp_path: Path) -> None:
     assert list(made["test"]) == ["odc>moco", "imagenet", "scratch"]
     assert list(made["test"]["scratch"]) == ["value", "low", "high"]
     assert list(made["factors"][0]["levels"][0]) == ["name", "chains", "mean"]
-    assert list(made["factors"][0]["effect"]) == ["value", "p_value"]
+    assert list(made["factors"][0]["effect"]) == ["value", "p_value", "low", "high"]
 
 
 def test_rows_are_those_of_the_table(written: Any) -> None:

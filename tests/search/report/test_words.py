@@ -82,10 +82,10 @@ def test_factor(effect: Effect | None, said: str) -> None:
     [(0.7, 0.01, "the higher the"), (-0.7, 0.01, "the lower the"), (0.7, 0.2, "not detectably")],
 )
 def test_correlation(value: float, p_value: float, said: str) -> None:
-    found = Correlation("rise", 9, Effect(value, p_value))
+    found = Correlation("rise", 9, Effect(value, p_value, -0.9, 0.9))
     text = words.correlation(found)
     assert said in text
-    assert f"Spearman {value:+.2f}, p {p_text(p_value)}" in text
+    assert f"Spearman {value:+.2f} (-0.90 to +0.90), p {p_text(p_value)}" in text
     assert "can't be told" in words.correlation(replace(found, effect=None))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from search.chains.chain import Chain
 from search.chains.node import Node
+from search.scheduling import repeats
 from search.scheduling.finals import Finals, planned
 from search.space import load
 from tests.measures import scored
@@ -83,7 +84,19 @@ def test_features_are_judged_on_no_external_set():
     found = replace(found, starts=(*found.starts, features), scores=known)
     assert names(found.fresh())[:2] == ["odc>moco#1000", "panderm#1000"]
     ends = [f"{name}#1000~other" for name in ("odc>moco", "imagenet", "scratch")]
-    assert names(found.external()) == ends
+    assert names(found.external())[: len(ends)] == ends
+    later = names(found.external())[len(ends) :]
+    assert {*later} == {f"{name}~other" for name in KNOWN}, "first seeds, no features"
+
+
+def test_scores_elsewhere_choose_nothing():
+    """The worst chain is by far the best on the external set."""
+    found = finals("odc>moco", KNOWN, "+external.other={name:folder,root:x}")
+    ranked = names(found._ranked)
+    worst = replace(node(ranked[-1]), external="other")
+    known = {**found.scores, worst: scored(99.0, 98.0, 99.5)}
+    assert names(replace(found, scores=known)._ranked) == ranked
+    assert worst not in repeats.selection(known, known)
 
 
 def test_the_best_single_is_so_by_its_mean():

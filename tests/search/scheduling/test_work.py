@@ -49,7 +49,8 @@ def test_a_score_is_evaluated_on_the_way_after_every_trial_and_at_the_end():
     score = specs("lr_policy=full_range")[2]
     found = work(score, 700)
     assert (found.steps, found.images) == (35 * 4 + 2 * 35, 350)
-    assert found.evaluated == 150 * (4 + 2 + 1) + 150 + 350 * (4 + 2)
+    attention = 150 * 4 + 512  # each image four times; the random network is fitted once
+    assert found.evaluated == 150 * (4 + 2 + 1) + 150 + 350 * (4 + 2) + attention
     halving = work(specs()[2], 700)  # two rates up to the only rung
     assert halving.evaluated == found.evaluated
 

@@ -13,7 +13,14 @@ from tests.trainables import small
 from tests.trainables.small import RUNTIME, quiet
 from trainables.backbone import Backbone
 from trainables.downstream import attention
-from trainables.downstream.attention import ATTENTION, COLUMNS, Attention, attend, fraction_inside
+from trainables.downstream.attention import (
+    ATTENTION,
+    COLUMNS,
+    Attention,
+    attend,
+    fraction_inside,
+    most_inside,
+)
 from trainables.downstream.classifier import Classifier, Recipe, made
 from trainables.errors import UserError
 from trainables.images.cache import Prepared, Source
@@ -55,7 +62,7 @@ def looked(task: Classifier, data: Prepared, region: Prepared | None) -> Attenti
 
 def test_a_mask_of_the_whole_image_holds_all_attention(task, data):
     found = looked(task, data, masks(data, np.ones(data.images.shape[1:3], bool))).measures(data)
-    for name in ("ail", "ail_true", "region_area", "ail_random"):
+    for name in ("ail", "ail_true", "region_area", "ail_most", "ail_random"):
         one = found[name]
         assert (one.value, one.low, one.high) == pytest.approx((100, 100, 100), abs=1e-3)
     assert found["ail_ratio"].value == pytest.approx(1)
@@ -72,6 +79,18 @@ def test_an_even_map_has_the_area_of_the_region_and_a_corner_its_own():
     assert fraction_inside(torch.zeros(1, 4, 4), inside[:1]).isnan().all()
 
 
+def test_no_map_of_the_same_cells_has_more_inside_than_its_best_cell():
+    """Two by two cells can't tell a region in the middle from the whole; sixteen can."""
+    inside = torch.zeros(1, 64, 64)
+    inside[:, 12:44, 16:48] = 1
+    coarse, fine = (most_inside(torch.ones(1, k, k), inside).item() for k in (2, 16))
+    assert 0.25 < coarse < 0.35, "a cell is a quarter of the image, of which this is a quarter"
+    assert fine == pytest.approx(1)
+    maps = torch.rand(500, 2, 2, generator=torch.manual_seed(0)) ** 8
+    found = fraction_inside(maps, inside.expand(500, -1, -1))
+    assert coarse - 0.02 < found.max().item() <= coarse + 1e-6
+
+
 def test_inside_and_outside_add_up_and_without_masks_the_region_is_the_centre(task, data):
     side = data.images.shape[1]
     ring = np.zeros((side, side), bool)
@@ -80,7 +99,8 @@ def test_inside_and_outside_add_up_and_without_masks_the_region_is_the_centre(ta
     both = inner.values[:, 0] + outer.values[:, 0]
     assert both[np.isfinite(both)] == pytest.approx(1, abs=1e-5)
     assert np.isfinite(both).sum() > 5
-    assert inner.values[:, 5] == pytest.approx(outer.values[:, 6]), "inside blanked, outside kept"
+    blanked = [COLUMNS.index(f"accuracy_{part}_blanked") for part in ("inside", "outside")]
+    assert inner.values[:, blanked[0]] == pytest.approx(outer.values[:, blanked[1]])
     plain = looked(task, data, None)
     assert plain.values == pytest.approx(inner.values, abs=1e-5, nan_ok=True)
     assert plain.measures(data)["region_area"].value == pytest.approx(56.25)

@@ -158,6 +158,29 @@ def test_spearman_is_scipys() -> None:
     assert (falling.value, falling.p_value) == pytest.approx((-expected, found.p_value))
 
 
+def test_the_interval_of_a_rank_correlation_is_bonetts_and_wrights() -> None:
+    """Of 30 pairs at 0.5: z 0.549 with a standard error of sqrt(1.125 / 27) = 0.204."""
+    low, high = inference._interval_of_ranks(0.5, 30)
+    assert (low, high) == pytest.approx(
+        (np.tanh(0.5493 - 0.4001), np.tanh(0.5493 + 0.4001)), abs=1e-3
+    )
+    found = spearman(SCORES, OTHERS)
+    assert found is not None
+    assert (found.low, found.high) == inference._interval_of_ranks(found.value, 6)
+    assert inference._interval_of_ranks(1.0, 6)[0] < 0.8, "a perfect order of few is not sure"
+    assert inference._interval_of_ranks(1.0, 6)[1] == 1
+    assert inference._interval_of_ranks(0.9, 3) == (-1, 1)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_the_interval_holds_the_true_rank_correlation_in_95_of_100_searches(rho: float) -> None:
+    rng, true = np.random.default_rng(7), 6 / np.pi * np.arcsin(rho / 2)
+    drawn = rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], (1000, 16))
+    found = [float(stats.spearmanr(*one.T).statistic) for one in drawn]
+    ends = np.array([inference._interval_of_ranks(one, 16) for one in found])
+    assert 0.92 < np.mean((ends[:, 0] <= true) & (true <= ends[:, 1])) < 0.98
+
+
 def test_many_values_are_permuted_by_seed() -> None:
     rng = np.random.default_rng(4)
     scores, others = rng.normal(size=30), rng.normal(size=30)

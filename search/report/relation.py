@@ -1,0 +1,112 @@
+"""Does a chain with more attention inside the region score better, here and elsewhere?
+
+    found = relations(table, external, store)      # one for validation, sources, each external set
+    sentence(found[0])
+
+Spearman's correlation of AIL with the score, over chains and starts. On images from elsewhere, and
+within each source, a network gains nothing by recognising the hospital or camera: there it tells
+whether attention inside the region is more robust to that.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from search.report import stored
+from search.report.attention import AIL, attended
+from search.report.statistics.factors import FEW
+from search.report.stored import Predictions, Store
+from search.report.table import SURE, Row, Table, p_text, span
+from search.results.records import ExternalScore
+from trainables.spec import MeasureType
+
+if TYPE_CHECKING:
+    from search.report.statistics.inference import Effect
+
+
+@dataclass(frozen=True)
+class Relation:
+    """AIL against the scores on some images. rows: chains and starts; effect: None if too few."""
+
+    on: str
+    robust: bool
+    rows: int
+    effect: "Effect | None"
+
+
+def relations(
+    table: Table, external: Sequence[ExternalScore], store: Store
+) -> tuple[Relation, ...]:
+    """Relate AIL to the score on validation, within sources, and on each external test set.
+
+    (): no attention was measured. external: of first seeds, whose attention is known.
+    """
+    rows = attended(table)
+    if not rows:
+        return ()
+    own = {row.chain: row.score for row in rows if row.score is not None}
+    found = [_relation("validation", False, own, rows, table.objective)]
+    if within := _within(rows, store, table.objective):
+        found.append(
+            _relation("validation, within each source", True, within, rows, table.objective)
+        )
+    for name in dict.fromkeys(one.external for one in external):
+        scores = {str(one.chain): one.score.value for one in external if one.external == name}
+        where = f"the external test set {name}"
+        found.append(_relation(where, True, scores, rows, table.objective))
+    return tuple(found)
+
+
+def _relation(
+    on: str, robust: bool, scores: Mapping[str, float], rows: Sequence[Row], kind: MeasureType
+) -> Relation:
+    from search.report.statistics.inference import spearman
+
+    known = [row for row in rows if row.chain in scores]
+    merits = [kind.merit(scores[row.chain]) for row in known]
+    ails = [row.measures[AIL].value for row in known]
+    return Relation(on, robust, len(known), spearman(ails, merits) if len(known) >= FEW else None)
+
+
+def _within(rows: Sequence[Row], store: Store, kind: MeasureType) -> Mapping[str, float]:
+    """Return each row's mean over the sources of its score there; {} without sources."""
+    found = dict[str, float]()
+    for row in rows:
+        said = stored.predictions(store, row.downstream_key, "val")
+        if said and said.sources is not None and (scores := [*_by_source(said, kind.name)]):
+            found[row.chain] = fmean(scores)
+    return found
+
+
+def _by_source(said: Predictions, measure: str) -> Iterator[float]:
+    """Yield the score in every source that has two classes: elsewhere the source is the class."""
+    import numpy as np
+
+    from trainables.downstream.measures import judge
+    from trainables.downstream.metrics import GroupBootstrap
+
+    assert said.sources is not None
+    for source in np.unique(said.sources):
+        own = said.at(said.sources == source)
+        if sum(own.having(k).any() for k in range(len(own.classes))) > 1:
+            split = GroupBootstrap(own.labels, own.groups, len(own.classes), 0)
+            value = float(judge(split, own.probabilities).values(measure)[0])
+            if np.isfinite(value):
+                yield value
+
+
+def sentence(found: Relation) -> str:
+    """Describe a relation with its interval."""
+    effect = found.effect
+    if effect is None:
+        return f"On {found.on}: {found.rows} chains and starts, too few or too equal to tell."
+    size = (
+        f"Spearman {effect.value:+.2f} ({span(effect.low, effect.high, signed=True)}), "
+        f"p {p_text(effect.p_value)}, {found.rows} chains and starts"
+    )
+    if effect.p_value >= SURE:
+        return f"On {found.on}, the score does not detectably go with AIL ({size})."
+    more, fewer = ("higher", "more") if effect.value > 0 else ("lower", "less")
+    robust = f", so they are {fewer} robust to what confounds" if found.robust else ""
+    return f"On {found.on}, chains of higher AIL score {more}{robust} ({size})."
