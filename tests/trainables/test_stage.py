@@ -181,6 +181,7 @@ def _other_images(rank, folder, data_dir):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_images_that_differ_on_one_rank_fail_the_stage_on_all(data, tmp_path):
     data_dir = Path(data.images.filename).parent
     torch.multiprocessing.spawn(_other_images, (tmp_path, data_dir), nprocs=2)
@@ -223,6 +224,7 @@ def ranks(data, tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", small.TASKS)
 def test_two_ranks_make_the_update_that_one_makes(ranks, task):
     start, one, two = (ranks / name / task for name in ("start", "one", "two"))

@@ -80,6 +80,7 @@ def _listening(family):
     ]
 
 
+@pytest.mark.slow
 def test_every_socket_of_a_search_is_on_loopback(running):
     """Ray's own, torch's and gloo's; the list of exceptions is empty."""
     listening = _listening(running.family)
@@ -92,6 +93,7 @@ def _on_loopback(ip):
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
+@pytest.mark.slow
 def test_the_token_is_in_no_command_line_and_no_file_of_ray(running):
     assert len(running.token) == 64
     assert not [p for p in running.family if running.token in " ".join(p.cmdline())]
@@ -104,11 +106,13 @@ def test_the_token_is_in_no_command_line_and_no_file_of_ray(running):
     assert not [f for f in files if running.token.encode() in f.read_bytes()]
 
 
+@pytest.mark.slow
 def test_usage_statistics_are_off(running):
     ray_itself = [p for p in running.family if p.name() in {"gcs_server", "raylet"}]
     assert [p.environ()["RAY_USAGE_STATS_ENABLED"] for p in ray_itself] == ["0", "0"]
 
 
+@pytest.mark.slow
 def test_strangers_are_refused(running, tmp_path):
     """Use the host's address even with the token, loopback without; the last is a control."""
     host = ray.util.get_node_ip_address()

@@ -103,6 +103,7 @@ leave(0)  # its thread still waits for a group
 """
 
 
+@pytest.mark.slow
 def test_no_more_groups_come_up_at_a_time_than_there_are_cores_for(tmp_path):
     """Five cores: two at a time, the next when one of them has asked for work."""
     root = Path(__file__).resolve().parents[3]

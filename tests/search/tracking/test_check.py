@@ -166,6 +166,7 @@ def test_logins_from_the_shell_reach_the_check(monkeypatch: pytest.MonkeyPatch) 
     assert logins == [None, "Bearer t", "Basic dTpwdw==", "Basic djpwQHc="]  # u:pw, v:p@w
 
 
+@pytest.mark.slow
 def test_a_real_login(server: "Server", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of whoever runs this
     tracker(server.uri).check()

@@ -93,6 +93,7 @@ def test_sqlite_by_default_in_this_directory(
     assert len(MlflowClient(uri, uri).search_model_versions("name = 'isic3-backbone'")) == 1
 
 
+@pytest.mark.slow
 def test_server(
     search: Any,
     written: Any,
@@ -309,6 +310,7 @@ def test_how_the_parent_run_ends(
     assert parent.info.status == status
 
 
+@pytest.mark.slow
 def test_a_deleted_experiment_is_said_with_the_cure(database: str, server: "Server") -> None:
     for uri in (database, server.uri):
         tracker = Tracker(uri, "thrown away", Path("out"), None)
@@ -341,6 +343,7 @@ assert is_telemetry_disabled(), "telemetry"
 """
 
 
+@pytest.mark.slow
 def test_four_first_searches_at_once(tmp_path: Path) -> None:
     """One of them creates the database in a fresh folder, the others wait. No telemetry."""
     command = [sys.executable, "-c", CONNECT, str(ROOT)]
@@ -414,6 +417,7 @@ def told(search: Any, written: Any) -> Iterator[tuple[Any, Any]]:
         (out / "report" / name).unlink()
 
 
+@pytest.mark.slow
 def test_a_remote_tracker_gets_aggregates_only(told: Any, server: "Server", tmp_path: Path) -> None:
     """`share_images=False` is what a remote address means by default, see below."""
     few, report = told
@@ -431,6 +435,7 @@ def test_a_remote_tracker_gets_aggregates_only(told: Any, server: "Server", tmp_
     assert "moco,1," in (Path(got) / "chains.csv").read_text()
 
 
+@pytest.mark.slow
 def test_everything_is_sent_when_asked_for(told: Any, server: "Server") -> None:
     few, report = told
     few = replace(few, info=replace(few.info, started="2026-02-01T00:00:00+00:00"))
@@ -505,6 +510,7 @@ def _registered(registry: Registry, search: Any, score: float | None, run: str, 
     return registry.aliases.get("best", "")
 
 
+@pytest.mark.slow
 def test_the_alias_moves_only_to_a_higher_fresh_score_of_the_same_protocol(judged: Any) -> None:
     registry, space = Registry(), judged.plan.space
     assert _registered(registry, judged, None, "a") == "", "no fresh seeds"

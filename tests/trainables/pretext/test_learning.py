@@ -65,6 +65,7 @@ def run(tmp_path_factory):
     return trained
 
 
+@pytest.mark.slow
 @each_task
 def test_it_learns(run, name):
     found = run(name, 1)

@@ -27,6 +27,7 @@ def runs(tmp_path_factory):
     return [torch.load(folder / name) for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_same_seed_same_losses_in_another_process(runs, name):
     *_, other, here = (run[name] for run in runs)
@@ -34,6 +35,7 @@ def test_same_seed_same_losses_in_another_process(runs, name):
     assert all(torch.equal(value, other["state"][key]) for key, value in here["state"].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_losses_and_metrics_equal_those_of_one_rank(runs, name):
     first, second, alone, _ = (run[name]["history"] for run in runs)
@@ -42,6 +44,7 @@ def test_losses_and_metrics_equal_those_of_one_rank(runs, name):
         assert row == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_parameters_and_memories_agree_on_all_ranks(runs, name):
     first, second, alone, _ = (run[name]["state"] for run in runs)

@@ -100,6 +100,7 @@ def test_the_control_sees_the_centre_of_another_image():
     assert blind == pytest.approx(right / (8 * b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("params", "given_away"), [({}, False), (WIDE, True)])
 def test_a_vignette_and_a_corner_marker_give_nothing_away(params, given_away):
     """Noise in a round picture with a bright marker: what is learnt is the picture's border."""
