@@ -95,7 +95,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class StoppedChain:
-    """A chain whose fine-tuning was ended early; best: its objective until then."""
+    """A chain whose fine-tuning was ended early; best: its objective then."""
 
     chain: str
     reason: str
