@@ -16,11 +16,11 @@ from trainables.plugins import version
 from trainables.schema import read
 from trainables.spec import digest
 
-IDENTITY = "3255beab48f1ac45"
+IDENTITY = "d45b751f699c0fc7"
 PRECISION = "profile.precision=float32"  # else the processor decides
 GOLDEN = {  # digests of `recorded`
-    "smoke": "c0d545dba4d5baeb", "gpu": "00cf496180450548", "xray": "e95b605f9cd781d8",
-    "demo": "18091cbda91df86c",
+    "smoke": "d6ef5f363995320a", "gpu": "09e65ccd5869b0c8", "xray": "464c41fb74568173",
+    "demo": "51e1cf430c3eb25e",
 }  # fmt: skip
 GROUPS = {
     "smoke": ["profile=smoke"],
