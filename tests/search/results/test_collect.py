@@ -134,8 +134,9 @@ def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked.over, asked.policy = "", SimpleNamespace(planned=lambda: SimpleNamespace(maximum=4))
     more = {"repeats": 2, "max_length": 2, "controls": True, "label_curve": True}
     asked.plan.space = SimpleNamespace(
-        **more, **STARTS, test=True, external={}, probe=True, baselines=SimpleNamespace(features={})
-    )
+        **more, **STARTS, test=True, external={}, probe=True, chains=list,
+        baselines=SimpleNamespace(features={}),
+    )  # fmt: skip
     asked.plan.pool = None
     asked.frozen = {Node(Chain(()), frozen=True): scored(31.0, 30.0, 32.0)}
     asked.stops = {Node.parse("b>a"): Stop(2, 5, 40.0, 45.0, "hopeless")}
