@@ -114,7 +114,8 @@ def _grown(space: Space, scores: Mapping[Chain, Score]) -> Space:
 def _space(args: argparse.Namespace) -> Space:
     given = {"seed": args.seed, "budget": args.budget}
     values = [f"{key}={value}" for key, value in given.items() if value is not None]
-    space = load(args.space, [*args.overrides, *chosen(args.policy), *values])
+    # a replay takes no time: the profile's night is no limit, the user's is an error
+    space = load(args.space, ["budget=null", *args.overrides, *chosen(args.policy), *values])
     if space.budget.worker_seconds is not None:
         raise UserError(
             f"budget={space.budget}: must be stages, since a replay takes no time; try budget=20"
