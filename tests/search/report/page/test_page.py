@@ -78,6 +78,16 @@ def test_page_is_self_contained_and_well_formed(written: tuple[Path, dict[str, A
     assert "demonstration" not in shown.text
 
 
+def test_further_measures_have_a_table_of_their_own(judged: Any) -> None:
+    """More than ten columns do not fit the page."""
+    found = replace(judged.summary, table=replace(judged.table, beside=(BALANCED,)))
+    html = page.render(found, judged.plan, {})
+    tables = re.findall(r"<caption>(.*?)</caption>(.*?)</thead>", html, re.DOTALL)
+    columns = {caption.partition(",")[0]: head.count('scope="col"') for caption, head in tables}
+    assert columns["Chains and baselines"] == 10
+    assert columns["Further measures of the same chains: validation"] == 3
+
+
 def test_demo_is_said(search: Any) -> None:
     demo = replace(search, info=replace(search.info, demo=True, data="demo"))
     shown = _render(demo)
