@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from search.report import stored
 from search.report.stored import Predictions, Store
-from search.report.table import Row, Table, number
+from search.report.table import Row, Table, number, span
 
 AIL, TRUE, AREA, RATIO = "ail", "ail_true", "region_area", "ail_ratio"  # measures of `classify`
 MOST, RANDOM, EMPTY = "ail_most", "ail_random", "empty_maps"
@@ -93,7 +93,8 @@ def sentences(table: Table) -> Iterator[str]:
     if blanked and whole and blanked.value >= whole.low:
         yield (
             f"With the region blanked its accuracy is {number(blanked.value)} %, against "
-            f"{number(whole.value)} %: it does not need the region to answer."
+            f"{number(whole.value)} % ({span(whole.low, whole.high)}): it may not need the region "
+            "to answer."
         )
 
 

@@ -8,7 +8,7 @@ validation images; intervals are of the choice of images.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search.report import stored
@@ -108,8 +108,15 @@ def _within(source: str, shown: Mapping[str, Shown], table: Table) -> Within:
         on = Images(len(split.labels), split.groups, own.rarest)
         observed = Observed((chain,), (tuple(seeds),), np.stack(values), on)
         known = bool(np.isfinite(observed.values).all())
-        scores[chain] = observed.scored(None).estimate(chain) if known else None
+        scores[chain] = _bounded(observed.scored(None).estimate(chain), table) if known else None
     return Within(source, on, scores)
+
+
+def _bounded(found: Estimate, table: Table) -> Estimate:
+    """Return an interval within 0 to 100 %: that of few images is widened."""
+    if table.objective.unit != "%":
+        return found
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0))
 
 
 def given_away(labels: "Ints", sources: "NDArray[np.str_]", groups: "NDArray[np.str_]") -> Estimate:
@@ -157,7 +164,7 @@ def sentence(found: Sources) -> str:
     )
     for source in dict.fromkeys(source for _, source in found.alone):
         some = ", ".join(label for label, where in found.alone if where == source)
-        said = f"All images of {some} come from {source}. {said}"
+        said = f"All validation images of {some} come from {source}. {said}"
     if found.far:
         return (
             f"{said} A network can score well by recognising the hospital or camera instead of the "

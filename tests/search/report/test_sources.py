@@ -92,10 +92,10 @@ def test_a_source_far_above_the_chance_level_is_a_warning(sourced):
     assert found.far
     assert found.given_away.value == pytest.approx(25.0)  # one class of eight is told wholly
     assert "recognising the hospital or camera instead of the disease" in sources.sentence(found)
-    said = (
-        "All images of NV, BCC, AK, BKL, DF, VASC, SCC come from A. All images of MEL come from B"
+    assert sources.sentence(found).startswith(
+        "All validation images of NV, BCC, AK, BKL, DF, VASC, SCC come from A. "
+        "All validation images of MEL come from B. The source alone"
     )
-    assert sources.sentence(found).startswith(said)
     assert sources.warning(found) == (sources.sentence(found),)
 
 
@@ -112,3 +112,8 @@ def test_the_summary_and_the_page_tell_it(sourced, tmp_path):
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Within each source" in page
     assert "where guessing has 12.5" in page
+
+
+def test_an_interval_of_few_images_ends_at_100_percent(sourced):
+    estimate = sources.Estimate(96.0, 88.0, 101.5)
+    assert sources._bounded(estimate, sourced.table) == sources.Estimate(96.0, 88.0, 100.0)
