@@ -313,6 +313,7 @@ def test_a_cluster_that_is_not_there_gets_one_line_and_status_2(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_image_ends_the_search_while_its_groups_come_up(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (2, 200, 24, 24, 3), np.uint8)
     for kind, rows in zip("ab", pixels, strict=True):

@@ -59,7 +59,10 @@ FEW = "'profile=smoke', '~tasks.moco', '~tasks.odc', 'max_length=1'"  # what a d
 
 @pytest.mark.parametrize(
     ("argument", "unwanted"),
-    [("--help", {"torch", "ray", "mlflow", "matplotlib"}), ("--dry-run", {"ray", "mlflow"})],
+    [
+        ("--help", {"torch", "ray", "mlflow", "matplotlib"}),
+        pytest.param("--dry-run", {"ray", "mlflow"}, marks=pytest.mark.slow),
+    ],
 )
 def test_reading_loads_nothing_heavy(argument, unwanted):
     """A dry run loads torch, since the tasks check their parameters."""

@@ -89,6 +89,7 @@ def test_workers_start_once_and_rest_between_turns(tmp_path):
     loaded.end()
 
 
+@pytest.mark.slow
 def test_a_moment_of_one_task(tmp_path, capsys):
     if not MINI.is_dir():
         pytest.skip(f"no real images at {MINI}")

@@ -181,6 +181,7 @@ def test_an_unknown_action_of_a_store_is_refused(capsys):
     assert "'clean'" in err
 
 
+@pytest.mark.slow
 def test_the_plan_as_json_is_one_line_and_nothing_is_created(capsys, here):
     status, out, _ = command(capsys, *SMOKE, "--dry-run", "--json", "repeats=3")
     assert (status, out.count("\n")) == (0, 1)

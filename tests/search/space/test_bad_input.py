@@ -346,6 +346,7 @@ def test_the_dry_run_refuses_what_the_search_does(here, capsys, arguments, said,
     assert sorted(here.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_that_is_taken_creates_nothing(here, capsys):
     file = weights(here / "good.pth", fc_weight=torch.zeros(1)).rename(here / "extra.pth")
     assert command(capsys, "--dry-run", f"starts.imagenet={file}")[0] == 2

@@ -56,7 +56,8 @@ def test_the_drawn_masks_are_those_that_were_judged(data, trained, tmp_path):
 
 def test_a_fine_tuning_takes_them_as_its_masks(data, trained, tmp_path):
     file, _, _ = trained
-    known = plan(data, file, "downstream.lr_range=[0.01]")
+    several_cells = "profile.backbone=resnet10_small"
+    known = plan(data, file, "downstream.lr_range=[0.01]", several_cells)
     drawn, *_, score = known.graph(Node.parse("odc"))
     assert (drawn.kind, score.inputs["masks"]) == ("drawn_masks", drawn.key())
     assert "masks" not in score.data

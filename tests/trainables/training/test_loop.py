@@ -41,6 +41,7 @@ def test_when_every_rate_diverges_the_stage_fails_with_the_reason(data, tmp_path
         train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
 
 
+@pytest.mark.slow
 def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch):
     """A step takes a second of this clock, writing the checkpoint five: 150 until the next."""
     now, saved = [0.0], []
