@@ -31,6 +31,7 @@ from trainables.training.evaluation import fit
 from trainables.workers.job import Job
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["odc", "moco"])  # the others: test_contract.py
 def test_a_stage_killed_twice_goes_on_to_the_same_weights(data, tmp_path, task):
     spec = stage(data, task)
@@ -86,6 +87,7 @@ def test_a_batch_larger_than_the_data_names_both(data, tmp_path):
         train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
 
 
+@pytest.mark.slow
 def test_finetuning_writes_what_the_report_reads_and_resumes(data, tmp_path):
     import pyarrow.parquet as pq
 

@@ -72,6 +72,7 @@ def test_hyperopt_resumed_at_every_cut_goes_on_as_if_never_stopped(in_flight: in
         assert in_flight > 1 or whole[:cut] + rest == whole
 
 
+@pytest.mark.slow
 def test_hyperopt_asks_the_same_in_another_process_and_other_chains_for_another_seed() -> None:
     command = [sys.executable, "-c", ASK, "tune:hyperopt", "5"]
     other = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

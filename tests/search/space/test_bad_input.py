@@ -174,7 +174,7 @@ WEIRD = ("", "abc", "../x", -1, 0, 1e30, float("nan"), float("inf"), None, [], {
 @pytest.mark.parametrize(
     ("overrides", "within"),
     [
-        (["data=demo", *TASKS], ()),
+        pytest.param(["data=demo", *TASKS], (), marks=pytest.mark.slow),
         (["data=folder"], ("data",)),
         (["data=table", "policy=adaptive"], ("data", "policy")),
         (["policy=tpe"], ("policy",)),

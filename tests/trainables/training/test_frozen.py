@@ -150,6 +150,7 @@ def test_a_rate_whose_features_collapse_is_out_whatever_the_probe_says(
     assert sum(rate == 0.01 for rate, step in asked if step) == 1, "trained on after it was out"
 
 
+@pytest.mark.slow
 def test_a_stage_judged_by_the_probe_resumes_to_the_same(data, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "PROBED", 40)
     monkeypatch.setattr(loop, "PATIENCE", 0)
