@@ -156,8 +156,8 @@ def test_tunes_files_of_every_trial_are_there_to_read(exhaustive):
     assert not (folder / "one" / "ray").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("policy", ["tune:optuna", pytest.param("tune:hyperopt", marks=LONG)])
+@pytest.mark.long
+@pytest.mark.parametrize("policy", ["tune:optuna", "tune:hyperopt"])
 def test_a_searcher_proposes_within_its_budget(exhaustive, policy):
     folder, _, _ = exhaustive
     limits = ["--policy", policy, "--budget", "3", "policy.params.windows=[full]", *TWO]
@@ -168,7 +168,7 @@ def test_a_searcher_proposes_within_its_budget(exhaustive, policy):
     assert len(scored - {"scratch"}) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_contenders_are_repeated_and_prefixes_shared_within_a_seed(exhaustive):
     folder, _, _ = exhaustive
     before = finished(folder)

@@ -38,7 +38,7 @@ print(json.dumps([[f.groups, f.reason, f.rounds, str(f)] for f in found]))
 """
 
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
