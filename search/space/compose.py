@@ -11,7 +11,8 @@ from typing import Any
 
 from search.space.schema import OBJECTIVES, Space
 from trainables.errors import UserError
-from trainables.plugins import folders, load, one_of, unknown
+from trainables.modality import Preset
+from trainables.plugins import available, folders, load, one_of, unknown
 from trainables.schema import Section, keys, shown, value_at
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
@@ -190,6 +191,7 @@ def _check(override: str) -> None:
         raise UserError(unknown(key, shown(value), known))
 
 
+TASKS = ["data", "augment", "tasks"]  # what each changes of the augmentations
 NAMED = ["starts"], ["baselines", "features"]  # sections of names that a user chooses
 
 
@@ -217,6 +219,10 @@ def _keys(path: Sequence[str], files: Section) -> Collection[str]:
     named = "kind" if path[:1] == ["downstream"] else "name"
     if path[-1:] == ["params"] and (name := value_at(files, [*path[:-1], named])):
         return keys(load(PACKAGES[path[0]], name).Params, (), {})
+    if path == TASKS:
+        return available(PACKAGES["tasks"])
+    if path[:-1] == TASKS:
+        return keys(Preset, (), {}) - {"tasks"}
     return keys(Space, path, files)
 
 

@@ -1,13 +1,15 @@
 """Which recipe of a pretext task pays per second? All train as long; their features are probed.
 
     python tests/benchmarks/arms.py --data PATH --out DIR stems --minutes 20 --seeds 0 1   # resumes
-    python tests/benchmarks/arms.py --data PATH --out DIR colours --minutes 20
+    python tests/benchmarks/arms.py --data PATH --out DIR colours --steps 1000 --threads 2
     python tests/benchmarks/arms.py --data PATH --out DIR grids --minutes 20
     python tests/benchmarks/arms.py --out DIR stems --minutes 0.1 profile=smoke            # a try
 
-Arms times seeds times minutes, on one core. A stage starts from random weights at the middle rate
-of its task; the probes are those of a search, judged on validation, in % with 95 % intervals. The
-first twenty steps tell how many fit into the minutes. Measured results: recipes.md.
+Arms times seeds times minutes, on one core, or equally many steps. A stage starts from random
+weights at the middle rate of its task, or at --rate; the probes are those of a search, judged on
+validation, in % with 95 % intervals. The curve is macro AUROC of the probes on the way,
+cross-validated on labelled training images. The first twenty steps tell how many fit into the
+minutes. Measured results: recipes.md.
 """
 
 import argparse
@@ -32,8 +34,11 @@ from trainables.kinds.pretext import train_stage  # noqa: E402
 from trainables.kinds.probe import Plugin as Probe  # noqa: E402
 from trainables.spec import BACKBONE, IMAGES, Runtime, StageSpec, Training  # noqa: E402
 
-MILD = "{brightness: 0.2, contrast: 0.2, saturation: 0.2, hue: 0.02, grayscale: 0.0}"
+PUBLISHED = "{brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1, grayscale: 0.2}"
+BYOLS = "{brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1, grayscale: 0.2}"
 STRONG = "{brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2, grayscale: 0.2}"
+BRIGHT = "{brightness: 0.4, contrast: 0.4}"
+PLANCKIAN = "{brightness: 0.4, contrast: 0.4, planckian: true}"
 GRID = "tasks.relative_location.params"
 ARMS = {  # task and overrides by arm
     "stems": ("moco", {
@@ -42,10 +47,15 @@ ARMS = {  # task and overrides by arm
         "7 x 7, pooled, 112 px": ["profile.image_size=112"],
     }),
     "colours": ("moco", {
-        "MoCo v2's": [],
+        "the modality's (now)": [],
+        "MoCo v2's": [f"data.augment.tasks.moco={PUBLISHED}"],
         "SimCLR's": [f"data.augment.tasks.moco={STRONG}"],
-        "a modality's, as before": [f"data.augment.tasks.moco={MILD}"],
-        "Planckian": ["data.augment.tasks.moco.planckian=true"],
+        "brighter": [f"data.augment.tasks.moco={BRIGHT}"],
+        "Planckian": [f"data.augment.tasks.moco={PLANCKIAN}"],
+    }),
+    "byol": ("byol", {
+        "the modality's (now)": ["+task@tasks.byol=byol"],
+        "BYOL's": ["+task@tasks.byol=byol", f"data.augment.tasks.byol={BYOLS}"],
     }),
     "grids": ("relative_location", {
         "now": [],
@@ -53,40 +63,47 @@ ARMS = {  # task and overrides by arm
         "OpenSelfSup's": [f"{GRID}.border=0", f"{GRID}.crop=0.873"],
     }),
 }  # fmt: skip
-RUNTIME = Runtime(threads=1, log_every=10, checkpoint_seconds=60)
 TIMED = 20  # steps
+CURVE = 4  # probes on the way
 
 
-def measure(plan: Plan, task: str, data: Prepared, minutes: float, out: Path) -> dict[str, object]:
+def measure(
+    plan: Plan, task: str, data: Prepared, args: argparse.Namespace, out: Path
+) -> dict[str, object]:
     """Train the task as long as told and probe its features on validation."""
     (stage,) = plan.stages(Node.parse(task))
+    stage = _at(stage, TIMED, args.rate)
     out.mkdir(parents=True, exist_ok=True)
+    runtime = Runtime(threads=args.threads, log_every=10, checkpoint_seconds=60)
     count = out / "steps.json"
     if not count.exists():
-        count.write_text(json.dumps(_fitting(stage, data, minutes)))
-    spec = _at(stage, json.loads(count.read_text()))
-    known = train_stage(spec, RUNTIME, data, None, out, lambda _: None)
+        count.write_text(json.dumps(args.steps or _fitting(stage, data, args.minutes, runtime)))
+    training = replace(stage.trained, steps=json.loads(count.read_text()), curve=CURVE)
+    spec = replace(stage, training=training)
+    known = train_stage(spec, runtime, data, None, out, lambda _: None, labelled=data)
     probe = plan.probe(Node.parse(f"{task}@1"))
     assert probe
-    work = Work(probe, RUNTIME, out, lambda _: None, {IMAGES: data}, {BACKBONE: out})
+    work = Work(probe, runtime, out, lambda _: None, {IMAGES: data}, {BACKBONE: out})
     measures = Probe().run(work).score
     assert measures
     shown = {name: [one.value, one.low, one.high] for name, one in measures.measures.items()}
-    return {"steps": known["steps"], "seconds": known["seconds"], **shown}
+    rows = json.loads((out / "history.json").read_text())["probes"]
+    curve = {row["step"]: round(row["macro_auroc"], 2) for row in rows}
+    return {"steps": known["steps"], "seconds": known["seconds"], "curve": curve, **shown}
 
 
-def _fitting(stage: StageSpec, data: Prepared, minutes: float) -> int:
+def _fitting(stage: StageSpec, data: Prepared, minutes: float, runtime: Runtime) -> int:
     with TemporaryDirectory() as folder:
-        known = train_stage(_at(stage, TIMED), RUNTIME, data, None, Path(folder), lambda _: None)
+        known = train_stage(stage, runtime, data, None, Path(folder), lambda _: None)
     per_second = known["images_per_second"] / stage.trained.global_batch
     return max(1, round(60 * minutes * per_second))
 
 
-def _at(stage: StageSpec, steps: int) -> StageSpec:
-    """Return the stage at the middle of its range, so long, without probes on the way."""
+def _at(stage: StageSpec, steps: int, rate: float | None) -> StageSpec:
+    """Return the stage at one rate (None: the middle of its range), without probes on the way."""
     training: Training = stage.trained
     rates = training.lr.range
-    lr = replace(training.lr, range=(rates[len(rates) // 2],), judge="pretext")
+    lr = replace(training.lr, range=(rate or rates[len(rates) // 2],), judge="pretext")
     return replace(stage, training=replace(training, steps=steps, lr=lr, curve=0))
 
 
@@ -97,9 +114,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="PATH")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, help="of a stage, in place of --minutes")
+    parser.add_argument("--rate", type=float, help="for 256 images")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_intermixed_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     task, arms = ARMS[args.what]
     usual = ["data=demo"] if args.data is None else []
     for seed in args.seeds:
@@ -111,7 +131,7 @@ def main() -> None:
             out = args.out / args.what / f"{number}-{seed}"
             file = out / "row.json"
             if not file.exists():
-                file.write_text(json.dumps(measure(plan, task, data, args.minutes, out)))
+                file.write_text(json.dumps(measure(plan, task, data, args, out)))
             print(f"{args.what} | {name} | seed {seed} | {file.read_text()}", flush=True)
 
 

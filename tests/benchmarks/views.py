@@ -31,7 +31,12 @@ from trainables.pretext.relative_location import CENTRE, Patches  # noqa: E402
 from trainables.task import Context, Draw  # noqa: E402
 
 SIZE, CROP, CELLS = 64, (0.2, 1.0), 4  # px of a view; area of crops; sides of a patch for the model
-BEFORE = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02}
+COLOURS = ("brightness", "contrast", "saturation", "hue", "grayscale", "solarise")
+PUBLISHED = {
+    "MoCo v2's": (0.4, 0.4, 0.4, 0.1, 0.2, 0.0),
+    "BYOL's": (0.4, 0.4, 0.2, 0.1, 0.2, 0.2),
+    "SwAV's": (0.8, 0.8, 0.8, 0.2, 0.2, 0.0),
+}
 RIDGE = 1e-3
 GRIDS = ((0.15, 0.7), (0.0, 0.873), (0.1, 0.45), (0.05, 0.4), (0.0, 0.45), (0.1, 0.35))
 Row = tuple[str, ...]
@@ -56,14 +61,14 @@ def context(images: Tensor, preset: Preset) -> Context:
 
 def colours(images: Tensor, preset: Preset) -> Iterator[Row]:
     """Yield how often channel means and deviations alone find an image's other view."""
-    kinds = {"before": replace(preset, **BEFORE, grayscale=0.0)}
-    if preset.saturation == 0:
-        kinds = {"before": replace(preset, brightness=0.2, contrast=0.2)}
-    kinds |= {name: preset.of_task(name) for name in ("moco", "byol", "swav")}
-    kinds |= {
-        "planckian": replace(preset.of_task("moco"), planckian=True),
-        "fine-tuning": preset.mild(),
-    }
+    kinds = {"the modality's": preset}
+    if preset.saturation:
+        kinds |= {
+            name: replace(preset, **dict(zip(COLOURS, values, strict=True)))
+            for name, values in PUBLISHED.items()
+        }
+    lit = replace(preset, brightness=0.4, contrast=0.4, planckian=True)
+    kinds |= {"planckian": lit, "fine-tuning": preset.mild()}
     for name, kind in kinds.items():
         view = View.of(context(images, replace(kind, tasks={})), CROP)
         both = view(images, Draw(0, 0, len(images), "cpu"), 2)

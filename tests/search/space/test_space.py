@@ -51,6 +51,9 @@ def test_gpu_is_the_serious_one():
         ("task@tasks.mocco=moco", "try moco"),
         ("data.augment.vflp=false", "try vflip"),
         ("+data.augment.vflp=false", "try vflip"),
+        ("data.augment.tasks.moco.huee=0", "solarise, std, vflip; try hue"),
+        ("data.augment.tasks.mcoo.hue=0", "rotation, swav; try moco"),
+        ("data.augment.tasks.moco.hue=3", "must be a number from 0 to 0.5"),
         ("data.augment.mean=[0.5]", "must be 3 numbers, one a channel"),
         ("data.augment.std=[0.2,0.2,0.0]", "each a number from 0.001 to 1"),
         ("data.merge_duplicate=true", "try merge_duplicates"),
@@ -78,6 +81,13 @@ def test_a_modality_is_chosen_by_its_name_or_by_the_data_set():
     assert augment("data=cxr_covid") == augment("modality@data.augment=xray") == xray
     assert augment("modality=dermoscopy", "data=cxr_covid") == dermoscopy
     assert augment("modality=xray", "data.augment.hflip=true") == {**xray, "hflip": True}
+
+
+def test_any_augmentation_can_be_changed_for_any_task():
+    changed = augment("data.augment.tasks.moco.planckian=true", "data.augment.tasks.mim.hue=0.1")
+    tasks = augment()["tasks"]
+    moco = {**tasks["moco"], "planckian": True}
+    assert changed["tasks"] == {**tasks, "moco": moco, "mim": {"hue": 0.1}}
 
 
 def test_a_modality_may_set_mean_and_std_and_training_uses_them():
