@@ -22,6 +22,7 @@ from statistics import fmean, stdev
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,15 +36,19 @@ from search.chains.plan import Plan  # noqa: E402
 from search.space import hardware, load  # noqa: E402
 from trainables.downstream.classifier import Classifier  # noqa: E402
 from trainables.images.cache import open_cache, prepare  # noqa: E402
+from trainables.images.splits import Index  # noqa: E402
 from trainables.kinds import classify  # noqa: E402
 from trainables.spec import Runtime  # noqa: E402
 from trainables.task import Batch  # noqa: E402
+from trainables.training.feed import Feed  # noqa: E402
 
 MEASURES = ("balanced_accuracy", "macro_auroc")
 RUNTIME = Runtime(threads=1, log_every=10, checkpoint_seconds=60)
 # the parameters of a way, and what of the product it replaces
 WAYS: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
-    "as it is: balanced batches, head x10, BatchNorm fitted": ({}, ()),
+    "as it is: logits adjusted, head from a probe, x10, BatchNorm fitted": ({}, ()),
+    "head drawn": ({}, ("drawn",)),
+    "balanced batches, head drawn": ({"class_balanced": False}, ("batches", "drawn")),
     "head x1": ({"head_lr": 1.0}, ()),
     "head x100": ({"head_lr": 100.0}, ()),
     "weighted mean, by the sum of weights": ({"class_balanced": False}, ("mean",)),
@@ -69,7 +74,21 @@ def weighted(divided: bool) -> Any:
     return forward
 
 
+def balanced(self: Feed, rng: np.random.Generator) -> Index:
+    """Return the positions of an epoch, of which every batch has as many of each class."""
+    count, labels = self.epoch_steps * self.global_batch, self.data.labels[self.index]
+    own = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    each = -(-count // len(own))
+    columns = [
+        np.concatenate([rng.permutation(one) for _ in range(-(-each // len(one)))])[:each]
+        for one in own
+    ]
+    return rng.permuted(np.stack(columns, 1), axis=1).reshape(-1)[:count]
+
+
 REPLACED = {
+    "drawn": (Classifier, "start", lambda *_: None),
+    "batches": (Feed, "_order", balanced),
     "mean": (Classifier, "forward", weighted(divided=True)),
     "plain": (Classifier, "forward", weighted(divided=False)),
     "running": (classify, "fit", lambda *_: None),

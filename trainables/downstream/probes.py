@@ -6,11 +6,13 @@ answers["linear"]           # [n, classes], how likely each class is, told by ot
 
 import warnings
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor
 
 from trainables.images.splits import Index, folds
@@ -101,22 +103,37 @@ def knn_votes(train: Features, labels: Index, query: Features, classes: int) -> 
     return scores / scores.sum(1, keepdim=True)
 
 
-def linear_probabilities(
-    train: Features, labels: Index, query: Features
-) -> tuple[Index, NDArray[np.floating]]:
-    """Return the classes and their probabilities: int64 [classes], [n, classes].
+class Linear(NamedTuple):
+    """A linear classifier of features: their logits are features @ weight.T + bias."""
 
-    Class-balanced logistic regression on standardised features.
-    """
+    classes: Index  # [classes]: those of the labels that it learnt from
+    weight: Floats  # [classes, width]
+    bias: Floats  # [classes]
+
+
+def linear(train: Features, labels: Index, balanced: bool = True) -> Linear:
+    """Learn logistic regression on standardised features. balanced: all classes weigh alike."""
     from sklearn.linear_model import LogisticRegression  # imported here: it takes 1.5 s
     from sklearn.preprocessing import StandardScaler
 
     if len(present := np.unique(labels)) == 1:
-        return present, np.ones((len(query), 1))
-    scaler = StandardScaler().fit(train.numpy())
-    model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=300, tol=1e-3)
+        return Linear(present, np.zeros((1, train.shape[1])), np.zeros(1))
+    scaler, weight = StandardScaler().fit(train.numpy()), "balanced" if balanced else None
+    model = LogisticRegression(C=0.01, class_weight=weight, max_iter=300, tol=1e-3)
     model.fit(scaler.transform(train.numpy()), labels)
-    return model.classes_, model.predict_proba(scaler.transform(query.numpy()))
+    slopes = model.coef_ / scaler.scale_
+    shift = model.intercept_ - slopes @ scaler.mean_
+    if len(present) == 2:  # the model has one row, for the second class
+        slopes, shift = np.stack([0 * slopes[0], slopes[0]]), np.stack([0 * shift[0], shift[0]])
+    return Linear(present, slopes, shift)
+
+
+def linear_probabilities(
+    train: Features, labels: Index, query: Features
+) -> tuple[Index, NDArray[np.floating]]:
+    """Return the classes and their probabilities: int64 [classes], [n, classes]."""
+    learnt = linear(train, labels)
+    return learnt.classes, softmax(query.numpy() @ learnt.weight.T + learnt.bias, axis=1)
 
 
 def many(

@@ -53,7 +53,7 @@ class Plugin(Kind):
 
         objective: str
 
-    version = "5"
+    version = "6"
     measures: ClassVar = {**MEASURES, **ATTENTION}
     only_told: ClassVar = frozenset(ATTENTION)
     shown: ClassVar = (
@@ -105,8 +105,7 @@ def finetune(
         return value
 
     merit = MEASURES[params.objective].merit
-    balance = data.labels[index] if params.class_balanced and not data.many else None
-    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit, balance=balance)
+    loop = Loop(make, spec, data, index, runtime, out_dir, report, evaluate, merit)
     outcome = loop.train()
     said = {k: predict(outcome.task, data, data.split[k], runtime) for k in ("val", "test")}
     assert isinstance(outcome.task, Classifier)

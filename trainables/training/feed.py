@@ -29,10 +29,7 @@ BLOCK = 4096  # images uploaded at once
 
 
 class Feed:
-    """Shuffled batches of the images at `index` (cache positions), split between the ranks.
-
-    labels: the class of each of these images; every global batch then has as many of each.
-    """
+    """Shuffled batches of the images at `index` (cache positions), split between the ranks."""
 
     def __init__(
         self,
@@ -41,11 +38,10 @@ class Feed:
         global_batch: int,
         seed: int,
         device: torch.device,
-        labels: Index | None = None,
     ) -> None:
         self.data, self.index, self.seed, self.device = data, index, seed, device
         self.global_batch, self.local = global_batch, global_batch // distributed.world_size()
-        self.labels, self.epoch_steps = labels, max(1, len(index) // global_batch)
+        self.epoch_steps = max(1, len(index) // global_batch)
         self.waited = 0.0  # seconds that `batch` has waited for pixels in total
         self._orders: dict[int, Index] = {}  # for the epoch read last
         self._ahead: tuple[int, Future[Read]] | None = None
@@ -57,8 +53,7 @@ class Feed:
     def batch(self, step: int) -> Batch:
         """Return this rank's part of the global batch; an epoch uses each image at most once.
 
-        If there are fewer images than a batch has, it repeats them as evenly as possible. Balanced
-        batches repeat those of rare classes.
+        If there are fewer images than a batch has, it repeats them as evenly as possible.
         """
         begun = time.perf_counter()
         ahead, self._ahead = self._ahead, None
@@ -113,25 +108,15 @@ class Feed:
             return self.pixels(positions if self._resident is None else moved), moved
 
     def _order(self, rng: np.random.Generator) -> Index:
-        """Return the positions of an epoch, batch after batch."""
+        """Return the positions of an epoch, batch after batch: one permutation after another."""
         count = self.epoch_steps * self.global_batch
-        if self.labels is None:
-            return repeated(np.arange(len(self.index)), count, rng)
-        classes = np.unique(self.labels)
-        own = [np.flatnonzero(self.labels == label) for label in classes]
-        rounds = np.stack([repeated(one, -(-count // len(own)), rng) for one in own], axis=1)
-        return rng.permuted(rounds, axis=1).reshape(-1)[:count]
+        passes = -(-count // len(self.index))
+        return np.concatenate([rng.permutation(len(self.index)) for _ in range(passes)])[:count]
 
 
 def fits(size: int, device: torch.device) -> bool:
     """Return whether images of `size` bytes are kept on the device: on a GPU with room."""
     return device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]
-
-
-def repeated(positions: Index, count: int, rng: np.random.Generator) -> Index:
-    """Return that many positions, one permutation after another."""
-    passes = -(-count // len(positions))
-    return np.concatenate([rng.permutation(positions) for _ in range(passes)])[:count]
 
 
 @functools.cache

@@ -81,9 +81,8 @@ class Loop:
     with the `curve` so far. If it answers True, all ranks write a checkpoint and raise Stopped at
     the next reported step. evaluate: judges a fine-tuning as often as `lengths` says; a trial of
     the LR range by its last evaluation. merit: signs what `evaluate` returns, so that higher is
-    better. probe: judges a pretext task's trials or makes its learning curve. balance: the class of
-    each image, if batches are to be balanced. patient_groups: of each image, where batches
-    need partners.
+    better. probe: judges a pretext task's trials or makes its learning curve. patient_groups: of
+    each image, where batches need partners.
     """
 
     make: Callable[[Context], Task]
@@ -96,7 +95,6 @@ class Loop:
     evaluate: Callable[[Task], float] | None = None
     merit: Callable[[float], float] = float
     probe: Callable[[Task], Probed] | None = None
-    balance: Index | None = None
     patient_groups: Index | None = None
 
     def __post_init__(self) -> None:
@@ -120,7 +118,7 @@ class Loop:
         self._curve = {max(1, round(self.steps * k / curve)) for k in range(1, curve + 1)}
         feed = data, self.index, self.training.global_batch, self.seed, self.device
         if groups is None:
-            self.feed = Feed(*feed, self.balance)
+            self.feed = Feed(*feed)
         else:
             self.feed = PairedFeed(*feed, patient_groups=groups)
         self._unwanted = False  # known only to rank 0

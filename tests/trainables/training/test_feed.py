@@ -78,25 +78,3 @@ def test_ranks_share_the_global_batch_in_order(feed, data, monkeypatch):
         parts.append([ours.batch(step).index for step in range(2)])
     for step in range(2):
         assert torch.equal(torch.cat([parts[0][step], parts[1][step]]), whole[step])
-
-
-def test_balanced_batches_have_as_many_of_each_class_and_use_every_image_of_a_common_one(data):
-    labels = np.array([0] * 60 + [1] * 3 + [2] * 37)
-    feed = Feed(data, data.split["train"][:100], 12, SEED, CPU, labels)
-    batches = [labels[feed.batch(step).index.numpy()] for step in range(2 * feed.epoch_steps)]
-    assert all(np.bincount(batch).tolist() == [4, 4, 4] for batch in batches)
-    used = np.concatenate([feed.batch(step).index.numpy() for step in range(8)])
-    counts = np.bincount(used, minlength=100)
-    assert counts[:60].max() == 1, "of a common class, no image twice in an epoch"
-    assert set(counts[60:63]) <= {10, 11}, "of a rare class, all equally often"
-
-
-def test_balanced_batches_are_the_same_on_several_ranks_and_when_resumed(data, monkeypatch):
-    labels = data.labels[data.split["train"]]
-    whole = Feed(data, data.split["train"], BATCH, SEED, CPU, labels).batch(3).index
-    parts = []
-    for rank in range(2):
-        monkeypatch.setattr(distributed, "world_size", lambda: 2)
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts.append(Feed(data, data.split["train"], BATCH, SEED, CPU, labels).batch(3).index)
-    assert torch.equal(torch.cat(parts), whole)
