@@ -34,6 +34,7 @@ RATES = dict.fromkeys(NAMES, 16e-4) | {  # for a batch of 256
     "moco": 8e-4,
     "odc": 16e-3,
     "relative_location": 48e-5,
+    "rotation": 48e-5,
     "swav": 48e-5,
 }
 
