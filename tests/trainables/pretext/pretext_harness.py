@@ -130,7 +130,7 @@ def run_rank(rank: int, world: int, rendezvous: str, out: str, names: list[str])
     for name in names:
         task = started(name, groups=2 // world)
         model = DistributedDataParallel(task, broadcast_buffers=False) if world > 1 else None
-        slow = optimiser(name, task, lr=1e-4)  # BatchNorm of few images blows rounding errors up
+        slow = optimiser(name, task, lr=3e-5)  # BatchNorm of few images blows rounding errors up
         history = train(task, slow, range(5), model)
         results[name] = {"history": history, "state": task.state_dict()}
     torch.save(results, f"{out}.{world}.{rank}")

@@ -29,6 +29,7 @@ MORE = (
     "tasks.odc.params.clusters=8",
     f"profile.precision={PRECISION}",
 )
+STEPS = {"odc": 156}  # clusters settle first
 RATES = {"byol": 0.5, "odc": 0.5, "swav": 0.3}  # of so few steps, which the ranges are not for
 each_task = pytest.mark.parametrize("name", small.TASKS)
 
@@ -49,7 +50,9 @@ def run(tmp_path_factory):
     def trained(name, factor):
         spec = small.plan(data, *MORE).stages(Node(Chain((name,))))[0]
         rate = RATES.get(name, spec.training.lr.range[-1]) * factor
-        spec = replace(spec, training=replace(spec.training, lr=LRPolicy((rate,), 1)))
+        steps = STEPS.get(name, spec.training.steps)
+        training = replace(spec.training, steps=steps, lr=LRPolicy((rate,), 1))
+        spec = replace(spec, training=training)
         loop = Loop(
             partial(build, spec, None), spec, data, data.split["train"],
             Runtime(threads=1, log_every=10), tmp_path_factory.mktemp("out"), lambda progress: None,
