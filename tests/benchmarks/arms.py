@@ -9,7 +9,8 @@ Arms times seeds times minutes, on one core, or equally many steps. A stage star
 weights at the middle rate of its task, or at --rate; the probes are those of a search, judged on
 validation, in % with 95 % intervals. The curve is macro AUROC of the probes on the way,
 cross-validated on labelled training images. The first twenty steps tell how many fit into the
-minutes. Measured results: recipes.md.
+minutes. DIR keeps what is finished by arm and seed: take another one for other lengths, rates or
+overrides. Measured results: recipes.md.
 """
 
 import argparse
