@@ -59,6 +59,7 @@ class Facts(NamedTuple):
     stride: int
     megabytes: int
     layer_norm: bool
+    depthwise: bool  # whether it has such convolutions
 
 
 def built(name: str, channels: int) -> nn.Module:
@@ -105,7 +106,10 @@ def facts(name: str) -> Facts:
     size = sum(tensor.numel() for tensor in network.state_dict().values()) * 4
     norms = any(isinstance(one, nn.LayerNorm) for one in network.modules())
     stride = round(side / found.shape[3])
-    return Facts(pooled.shape[1], found.shape[1], stride, -(-size >> 20), norms)
+    depthwise = any(
+        one.in_channels == one.groups > 1 for one in network.modules() if isinstance(one, nn.Conv2d)
+    )
+    return Facts(pooled.shape[1], found.shape[1], stride, -(-size >> 20), norms, depthwise)
 
 
 def check_sides(

@@ -3,11 +3,10 @@
 import glob
 import os
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from search.space import Downstream, Space, TaskChoice
-from trainables.architectures import TRANSFORMER, is_transformer
-from trainables.processor import has_bfloat16
+from trainables.architectures import TRANSFORMER, is_transformer, precision
 
 Trained = TypeVar("Trained", TaskChoice, Downstream)
 
@@ -30,14 +29,13 @@ def gpus() -> int:
 def resolve(space: Space, cluster_gpus: int) -> Space:
     """Replace `precision: auto`, and what does not train the backbone if it is a transformer.
 
-    auto: bfloat16 on a GPU or a processor with bfloat16 arithmetic.
+    auto: whichever trains the backbone faster, see `architectures.precision`.
     """
     space = _for_transformers(space) if is_transformer(space.profile.backbone) else space
     if space.profile.precision != "auto":
         return space
-    fast = cluster_gpus > 0 or has_bfloat16()
-    precision: Literal["bfloat16", "float32"] = "bfloat16" if fast else "float32"
-    return replace(space, profile=replace(space.profile, precision=precision))
+    fastest = precision(space.profile.backbone, on_gpu=cluster_gpus > 0)
+    return replace(space, profile=replace(space.profile, precision=fastest))
 
 
 def _for_transformers(space: Space) -> Space:

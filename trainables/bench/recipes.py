@@ -8,12 +8,12 @@ from typing import Any
 import torch
 import yaml
 
+from trainables.architectures import precision
 from trainables.errors import UserError
 from trainables.images.cache import Prepared
 from trainables.kinds.pretext import TASKS
 from trainables.modality import augment_of
 from trainables.plugins import unknown, version
-from trainables.processor import has_bfloat16
 from trainables.spec import POOL, PRETEXT, DataSpec, KnownData, LRPolicy, StageSpec, Training
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
@@ -37,8 +37,7 @@ class Recipes:
         """Return the profile over `cpu`, as in a space; the device decides the precision `auto`."""
         given = read("profile", "cpu") | read("profile", self.profile)
         if given["precision"] == "auto":
-            fast = self.device.type == "cuda" or has_bfloat16()
-            given["precision"] = "bfloat16" if fast else "float32"
+            given["precision"] = precision(given["backbone"], on_gpu=self.device.type == "cuda")
         return given
 
     def data(self, name: str) -> DataSpec:

@@ -8,6 +8,7 @@ from search.chains.images import data_spec
 from search.chains.node import Node
 from search.chains.plan import Plan
 from search.space import SPACES, available_spaces, check_plugins, hardware, load
+from trainables import architectures
 from trainables.errors import UserError
 from trainables.plugins import available
 
@@ -116,6 +117,17 @@ def test_precision_is_decided_by_the_hardware_and_then_part_of_the_key():
     assert space.profile.precision == "auto"
     assert hardware.resolve(space, cluster_gpus=1).profile.precision == "bfloat16"
     assert hardware.resolve(space, cluster_gpus=0).profile.precision in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "fastest"),
+    [("resnet10", "bfloat16"), ("tf_efficientnet_lite0", "float32"), ("convnext_atto", "bfloat16")],
+)
+def test_depthwise_networks_train_in_float32_on_a_processor(monkeypatch, backbone, fastest):
+    monkeypatch.setattr(architectures, "has_bfloat16", lambda: True)
+    space = load("isic3", ["profile=cpu", f"profile.backbone={backbone}"])
+    assert hardware.resolve(space, cluster_gpus=0).profile.precision == fastest
+    assert hardware.resolve(space, cluster_gpus=1).profile.precision == "bfloat16"
 
 
 def test_every_task_has_a_file_of_each_kind():
