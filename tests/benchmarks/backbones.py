@@ -40,7 +40,7 @@ from trainables.timing import Question, Timed, answer
 ROWS = (("resnet10", 64), ("tf_efficientnet_lite0", 96), ("tf_efficientnet_lite0", 128),
         ("tf_efficientnet_lite0", 160))  # fmt: skip
 WEIGHED = "tf_efficientnet_lite0"
-RATE = {SCRATCH: 0.2, "imagenet": 0.05}  # of fine-tuning, for a batch of 256
+RATE = {SCRATCH: 0.1, "imagenet": 0.05}  # of fine-tuning, for a batch of 256
 COLUMNS = ("start", "moco", "fine-tuning", "linear", "knn", "probe seconds", "fine-tuned", "steps")
 
 
