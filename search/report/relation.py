@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Relation:
-    """AIL against the scores on some images. rows: chains and starts; effect: None if too few."""
+    """AIL against the scores on some images. rows: chains and starts; effect: None if too few.
+
+    no_better_than: what guessing scores, where no row scores more; there nothing is robust.
+    """
 
     on: str
     robust: bool
     rows: int
     effect: "Effect | None"
+    no_better_than: float | None = None
 
 
 def relations(
@@ -46,27 +50,42 @@ def relations(
     if not rows:
         return ()
     own = {row.chain: row.score for row in rows if row.score is not None}
-    found = [_relation("validation", False, own, rows, table.objective)]
+    found = [_relation("validation", False, own, rows, table.objective, None)]
+    guessing = _guessing(rows[0], store, table.objective)
     if within := _within(rows, store, table.objective):
-        found.append(
-            _relation("validation, within each source", True, within, rows, table.objective)
-        )
+        where = "validation, within each source"
+        found.append(_relation(where, True, within, rows, table.objective, guessing))
     for name in dict.fromkeys(one.external for one in external):
         scores = {str(one.chain): one.score.value for one in external if one.external == name}
         where = f"the external test set {name}"
-        found.append(_relation(where, True, scores, rows, table.objective))
+        found.append(_relation(where, True, scores, rows, table.objective, guessing))
     return tuple(found)
 
 
 def _relation(
-    on: str, robust: bool, scores: Mapping[str, float], rows: Sequence[Row], kind: MeasureType
+    on: str,
+    robust: bool,
+    scores: Mapping[str, float],
+    rows: Sequence[Row],
+    kind: MeasureType,
+    guessing: float | None,
 ) -> Relation:
     from search.report.statistics.inference import spearman
 
     known = [row for row in rows if row.chain in scores]
     merits = [kind.merit(scores[row.chain]) for row in known]
     ails = [row.measures[AIL].value for row in known]
-    return Relation(on, robust, len(known), spearman(ails, merits) if len(known) >= FEW else None)
+    effect = spearman(ails, merits) if len(known) >= FEW else None
+    lost = guessing is not None and max(merits, default=guessing) <= guessing
+    return Relation(on, robust, len(known), effect, guessing if lost else None)
+
+
+def _guessing(row: Row, store: Store, kind: MeasureType) -> float | None:
+    """Return what an answer drawn at random scores among the classes that the network knows."""
+    from trainables.downstream.measures import guessing
+
+    said = stored.predictions(store, row.downstream_key, "val")
+    return guessing(kind.name, len(said.classes)) if said else None
 
 
 def _within(rows: Sequence[Row], store: Store, kind: MeasureType) -> Mapping[str, float]:
@@ -109,4 +128,7 @@ def sentence(found: Relation) -> str:
         return f"On {found.on}, the score does not detectably go with AIL ({size})."
     more, fewer = ("higher", "more") if effect.value > 0 else ("lower", "less")
     robust = f", so they are {fewer} robust to what confounds" if found.robust else ""
+    if found.no_better_than is not None:
+        robust = f", but none scores more than guessing ({found.no_better_than:.1f} %)"
+        size += "; so that tells nothing of robustness"
     return f"On {found.on}, chains of higher AIL score {more}{robust} ({size})."

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from trainables.downstream import metrics
-from trainables.downstream.measures import BINS, BY_CLASS, MEASURES, Judged
+from trainables.downstream.measures import BINS, BY_CLASS, MEASURES, Judged, guessing
 from trainables.downstream.metrics import GroupBootstrap, interval
 from trainables.spec import canonical_json
 
@@ -65,6 +65,15 @@ def test_known_answers(name):
     kind = (MEASURES | BY_CLASS)[name.partition("/")[0]]
     assert (found[name].unit, found[name].higher_is_better) == (kind.unit, kind.higher_is_better)
     canonical_json({key: asdict(one) for key, one in found.items()})  # no NaN
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_auroc"])
+def test_answers_drawn_at_random_score_what_guessing_says(name):
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 3_000, p=[0.8, 0.15, 0.05])  # the fourth class has no image
+    drawn = [judged(labels, rng.dirichlet(np.ones(4), 3_000)).values(name)[0] for _ in range(40)]
+    assert guessing(name, 4) == pytest.approx(np.mean(drawn), abs=1)
+    assert guessing("accuracy", 4) is None, "it depends on how frequent the classes are"
 
 
 def slow_ece(labels, said):

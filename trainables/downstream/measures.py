@@ -44,6 +44,14 @@ BY_LABEL = BY_CLASS | {
 BINS = 15  # of the calibration error, equally wide
 
 
+def guessing(measure: str, classes: int) -> float | None:
+    """Return what an answer drawn at random scores, in percent; None where the images decide it.
+
+    classes: those that can be answered, also where a split has no image of some.
+    """
+    return {"balanced_accuracy": 100 / classes, "macro_auroc": 50.0}.get(measure)
+
+
 def judge(split: GroupBootstrap, probabilities: NDArray[np.floating]) -> "Judged":
     """Return a classifier's answers on a split, of one or of several labels an image."""
     kind = JudgedMany if split.labels.ndim == 2 else Judged

@@ -28,7 +28,7 @@ Place = tuple[float, float]
 
 @dataclass
 class Box:
-    """A chain with the chains that extend it. merit: of its score. winning: on the best path."""
+    """A chain with those that extend it. merit: of its score. winning: on the recommended path."""
 
     chain: Chain
     row: Row | None
@@ -79,7 +79,8 @@ def draw(table: Table) -> Figure:
 def build(shown: Iterable[Row], table: Table) -> list[Box]:
     """Build the prefix trees of the rows' chains: a start at each root, best branch first."""
     known = {row.chain: row for row in table.rows}
-    winner = {*prefixes(table.best.path), Chain((), table.best.start)} if table.best else set()
+    chosen = table.recommended or table.best
+    winner = {*prefixes(chosen.path), Chain((), chosen.start)} if chosen else set()
     nodes: dict[Chain, Box] = {}
     drawn = [row.path for row in shown] + [Chain((), start) for start in table.start_names]
     for chain in sorted(drawn, key=lambda chain: len(chain.tasks)):

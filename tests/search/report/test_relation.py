@@ -68,6 +68,18 @@ def test_images_from_elsewhere_have_a_relation_of_their_own(looked: Any) -> None
     )
 
 
+def test_nothing_is_robust_where_no_chain_scores_more_than_guessing(looked: Any) -> None:
+    lost = {name: one / 4 for name, one in AIL.items()}  # up to 11.5; one of eight guessed: 12.5
+    _, other = relations(looked.table, elsewhere(lost), looked.store)
+    assert other.no_better_than == 12.5
+    assert other.effect
+    assert other.effect.value == pytest.approx(1)
+    assert "score higher, but none scores more than guessing (12.5 %)" in sentence(other)
+    assert "nothing of robustness" in sentence(other)
+    _, best = relations(looked.table, elsewhere({**lost, "odc": 13}), looked.store)
+    assert best.no_better_than is None
+
+
 def test_within_sources_each_counts_once_and_one_of_one_class_not_at_all(looked: Any) -> None:
     row = looked.table.row("moco")
     said = stored.predictions(looked.store, row.downstream_key, "val")

@@ -1,5 +1,6 @@
 """Chains from two starts: the table, the tree, and whether pretraining pays, and from where."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,10 @@ def test_the_tree_has_a_root_a_start(two: Table) -> None:
     assert [str(child.chain) for child in imagenet.children] == ["imagenet:odc", "imagenet:moco"]
     assert [root.winning for root in (imagenet, scratch)] == [True, False]
     assert imagenet.children[0].children[0].winning
+    marked = tuple(replace(one, recommended=one.chain == "scratch") for one in two.rows)
+    chosen = tree.build(marked, replace(two, rows=marked))
+    assert {str(one.chain): one.winning for one in chosen}["scratch"]
+    assert not any(one.winning for root in chosen for one in root.children)
     texts = [text.get_text() for text in tree.draw(two).axes[0].texts]
     assert sum("\n" in text for text in texts) == 9
     assert {"ImageNet\n70.00", "scratch\n50.00", "radimagenet\nnot run"} <= {*texts}
