@@ -128,7 +128,9 @@ def sentence(found: Relation) -> str:
         return f"On {found.on}, the score does not detectably go with AIL ({size})."
     more, fewer = ("higher", "more") if effect.value > 0 else ("lower", "less")
     robust = f", so they are {fewer} robust to what confounds" if found.robust else ""
-    if found.no_better_than is not None:
-        robust = f", but none scores more than guessing ({found.no_better_than:.1f} %)"
-        size += "; so that tells nothing of robustness"
-    return f"On {found.on}, chains of higher AIL score {more}{robust} ({size})."
+    if found.no_better_than is None:
+        return f"On {found.on}, chains of higher AIL score {more}{robust} ({size})."
+    return (
+        f"On {found.on}, chains of higher AIL score {more} ({size}), but none scores more than "
+        f"guessing ({found.no_better_than:.1f} %), so that tells nothing of robustness."
+    )
