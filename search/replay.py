@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         space = _space(args)
         usual, starts = space.downstream.objective, [*space.starts]
-        found = replay(space, read(Path(args.table), usual, args.column, starts).scores)
+        table = read(Path(args.table), usual, args.column, starts, [*space.tasks])
+        found = replay(space, table.scores)
     except UserError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         return BAD_INPUT

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from search.chains.plan import Plan
 from search.report import (
+    attention,
     best,
     external,
     labels,
     ledger,
     printed_table,
     published,
+    relation,
     rows,
     summary,
 )
@@ -71,6 +73,8 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> S
     table.write_csv(folder / "chains.csv")
     found = summary.build(table, info, store, plan.space.test)
     found = replace(found, published=published.beside(table, plan.space))
+    if plan.masks is None and attention.attended(table):
+        found = replace(found, notes=(*found.notes, attention.WITHOUT_MASKS))
     if found.test:
         scored = [row for row in table.rows if row.chain in found.test]
         use = ledger.use(plan, scored, out)
@@ -81,6 +85,8 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> S
         labels.write_csv(found.label_curve, plan.objective, folder / "label_curve.csv")
     if found.external:
         external.write_csv(found.external, plan.objective, folder / "external.csv")
+    if found.relations:
+        relation.write_csv(found.relations, table, folder / "attention.csv")
     if found.winner:
         best.write(found, plan, store, out / "best")
     return found

@@ -36,6 +36,11 @@ RULE = (
     "wrongly. Nothing is chosen by hand. Bright: much attention; white: the region."
 )
 
+WITHOUT_MASKS = (
+    "These images have no masks, so the region of AIL is all but a border of an eighth of the "
+    "side; data.masks=PATH names masks, or a segmenter that draws them."
+)
+
 
 class Example(NamedTuple):
     """An image to show: its place in `rows`, and how it was chosen."""
@@ -52,7 +57,7 @@ def attended(table: Table) -> tuple[Row, ...]:
 def examples(shown: Predictions, rows: NDArray[np.int64]) -> list[Example]:
     """Choose images by RULE. rows: positions of the images with a region in the predictions."""
     confidence = shown.probabilities[rows].max(1)
-    right = shown.predicted[rows] == shown.labels[rows]
+    right = shown.right[rows]
     found = list[Example]()
     for word, some in (("right", np.flatnonzero(right)), ("wrong", np.flatnonzero(~right))):
         ranked = some[np.argsort(confidence[some], kind="stable")]

@@ -51,8 +51,9 @@ def read(
 
     starts: names of baselines; those before a `:` in the table are others. column: by default
     `usual`, if the table has it, else the first numeric one. Higher is better, unless a downstream
-    task declares it otherwise. tasks: a name that is none of them and joins none is of the
-    literature; (): every name without a label is a chain. where: the setting that names the file.
+    task declares it otherwise. tasks: a name that is none of them, joins none and is like none is
+    of the literature; (): every name without a label is a chain. where: the setting that names
+    the file.
     """
     rows, header = _rows(path, where)
     known = {*starts, *(row["chain"].rpartition(":")[0].strip() for _, row in rows)} - {""}
@@ -93,7 +94,8 @@ def _is_other(row: Cells, starts: Collection[str], tasks: Collection[str]) -> bo
     name, label = row["chain"].strip(), row.get("label", "").strip()
     if name in starts or label in (BASELINE, LITERATURE):
         return True
-    return bool(tasks) and ">" not in name and name.rpartition(":")[2].strip() not in tasks
+    task = name.rpartition(":")[2].strip()
+    return bool(tasks) and ">" not in task and task not in tasks and not near(task, [*tasks])
 
 
 def _chain(where: str, row: Cells, starts: Collection[str], tasks: Collection[str]) -> Chain:
@@ -105,6 +107,8 @@ def _chain(where: str, row: Cells, starts: Collection[str], tasks: Collection[st
     for task in chain.tasks if tasks else ():
         if task not in tasks:
             said = f"{where}: chain={chain}: {one_of(task, list(tasks))}"
+            if len(chain.tasks) == 1:
+                said += f", or {LITERATURE} in the column label"
             raise UserError(said)
     return chain
 

@@ -2,24 +2,27 @@
 
     found = relations(table, external, store)      # one for validation, sources, each external set
     sentence(found[0])
+    write_csv(found, table, out / "report" / "attention.csv")
 
 Spearman's correlation of AIL with the score, over chains and starts. On images from elsewhere, and
 within each source, a network gains nothing by recognising the hospital or camera: there it tells
 whether attention inside the region is more robust to that.
 """
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from search.report import stored
-from search.report.attention import AIL, attended
+from search.report.attention import AIL, AREA, attended
 from search.report.statistics.factors import FEW
 from search.report.stored import Predictions, Store
 from search.report.table import SURE, Row, Table, p_text, span
 from search.results.records import ExternalScore
-from trainables.spec import MeasureType
+from trainables.spec import Measure, MeasureType
 
 if TYPE_CHECKING:
     from search.report.statistics.inference import Effect
@@ -29,13 +32,15 @@ if TYPE_CHECKING:
 class Relation:
     """AIL against the scores on some images. rows: chains and starts; effect: None if too few.
 
-    no_better_than: what guessing scores, where no row scores more; there nothing is robust.
+    scores: of each of them, on these images. no_better_than: what guessing scores, where no row
+    scores more; there nothing is robust.
     """
 
     on: str
     robust: bool
     rows: int
     effect: "Effect | None"
+    scores: Mapping[str, float]
     no_better_than: float | None = None
 
 
@@ -77,7 +82,10 @@ def _relation(
     ails = [row.measures[AIL].value for row in known]
     effect = spearman(ails, merits) if len(known) >= FEW else None
     lost = guessing is not None and max(merits, default=guessing) <= guessing
-    return Relation(on, robust, len(known), effect, guessing if lost else None)
+    return Relation(
+        on, robust, len(known), effect, {row.chain: scores[row.chain] for row in known},
+        guessing if lost else None,
+    )  # fmt: skip
 
 
 def _guessing(row: Row, store: Store, kind: MeasureType) -> float | None:
@@ -134,3 +142,20 @@ def sentence(found: Relation) -> str:
         f"On {found.on}, chains of higher AIL score {more} ({size}), but none scores more than "
         f"guessing ({found.no_better_than:.1f} %), so that tells nothing of robustness."
     )
+
+
+def write_csv(found: Sequence[Relation], table: Table, path: Path) -> None:
+    """Write every chain's and start's AIL and area, and its score on each of the images."""
+    columns = [column for name in (AIL, AREA) for column in (name, f"{name}_low", f"{name}_high")]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["chain", *columns, *(f"score on {one.on}" for one in found)])
+        for row in attended(table):
+            known = [row.measures.get(name) for name in (AIL, AREA)]
+            cells = [value for one in known for value in _cells(one)]
+            scores = (one.scores.get(row.chain) for one in found)
+            writer.writerow([row.chain, *cells, *("" if x is None else f"{x:.2f}" for x in scores)])
+
+
+def _cells(one: Measure | None) -> list[str]:
+    return [f"{value:.2f}" for value in (one.value, one.low, one.high)] if one else [""] * 3

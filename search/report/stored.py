@@ -99,6 +99,20 @@ class Predictions:
         assert not self.many
         return self.probabilities.argmax(1)
 
+    @property
+    def likeliest(self) -> "NDArray[np.int64]":
+        """[n] the class of the highest probability, also where an image may have several."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def right(self) -> "NDArray[np.bool_]":
+        """[n] whether an image has its likeliest class."""
+        if not self.many:
+            return self.predicted == self.labels
+        import numpy as np
+
+        return self.labels[np.arange(len(self.labels)), self.likeliest] == 1
+
     def having(self, k: int) -> "NDArray[np.bool_]":
         """Return [n] which images have class k."""
         found: NDArray[np.bool_] = self.labels[:, k] == 1 if self.many else self.labels == k

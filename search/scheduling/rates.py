@@ -167,7 +167,7 @@ def _ask(question: Path, targets: Sequence[Path]) -> list[list["Timed | str"]]:
             child.wait()
     known = [pickle.loads(target.read_bytes()) for target in targets if target.exists()]
     specs = pickle.loads(question.read_bytes()).specs
-    return known or [["timing it failed" for _ in specs]]
+    return known or [[f"timing it failed, or took more than {SECONDS} s" for _ in specs]]
 
 
 def _with_probes(spec: StageSpec, found: Rate | str) -> Rate | str:

@@ -1,5 +1,9 @@
 """A search for segmentation takes images with masks, and a segmenter's file in place of masks."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +15,12 @@ from search.console.request import request
 from search.images import Images
 from trainables.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 LUNGS = [
     "--space", "lungs", "--data", "data", "data=table", "data.channels=1", "profile=smoke",
     "profile.batch=8", "profile.downstream_batch=8", "profile.bn_groups=1",
-    "profile.label_fraction=1", "max_length=1", "store=store", "cache=cache",
+    "profile.label_fraction=1", "max_length=1", "runtime.groups=1", "runtime.threads=1",
+    "store=store", "cache=cache",
 ]  # fmt: skip
 
 
@@ -51,3 +57,27 @@ def test_a_segmenter_must_be_one_before_anything_is_trained(folder: Path) -> Non
     (folder / "own.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"^data\.masks=.*: must be a file that a segmentation wr"):
         images(f"data.masks={folder}/own.safetensors")
+
+
+@pytest.mark.slow
+def test_a_search_judges_chains_by_dice_and_its_segmenter_is_taken(folder: Path) -> None:
+    (folder / "lung_masks").mkdir()
+    square = np.zeros((32, 32), np.uint8)
+    square[8:24, 4:20] = 255
+    for k in range(80):
+        Image.fromarray(square).save(folder / f"lung_masks/{k:02}.png")
+    only = ["~tasks.rotation", "~tasks.relative_location", "policy=exhaustive"]
+    rates = ["downstream.lr_range=[0.1]", "downstream.lr_range_later=[0.1]"]
+    command = [sys.executable, str(ROOT / "search" / "run.py"), *LUNGS, *only, *rates]
+    done = subprocess.run(
+        [*command, "profile.downstream_steps=40", "--out", "out", "--json"],
+        cwd=folder.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    plain = json.loads(done.stdout.splitlines()[-1])
+    assert plain["objective"] == "dice"
+    scores = {row["chain"]: row["dice"] for row in plain["chains"] if row["status"] == "done"}
+    assert scores.keys() == {"scratch", "moco"}
+    assert min(scores.values()) > 60, "the square is a quarter: all inside would have 40"
+    assert images("data.masks=out/best/segmenter.safetensors").masked

@@ -28,6 +28,7 @@ BRIGHT = 127
 LUNGS = ("Left Lung", "Right Lung")  # CheXmask's columns; its heart is no lung
 RUNS = re.compile(r"rle|runs?|encoded.?pixels|masks?", re.IGNORECASE)  # columns of other files
 IMAGE = re.compile(r"(image|dicom)?[ _]?(index|id|name|path|file)?", re.IGNORECASE)
+MOST = 1 << 30  # pixels of a mask
 QUALITY, LEAST = "Dice RCA (Mean)", 0.7  # of CheXmask; its authors advise to use no less
 Source = Path | str
 
@@ -80,7 +81,7 @@ def _runs(path: Path, notes: Notes) -> Iterator[tuple[str, str]]:
     rated = QUALITY in _header(path)
     poor = list[str]()
     try:
-        kinds = dict.fromkeys([image, *runs], pa.string())
+        kinds = dict.fromkeys([image, *runs], pa.string()) | {QUALITY: pa.float64()}
         options = csv.ConvertOptions(
             column_types=kinds, include_columns=[*wanted, *([QUALITY] * rated)]
         )
@@ -125,7 +126,10 @@ def _columns(path: Path) -> tuple[str, tuple[str, str], Sequence[str]]:
 
 
 def _united(place: Path, name: str, sources: Sequence[Source]) -> NDArray[np.bool_]:
-    masks = [_picture(one) if isinstance(one, Path) else _decoded(place, one) for one in sources]
+    masks = [
+        _picture(one) if isinstance(one, Path) else _decoded(f"data.masks={place}, {name}", one)
+        for one in sources
+    ]
     if len({mask.shape for mask in masks}) > 1:
         raise UserError(
             f"data.masks={place}: must have masks of one size an image, and {name} has several; "
@@ -142,18 +146,28 @@ def _picture(path: Path) -> NDArray[np.bool_]:
     return inside
 
 
-def _decoded(place: Path, text: str) -> NDArray[np.bool_]:
+def _decoded(where: str, text: str) -> NDArray[np.bool_]:
     """Decode run-lengths: starts count from 1, row by row."""
     shape, _, runs = text.partition(":")
     try:
         height, width = map(int, shape.split())
-        numbers = np.array(runs.split(), np.int64).reshape(-1, 2)
-        change = np.zeros(height * width + 1, np.int64)
-        np.add.at(change, numbers[:, 0] - 1, 1)
-        np.add.at(change, numbers.sum(1) - 1, -1)
-    except (ValueError, IndexError) as error:
-        raise UserError(
-            f"data.masks={place}: must have run-lengths inside Height x Width ({error}); try the "
-            "file again"
-        ) from None
+        starts, lengths = np.array(runs.split(), np.int64).reshape(-1, 2).T
+    except ValueError as error:
+        raise _unread(where, str(error)) from None
+    if min(height, width) < 1 or height * width > MOST:
+        raise _unread(where, f"Height {height}, Width {width}")
+    outside = (starts < 1) | (lengths < 0) | (starts - 1 > height * width - lengths)
+    if outside.any():
+        first = int(outside.argmax())
+        raise _unread(where, f"a run of {lengths[first]} from {starts[first]}, of {height * width}")
+    change = np.zeros(height * width + 1, np.int64)
+    np.add.at(change, starts - 1, 1)
+    np.add.at(change, starts + lengths - 1, -1)
     return np.cumsum(change[:-1]).reshape(height, width) > 0
+
+
+def _unread(where: str, came: str) -> UserError:
+    return UserError(
+        f"{where}: must have run-lengths inside Height x Width ({came}); try the file again, or "
+        "leaving this row out"
+    )

@@ -51,7 +51,12 @@ class Plugin(table.Plugin):
         root = existing(self.root, f"images and {self.params.csv}")
         if not (root / self.params.csv).exists():  # newer ones have a version in their names
             tables = [path for path in _guess.tables(root) if ENTRIES in path]
-            self.params = replace(self.params, csv=max(tables, default=self.params.csv))
+            if not tables:
+                raise UserError(
+                    f"--data={root}: must hold {ENTRIES}.csv or {ENTRIES}_v2020.csv beside the "
+                    "images; try adding it, or data=table, which takes any names"
+                )
+            self.params = replace(self.params, csv=max(tables))
         return super().scan()
 
     def _labels(self, table: Csv) -> tuple[list[str | None], tuple[str, ...]]:

@@ -62,6 +62,8 @@ class Plugin(Dataset):
         rows = Rows(names, labels, nothing, nothing, nothing, left_out=left_out)
         self.notes.beside(files.found)
         patients = self._read(files, range(len(files.paths)), "patients", dicom.patient)
+        if unnamed := sum(not patient for patient in patients.values()):
+            self.notes.say(f"{unnamed} files name no patient: each is a patient of its own")
         group = dict(zip(map(files.name, patients), patients.values(), strict=True))
         items = placed(rows, files, table, self.params.only, group.__getitem__, self.notes)
         self.notes.say(f"{PUBLISHED} images are published, and {len(items)} of them are used")

@@ -177,10 +177,9 @@ def _explained(
     _, drawn = grad_cam(random[0], random[1], views, lambda _: [predicted])  # type: ignore[arg-type]
     fractions = [fraction_inside(one, inside) for one in (*maps, *drawn)]
     blank = (inside >= 0.5)[:, None]
-    seen = [_right(task, view, labels) for view in (views * ~blank, views * blank)]
-    whole = seen[0] if task.many else (predicted == labels).float()
+    seen = [_answers(task, view) for view in (views * ~blank, views * blank)]  # 0: a mean pixel
     ordered = [*fractions[:2], inside.mean((1, 2)), most_inside(maps[0], inside), fractions[2]]
-    ordered += [whole, *seen]
+    ordered += [_right(task, answers, labels) for answers in (predicted, *seen)]
     scaled = [one / one.amax((1, 2), keepdim=True).clamp(min=1e-30) for one in maps]
     return torch.cat([torch.stack(ordered, 1), torch.stack(scaled, 1).flatten(1)], 1)
 
@@ -206,11 +205,16 @@ def most_inside(maps: Tensor, inside: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _right(task: Classifier, views: Tensor, labels: Tensor) -> Tensor:
-    """Return whether each answer is right: float [n]; NaN where an image has several labels.
+def _answers(task: Classifier, views: Tensor) -> Tensor:
+    return task.head(task.backbone(views)).argmax(1)
 
-    What is blanked has the mean of the training images, which is 0 in a view.
+
+def _right(task: Classifier, answers: Tensor, labels: Tensor) -> Tensor:
+    """Return whether an image has the likeliest class: float [n].
+
+    NaN for an image that has none of several labels.
     """
-    if task.many:
-        return torch.full((len(views),), torch.nan, device=views.device)
-    return (task.head(task.backbone(views)).argmax(1) == labels).float()
+    if not task.many:
+        return (answers == labels).float()
+    own = labels.gather(1, answers[:, None])[:, 0] == 1
+    return own.float().masked_fill(~(labels == 1).any(1), torch.nan)

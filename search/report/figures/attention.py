@@ -23,7 +23,7 @@ Network = tuple[Row, Predictions, Looked]
 
 
 def draw(table: Table, store: Store, data: "Prepared", masks: "Prepared | None") -> Figure | None:
-    """Draw the grid; None where no network has maps, or an image may have several labels."""
+    """Draw the grid; None where no network has maps."""
     networks = list(_networks(table, store))
     if not networks:
         return None
@@ -54,7 +54,7 @@ def _networks(table: Table, store: Store) -> "list[Network]":
     for row in (row for row in wanted if row):
         said = stored.predictions(store, row.downstream_key, "val")
         seen = stored.looked(store, row.downstream_key)
-        if said and seen and len(seen.rows) and not said.many:
+        if said and seen and len(seen.rows):
             found[row.chain] = row, said, seen
     return [*found.values()]
 
@@ -83,10 +83,11 @@ def _cell(
 
 def _title(axes: Axes, said: Predictions, row: int, above: str) -> None:
     """Say what was predicted, how surely, and what is true."""
-    predicted, true = said.predicted[row], said.labels[row]
-    sure = f"{said.classes[predicted]} {100 * said.probabilities[row, predicted]:.0f} %"
-    text = sure if predicted == true else f"{sure}, true {said.classes[true]}"
-    colour = style.INK if predicted == true else style.WINNER
+    likely, right = said.likeliest[row], said.right[row]
+    true = [label for k, label in enumerate(said.classes) if said.having(k)[row]]
+    sure = f"{said.classes[likely]} {100 * said.probabilities[row, likely]:.0f} %"
+    text = sure if right else f"{sure}, true {', '.join(true) or 'none'}"
+    colour = style.INK if right else style.WINNER
     axes.set_title(f"{above}{text}", fontsize=7, color=colour, parse_math=False)
 
 

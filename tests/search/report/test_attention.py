@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from search import report
 from search.report import attention, stored
@@ -68,6 +69,22 @@ def test_images_are_chosen_by_the_percentiles_of_confidence():
     assert attention.examples(shown, rows[[4]]) == [(0, "right, 10th")], "one image, shown once"
 
 
+def test_of_several_labels_the_likeliest_is_right_if_it_is_one_of_them():
+    labels = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0], [-1, 0, 1]])
+    said = np.array([[0.2, 0.9, 0.8], [0.9, 0.4, 0.1], [0.6, 0.1, 0.2], [0.7, 0.6, 0.5]])
+    shown = Predictions(["a", "b", "c"], labels, said, np.array(["g"] * 4))
+    found = attention.examples(shown, np.arange(4))
+    assert [(one.at, one.why[:5]) for one in found] == [
+        (0, "right"), (1, "wrong"), (3, "wrong"), (2, "wrong"),
+    ]  # fmt: skip
+    axes = Figure().subplots()
+    titles = []
+    for row in range(4):
+        figure._title(axes, shown, row, "")
+        titles.append(axes.get_title())
+    assert titles == ["b 90 %", "a 90 %, true b", "a 60 %, true none", "a 70 %, true c"]
+
+
 BESIDE = [ATTENTION[name] for name in ("ail", "region_area")]
 
 
@@ -124,6 +141,7 @@ def test_the_figure_shows_patients_so_it_stays_in_the_folder(looked, tmp_path):
     assert "What the networks attend to" in page
     assert f'href="{attention.FIGURE}"' in page
     assert "these images have no masks" in page, "the plan names none"
+    assert found.notes[-1].startswith("These images have no masks, so the region of AIL is all but")
     for level in ("aggregates", "no names"):
         assert not sharing._may_leave(attention.FIGURE, level)
 

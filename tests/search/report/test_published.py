@@ -106,6 +106,7 @@ def test_it_is_in_summary_and_terminal(make_search: Any, isic: Path, tmp_path: P
         (None, "published={path}: must be a CSV file"),
         ("task,score\nmoco,1\n", "must have the column chain"),
         ("chain,score\nmoco,1\nmoco>swav,2\n", "row 3: chain=moco>swav: must be one of moco, odc"),
+        ("chain,score\nmoco,1\nocd,2\n", "try odc, or literature in the column label"),
         ("chain,score\nwinner,1\n", "must have a column of numbers"),
     ],
 )

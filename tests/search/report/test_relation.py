@@ -1,6 +1,8 @@
 """Attention and the score: rank correlations by hand, within sources, elsewhere, drawn."""
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,6 +70,20 @@ def test_images_from_elsewhere_have_a_relation_of_their_own(looked: Any) -> None
     )
 
 
+def test_every_number_behind_a_correlation_is_in_a_table(looked: Any, tmp_path: Path) -> None:
+    some = {"moco": 30.0, "odc": 20.25}
+    relation.write_csv(
+        relations(looked.table, elsewhere(some), looked.store), looked.table, tmp_path / "a.csv"
+    )
+    rows = [*csv.DictReader((tmp_path / "a.csv").open())]
+    assert {row["chain"]: float(row["ail"]) for row in rows} == AIL
+    assert {row["chain"]: float(row["score on validation"]) for row in rows} == SCORES
+    there = {row["chain"]: row["score on the external test set other"] for row in rows}
+    assert there == dict.fromkeys(SCORES, "") | {"moco": "30.00", "odc": "20.25"}
+    (moco,) = (row for row in rows if row["chain"] == "moco")
+    assert (moco["ail_low"], moco["ail_high"], moco["region_area"]) == ("33.00", "39.00", "33.00")
+
+
 def test_nothing_is_robust_where_no_chain_scores_more_than_guessing(looked: Any) -> None:
     lost = {name: one / 4 for name, one in AIL.items()}  # up to 11.5; one of eight guessed: 12.5
     _, other = relations(looked.table, elsewhere(lost), looked.store)
@@ -108,7 +124,7 @@ def test_without_attention_nothing_is_said_or_drawn(search: Any) -> None:
 
 
 def test_what_chance_can_explain_is_not_a_finding() -> None:
-    found = Relation("validation", False, 9, Effect(0.4, 0.3, -0.3, 0.8))
+    found = Relation("validation", False, 9, Effect(0.4, 0.3, -0.3, 0.8), {})
     assert sentence(found) == (
         "On validation, the score does not detectably go with AIL "
         "(Spearman +0.40 (-0.30 to +0.80), p 0.300, 9 chains and starts)."
@@ -129,6 +145,7 @@ def test_both_figures_show_every_row_once(looked: Any, tmp_path: Any) -> None:
     report.illustrate(found, looked.plan, looked.store, tmp_path)
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Attention and the score" in page
+    assert (tmp_path / "report" / "attention.csv").exists()
     assert "On the external test set other, chains of higher AIL score higher" in page
     assert [one["on"] for one in found.as_json()["attention_and_score"]][-1].endswith("other")
 

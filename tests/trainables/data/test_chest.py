@@ -93,6 +93,14 @@ def test_the_newer_table_of_chestxray14(nih: Path) -> None:
     assert counts(at(nih)) == before
 
 
+def test_without_its_table_chestxray14_says_so(nih: Path) -> None:
+    (nih / "Data_Entry_2017.csv").unlink()
+    with pytest.raises(UserError) as caught:
+        at(nih)
+    said = str(caught.value)
+    assert f"--data={nih}: must hold Data_Entry_2017.csv or Data_Entry_2017_v2020.csv" in said
+
+
 def test_a_split_that_is_not_there_is_said(nih: Path) -> None:
     (nih / "test_list.txt").unlink()
     with pytest.raises(UserError, match=r"test_list\.txt: must be readable"):

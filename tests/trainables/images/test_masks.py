@@ -125,11 +125,41 @@ def test_a_file_without_masks_is_refused(root, tmp_path, text, said):
         data(root).regions(path)
 
 
-def test_runs_beyond_the_image_are_refused(root, tmp_path):
+@pytest.mark.parametrize(
+    ("row", "came"),
+    [
+        ("b,790 20,40,20", "a run of 20 from 790, of 800"),
+        ("b,0 5,40,20", "a run of 5 from 0, of 800"),
+        ("b,5 -2,40,20", "a run of -2 from 5, of 800"),
+        ("b,1 2 3,40,20", "cannot reshape array of size 3"),
+        ("b,1 x,40,20", "invalid literal for int"),
+        ("b,1 2,0,20", "Height 0, Width 20"),
+        ("b,1 2,4000000,2000000", "Height 4000000, Width 2000000"),
+        ("b,1 2,tall,20", "invalid literal for int"),
+    ],
+)
+def test_runs_that_do_not_fit_name_file_and_image(root, tmp_path, row, came):
     path = tmp_path / "x.csv"
-    path.write_text("image,mask,Height,Width\nb,790 20,40,20\n")
-    with pytest.raises(UserError, match="must have run-lengths inside Height x Width"):
+    path.write_text(f"image,mask,Height,Width\n{row}\n")
+    with pytest.raises(UserError) as caught:
         data(root).regions(path).read(1)
+    said = str(caught.value)
+    assert said.startswith(f"data.masks={path}, b: must have run-lengths inside Height x Width (")
+    assert came in said
+
+
+def test_a_run_may_end_with_the_image_and_be_empty(root, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("image,mask,Height,Width\nb,1 0 800 1,40,20\n")
+    found = data(root).regions(path).read(1)
+    assert np.flatnonzero(found).tolist() == [799]
+
+
+def test_a_quality_that_is_no_number_is_refused(root, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("image,mask,Height,Width,Dice RCA (Mean)\nb,1 2,40,20,good\n")
+    with pytest.raises(UserError, match=r"must be a readable CSV file \(.*good"):
+        data(root).regions(path)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

@@ -165,7 +165,16 @@ def test_of_several_labels_the_likeliest_true_one_is_explained(data):
     found = looked(many, several, None)
     assert np.isnan(found.values[0, COLUMNS.index("ail_true")])
     assert not found.maps[0, 1].any()
-    assert "accuracy_whole" not in found.measures(several), "one answer an image is not asked"
+    whole = found.values[:, COLUMNS.index("accuracy_whole")]
+    assert np.isnan(whole[0]), "no answer is right of an image without a label"
+    val = several.split["val"][found.rows]
+    with torch.no_grad():
+        views = many.full(torch.from_numpy(several.images[val]).permute(0, 3, 1, 2).float())
+        likeliest = many.head(many.backbone(views)).argmax(1).numpy()
+    right = labels[val, likeliest][1:]
+    assert 0 < right.mean() < 1
+    assert whole[1:].tolist() == right.tolist()
+    assert {"accuracy_inside_blanked", "accuracy_outside_blanked"} <= {*found.measures(several)}
 
 
 def test_a_fine_tuning_measures_it_and_keeps_the_maps(data, tmp_path):
