@@ -166,8 +166,8 @@ def _decoded(where: str, text: str) -> NDArray[np.bool_]:
     return np.cumsum(change[:-1]).reshape(height, width) > 0
 
 
-def _unread(where: str, came: str) -> UserError:
+def _unread(where: str, found: str) -> UserError:
     return UserError(
-        f"{where}: must have run-lengths inside Height x Width ({came}); try the file again, or "
+        f"{where}: must have run-lengths inside Height x Width ({found}); try the file again, or "
         "leaving this row out"
     )
