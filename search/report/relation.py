@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from search.report import stored
-from search.report.attention import AIL, AREA, attended
+from search.report.attention import AIL, AREA, attended, looked_at
 from search.report.statistics.factors import FEW
 from search.report.stored import Predictions, Store
 from search.report.table import SURE, Row, Table, p_text, span
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from search.report.statistics.inference import Effect
 
 
+VALIDATION = "validation"
+FEWEST = 30  # images of which AIL is more than luck
+
+
 @dataclass(frozen=True)
 class Relation:
     """AIL against the scores on some images. rows: chains and starts; effect: None if too few.
 
-    scores: of each of them, on these images. no_better_than: what guessing scores, where no row
-    scores more; there nothing is robust.
+    scores: of each of them, on these images. images: those that AIL is of. no_better_than: what
+    guessing scores, where no row scores more; there nothing is robust.
     """
 
     on: str
@@ -41,6 +45,7 @@ class Relation:
     rows: int
     effect: "Effect | None"
     scores: Mapping[str, float]
+    images: int
     no_better_than: float | None = None
 
 
@@ -54,24 +59,27 @@ def relations(
     rows = attended(table)
     if not rows:
         return ()
+    guessing, images = _guessing(rows[0], store, table.objective), looked_at(table, store)
     own = {row.chain: row.score for row in rows if row.score is not None}
-    found = [_relation("validation", False, own, rows, table.objective, None)]
-    guessing = _guessing(rows[0], store, table.objective)
+    judged: dict[str, Mapping[str, float]] = {VALIDATION: own}
     if within := _within(rows, store, table.objective):
-        where = "validation, within each source"
-        found.append(_relation(where, True, within, rows, table.objective, guessing))
+        judged[f"{VALIDATION}, within each source"] = within
     for name in dict.fromkeys(one.external for one in external):
-        scores = {str(one.chain): one.score.value for one in external if one.external == name}
-        where = f"the external test set {name}"
-        found.append(_relation(where, True, scores, rows, table.objective, guessing))
-    return tuple(found)
+        judged[f"the external test set {name}"] = {
+            str(one.chain): one.score.value for one in external if one.external == name
+        }
+    kind = table.objective
+    return tuple(
+        _relation(on, scores, rows, images, kind, None if on == VALIDATION else guessing)
+        for on, scores in judged.items()
+    )
 
 
 def _relation(
     on: str,
-    robust: bool,
     scores: Mapping[str, float],
     rows: Sequence[Row],
+    images: int,
     kind: MeasureType,
     guessing: float | None,
 ) -> Relation:
@@ -80,12 +88,16 @@ def _relation(
     known = [row for row in rows if row.chain in scores]
     merits = [kind.merit(scores[row.chain]) for row in known]
     ails = [row.measures[AIL].value for row in known]
-    effect = spearman(ails, merits) if len(known) >= FEW else None
     lost = guessing is not None and max(merits, default=guessing) <= guessing
     return Relation(
-        on, robust, len(known), effect, {row.chain: scores[row.chain] for row in known},
-        guessing if lost else None,
-    )  # fmt: skip
+        on=on,
+        robust=on != VALIDATION,
+        rows=len(known),
+        effect=spearman(ails, merits) if len(known) >= FEW else None,
+        scores={row.chain: scores[row.chain] for row in known},
+        images=images,
+        no_better_than=guessing if lost else None,
+    )
 
 
 def _guessing(row: Row, store: Store, kind: MeasureType) -> float | None:
@@ -132,6 +144,8 @@ def sentence(found: Relation) -> str:
         f"Spearman {effect.value:+.2f} ({span(effect.low, effect.high, signed=True)}), "
         f"p {p_text(effect.p_value)}, {found.rows} chains and starts"
     )
+    if found.images < FEWEST:
+        size += f"; AIL is of {found.images} images only, so this may be luck"
     if effect.p_value >= SURE:
         return f"On {found.on}, the score does not detectably go with AIL ({size})."
     more, fewer = ("higher", "more") if effect.value > 0 else ("lower", "less")

@@ -18,6 +18,7 @@ from search.report.table import Row, Table
 if TYPE_CHECKING:
     from trainables.images.cache import Prepared
 
+LETTERS = 30  # of a title's line, as wide as an image
 HEAT = 0.55  # opacity of a map at its maximum
 Network = tuple[Row, Predictions, Looked]
 
@@ -31,7 +32,7 @@ def draw(table: Table, store: Store, data: "Prepared", masks: "Prepared | None")
     recommended, answers, looked = judge
     examples = attention.examples(answers, looked.rows)
     shape = len(examples), len(networks)
-    figure = Figure(figsize=(1.9 * shape[1] + 0.6, 1.95 * shape[0] + 0.8))
+    figure = Figure(figsize=(1.9 * shape[1] + 0.6, 2.05 * shape[0] + 0.8))
     grid = figure.subplots(*shape, squeeze=False)
     for down, example in enumerate(examples):
         row = int(looked.rows[example.at])
@@ -88,7 +89,7 @@ def _title(axes: Axes, said: Predictions, row: int, above: str) -> None:
     sure = f"{said.classes[likely]} {100 * said.probabilities[row, likely]:.0f} %"
     text = sure if right else f"{sure}, true {', '.join(true) or 'none'}"
     colour = style.INK if right else style.WINNER
-    axes.set_title(f"{above}{text}", fontsize=7, color=colour, parse_math=False)
+    axes.set_title(above + fill(text, LETTERS), fontsize=7, color=colour, parse_math=False)
 
 
 def _mask(masks: "Prepared | None", name: str) -> NDArray[np.uint8] | None:

@@ -82,6 +82,11 @@ def test_of_several_labels_the_likeliest_is_right_if_it_is_one_of_them():
     for row in range(4):
         figure._title(axes, shown, row, "")
         titles.append(axes.get_title())
+    long = replace(shown, classes=["a", "No_findings", "Pneumonia"])
+    figure._title(axes, long, 1, "")
+    assert axes.get_title() == "a 90 %, true No_findings"
+    figure._title(axes, replace(long, labels=np.ones_like(labels) * [0, 1, 1]), 1, "")
+    assert axes.get_title() == "a 90 %, true No_findings,\nPneumonia", "as wide as an image"
     assert titles == ["b 90 %", "a 90 %, true b", "a 60 %, true none", "a 70 %, true c"]
 
 

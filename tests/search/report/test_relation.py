@@ -51,6 +51,7 @@ def elsewhere(scores: dict[str, float]) -> list[ExternalScore]:
 def test_on_validation_it_is_the_rank_correlation_over_chains_and_starts(looked: Any) -> None:
     (found,) = relations(looked.table, [], looked.store)
     assert (found.on, found.robust, found.rows) == ("validation", False, 7)
+    assert found.images == 0, "no maps are stored"
     assert found.effect
     oracle = spearmanr([*AIL.values()], [*SCORES.values()]).statistic
     assert found.effect.value == pytest.approx(oracle)
@@ -124,11 +125,13 @@ def test_without_attention_nothing_is_said_or_drawn(search: Any) -> None:
 
 
 def test_what_chance_can_explain_is_not_a_finding() -> None:
-    found = Relation("validation", False, 9, Effect(0.4, 0.3, -0.3, 0.8), {})
+    found = Relation("validation", False, 9, Effect(0.4, 0.3, -0.3, 0.8), {}, 138)
     assert sentence(found) == (
         "On validation, the score does not detectably go with AIL "
         "(Spearman +0.40 (-0.30 to +0.80), p 0.300, 9 chains and starts)."
     )
+    few = sentence(replace(found, images=8))
+    assert few.endswith("9 chains and starts; AIL is of 8 images only, so this may be luck).")
 
 
 def test_both_figures_show_every_row_once(looked: Any, tmp_path: Any) -> None:
