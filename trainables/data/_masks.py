@@ -152,7 +152,7 @@ def _decoded(where: str, text: str) -> NDArray[np.bool_]:
     try:
         height, width = map(int, shape.split())
         starts, lengths = np.array(runs.split(), np.int64).reshape(-1, 2).T
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise _unread(where, str(error)) from None
     if min(height, width) < 1 or height * width > MOST:
         raise _unread(where, f"Height {height}, Width {width}")

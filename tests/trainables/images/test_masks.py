@@ -133,6 +133,7 @@ def test_a_file_without_masks_is_refused(root, tmp_path, text, said):
         ("b,5 -2,40,20", "a run of -2 from 5, of 800"),
         ("b,1 2 3,40,20", "cannot reshape array of size 3"),
         ("b,1 x,40,20", "invalid literal for int"),
+        ("b,1 9999999999999999999999,40,20", "int too large"),
         ("b,1 2,0,20", "Height 0, Width 20"),
         ("b,1 2,4000000,2000000", "Height 4000000, Width 2000000"),
         ("b,1 2,tall,20", "invalid literal for int"),
