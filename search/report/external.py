@@ -14,7 +14,7 @@ from pathlib import Path
 
 from search.report.statistics.scored import Estimate, Keys, noise_of, observe
 from search.report.stored import Store
-from search.report.table import Images, Table
+from search.report.table import Images, Table, cells
 from search.results.records import ExternalScore
 from trainables.spec import MeasureType
 
@@ -90,11 +90,5 @@ def write_csv(sets: Sequence[ExternalSet], objective: MeasureType, path: Path) -
         writer.writerow([*header, "patient_groups"])
         for one in sets:
             for row in one.rows:
-                values = [*_cells(row.score), *_cells(row.ahead), row.seeds]
+                values = [*cells(row.score), *cells(row.ahead), row.seeds]
                 writer.writerow([one.name, row.chain, *values, one.on.images, one.on.groups])
-
-
-def _cells(found: Estimate | None) -> list[str]:
-    if found is None:
-        return [""] * 3
-    return [f"{value:.2f}" for value in (found.value, found.low, found.high)]

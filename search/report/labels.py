@@ -14,6 +14,7 @@ from pathlib import Path
 from search.report import stored
 from search.report.statistics.scored import Estimate
 from search.report.stored import Store
+from search.report.table import cells
 from search.results.records import LabelPoint
 from trainables.spec import Measure, MeasureType
 
@@ -61,15 +62,9 @@ def write_csv(points: Sequence[Labelled], objective: MeasureType, path: Path) ->
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*header, "linear_probe", "probe_ci_low", "probe_ci_high"])
         for point in points:
-            values = [*_cells(point.tuned), *_cells(point.probe)]
+            values = [*cells(point.tuned), *cells(point.probe)]
             writer.writerow([point.chain, f"{point.labels:g}", *values])
 
 
 def _estimate(measure: Measure) -> Estimate:
     return Estimate(measure.value, measure.low, measure.high)
-
-
-def _cells(found: Estimate | None) -> list[str]:
-    if found is None:
-        return [""] * 3
-    return [f"{value:.2f}" for value in (found.value, found.low, found.high)]

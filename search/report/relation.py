@@ -20,9 +20,9 @@ from search.report import stored
 from search.report.attention import AIL, AREA, attended, looked_at
 from search.report.statistics.factors import FEW
 from search.report.stored import Predictions, Store
-from search.report.table import SURE, Row, Table, p_text, span
+from search.report.table import SURE, Row, Table, cells, p_text, span
 from search.results.records import ExternalScore
-from trainables.spec import Measure, MeasureType
+from trainables.spec import MeasureType
 
 if TYPE_CHECKING:
     from search.report.statistics.inference import Effect
@@ -166,10 +166,6 @@ def write_csv(found: Sequence[Relation], table: Table, path: Path) -> None:
         writer.writerow(["chain", *columns, *(f"score on {one.on}" for one in found)])
         for row in attended(table):
             known = [row.measures.get(name) for name in (AIL, AREA)]
-            cells = [value for one in known for value in _cells(one)]
+            told = [value for one in known for value in cells(one)]
             scores = (one.scores.get(row.chain) for one in found)
-            writer.writerow([row.chain, *cells, *("" if x is None else f"{x:.2f}" for x in scores)])
-
-
-def _cells(one: Measure | None) -> list[str]:
-    return [f"{value:.2f}" for value in (one.value, one.low, one.high)] if one else [""] * 3
+            writer.writerow([row.chain, *told, *("" if x is None else f"{x:.2f}" for x in scores)])

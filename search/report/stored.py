@@ -97,7 +97,7 @@ class Predictions:
     @property
     def predicted(self) -> "NDArray[np.int64]":
         assert not self.many
-        return self.probabilities.argmax(1)
+        return self.likeliest
 
     @property
     def likeliest(self) -> "NDArray[np.int64]":

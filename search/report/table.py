@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.chains.chain import Chain
 from search.report.statistics.noise import Noise
 from trainables.spec import Measure, MeasureType
+
+if TYPE_CHECKING:
+    from search.report.statistics.scored import Estimate
 
 CHEAPER = 0.8  # fraction of the cost; smaller differences may come from the machine
 SURE = 0.05  # significance level
@@ -274,6 +278,11 @@ def span(low: float | None, high: float | None, signed: bool = False) -> str:
     if low is None or high is None:
         return "–"
     return f"{number(low, signed)} to {number(high, signed)}"
+
+
+def cells(found: "Estimate | Measure | None") -> list[str]:
+    """Return the value and its interval as cells of a CSV file, empty for None."""
+    return [f"{one:.2f}" for one in (found.value, found.low, found.high)] if found else [""] * 3
 
 
 def p_text(p_value: float | None) -> str:
