@@ -122,15 +122,11 @@ def _by_source(said: Predictions, measure: str) -> Iterator[float]:
     """Yield the score in every source that has two classes: elsewhere the source is the class."""
     import numpy as np
 
-    from trainables.downstream.measures import judge
-    from trainables.downstream.metrics import GroupBootstrap
-
     assert said.sources is not None
     for source in np.unique(said.sources):
         own = said.at(said.sources == source)
         if sum(own.having(k).any() for k in range(len(own.classes))) > 1:
-            split = GroupBootstrap(own.labels, own.groups, len(own.classes), 0)
-            value = float(judge(split, own.probabilities).values(measure)[0])
+            value = float(own.values(own.resamples(0), measure)[0])
             if np.isfinite(value):
                 yield value
 

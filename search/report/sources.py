@@ -95,17 +95,14 @@ def _predictions(row: Row, store: Store) -> Shown:
 def _within(source: str, shown: Mapping[str, Shown], table: Table) -> Within:
     import numpy as np
 
-    from trainables.downstream.measures import judge
-    from trainables.downstream.metrics import GroupBootstrap
-
     scores: dict[str, Estimate | None] = {}
     for chain, seeds in shown.items():
         values = []
         for one in seeds.values():
             own = one.at(np.asarray(one.sources) == source)
-            split = GroupBootstrap(own.labels, own.groups, len(own.classes))
-            values.append(judge(split, own.probabilities).values(table.objective.name))
-        on = Images(len(split.labels), split.groups, own.rarest)
+            resamples = own.resamples()
+            values.append(own.values(resamples, table.objective.name))
+        on = Images(len(own.groups), resamples.groups, own.rarest)
         observed = Observed((chain,), (tuple(seeds),), np.stack(values), on)
         known = bool(np.isfinite(observed.values).all())
         scores[chain] = _bounded(observed.scored(None).estimate(chain), table) if known else None

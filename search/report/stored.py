@@ -1,6 +1,7 @@
 """Read access to the stage store for the report: results, histories, predictions.
 
 predictions(store, row.downstream_key, "val").predicted
+scored(store, row.downstream_key, "val").values(resamples, "dice")     # of any kind of score
 """
 
 import json
@@ -18,6 +19,10 @@ PROBED, PROBED_MANY = OBJECTIVES["one"], OBJECTIVES["many"]
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from trainables.downstream.metrics import Floats, GroupBootstrap
+
+Split = Literal["val", "test"]
 
 
 class Store(Protocol):
@@ -135,6 +140,41 @@ class Predictions:
         counts = [int(self.having(k).sum()) for k in range(len(self.classes))]
         return min((count for count in counts if count), default=0)
 
+    def resamples(self, count: int = 2000) -> "GroupBootstrap":
+        from trainables.downstream.metrics import GroupBootstrap
+
+        return GroupBootstrap(self.labels, self.groups, len(self.classes), count)
+
+    def values(self, resamples: "GroupBootstrap", measure: str) -> "Floats":
+        """Return a measure of the split and of every resample: [1 + resamples]."""
+        from trainables.downstream.measures import judge
+
+        return judge(resamples, self.probabilities).values(measure)
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """One split's images with a mask: [n] patient group, and by measure [n] its overlap, 0..1."""
+
+    groups: "NDArray[np.str_]"
+    by_measure: "Mapping[str, NDArray[np.floating]]"
+
+    @property
+    def rarest(self) -> int:
+        """The number of images, as they have no classes."""
+        return len(self.groups)
+
+    def resamples(self, count: int = 2000) -> "GroupBootstrap":
+        import numpy as np
+
+        from trainables.downstream.metrics import GroupBootstrap
+
+        return GroupBootstrap(np.zeros(len(self.groups), np.int64), self.groups, 1, count)
+
+    def values(self, resamples: "GroupBootstrap", measure: str) -> "Floats":
+        """Return a measure of the split and of every resample: [1 + resamples], in percent."""
+        return 100 * resamples.means(self.by_measure[measure][:, None])[:, 0]
+
 
 @dataclass(frozen=True)
 class Looked:
@@ -210,7 +250,25 @@ def meta(store: Store, key: str | None) -> Meta:
     return known or {}
 
 
-def predictions(store: Store, key: str | None, split: Literal["val", "test"]) -> Predictions | None:
+def scored(store: Store, key: str | None, split: Split) -> Predictions | Overlaps | None:
+    """Return what a score of any kind is made from on a split; None if there is nothing."""
+    return predictions(store, key, split) or overlaps(store, key, split)
+
+
+def overlaps(store: Store, key: str | None, split: Split) -> Overlaps | None:
+    """Return a segmentation's overlaps on a split; None if there are none."""
+    path = store.path(key) / f"overlaps_{split}.parquet" if key else None
+    if path is None or not path.exists():
+        return None
+    import pyarrow.parquet as pq
+
+    columns = pq.read_table(path, use_threads=False)
+    measures = set(columns.column_names) - {"image", "group"}
+    groups = columns["group"].to_numpy().astype(str)
+    return Overlaps(groups, {name: columns[name].to_numpy() for name in measures})
+
+
+def predictions(store: Store, key: str | None, split: Split) -> Predictions | None:
     """Return a score's predictions on a split; None if there are none."""
     path = store.path(key) / f"{split}.parquet" if key else None
     if path is None or not path.exists():

@@ -70,7 +70,7 @@ def test_a_search_judges_chains_by_dice_and_its_segmenter_is_taken(folder: Path)
     rates = ["downstream.lr_range=[0.1]", "downstream.lr_range_later=[0.1]"]
     command = [sys.executable, str(ROOT / "search" / "run.py"), *LUNGS, *only, *rates]
     done = subprocess.run(
-        [*command, "profile.downstream_steps=40", "--out", "out", "--json"],
+        [*command, "profile.downstream_steps=40", "repeats=2", "--out", "out", "--json"],
         cwd=folder.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
         capture_output=True, check=False,
     )  # fmt: skip
@@ -80,4 +80,8 @@ def test_a_search_judges_chains_by_dice_and_its_segmenter_is_taken(folder: Path)
     scores = {row["chain"]: row["dice"] for row in plain["chains"] if row["status"] == "done"}
     assert scores.keys() == {"scratch", "moco"}
     assert min(scores.values()) > 60, "the square is a quarter: all inside would have 40"
+    assert plain["training_noise"] is not None
+    assert (plain["planned"]["chain"], plain["planned"]["split"]) == ("moco", "test")
+    assert plain["planned"]["difference"]["low"] < plain["planned"]["difference"]["high"]
+    assert not plain["worth_pretraining"].startswith("Whether pretraining pays can't be told")
     assert images("data.masks=out/best/segmenter.safetensors").masked

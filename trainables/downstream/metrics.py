@@ -54,6 +54,10 @@ class GroupBootstrap:
             found[rows] = self._times[rows].astype(np.float64) @ grouped
         return found
 
+    def means(self, columns: NDArray[np.generic]) -> Floats:
+        """Average over the images of every resample: [n, columns] -> [1 + resamples, columns]."""
+        return self.sums(columns) / self.sums(np.ones((len(columns), 1)))
+
     def weights(self, order: Ints) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield rows and how often each of them has each image: [rows, images in `order`].
 

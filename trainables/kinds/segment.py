@@ -2,7 +2,8 @@
 
 Only images with a mask count: those of the training split are trained on, those of validation
 judged, at the network's resolution. Writes backbone, segmenter, which draws masks of other images
-(see `drawn_masks`), meta.json, history.json and overlaps.parquet.
+(see `drawn_masks`), meta.json, history.json and overlaps_{val,test}.parquet; only the report reads
+that of test, and once.
 """
 
 import json
@@ -38,7 +39,7 @@ from trainables.training.evaluation import fit, over_rows, pixels
 from trainables.training.loop import Loop
 from trainables.workers.job import SAVING, Heartbeat, Result
 
-OVERLAPS = "overlaps.parquet"
+OVERLAPS = "overlaps_{}.parquet"  # of a part
 HALF = 127.5  # of a mask's levels
 MEASURES = {
     one.name: one
@@ -55,7 +56,7 @@ class Plugin(Kind):
 
         objective: Literal["dice", "iou"] = "dice"
 
-    version = "2"
+    version = "3"
     measures: ClassVar = MEASURES
     shown: ClassVar = ("dice", "iou")
 
@@ -69,7 +70,8 @@ class Plugin(Kind):
     def run(self, work: Work) -> Result:
         spec, data, masks = work.spec, work.data[IMAGES], work.data[MASKS]
         training, params = spec.trained, read(self.Params, spec.params)
-        train, val = (with_mask(data, masks, data.split[part]) for part in ("train", "val"))
+        part = {name: with_mask(data, masks, index) for name, index in data.split.items()}
+        train, val = part["train"], part["val"]
         check_parts(train, val)
         index = subset(data.labels, data.groups, train, training.fraction, spec.seed)
         known = pixels(masks, places(data, masks, index), Runtime())
@@ -78,20 +80,22 @@ class Plugin(Kind):
             parent = work.inputs.get(BACKBONE)
             return Segmenter(trained_backbone(training, context.channels, parent), context, known)
 
-        def judged(task: Task) -> NDArray[np.floating]:
+        def judged(task: Task, *names: str) -> dict[str, NDArray[np.floating]]:
             assert isinstance(task, Segmenter), type(task)
             fit(task, task.inside, data, index, work.runtime)
-            return overlaps(task, data, masks, val, work.runtime)
+            known = [name for name in names if len(part[name])]
+            return {k: overlaps(task, data, masks, part[k], work.runtime) for k in known}
 
         def evaluate(task: Task) -> float:
-            value = float(100 * judged(task)[:, [*MEASURES].index(params.objective)].mean())
+            found = judged(task, "val")["val"]
+            value = float(100 * found[:, [*MEASURES].index(params.objective)].mean())
             if not math.isfinite(value):
                 raise StageFailed(f"{params.objective} is not finite on the validation images")
             return value
 
         loop = Loop(make, spec, data, index, work.runtime, work.out, work.report, evaluate)
         outcome = loop.train()
-        found = judged(outcome.task)
+        found = judged(outcome.task, "val", "test")
         if distributed.rank() == 0:
             work.report(Heartbeat(SAVING))
             save_backbone(outcome.task.backbone, work.out)
@@ -101,8 +105,9 @@ class Plugin(Kind):
             meta = {"classes": data.classes, "mean": seen.mean, "std": seen.std}
             (work.out / META).write_text(json.dumps(meta))
             (work.out / HISTORY).write_text(json.dumps(outcome.history))
-            write(work.out / OVERLAPS, data, val, found)
-        return Result(outcome.result, score(params.objective, data, val, found))
+            for name, own in found.items():
+                write(work.out / OVERLAPS.format(name), data, part[name], own)
+        return Result(outcome.result, score(params.objective, data, val, found["val"]))
 
 
 def with_mask(data: Prepared, masks: Prepared, index: Index) -> Index:
@@ -156,9 +161,7 @@ def score(objective: str, data: Prepared, index: Index, found: NDArray[np.floati
     """Return the means over images, with intervals over patient groups."""
     groups = np.asarray(data.groups)[index]
     split = GroupBootstrap(data.labels[index], groups, len(data.classes))
-    counts = split.sums(np.ones((len(index), 1)))
-    means = (100 * split.sums(found) / counts).T
-    measured = zip(MEASURES.items(), means, strict=True)
+    measured = zip(MEASURES.items(), 100 * split.means(found).T, strict=True)
     return Score(
         objective,
         {name: kind.measure(float(one[0]), *interval(one[1:])) for (name, kind), one in measured},

@@ -1,4 +1,4 @@
-"""Rows scored on one split from their predictions: means over seeds, and how they may err.
+"""Rows scored on one split image by image: means over seeds, and how they may err.
 
     observed = observe(selection(table.scored), store, "val", "balanced_accuracy", starts)
     scored = observed.scored(noise)
@@ -9,13 +9,13 @@ All networks are scored on the same resampled patient groups, so that comparison
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from search.chains.node import FRESH
 from search.chains.seeds import Design
 from search.report import stored
 from search.report.statistics.noise import Noise
-from search.report.stored import Store
+from search.report.stored import Split, Store
 from search.report.table import Images, Row
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Split = Literal["val", "test"]
 Keys: TypeAlias = Mapping[str, Mapping[int, str | None]]  # row -> seed -> key of its score
 
 
@@ -151,30 +150,25 @@ def fresh(rows: Iterable[Row]) -> Keys:
 def observe(
     keys: Keys, store: Store, split: Split, measure: str, starts: frozenset[str]
 ) -> Observed | None:
-    """Score all networks that have predictions on the split; None if none has.
+    """Score all networks that have predictions or masks on the split; None if none has.
 
     starts: the baselines among the rows.
     """
     import numpy as np
 
-    from trainables.downstream.measures import judge
-    from trainables.downstream.metrics import GroupBootstrap
-
-    resamples: GroupBootstrap | None = None
-    rarest, values = 0, []
+    first, values = None, []
     seeds: dict[str, list[int]] = {}
     for chain, own in keys.items():
         for seed, key in own.items():
-            if shown := stored.predictions(store, key, split):
-                if resamples is None:
-                    resamples = GroupBootstrap(shown.labels, shown.groups, len(shown.classes))
-                    rarest = shown.rarest
-                assert np.array_equal(shown.labels, resamples.labels), chain  # one data set
-                values.append(judge(resamples, shown.probabilities).values(measure))
+            if shown := stored.scored(store, key, split):
+                if first is None:
+                    first, resamples = shown, shown.resamples()
+                assert np.array_equal(shown.groups, first.groups), chain  # one data set
+                values.append(shown.values(resamples, measure))
                 seeds.setdefault(chain, []).append(seed)
-    if resamples is None:
+    if first is None:
         return None
-    on = Images(len(resamples.labels), resamples.groups, rarest)
+    on = Images(len(first.groups), resamples.groups, first.rarest)
     return Observed(tuple(seeds), tuple(map(tuple, seeds.values())), np.stack(values), on, starts)
 
 

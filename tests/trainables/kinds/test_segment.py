@@ -103,14 +103,30 @@ def test_images_and_masks_are_moved_alike(data, masks):
 def test_a_fine_tuning_finds_the_lesions(data, masks, tmp_path):
     roles = {"images": data, "masks": masks}
     done = Plugin().run(Work(spec(data, masks), RUNTIME, tmp_path, quiet, roles))
-    told = pq.read_table(tmp_path / "overlaps.parquet")
-    assert told["image"].to_pylist() == [data.names[i] for i in data.split["val"]]
-    dice = 100 * told["dice"].to_numpy()
+    for part in ("val", "test"):
+        told = pq.read_table(tmp_path / f"overlaps_{part}.parquet")
+        assert told["image"].to_pylist() == [data.names[i] for i in data.split[part]]
+        assert told["group"].to_pylist() == [data.groups[i] for i in data.split[part]]
+        dice = told["dice"].to_numpy()
+        assert told["iou"].to_numpy() == pytest.approx(dice / (2 - dice), abs=1e-6)
+    dice = 100 * pq.read_table(tmp_path / "overlaps_val.parquet")["dice"].to_numpy()
     assert done.score.judged.value == pytest.approx(dice.mean(), abs=1e-3)
     area = (masks.images / 255).mean()
     guess = 2 * area / (1 + area)
     assert done.score.judged.value > 100 * guess - 5, "all inside would have this"
     assert done.score.measures["iou"].value < done.score.measures["dice"].value
+
+
+def test_without_a_mask_in_test_there_is_nothing_to_score_there(data, masks, tmp_path):
+    some = [k for k, name in enumerate(masks.names) if name not in _names(data, "test")]
+    fewer = replace(masks, images=masks.images[some], names=tuple(masks.names[k] for k in some))
+    roles = {"images": data, "masks": fewer}
+    Plugin().run(Work(spec(data, masks), RUNTIME, tmp_path, quiet, roles))
+    assert [one.name for one in tmp_path.glob("overlaps_*")] == ["overlaps_val.parquet"]
+
+
+def _names(data, part):
+    return {data.names[i] for i in data.split[part]}
 
 
 def test_without_masks_it_is_refused(data):
