@@ -56,7 +56,8 @@ class Screen:
 
         compare: the command that opens the tracker.
         """
-        self.console.print(printed_table.starts(found))
+        if probed := printed_table.starts(found):
+            self.console.print(probed)
         for said in printed_table.lead(found):
             self.say(said)
         self.console.print(printed_table.render(found))

@@ -20,8 +20,10 @@ from search.report.table import Row, Table, number
 MEASURED = 10  # chains in the table of further measures
 
 
-def starts(found: Summary) -> RichTable:
-    """Build the table of the starts' frozen probes."""
+def starts(found: Summary) -> RichTable | None:
+    """Build the table of the starts' frozen probes; None without probes."""
+    if all(row.linear is None for row in found.table.probed):
+        return None
     shown = _table()
     shown.add_column("start", overflow="fold")
     for column in ("frozen: linear\n(interval)", "kNN\n(interval)", "fine-\ntuned"):

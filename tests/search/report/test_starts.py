@@ -89,13 +89,17 @@ def test_the_frozen_probes_stand_first_in_the_terminal(search: Any) -> None:
         for one in known.rows
     )
     found = summary.build(replace(known, rows=made), search.info, search.store)
-    first, second = starts(found).columns[:2]
+    printed = starts(found)
+    assert printed
+    first, second = printed.columns[:2]
     assert [*map(str, first.cells)] == ["imagenet", "scratch"]
     assert [*map(str, second.cells)] == ["40.00 (37.0–43.0)", "20.00 (18.0–22.0)"]
     plain = found.as_json()
     assert [one["start"] for one in plain["starts"]] == ["imagenet", "scratch"]
     assert plain["starts"][0]["linear_ci"] == [37.0, 43.0]
     assert plain["worth_pretraining"] == found.worth == [*lead(found)][1]
+    bare = tuple(replace(one, linear=None, knn=None) for one in known.rows)
+    assert starts(replace(found, table=replace(known, rows=bare))) is None
 
 
 def planned(start: str, low: float, value: float, high: float, *others: Other) -> Planned:
