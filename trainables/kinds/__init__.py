@@ -8,7 +8,7 @@ A kind that makes a backbone writes it with `save_backbone`, one that makes a da
 `out / DATA` (see images/cache.py): stages that have it as input get it as `work.data[role]`. A
 kind that scores declares its measures, the choices for a space's objective, and has a file in
 spaces/downstream/ that names it. The report compares its rows if it writes every image's answers as
-`classify` does, or its share of each measure as `segment` does.
+`classify` does, or every measure of each as `segment` does.
 """
 
 from collections.abc import Callable, Mapping
