@@ -147,8 +147,11 @@ class Predictions:
 
     def values(self, resamples: "GroupBootstrap", measure: str) -> "Floats":
         """Return a measure of the split and of every resample: [1 + resamples]."""
+        import numpy as np
+
         from trainables.downstream.measures import judge
 
+        assert np.array_equal(self.labels, resamples.labels)  # one data set
         return judge(resamples, self.probabilities).values(measure)
 
 

@@ -1,9 +1,12 @@
-"""Rows of the table from a few numbers, for tests of sentences."""
+"""Rows of the table from a few numbers, for tests of sentences; a plan of another objective."""
 
 from typing import Any
 
+from search.chains.plan import Plan
 from search.report.table import Row, Table
+from search.space.schema import Space
 from tests.measures import BALANCED
+from trainables.spec import MeasureType
 
 STARTS = ("scratch", "imagenet", "radimagenet")
 
@@ -25,3 +28,13 @@ def row(chain: str, score: float | None, **columns: Any) -> Row:
 
 def table(*rows: Row, **more: Any) -> Table:
     return Table(rows, BALANCED, **more)
+
+
+class Judged:
+    """The plan whose keys are in the store, with another space and objective."""
+
+    def __init__(self, space: Space, objective: MeasureType, plan: Plan) -> None:
+        self.space, self.objective, self._plan = space, objective, plan
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plan, name)

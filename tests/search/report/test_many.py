@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from search.console.understood import Understood
 from search.report import sources, stored
 from search.report.page.images import thumbnails
+from tests.search.report.made_rows import Judged
 from trainables.data import Table
 from trainables.downstream.measures import MANY
 from trainables.images.cache import Prepared
@@ -58,22 +59,8 @@ def many(make_search):
             "auroc/Edema": Measure(value, value - 3, value + 3, "%", True),
         }
         results.append(replace(result, score=Score("macro_auroc", measures)))
-    plan = _Plan(replace(space, data=data, downstream=downstream), made.plan)
+    plan = Judged(replace(space, data=data, downstream=downstream), MANY["macro_auroc"], made.plan)
     return replace(made, plan=plan, results=results)
-
-
-class _Plan:
-    """The plan whose keys are in the store, with the space of several labels."""
-
-    def __init__(self, space, plan):
-        self.space, self._plan = space, plan
-
-    def __getattr__(self, name):
-        return getattr(self._plan, name)
-
-    @property
-    def objective(self):
-        return MANY["macro_auroc"]
 
 
 def test_predictions_are_read_as_written(many):

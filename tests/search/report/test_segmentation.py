@@ -11,6 +11,7 @@ import pytest
 
 from search.report import stored
 from search.report.statistics import verdicts
+from tests.search.report.made_rows import Judged
 from trainables.kinds.segment import MEASURES, OVERLAPS
 
 DICE = {"moco": 85.0, "odc": 80.0, "odc>moco": 88.0, "scratch": 80.0, "imagenet": 84.9}
@@ -33,20 +34,6 @@ def _write(folder, value, seed, test=True):
         columns |= {"dice": dice, "iou": dice / (2 - dice)}
         if test or part == "val":
             pq.write_table(pa.table(columns), folder / OVERLAPS.format(part))
-
-
-class _Plan:
-    """The plan whose keys are in the store, with the space of a segmentation."""
-
-    def __init__(self, space, plan):
-        self.space, self._plan = space, plan
-
-    def __getattr__(self, name):
-        return getattr(self._plan, name)
-
-    @property
-    def objective(self):
-        return MEASURES["dice"]
 
 
 @pytest.fixture
@@ -72,7 +59,8 @@ def segmented(make_search):
             }
             results.append(replace(result, score=score(*[DICE[name]] * 3), **parts))
         downstream = replace(made.plan.space.downstream, kind="segment", objective="dice")
-        plan = _Plan(replace(made.plan.space, downstream=downstream), made.plan)
+        space = replace(made.plan.space, downstream=downstream)
+        plan = Judged(space, MEASURES["dice"], made.plan)
         return replace(made, plan=plan, results=results)
 
     return make
