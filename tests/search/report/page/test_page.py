@@ -52,6 +52,18 @@ def _render(search: Any, figures: dict[str, Path] | None = None) -> Page:
     return Page(page.render(search.summary, search.plan, figures or {}))
 
 
+def test_columns_of_probes_stand_where_something_is_probed(search: Any) -> None:
+    known, probes = search.summary, ("linear|probe", "kNN|probe")
+    head = page.render(known, search.plan, {}).partition("Details of the same chains")[2]
+    head = head.partition("</thead>")[0].replace("<br>", "|")
+    assert all(name in head for name in probes)
+    bare = tuple(replace(one, linear=None, knn=None) for one in known.table.rows)
+    table = replace(known.table, rows=bare)
+    html = page.render(replace(known, table=table), search.plan, {})
+    assert not any(name in html.replace("<br>", "|") for name in probes)
+    Page(html)
+
+
 def test_files_and_summary(written: tuple[Path, dict[str, Any]]) -> None:
     out, made = written
     names = {path.name for path in (out / "report").iterdir()}
