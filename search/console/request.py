@@ -95,7 +95,7 @@ def _overrides(args: argparse.Namespace, gpus: int) -> list[str]:
     if not (args.data or given & {"data", "data.root"}):
         overrides.insert(0, "data=demo")
     if "profile" not in given:
-        profile = "gpu" if gpus else "demo" if "data=demo" in overrides else "cpu"
+        profile = "demo" if "data=demo" in overrides else "gpu" if gpus else "cpu"
         overrides.insert(0, f"profile={profile}")
     budget = [] if args.budget is None else [f"budget={args.budget}"]
     return [*overrides, *chosen(args.policy), *budget]

@@ -18,7 +18,8 @@ def asked(*more, gpus=0):
     ("more", "gpus", "data", "profile"),
     [
         ([], 0, "demo", "demo"),
-        ([], 2, "demo", "gpu"),
+        ([], 2, "demo", "demo"),
+        (["--data", "x"], 2, "isic2019", "gpu"),
         (["--data", "x"], 0, "isic2019", "cpu"),
         (["data.root=x"], 0, "isic2019", "cpu"),
         (["data=folder"], 0, "folder", "cpu"),
