@@ -56,3 +56,8 @@ def too_short(steps: Mapping[str, int], setting: str) -> str:
 def trial_of(given: int | None, steps: int) -> int:
     """Return the steps of one learning rate's trial in a stage of `steps` steps."""
     return min(steps, given or max(FEWEST, round(steps * FRACTION)))
+
+
+def tells(trial: int, steps: int) -> bool:
+    """Return whether trials of `trial` steps tell which rate is best for a stage of `steps`."""
+    return trial >= min(FEWEST, FRACTION * max(steps, SHORT))

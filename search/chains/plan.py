@@ -14,7 +14,7 @@ from search.chains.images import (
     pool_roots,
     pool_spec,
 )
-from search.chains.lengths import FEWEST, FROM_SCRATCH, PUBLISHED, steps_of, trial_of
+from search.chains.lengths import FROM_SCRATCH, PUBLISHED, steps_of, tells, trial_of
 from search.chains.node import FULL, Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer
@@ -96,7 +96,7 @@ class Plan:
         window, (first, later) = node.window(name), space.ranges[name]
         rates = rates_in(first if parent is None else later, window)
         steps = self._steps(task, node, parent is None)
-        lr = self._lr(rates, trial_of(profile.lr_steps, steps), window == FULL)
+        lr = self._lr(rates, profile.lr_steps, steps, window == FULL)
         training = self._probed(self._training(task, node, steps, profile.batch, lr))
         made, labelled = self._made(), {IMAGES: self._images} if training.probed else {}
         return StageSpec(
@@ -131,9 +131,12 @@ class Plan:
         pooled = self.pool is not None and not node.without_pool
         return times * steps_of(given, task.steps, self.pool_count if pooled else self.count)
 
-    def _lr(self, rates: tuple[float, ...], trial: int, whole: bool = True) -> LRPolicy:
+    def _lr(
+        self, rates: tuple[float, ...], given: int | None, steps: int, whole: bool = True
+    ) -> LRPolicy:
         """Return how a rate is chosen. whole: the range is no window, which has neighbours."""
-        grows = whole and len(rates) > 1 and trial >= FEWEST
+        trial = trial_of(given, steps)
+        grows = whole and len(rates) > 1 and tells(trial, steps)
         return LRPolicy(rates, trial, self.space.lr_policy, grow=GROWTH if grows else 0)
 
     def score(self, node: Node) -> StageSpec:
@@ -174,7 +177,7 @@ class Plan:
         last = self._last(node)
         rates = task.lr_range_later if last and task.lr_range_later else task.lr_range
         steps = steps_of(profile.downstream_steps, task.steps, self.count)
-        lr = self._lr(rates, trial_of(profile.downstream_lr_steps, steps))
+        lr = self._lr(rates, profile.downstream_lr_steps, steps)
         training = self._training(task, node, steps, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,

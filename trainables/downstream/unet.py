@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables import networks
-from trainables.augment import FullView
+from trainables.augment import FullView, Pixels, sample
 from trainables.backbone import Backbone
 from trainables.task import Batch, Context, Draw, Task
 
@@ -52,7 +52,8 @@ class Segmenter(Task):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         masks = _enlarged(self.masks[batch.index].float() / 255, batch.images.shape[-2:])
         both = torch.cat([batch.images.float(), masks], 1)
-        both = self._moved(both, batch.draw)
+        with torch.autocast(both.device.type, enabled=False):
+            both = self._moved(both, batch.draw)
         views, true = self.full(both[:, :-1]), both[:, -1]
         logits = self.logits(views)
         said = logits.sigmoid()
@@ -74,9 +75,10 @@ class Segmenter(Task):
         theta[:, 0, 0] = scale * torch.where((mirror < 0.5) & preset.hflip, -1.0, 1.0)
         theta[:, 1, 1] = scale * torch.where((upset < 0.5) & preset.vflip, -1.0, 1.0)
         theta[:, :, 2] = torch.stack([2 * x - 1, 2 * y - 1], 1) * (1 - scale)[:, None]
-        size = [*both.shape[:2], self.context.image_size, self.context.image_size]
-        grid = F.affine_grid(theta, size, align_corners=False)
-        return F.grid_sample(both, grid, padding_mode="reflection", align_corners=False)
+        size = self.context.image_size
+        grid = F.affine_grid(theta, [*both.shape[:2], size, size], align_corners=False)
+        spacing = both.shape[-1] / size
+        return sample(Pixels(both).halvings(spacing), grid, scale * spacing)
 
 
 class Decoder(nn.Module):

@@ -56,7 +56,7 @@ class Plugin(Kind):
 
         objective: Literal["dice", "iou"] = "dice"
 
-    version = "3"
+    version = "4"
     measures: ClassVar = MEASURES
     shown: ClassVar = ("dice", "iou")
 

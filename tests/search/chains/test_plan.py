@@ -158,7 +158,11 @@ def test_a_range_grows_where_a_trial_is_long_enough_and_no_neighbour_is_left_out
         return plan("profile.steps=3000", *more).stages(Node.parse(node))[0].trained.lr.grow
 
     assert grown("profile.lr_steps=null") == 2
-    assert grown("profile.lr_steps=499") == 0
+    assert grown("profile.lr_steps=300") == 2, "a tenth"
+    assert grown("profile.lr_steps=299") == 0
+    assert grown("profile.steps=9000", "profile.lr_steps=500") == 2
+    assert grown("profile.steps=9000", "profile.lr_steps=499") == 0
+    assert grown("profile.steps=600", "profile.lr_steps=199") == 0
     assert grown("profile.lr_steps=null", node="odc[low]") == 0
     assert grown("profile.lr_steps=null", "tasks.odc.lr_range=[0.1]") == 0
 

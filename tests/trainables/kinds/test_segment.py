@@ -100,6 +100,18 @@ def test_images_and_masks_are_moved_alike(data, masks):
     assert 0 <= metrics["accuracy"] <= 1
 
 
+def test_views_have_the_frequencies_of_evaluated_images(data, masks):
+    """White noise: a view of half to all of an image keeps as much energy as an evaluated image."""
+    known = context(spec(data, masks), 16, data.mean, data.std, repeated=True)
+    noise = torch.randint(256, (16, 3, 96, 96), generator=torch.manual_seed(0), dtype=torch.uint8)
+    task = Segmenter(Backbone("resnet10", 3), known, noise[:, :1])
+    views = []
+    task.logits = lambda given: views.append(given) or given[:, 0]
+    task(Batch(noise, torch.arange(16), Draw(0, 0, 16, "cpu"), 0))
+    kept = float(views[0].var() / task.full(noise).var())
+    assert kept == pytest.approx(1.1, abs=0.2), "a part of an image has more; 8 with aliases"
+
+
 def test_a_fine_tuning_finds_the_lesions(data, masks, tmp_path):
     roles = {"images": data, "masks": masks}
     done = Plugin().run(Work(spec(data, masks), RUNTIME, tmp_path, quiet, roles))
