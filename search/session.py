@@ -163,7 +163,7 @@ class Session:
             digests = images.digest(), images.external_digests(), images.pool_digest()
             self.plan = self._plan(*digests, images.masks_digest())
             expected = self._expected()
-        self.screen.begins(self.space, expected, self.request.given)
+        self.screen.begins(self.plan, expected, self.request.given)
         self._check_room()
         journal = Journal(self.out, self.plan.identity())
         with full_disk_explained(self.space.store):

@@ -44,13 +44,13 @@ def words(given: int | Table | str) -> str:
     return f"{given:,}" if isinstance(given, int) else given
 
 
-def too_short(steps: Mapping[str, int], setting: str) -> str:
-    """Return in one line which trainings are below SHORT; "" if none is.
-
-    steps: by name. setting: what lengthens them.
-    """
-    few = ", ".join(f"{name} {count:,}" for name, count in steps.items() if count < SHORT)
-    return few and f"{TOO_SHORT} (under {SHORT:,} steps): {few}; raise {setting}"
+def too_short(stages: Mapping[str, int], tuned: Mapping[str, int]) -> tuple[str, ...]:
+    """Return a line on the pretext stages below SHORT, and one on the fine-tunings; by name."""
+    lines = []
+    for steps, setting in ((stages, "profile.steps"), (tuned, "profile.downstream_steps")):
+        if few := ", ".join(f"{name} {n:,}" for name, n in steps.items() if n < SHORT):
+            lines.append(f"{TOO_SHORT} (under {SHORT:,} steps): {few}; raise {setting}")
+    return tuple(lines)
 
 
 def trial_of(given: int | None, steps: int) -> int:

@@ -14,7 +14,7 @@ from search.chains.images import (
     pool_roots,
     pool_spec,
 )
-from search.chains.lengths import FROM_SCRATCH, PUBLISHED, steps_of, tells, trial_of
+from search.chains.lengths import FROM_SCRATCH, PUBLISHED, steps_of, tells, too_short, trial_of
 from search.chains.node import FULL, Node, rates_in
 from search.space import Downstream, Space, TaskChoice
 from trainables.architectures import TRANSFORMER, is_transformer
@@ -124,16 +124,20 @@ class Plan:
         tasks = [(task, Node(Chain((name,)))) for name, task in self.space.tasks.items()]
         return {t.name: (self._steps(t, n, True), self._steps(t, n, False)) for t, n in tasks}
 
+    @property
+    def short(self) -> tuple[str, ...]:
+        """Lines on stages and a fine-tuning that are too short to matter."""
+        profile, task = self.space.profile, self.space.downstream
+        tuned = {task.kind: steps_of(profile.downstream_steps, task.steps, self.count)}
+        return too_short({name: min(two) for name, two in self.lengths.items()}, tuned)
+
     def _steps(self, task: TaskChoice, node: Node, fresh: bool) -> int:
         """Return the length of a stage; its task's table is for a backbone that has learnt."""
-        given = self.space.profile.steps
+        given, pooled = self.space.profile.steps, self.pool is not None and not node.without_pool
         times = FROM_SCRATCH if given == PUBLISHED and fresh else 1
-        pooled = self.pool is not None and not node.without_pool
         return times * steps_of(given, task.steps, self.pool_count if pooled else self.count)
 
-    def _lr(
-        self, rates: tuple[float, ...], given: int | None, steps: int, whole: bool = True
-    ) -> LRPolicy:
+    def _lr(self, rates: tuple[float, ...], given: int | None, steps: int, whole: bool) -> LRPolicy:
         """Return how a rate is chosen. whole: the range is no window, which has neighbours."""
         trial = trial_of(given, steps)
         grows = whole and len(rates) > 1 and tells(trial, steps)
@@ -177,7 +181,7 @@ class Plan:
         last = self._last(node)
         rates = task.lr_range_later if last and task.lr_range_later else task.lr_range
         steps = steps_of(profile.downstream_steps, task.steps, self.count)
-        lr = self._lr(rates, profile.downstream_lr_steps, steps)
+        lr = self._lr(rates, profile.downstream_lr_steps, steps, True)
         training = self._training(task, node, steps, profile.downstream_batch, lr)
         return StageSpec(
             kind=task.kind,

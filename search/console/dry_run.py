@@ -6,7 +6,7 @@ for text in lines(space, forecast, estimate, given): print(text)
 import shlex
 from collections.abc import Iterator, Sequence
 
-from search.chains.lengths import too_short, words
+from search.chains.lengths import words
 from search.console.printable import clock
 from search.scheduling.estimate import Estimate
 from search.scheduling.forecast import Forecast
@@ -35,7 +35,7 @@ def lines(space: Space, found: Forecast, expected: Estimate, given: Sequence[str
         rounds = ", ".join(f"the best {n} {k} times" for k, n in enumerate(found.repeats, 2))
         yield f"repeats   {rounds}; the starts {space.repeats} times"
     yield from _cost(expected)
-    yield from _short(space, expected)
+    yield from (f"length    {said}" for said in expected.too_short)
     if space.budget.text:
         yield f"budget    {space.budget}"
     yield "nothing was trained (--dry-run)"
@@ -63,15 +63,6 @@ def _cost(expected: Estimate) -> Iterator[str]:
             f"time      {_range(expected)} with {expected.groups} worker groups, from the command "
             "to the report (an estimate)"
         )
-
-
-def _short(space: Space, expected: Estimate) -> Iterator[str]:
-    """Yield a line on stages that are too short, and one on such a fine-tuning."""
-    stages = {name: n for name, n in expected.steps.items() if name in space.tasks}
-    tuned = {name: n for name, n in expected.steps.items() if name not in space.tasks}
-    for steps, setting in ((stages, "profile.steps"), (tuned, "profile.downstream_steps")):
-        if said := too_short(steps, setting):
-            yield f"length    {said}"
 
 
 def _range(expected: Estimate) -> str:

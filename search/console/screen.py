@@ -1,7 +1,7 @@
 """The lines that a search prints on stdout, in their order.
 
 screen = Screen()
-screen.begins(space, estimate, given)
+screen.begins(plan, estimate, given)
 with screen.view(chains, starts) as view: ...
 screen.ends(found, out, compare)
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from search.chains.plan import Plan
 from search.cluster.start import Sized
 from search.console.dry_run import data_line, headline, long_search
 from search.console.live_tree import LiveView
@@ -20,7 +21,6 @@ from search.console.printable import line
 from search.report import notes, printed_table
 from search.report.summary import Summary
 from search.scheduling.estimate import Estimate
-from search.space import Space
 
 
 class Screen:
@@ -36,12 +36,14 @@ class Screen:
         """Show the text on a terminal as long as the block takes."""
         return self.console.status(line(text)) if self.console.is_terminal else nullcontext()
 
-    def begins(self, space: Space, expected: Estimate | None, given: Sequence[str]) -> None:
+    def begins(self, plan: Plan, expected: Estimate | None, given: Sequence[str]) -> None:
         """Print what is searched; first of all, if it takes long. given: the command."""
         if expected and (warning := long_search(expected, given)):
             self.console.print(line(warning), soft_wrap=True)  # its command can be copied
-        self.say(headline(space))
-        self.say(f"data {data_line(space)}")
+        self.say(headline(plan.space))
+        self.say(f"data {data_line(plan.space)}")
+        for said in plan.short:
+            self.say(said)
 
     def groups(self, sized: Sized) -> None:
         if sized.sharing:

@@ -136,9 +136,8 @@ def _too_short(table: Table, store: Store) -> Iterator[str]:
             stages[task] = min(count, stages.get(task, count))
     known = [stored.result(store, row.downstream_key).get("steps", SHORT) for row in table.scored]
     tuned = {"fine-tuning": min(known, default=SHORT)}
-    for steps, setting in ((stages, "profile.steps"), (tuned, "profile.downstream_steps")):
-        if said := too_short(steps, setting):
-            yield f"{said[0].upper()}{said[1:]}."
+    for said in too_short(stages, tuned):
+        yield f"{said[0].upper()}{said[1:]}."
 
 
 def _shortcuts(table: Table, store: Store) -> Iterator[str]:
@@ -147,20 +146,26 @@ def _shortcuts(table: Table, store: Store) -> Iterator[str]:
     for row in table.rows:
         for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
             if "control_accuracy" in (known := stored.result(store, key)):
-                stages.setdefault(task, known)
+                stages[task] = max(known, stages.get(task, known), key=_explained)
     for task, known in stages.items():
-        guess, blind, seen = (
-            100 * value
-            for value in (
-                known["chance_level"], known["control_accuracy"], known["controlled_accuracy"]
-            )
-        )  # fmt: skip
-        if seen > guess and blind - guess > MOST * (seen - guess):
+        guess, blind, seen = (100 * value for value in _controlled(known))
+        if _explained(known) > MOST:
             yield (
                 f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
                 f"({guess:.0f} % by guessing): most of what it learnt is where in an image a patch "
                 f"lies, not how patches are related; lower tasks.{task}.params.crop."
             )
+
+
+def _explained(known: stored.Result) -> float:
+    """Return the part of what a stage learnt that its control has, too; 0 if it learnt nothing."""
+    guess, blind, seen = _controlled(known)
+    return (blind - guess) / (seen - guess) if seen > guess else 0.0
+
+
+def _controlled(known: stored.Result) -> tuple[float, float, float]:
+    """Return chance level, accuracy without what the answers should need, and accuracy."""
+    return known["chance_level"], known["control_accuracy"], known["controlled_accuracy"]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -52,6 +52,7 @@ class Estimate:
 
     timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
     rate; there is no span then. shorter: settings of a shorter search, if this one is long.
+    too_short: lines on trainings that are too short to matter.
     """
 
     groups: int
@@ -62,6 +63,7 @@ class Estimate:
     unknown: Mapping[str, str]
     steps: Mapping[str, int]
     shorter: tuple[str, ...] = ()
+    too_short: tuple[str, ...] = ()
 
 
 def estimate(
@@ -95,6 +97,7 @@ def estimate(
         unknown=unknown,
         steps={spec.name: spec.training.steps for spec in specs if spec.training},
         shorter=_shorter(plan, forecast, pace) if whole and whole.maximum > LONG else (),
+        too_short=plan.short,
     )
 
 

@@ -54,6 +54,17 @@ def test_published_lengths_are_four_times_as_long_from_scratch_and_by_the_images
     assert planned().lengths["moco"] == (12_000, 3000)
 
 
+def test_what_is_too_short_is_named_by_its_shortest_stage():
+    """A stage after another one, or from weights, is a quarter of one from scratch."""
+    assert planned().short == ()
+    assert Plan(load("isic3", ["profile=cpu"]), "d").short == ()
+    given = ["profile=gpu", "tasks.moco.steps={1000:600}", "profile.downstream_steps=1999"]
+    assert Plan(load("isic3", given), "d", count=1000).short == (
+        "too short to matter (under 2,000 steps): moco 600; raise profile.steps",
+        "too short to matter (under 2,000 steps): classify 1,999; raise profile.downstream_steps",
+    )
+
+
 @pytest.mark.parametrize(
     "bad", ["0", "2.5", "true", "{}", "{1000:0}", "{0:100}", "{many:100}", "few", "null"]
 )

@@ -106,6 +106,17 @@ def test_a_task_that_answers_without_what_it_needs(blind: float, said: bool) -> 
     ) is said
 
 
+def test_the_stage_tells_that_its_control_explains_most() -> None:
+    shown = table(
+        row("odc", 35.0, stage_key="pretext-1", seed_scores=(1.0, 2.0)),
+        row("odc>odc", 36.0, stage_key="pretext-2", seed_scores=(1.0, 2.0)),
+    )
+    known = {"steps": 3000, "chance_level": 0.125, "controlled_accuracy": 0.4}
+    first, again = known | {"control_accuracy": 0.2}, known | {"control_accuracy": 0.3}
+    both = Store(**{"pretext-1": first, "pretext-2": again})
+    assert "odc answered 40 % right, and 30 % when it could not know" in _said(shown, both)
+
+
 def test_a_fine_tuning_that_still_rises() -> None:
     rising = Trend("scratch", 10, slope=0.3, error=0.05, rises=True)
     assert "scratch still rose at its end: 2.70 points in its last 10 evaluations" in (
