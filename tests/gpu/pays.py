@@ -15,15 +15,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)  # fmt: skip
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from search.chains.lengths import SHORT, TOO_SHORT
+from trainables.architectures import precision
 from trainables.bench.recipes import TASK, Recipes, read
 from trainables.durable import write_json
+from trainables.errors import StageFailed
 from trainables.images.cache import Prepared, open_cache, prepare
 from trainables.kinds import KINDS, Work
 from trainables.plugins import load, version
@@ -44,11 +53,12 @@ from trainables.timing import Question, Timed, answer
 
 SEEDS = 1000  # the first: seeds that no search has seen
 SCRATCH = "scratch"
-DONE, ROWS = "done.json", "rows.jsonl"
+DONE, ROWS, LENGTHS = "done.json", "rows.jsonl", "lengths.json"
 TRIAL = 0.1  # of a fine-tuning: the trial of a rate, of which all together cost EXTRA
 EXTRA = 0.3
 SHARE = 0.5  # of a stage's steps: those of a fine-tuning, where --minutes sizes them
 CURVE = 4  # frozen probes of a pretext stage on its way, in its history.json
+PATCHED = 256  # px of the cache's images, of whose small parts Relative Location takes its patches
 USED = 0.75  # of the time left after timing: for training steps, beside evaluations and idle ends
 CHAINS = "relative_location,moco,odc,moco>odc,relative_location>moco"
 
@@ -66,7 +76,7 @@ def arguments() -> argparse.Namespace:
     add("--backbone", default="resnet18", help="default: %(default)s")
     add("--size", type=int, default=64, help="side of a view, px (default: %(default)s)")
     add("--cache-size", type=int, help="side of an image in the cache, px "
-        "(default: 1.5 times a view's)")  # fmt: skip
+        "(default: 1.5 times a view's, at least 256 for relative_location)")  # fmt: skip
     add("--batch", type=int, default=256 if gpu else 32, help="default here: %(default)s")
     add("--seeds", type=int, default=3, help="default: %(default)s")
     add("--fractions", default="0.1,1", help="of the labels (default: %(default)s)")
@@ -78,6 +88,7 @@ def arguments() -> argparse.Namespace:
     add("--processes", type=int, default=min(8, cores()) if gpu else 1, help="at once")
     add("--data", type=Path, help="real images; default: drawn ones")
     add("--dataset", default="isic2019", help="how --data is laid out (default: %(default)s)")
+    add("--modality", default="dermoscopy", help="of its images (default: %(default)s)")
     add("--cache", type=Path, default=Path("runs/cache"), help="default: %(default)s")
     add("--out", type=Path, default=Path("runs/pays"), help="default: %(default)s")
     add("--small", action="store_true", help="a few steps on drawn images, for a CPU")
@@ -88,6 +99,8 @@ def arguments() -> argparse.Namespace:
         args.backbone, args.size, args.batch, args.seeds = "resnet10", 32, 32, 2
         args.chains, args.fractions, args.steps, args.tune_steps = "moco", "1", 4, 4
     args.starts = dict(one.split("=", 1) for one in args.start)
+    least = PATCHED if "relative_location" in args.chains else 96
+    args.cache_size = args.cache_size or max(least, args.size * 3 // 2)
     args.fractions = [float(one) for one in args.fractions.split(",")]
     return args
 
@@ -183,6 +196,7 @@ class Graph:
     ) -> StageSpec:
         training = replace(
             spec.trained, backbone=self.args.backbone, image_size=self.args.size,
+            precision=precision(self.args.backbone, self.recipes.device.type == "cuda"),
             global_batch=self.args.batch, steps=steps, warmup=0.1, lr=lr,
         )  # fmt: skip
         return replace(spec, training=training, seed=seed, inputs=_input(last))
@@ -215,14 +229,17 @@ def main() -> int:
     begun = time.monotonic()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of BLAS in each process
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    recipes = Recipes("smoke" if args.small else "gpu" if device.type == "cuda" else "cpu", device)
-    data = replace(recipes.data(args.dataset), size=args.cache_size or max(96, args.size * 3 // 2))
+    profile = "smoke" if args.small else "gpu" if device.type == "cuda" else "cpu"
+    recipes = Recipes(profile, device, args.modality)
+    data = replace(recipes.data(args.dataset), size=args.cache_size)
     if not args.data:
         data = replace(data, name="demo", params={"n": 280 if args.small else 4000, "size": 64})
     cache = prepare(data, args.data, args.cache)
     graph = Graph(args, data, open_cache(cache), recipes)
     limit = None if args.steps else begun + 60 * args.minutes
-    steps, tune_steps = lengths(graph, device, limit)
+    steps, tune_steps = found = lengths(graph, device, limit)
+    write_json(args.out / LENGTHS, found)
+    print(short(*found), end="", flush=True)
     jobs = graph.jobs(steps, tune_steps)
     finished = run(jobs, args, cache, str(device), limit)
     print(f"{finished} of {len(jobs)} stages done, {time.monotonic() - begun:.0f} s: "
@@ -232,7 +249,7 @@ def main() -> int:
 
 def lengths(graph: Graph, device: torch.device, limit: float | None) -> tuple[int, int]:
     """Return the steps of a stage and of a fine-tuning; kept, so that a second run goes on."""
-    args, known = graph.args, graph.args.out / "lengths.json"
+    args, known = graph.args, graph.args.out / LENGTHS
     if limit is None:
         return args.steps, args.tune_steps or max(1, round(SHARE * args.steps))
     if known.exists():
@@ -249,11 +266,18 @@ def lengths(graph: Graph, device: torch.device, limit: float | None) -> tuple[in
     )  # fmt: skip
     steps = max(1, int(USED * (limit - time.monotonic()) * args.processes / a_step))
     found = steps, max(1, round(SHARE * steps))
-    write_json(known, found)
     speeds = ", ".join(f"{name} {args.batch / one:.0f}" for name, one in cost.items())
     print(f"images/s of one of {args.processes} processes: {speeds}; {found[0]} steps a stage, "
           f"{found[1]} a fine-tuning", flush=True)  # fmt: skip
     return found
+
+
+def short(steps: int, tune_steps: int) -> str:
+    """Return a line on trainings that are too short to matter; "" if none is."""
+    all_of = {"stages": steps, "fine-tunings": tune_steps}
+    few = ", ".join(f"{name} {count:,}" for name, count in all_of.items() if count < SHORT)
+    return few and (f"{TOO_SHORT} (under {SHORT:,} steps): {few}; raise --minutes or --steps, or "
+                    "take fewer chains, seeds or fractions\n")  # fmt: skip
 
 
 def _tasks(graph: Graph) -> list[str]:
@@ -295,9 +319,22 @@ def run(
                 _stop(pool)
                 break
             for one in ended:
-                one.result()
-                done.add(flying.pop(one))
+                if _succeeded(one):
+                    done.add(flying[one])
+                del flying[one]
     return len(done)
+
+
+def _succeeded(one: Future[object]) -> bool:
+    """Return whether a stage is done; say why it failed. What needs it is not tried."""
+    try:
+        one.result()
+    except BrokenExecutor:
+        raise
+    except (StageFailed, RuntimeError) as error:
+        print(f"failed: {error}", flush=True)
+        return False
+    return True
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -358,6 +395,7 @@ def table(args: argparse.Namespace) -> int:
         _record(rows, args.out)
     split = "test" if args.look else "val"
     starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
+    print(short(*json.loads((args.out / LENGTHS).read_text())))
     print(f"| labels | row | seeds | balanced accuracy on {split} | over its start |")
     print("| ---: | --- | ---: | ---: | ---: |")
     for fraction in sorted({row["fraction"] for row in rows}):

@@ -27,10 +27,11 @@ GENTLE = 1e-3  # times the lowest learning rate: repeated views must not break t
 
 @dataclass(frozen=True)
 class Recipes:
-    """The stages of one profile on one device."""
+    """The stages of one profile on one device, for images of one modality."""
 
     profile: str
     device: torch.device
+    modality: str = "dermoscopy"
 
     @cached_property
     def sizes(self) -> Any:
@@ -51,7 +52,7 @@ class Recipes:
             global_batch=sizes["batch"], bn_groups=sizes["bn_groups"],
             precision=sizes["precision"], optimizer=given["optimizer"],
             weight_decay=given["weight_decay"], warmup=0.0,
-            augment=augment_of(read("modality", "dermoscopy"), task), fraction=1.0,
+            augment=augment_of(read("modality", self.modality), task), fraction=1.0,
             lr=LRPolicy((GENTLE * given["lr_range"][0],), 1),
         )  # fmt: skip
         return StageSpec(

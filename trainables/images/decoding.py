@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from trainables.processor import cores, free_memory
 from trainables.spec import DataSpec
 
 MEMORY_DIVISOR = 4  # images that are being decoded may use 1 / MEMORY_DIVISOR of the free memory
+BLOCK = 4096  # images handed to the threads at once: all of a million would take 2 GB
 OnDecoded = Callable[[int, int], None]  # images done, images in total
 
 
@@ -82,7 +84,9 @@ def decode_all(
 
     with ThreadPoolExecutor(cores()) as pool:
         try:
-            for done, form in enumerate(pool.map(decode, range(n)), start=1):
+            blocks = (range(k, min(k + BLOCK, n)) for k in range(0, n, BLOCK))
+            forms = chain.from_iterable(pool.map(decode, block) for block in blocks)
+            for done, form in enumerate(forms, start=1):
                 data.forms.update([form] if form else [])
                 if progress:
                     progress(done, n)

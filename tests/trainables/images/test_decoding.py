@@ -187,6 +187,34 @@ def test_as_many_pictures_are_decoded_at_once_as_fit(
     assert pictures.forms == {Form(64, 64, "grey"): 24}
 
 
+def test_images_are_handed_to_the_threads_in_blocks_and_told_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Known:
+        def __init__(self) -> None:
+            self.forms, self.read_at, self.told = Counter[Form](), set[int](), list[int]()
+
+        def memory(self, *_: int) -> int:
+            return 1
+
+        def form(self, _: int) -> None:
+            return None
+
+        def read(self, i: int, _: int) -> np.ndarray:
+            assert i < len(self.told) + 2 * decoding.BLOCK, "handed over too early"
+            self.read_at.add(i)
+            return np.full((16, 16), i, np.uint8)
+
+    monkeypatch.setattr(decoding, "BLOCK", 5)
+    spec: Any = SimpleNamespace(size=16, channels=1, fit="crop", trim=False)
+    known: Any = Known()
+    file = tmp_path / "images.npy"
+    decoding.decode_all(spec, known, 23, file, lambda done, _: known.told.append(done))
+    assert known.told == [*range(1, 24)]
+    assert known.read_at == {*range(23)}
+    assert (np.load(file)[:, 0, 0, 0] == np.arange(23)).all()
+
+
 def test_memory_of_a_container(tmp_path: Path) -> None:
     assert processor.free_memory(tmp_path) > 1000
     (tmp_path / "memory.max").write_text("max\n")
