@@ -395,7 +395,7 @@ def table(args: argparse.Namespace) -> int:
         _record(rows, args.out)
     split = "test" if args.look else "val"
     starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
-    print(short(*json.loads((args.out / LENGTHS).read_text())))
+    print(short(*json.loads((args.out / LENGTHS).read_text())), end="")
     print(f"| labels | row | seeds | balanced accuracy on {split} | over its start |")
     print("| ---: | --- | ---: | ---: | ---: |")
     for fraction in sorted({row["fraction"] for row in rows}):

@@ -37,6 +37,9 @@ def test_a_small_run_is_scored_and_goes_on_where_it_was_cut(tmp_path):
     lines = (tmp_path / "out/rows.jsonl").read_text().splitlines()
     assert len(lines) == 5, "what was finished is not trained again"
     assert json.loads(lines[-1])["validation"] == rows[-1]["validation"]
-    table = run(tmp_path, "--table").stdout.splitlines()
-    assert table[2].startswith("| 100 % | scratch | 2 |")
-    assert table[3].startswith("| 100 % | moco | 2 |")
+    short, _, _, *table = run(tmp_path, "--table").stdout.splitlines()
+    assert short.startswith(
+        "too short to matter (under 2,000 steps): stages 4, fine-tunings 4; raise --minutes"
+    )
+    assert table[0].startswith("| 100 % | scratch | 2 |")
+    assert table[1].startswith("| 100 % | moco | 2 |")

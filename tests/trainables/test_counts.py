@@ -99,6 +99,24 @@ def test_backbone_forwards_and_readings_of_a_step(data, task):
     assert count.reads <= step.task.reads
 
 
+@pytest.mark.parametrize(
+    ("task", "groups", "most", "before"),
+    [
+        ("moco", 1, 340, 668), ("moco", 4, 550, 1088), ("byol", 4, 590, 1180),
+        ("swav", 4, 910, 1799), ("odc", 4, 510, 744), ("rotation", 4, 400, 610),
+        ("relative_location", 4, 400, 629), ("mim", 4, 400, 605),
+    ],
+)  # fmt: skip
+def test_launches_of_a_step(data, task, groups, most, before):
+    """Views, forward, backward, optimiser, averages; before: as on 27 November 2026, at noon."""
+    more = [] if task in small.TASKS else [f"+task@tasks.{task}={task}"]
+    plan = small.plan(data, f"profile.bn_groups={groups}", "profile.batch=16", *more)
+    step, feed = started(plan.stages(Node.parse(task))[0], data, torch.device("cpu"))
+    step(feed.batch(0))
+    batch = feed.batch(1)
+    assert launches(lambda: step(batch)) <= most < before
+
+
 @pytest.mark.parametrize(("groups", "most", "before"), [(1, 50, 159), (4, 100, 315)])
 def test_launches_of_a_network_with_running_statistics(groups, most, before):
     """A forward pass of ResNet-10; before: its twelve BatchNorms updated theirs one by one."""

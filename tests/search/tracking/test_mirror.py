@@ -263,9 +263,9 @@ def test_what_was_lost_on_the_way_is_sent_later(
     tracker.mirror(search.table, search.plan, search.info, summary, search.store, out)
     parent, children = _runs(database, tracker.experiment)
     assert (parent.info.status, len(children)) == ("FINISHED", CHILDREN)
-    assert len(said) == 2
-    assert "failed (http://u:***@h went away); tried again, no result is lost" in said[0]
-    assert "works again" in said[1]
+    lost, again = [one for one in said if "waiting for its answer" not in one]  # it may be slow
+    assert "failed (http://u:***@h went away); tried again, no result is lost" in lost
+    assert "works again" in again
 
 
 def test_a_tracker_that_stays_away_costs_a_bounded_wait_and_one_line(
