@@ -58,6 +58,10 @@ ARMS = {  # task and overrides by arm
         "the modality's (now)": ["+task@tasks.byol=byol"],
         "BYOL's": ["+task@tasks.byol=byol", f"data.augment.tasks.byol={BYOLS}"],
     }),
+    "swav": ("swav", {
+        "the modality's (now)": ["+task@tasks.swav=swav"],
+        "SwAV's": ["+task@tasks.swav=swav", f"data.augment.tasks.swav={STRONG}"],
+    }),
     "grids": ("relative_location", {
         "now": [],
         "as before": [f"{GRID}.border=0.15", f"{GRID}.crop=0.7"],
