@@ -114,11 +114,19 @@ def summary_metrics(summary: Mapping[str, float | None]) -> Iterator[Point]:
 
 
 def curves(row: Row, store: Store, objective: str) -> Iterator[Point]:
-    """Yield by step the loss of each stage, and fine-tuning's loss and objective."""
+    """Yield by step the loss of each stage, and fine-tuning's loss and objective.
+
+    At the end of a stage whose task has a control, its accuracy with and without.
+    """
     keys = stored.lineage(store, row.stage_key)
     for place, (task, key) in enumerate(zip(row.tasks, keys, strict=False), 1):
         for point in stored.history(store, key)["train"]:
             yield f"stage_{place}_{task}_loss", point["loss"], round(point["step"])
+        known = stored.result(store, key)
+        if "control_accuracy" in known:
+            both = known["controlled_accuracy"], known["control_accuracy"]
+            for name, value in zip(("controlled_accuracy", "control_accuracy"), both, strict=True):
+                yield f"stage_{place}_{task}_{name}", value, known["steps"]
     for point in stored.history(store, row.downstream_key)["train"]:
         for name, column in (("loss", "loss"), (objective, "objective")):
             if column in point:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from search.report import points
+from search.report import points, stored
 from tests.measures import BALANCED
 from trainables.downstream.measures import MEASURES
 
@@ -31,6 +31,17 @@ def test_what_has_no_number_is_not_told(search):
     scratch = search.table.row("scratch")
     assert scratch.delta is None
     assert "delta" not in {name for name, _, _ in points.chain_metrics(scratch)}
+
+
+def test_a_control_is_told_at_the_end_of_its_stage(search, monkeypatch):
+    best = search.table.best
+    assert not any("control" in name for name, *_ in points.curves(best, search.store, "x"))
+    known = {"steps": 3000, "controlled_accuracy": 0.4, "control_accuracy": 0.3}
+    monkeypatch.setattr(stored, "result", lambda *_: known)
+    told = [*points.curves(best, search.store, "x")]
+    place = f"stage_{best.length}_{best.tasks[-1]}"
+    assert (f"{place}_controlled_accuracy", 0.4, 3000) in told
+    assert (f"{place}_control_accuracy", 0.3, 3000) in told
 
 
 def test_curves_are_told_by_step(search):
