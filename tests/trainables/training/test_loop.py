@@ -56,7 +56,8 @@ def test_checkpoints_take_a_small_share_of_the_time(data, tmp_path, monkeypatch)
 
     monkeypatch.setattr(loop.time, "perf_counter", clock)
     monkeypatch.setattr(Runs, "save", save)
-    spec = stage(data, "rotation", "tasks.rotation.lr_range=[0.01]", "profile.steps=112")
+    few = ["tasks.rotation.lr_range=[0.01]", "profile.steps=112", "profile.batch=4"]
+    spec = stage(data, "rotation", *few)
     runtime = Runtime(threads=1, log_every=1, checkpoint_seconds=0)
     train_stage(spec, runtime, data, None, tmp_path, quiet)
     assert len(saved) > 1
