@@ -13,6 +13,7 @@ PUBLISHED = "published"  # in place of a profile's steps: the task's own table
 FROM_SCRATCH = 4  # times a task's table, which is for a backbone that has learnt before
 SHORT = 2000  # steps; what a shorter stage teaches is within the noise of its score
 TOO_SHORT = "too short to matter"
+SETTINGS = "profile.steps", "profile.downstream_steps"
 FEWEST, FRACTION = 500, 1 / 10  # of a trial of a learning rate: steps, of the whole run
 Table: TypeAlias = Mapping[int, int]  # number of images -> steps
 
@@ -44,10 +45,15 @@ def words(given: int | Table | str) -> str:
     return f"{given:,}" if isinstance(given, int) else given
 
 
-def too_short(stages: Mapping[str, int], tuned: Mapping[str, int]) -> tuple[str, ...]:
-    """Return a line on the pretext stages below SHORT, and one on the fine-tunings; by name."""
+def too_short(
+    stages: Mapping[str, int], tuned: Mapping[str, int], settings: tuple[str, str] = SETTINGS
+) -> tuple[str, ...]:
+    """Return a line on the pretext stages below SHORT, and one on the fine-tunings; by name.
+
+    settings: what lengthens them.
+    """
     lines = []
-    for steps, setting in ((stages, "profile.steps"), (tuned, "profile.downstream_steps")):
+    for steps, setting in zip((stages, tuned), settings, strict=True):
         if few := ", ".join(f"{name} {n:,}" for name, n in steps.items() if n < SHORT):
             lines.append(f"{TOO_SHORT} (under {SHORT:,} steps): {few}; raise {setting}")
     return tuple(lines)

@@ -124,9 +124,9 @@ def curves(row: Row, store: Store, objective: str) -> Iterator[Point]:
             yield f"stage_{place}_{task}_loss", point["loss"], round(point["step"])
         known = stored.result(store, key)
         if "control_accuracy" in known:
-            both = known["controlled_accuracy"], known["control_accuracy"]
-            for name, value in zip(("controlled_accuracy", "control_accuracy"), both, strict=True):
-                yield f"stage_{place}_{task}_{name}", value, known["steps"]
+            stage, end = f"stage_{place}_{task}", known["steps"]
+            yield f"{stage}_controlled_accuracy", known["controlled_accuracy"], end
+            yield f"{stage}_control_accuracy", known["control_accuracy"], end
     for point in stored.history(store, row.downstream_key)["train"]:
         for name, column in (("loss", "loss"), (objective, "objective")):
             if column in point:

@@ -15,20 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)  # fmt: skip
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from search.chains.lengths import SHORT, TOO_SHORT
+from search.chains.lengths import SHORT, too_short
 from trainables.architectures import precision
 from trainables.bench.recipes import TASK, Recipes, read
 from trainables.durable import write_json
@@ -42,6 +36,7 @@ from trainables.spec import (
     CLASSIFY,
     IMAGES,
     POOL,
+    PRETEXT,
     START,
     WEIGHTS,
     DataSpec,
@@ -53,7 +48,7 @@ from trainables.timing import Question, Timed, answer
 
 SEEDS = 1000  # the first: seeds that no search has seen
 SCRATCH = "scratch"
-DONE, ROWS, LENGTHS = "done.json", "rows.jsonl", "lengths.json"
+DONE, ROWS = "done.json", "rows.jsonl"
 TRIAL = 0.1  # of a fine-tuning: the trial of a rate, of which all together cost EXTRA
 EXTRA = 0.3
 SHARE = 0.5  # of a stage's steps: those of a fine-tuning, where --minutes sizes them
@@ -237,9 +232,8 @@ def main() -> int:
     cache = prepare(data, args.data, args.cache)
     graph = Graph(args, data, open_cache(cache), recipes)
     limit = None if args.steps else begun + 60 * args.minutes
-    steps, tune_steps = found = lengths(graph, device, limit)
-    write_json(args.out / LENGTHS, found)
-    print(short(*found), end="", flush=True)
+    steps, tune_steps = lengths(graph, device, limit)
+    say_if_short(steps, tune_steps)
     jobs = graph.jobs(steps, tune_steps)
     finished = run(jobs, args, cache, str(device), limit)
     print(f"{finished} of {len(jobs)} stages done, {time.monotonic() - begun:.0f} s: "
@@ -249,7 +243,7 @@ def main() -> int:
 
 def lengths(graph: Graph, device: torch.device, limit: float | None) -> tuple[int, int]:
     """Return the steps of a stage and of a fine-tuning; kept, so that a second run goes on."""
-    args, known = graph.args, graph.args.out / LENGTHS
+    args, known = graph.args, graph.args.out / "lengths.json"
     if limit is None:
         return args.steps, args.tune_steps or max(1, round(SHARE * args.steps))
     if known.exists():
@@ -266,18 +260,18 @@ def lengths(graph: Graph, device: torch.device, limit: float | None) -> tuple[in
     )  # fmt: skip
     steps = max(1, int(USED * (limit - time.monotonic()) * args.processes / a_step))
     found = steps, max(1, round(SHARE * steps))
+    write_json(known, found)
     speeds = ", ".join(f"{name} {args.batch / one:.0f}" for name, one in cost.items())
     print(f"images/s of one of {args.processes} processes: {speeds}; {found[0]} steps a stage, "
           f"{found[1]} a fine-tuning", flush=True)  # fmt: skip
     return found
 
 
-def short(steps: int, tune_steps: int) -> str:
-    """Return a line on trainings that are too short to matter; "" if none is."""
-    all_of = {"stages": steps, "fine-tunings": tune_steps}
-    few = ", ".join(f"{name} {count:,}" for name, count in all_of.items() if count < SHORT)
-    return few and (f"{TOO_SHORT} (under {SHORT:,} steps): {few}; raise --minutes or --steps, or "
-                    "take fewer chains, seeds or fractions\n")  # fmt: skip
+def say_if_short(steps: int, tune_steps: int) -> None:
+    """Print a line on stages, and one on fine-tunings, that are too short to matter."""
+    settings = "--minutes or --steps", "--minutes or --tune-steps"
+    for said in too_short({"stages": steps}, {"fine-tunings": tune_steps}, settings):
+        print(said, flush=True)
 
 
 def _tasks(graph: Graph) -> list[str]:
@@ -329,9 +323,7 @@ def _succeeded(one: Future[object]) -> bool:
     """Return whether a stage is done; say why it failed. What needs it is not tried."""
     try:
         one.result()
-    except BrokenExecutor:
-        raise
-    except (StageFailed, RuntimeError) as error:
+    except StageFailed as error:
         print(f"failed: {error}", flush=True)
         return False
     return True
@@ -359,7 +351,7 @@ def do(job: Job, runtime: Runtime, cache: Path, out: Path) -> None:
     result = kind.run(Work(spec, runtime, folder, lambda _: None, data, inputs, places))
     seconds = time.perf_counter() - begun
     if result.failed:
-        raise RuntimeError(f"{spec.key()}: {result.failed}")
+        raise StageFailed(f"{spec.key()}: {result.failed}")
     if job.row:
         chain, seed, fraction = job.row
         assert result.score
@@ -395,7 +387,7 @@ def table(args: argparse.Namespace) -> int:
         _record(rows, args.out)
     split = "test" if args.look else "val"
     starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
-    print(short(*json.loads((args.out / LENGTHS).read_text())), end="")
+    say_if_short(_shortest(args.out, PRETEXT), _shortest(args.out, CLASSIFY))
     print(f"| labels | row | seeds | balanced accuracy on {split} | over its start |")
     print("| ---: | --- | ---: | ---: | ---: |")
     for fraction in sorted({row["fraction"] for row in rows}):
@@ -413,6 +405,12 @@ def table(args: argparse.Namespace) -> int:
             print(f"| {100 * fraction:g} % | {name} | {len(keys[name])} | {own.value:.1f} "
                   f"({own.low:.1f} to {own.high:.1f}) | {more} |")  # fmt: skip
     return 0
+
+
+def _shortest(out: Path, kind: str) -> int:
+    """Return the fewest steps of the finished trainings of a kind."""
+    specs = [json.loads(file.read_text())["spec"] for file in out.glob(f"*/{DONE}")]
+    return min((s["training"]["steps"] for s in specs if s["kind"] == kind), default=SHORT)
 
 
 def _record(rows: Sequence[Mapping[str, object]], out: Path) -> None:

@@ -37,9 +37,10 @@ def test_a_small_run_is_scored_and_goes_on_where_it_was_cut(tmp_path):
     lines = (tmp_path / "out/rows.jsonl").read_text().splitlines()
     assert len(lines) == 5, "what was finished is not trained again"
     assert json.loads(lines[-1])["validation"] == rows[-1]["validation"]
-    short, _, _, *table = run(tmp_path, "--table").stdout.splitlines()
-    assert short.startswith(
-        "too short to matter (under 2,000 steps): stages 4, fine-tunings 4; raise --minutes"
-    )
-    assert table[0].startswith("| 100 % | scratch | 2 |")
-    assert table[1].startswith("| 100 % | moco | 2 |")
+    *short, _, _, scratch, moco = run(tmp_path, "--table").stdout.splitlines()
+    assert short == [
+        "too short to matter (under 2,000 steps): stages 4; raise --minutes or --steps",
+        "too short to matter (under 2,000 steps): fine-tunings 4; raise --minutes or --tune-steps",
+    ]
+    assert scratch.startswith("| 100 % | scratch | 2 |")
+    assert moco.startswith("| 100 % | moco | 2 |")
