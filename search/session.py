@@ -182,6 +182,7 @@ class Session:
                 self._report(before, interrupted=True)
                 raise
             except MachineFault as fault:
+                exit.heard()
                 return self._report(before, incomplete=str(fault))
             return self._report(before)
 

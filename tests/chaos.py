@@ -133,6 +133,7 @@ class Bench:
                  "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
                  "--artifacts-destination", str(self.folder / "artifacts")],
                 cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             )  # fmt: skip
         known = f"{self.tracker}/api/2.0/mlflow/experiments/get?experiment_id=0"
         for _ in range(600):

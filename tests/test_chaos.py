@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_faults_change_no_result():
     command = [sys.executable, "tests/chaos.py", "--quick", "--seed", "69", "--faults", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

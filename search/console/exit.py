@@ -70,7 +70,10 @@ def children_spared() -> Iterator[None]:
 
 
 def abandon(over: threading.Event, seconds: float, fault: str) -> None:
-    """Raise MachineFault(fault) in the main thread unless `over` is set within `seconds`."""
+    """Raise MachineFault(fault) in the main thread unless `over` is set within `seconds`.
+
+    It is raised again every few seconds until `heard`.
+    """
     global _fault  # noqa: PLW0603
     if not over.wait(seconds):
         _fault = fault

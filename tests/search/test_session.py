@@ -1,10 +1,15 @@
 """A session checks, makes its forecast, and uses the same one when it searches."""
 
+import signal
+import threading
+import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
 from search.chains.plan import Plan
+from search.console import exit
 from search.console.commands import parse
 from search.console.request import request
 from search.console.screen import Screen
@@ -94,3 +99,34 @@ def test_the_worker_groups_get_what_the_space_says(session, capsys, monkeypatch,
     assert (shape.threads, shape.limit, shape.workers) == (1, 7 + 1, 1)
     assert (session.device, session.meter.gpus, session.meter.leased()) == ("4 CPU cores", 0.0, 7.0)
     assert capsys.readouterr().out == "4 worker groups of 1 x 1 CPU threads\n"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Faults are raised again ten times a second, as `exit.listen` has it, until they are heard."""
+    before = signal.getsignal(signal.SIGALRM)
+    signal.signal(signal.SIGALRM, exit._interrupt)
+    monkeypatch.setattr(exit, "INSIST_SECONDS", 0.1)
+    monkeypatch.setattr(exit, "_fault", "")
+    yield
+    exit.heard()
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_fault_that_is_insisted_on_does_not_cut_the_report(session, monkeypatch):
+    """The engine hangs as Tune does when the broker is gone; the report takes a while."""
+
+    def abandoned(*_):
+        gone = threading.Event(), 0.0, "the broker died"
+        threading.Thread(target=exit.abandon, args=gone).start()
+        time.sleep(30)
+
+    def report(before, interrupted=False, incomplete=""):
+        time.sleep(0.5)
+        return {"incomplete": incomplete}
+
+    monkeypatch.setattr(session, "_engine", lambda: nullcontext(SimpleNamespace()))
+    monkeypatch.setattr(session, "_train", abandoned)
+    monkeypatch.setattr(session, "_report", report)
+    assert session.search() == {"incomplete": "the broker died"}
