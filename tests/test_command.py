@@ -204,8 +204,8 @@ sys.exit(main())
 @pytest.mark.slow
 def test_a_chain_that_cannot_win_is_stopped_and_its_children_are_not(tmp_path):
     """Any longer chain is hopeless, once three curves are known."""
-    lever = ["profile.downstream_steps=36", "runtime.groups=1", "max_length=2"]
-    lever += ["~tasks.relative_location"]
+    lever = ["profile.downstream_steps=36", "runtime.groups=1", "runtime.threads=1"]
+    lever += TWO
     run = [sys.executable, "-c", HOPELESS, "--space", "isic3"]
     summary = search(tmp_path, "policy=exhaustive", "--out", "one", *lever, run=run)
     rows = csv.DictReader((tmp_path / "one" / "report" / "chains.csv").open())

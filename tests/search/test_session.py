@@ -122,7 +122,7 @@ def test_a_fault_that_is_insisted_on_does_not_cut_the_report(session, monkeypatc
         threading.Thread(target=exit.abandon, args=gone).start()
         time.sleep(30)
 
-    def report(before, interrupted=False, incomplete=""):
+    def report(_, incomplete):
         time.sleep(0.5)
         return {"incomplete": incomplete}
 
