@@ -70,7 +70,7 @@ def test_a_search_judges_chains_by_dice_and_its_segmenter_is_taken(folder: Path)
     rates = ["downstream.lr_range=[0.1]", "downstream.lr_range_later=[0.1]"]
     command = [sys.executable, str(ROOT / "search" / "run.py"), *LUNGS, *only, *rates]
     done = subprocess.run(
-        [*command, "profile.downstream_steps=40", "repeats=2", "--out", "out", "--json"],
+        [*command, "profile.downstream_steps=20", "repeats=2", "--out", "out", "--json"],
         cwd=folder.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
         capture_output=True, check=False,
     )  # fmt: skip
