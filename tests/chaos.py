@@ -45,7 +45,7 @@ SEARCH = [
     "runtime.checkpoint_seconds=0.3", "--out", "out", "store=store/here",
 ]  # fmt: skip
 LONG = ("profile.steps=130", "runtime.groups=2")
-QUICK = ("profile.steps=65", "runtime.groups=1")  # for continuous integration
+QUICK = ("profile.steps=65", "runtime.groups=1")
 STORE_BYTES = 1500 << 20
 TIMEOUT = 600.0
 TRIES = 5  # runs until a fault comes in time
