@@ -83,7 +83,6 @@ def _search(args: argparse.Namespace) -> int:
     try:
         return _searched(args)
     except (MachineFault, OSError) as fault:
-        exit.heard()
         return _failed(str(fault), args)
     except KeyboardInterrupt:
         exit.heard()
