@@ -12,7 +12,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -267,25 +266,6 @@ def test_a_signal_ends_it_soon_and_it_says_how_to_go_on(tmp_path, until, number,
         status = {"mlflow.parentRunId" in run.data.tags: run.info.status for run in runs}
         assert status[False] == "KILLED"
         assert status.get(True) in (None, "FINISHED")  # chains that were scored before
-
-
-@pytest.mark.slow
-def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(tmp_path):
-    process = start(tmp_path, "policy=exhaustive", "profile.steps=240", "--out", "one", "--json")
-    assert any(": training" in line for line in process.stdout)
-    family = psutil.Process(process.pid).children(recursive=True)
-    broker = next(p for p in family if "ray::Broker" in " ".join(p.cmdline()))
-    broker.kill()
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1, out + err
-    said, again = err.strip().splitlines()[-2:]
-    assert said.startswith("error: the broker died"), err
-    assert "search/run.py --space isic3" in again
-    assert "Traceback" not in err
-    summary = json.loads((tmp_path / "one" / "report" / "summary.json").read_text())
-    assert summary["incomplete"].startswith("the broker died")
-    assert (summary["pruned"], summary["failed"]) == ([], [])
-    assert "INCOMPLETE" in (tmp_path / "one" / "report" / "index.html").read_text()
 
 
 @pytest.mark.long

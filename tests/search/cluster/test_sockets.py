@@ -1,6 +1,7 @@
-"""The sockets of a running search, its token, and strangers who try to join."""
+"""A running search: its sockets, its token, strangers who try to join, its broker's death."""
 
 import ipaddress
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SEARCH = [
     sys.executable, str(ROOT / "search" / "run.py"), "--space", "isic3", "profile=smoke",
     "data.params.n=320", "profile.batch=16", "profile.downstream_batch=16", "max_length=1",
-    "profile.steps=24000", "runtime.workers=2", "budget=30m",
+    "profile.steps=24000", "runtime.workers=2", "budget=30m", "policy=exhaustive", "--out", "one",
 ]  # fmt: skip
 STRANGER = """
 import sys
@@ -51,10 +52,11 @@ def running(tmp_path_factory):
         gcs = next(p for p in family if p.name() == "gcs_server")
         port = next(c.laddr.port for c in gcs.net_connections("tcp") if c.status == "LISTEN")
         token = gcs.environ()["RAY_AUTH_TOKEN"]
-        yield SimpleNamespace(family=family, port=port, token=token, folder=folder)
+        yield SimpleNamespace(process=process, family=family, port=port, token=token, folder=folder)
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
 
 
 def _until_workers_meet(process):
@@ -132,3 +134,21 @@ def test_strangers_are_refused(running, tmp_path):
     ]
     said = [stranger.communicate(timeout=120)[0] for stranger in strangers]
     assert ["ran code" in line for line in said] == [False, False, False, True]
+
+
+@pytest.mark.slow
+def test_when_the_broker_dies_the_search_is_incomplete_and_nothing_is_pruned(running):
+    """The last test here: it ends the search."""
+    (broker,) = (p for p in running.family if "ray::Broker" in " ".join(p.cmdline()))
+    broker.kill()
+    out, err = running.process.communicate(timeout=120)
+    assert running.process.returncode == 1, out + err
+    said, again = err.strip().splitlines()[-2:]
+    assert said.startswith("error: the broker died"), err
+    assert "search/run.py --space isic3" in again
+    assert "Traceback" not in err
+    report = running.folder / "one" / "report"
+    summary = json.loads((report / "summary.json").read_text())
+    assert summary["incomplete"].startswith("the broker died")
+    assert (summary["pruned"], summary["failed"]) == ([], [])
+    assert "INCOMPLETE" in (report / "index.html").read_text()

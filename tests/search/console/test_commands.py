@@ -1,6 +1,5 @@
 """The verbs, in this process: what they print, their exit statuses, what they refuse."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -179,21 +178,6 @@ def test_an_unknown_action_of_a_store_is_refused(capsys):
     status, _, err = command(capsys, "store", "clean", "--store", "x")
     assert status == 2
     assert "'clean'" in err
-
-
-@pytest.mark.slow
-def test_the_plan_as_json_is_one_line_and_nothing_is_created(capsys, here):
-    status, out, _ = command(capsys, *SMOKE, "--dry-run", "--json", "repeats=3")
-    assert (status, out.count("\n")) == (0, 1)
-    plan = json.loads(out)
-    assert len(plan["chains"]) == 15
-    assert plan["chains"][0] == "relative_location"
-    stages = [plan[f"stages_{kind}"] for kind in ("naive", "shared", "minimum", "maximum")]
-    assert stages == [33, 15, 3, 7]
-    assert (plan["repeats"], plan["images"], plan["demo"]) == ([4, 2], 839, True)
-    assert 0 < plan["span"]["minimum"] < plan["span"]["maximum"]
-    assert plan["timed"].keys() == {"relative_location", "moco", "odc", "classify"}
-    assert list(here.iterdir()) == []
 
 
 def test_images_are_shown_though_a_task_cannot_be_trained_on_them(capsys, here):

@@ -1,7 +1,10 @@
 """Bad input: whatever a user writes is taken or refused in one line, before anything starts."""
 
+import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from trainables.plugins import available
 from trainables.plugins import load as plugin
 from trainables.schema import read
 
+ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = re.compile(r"[^\n]+?: must [^\n]+; try [^\n]+|[^\n]+, row \d+[^\n]*: [^\n]+")
 TASKS = tuple(
     f"+task@tasks.{name}={name}"
@@ -346,15 +350,37 @@ def test_the_dry_run_refuses_what_the_search_does(here, capsys, arguments, said,
     assert sorted(here.rglob("*")) == before
 
 
-@pytest.mark.slow
-def test_a_dry_run_that_is_taken_creates_nothing(here, capsys):
-    file = weights(here / "good.pth", fc_weight=torch.zeros(1)).rename(here / "extra.pth")
+def test_weights_with_a_layer_too_many_are_refused_by_a_dry_run(here, capsys):
+    file = weights(here / "extra.pth", fc_weight=torch.zeros(1))
     assert command(capsys, "--dry-run", f"starts.imagenet={file}")[0] == 2
+
+
+@pytest.mark.slow
+def test_a_dry_run_that_is_taken_says_its_plan_loads_no_ray_and_creates_nothing(here):
+    """It loads torch, as the tasks check their parameters, and times their steps: hence few."""
     file = weights(here / "good.pth", **{"fc.weight": torch.zeros(1)})
     before = sorted(here.rglob("*"))
+    code = (
+        "import sys, atexit; from search.run import main;"
+        "atexit.register(lambda: print({'ray', 'mlflow'} & set(sys.modules)));"
+        "main(sys.argv[1:])"
+    )
+    few = ["profile=smoke", "~tasks.moco", "~tasks.odc", "max_length=1", "repeats=3"]
     more = ["--out", "a/b", "store=c/d", "cache=e", f"starts.imagenet={file}"]
-    few = ["profile=smoke", "~tasks.moco", "~tasks.odc", "max_length=1"]  # it times their steps
-    assert command(capsys, "--dry-run", *few, *more) == (0, [])
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--space", "isic3", "--dry-run", "--json", *few, *more],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, said, loaded = done.stdout.splitlines()
+    plan = json.loads(said)
+    assert plan["chains"] == ["relative_location", "imagenet:relative_location"]
+    stages = [plan[f"stages_{kind}"] for kind in ("naive", "shared", "minimum", "maximum")]
+    assert stages == [2, 2, 2, 2]
+    assert (plan["repeats"], plan["images"], plan["demo"]) == ([2, 2], 839, True)
+    assert 0 < plan["span"]["minimum"] <= plan["span"]["maximum"]
+    assert plan["timed"].keys() == {"relative_location", "classify"}
+    assert loaded == "set()"
     assert sorted(here.rglob("*")) == before
 
 
