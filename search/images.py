@@ -113,6 +113,7 @@ class Images:
     def _findings(self) -> Iterator[str]:
         """Yield what was met while the images were decoded."""
         yield from prepared.findings(self.data.found, len(self.data.labels), self.space.data)
+        yield from prepared.colourless(self.data.images, self.space.data)
         yield duplicates.sentence(duplicates.count(self.data))
         for name, seen in self.seen.items():
             if seen:

@@ -12,6 +12,7 @@ import pytest
 for ignored in (signal.SIGINT, signal.SIGHUP):  # as in a background job; searches inherit it
     if signal.getsignal(ignored) is signal.SIG_IGN:
         signal.signal(ignored, signal.SIG_DFL)
+os.environ.pop("UV", None)  # set under `uv run`: commands that are printed begin with it then
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, here and in children
 
 LONGEST = (

@@ -9,7 +9,6 @@ A new verb is a description, its options and a function here, which imports what
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from search import shell
+from search.shell import PROGRAM
 from trainables.errors import MachineFault, UserError
 from trainables.plugins import unknown
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from search.session import Session
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
-PROGRAM, DISTRIBUTION = "search/run.py", "ssl-curriculum-search"
+DISTRIBUTION = "ssl-curriculum-search"
 Add = Callable[..., argparse.Action]
 
 
@@ -136,7 +137,7 @@ def _say_again(text: str, args: argparse.Namespace) -> None:
     """Print the text, and the command as it was given without its passwords."""
     from search.tracking.uri import masked
 
-    again = shlex.join(["python", PROGRAM, *map(masked, args.given)])
+    again = shell.search(*map(masked, args.given))
     print(f"{masked(text)}\n    {again}", file=sys.stderr)
 
 

@@ -3,17 +3,15 @@
 for text in lines(space, forecast, estimate, given): print(text)
 """
 
-import shlex
 from collections.abc import Iterator, Sequence
 
+from search import shell
 from search.chains.lengths import words
 from search.console.printable import clock
 from search.scheduling.estimate import Estimate
 from search.scheduling.forecast import Forecast
 from search.space import Space
 from search.tracking.uri import masked
-
-COMMAND = "python search/run.py"
 
 
 def lines(space: Space, found: Forecast, expected: Estimate, given: Sequence[str]) -> Iterator[str]:
@@ -90,7 +88,7 @@ def shorter(given: Sequence[str], settings: Sequence[str]) -> str:
         if not (skip or one.partition("=")[0] in keys or one == "--dry-run" or option):
             kept.append(one)
         skip = option and "=" not in one
-    return f"{COMMAND} {shlex.join([*map(masked, kept), *settings])}"
+    return shell.search(*map(masked, kept), *settings)
 
 
 def headline(space: Space) -> str:

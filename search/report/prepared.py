@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
+import numpy as np
+
 from search.space.schema import Data
 from trainables.images import dicom, fit, levels, picture
 
@@ -16,6 +18,7 @@ FITS = {
     "pad": "every image with black bars to a square",
     "stretch": "every image stretched to a square",
 }
+SOME, GREY = 100, 2  # images that tell; levels by which the channels of a grey one may differ
 MODULES = (levels, fit, dicom, picture)  # each needs those before it only
 
 
@@ -50,3 +53,13 @@ def findings(found: Mapping[str, int], images: int, data: Data) -> Iterator[str]
         yield f"a border was cut from {cut} of {images} images ({cut / images:.1%}), data.trim=true"
     if unsound := found.get("unsound", 0):
         yield f"{unsound} images have values that are NaN or infinite; NaN is shown black"
+
+
+def colourless(images: np.ndarray, data: Data) -> Iterator[str]:
+    """Yield a sentence if none of some images (n, side, side, 3) has a colour."""
+    some = images[:: max(1, len(images) // SOME)]
+    if data.channels == 3 and max(int(np.ptp(one, axis=-1).max()) for one in some) <= GREY:
+        yield (
+            "no image has colours; for X-rays add modality=xray data.channels=1: no flips, small "
+            "rotations, one channel"
+        )

@@ -206,6 +206,7 @@ def _explain(override: str, files: Section) -> None:
         new = above == section and names and names[0] not in value_at(files, section)
         if new and override[0] not in "+~":
             raise UserError(f"{override}: must begin with + for a new name; try +{override}")
+        deep = deep or bool(new and override[0] == "+")
     if parts[:2] == ["data", "pool"] or deep:
         return  # its kind may come with another override; the dataclass refuses unknown keys
     for depth, part in enumerate(parts):

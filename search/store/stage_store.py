@@ -33,6 +33,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from search import shell
 from search.store import sealing
 from search.store.places import stamped
 from search.store.sealing import MANIFEST, Damaged, Manifest
@@ -168,7 +169,7 @@ class StageStore:
         if free < bytes_needed:
             raise UserError(
                 f"store={self.root}: must have about {bytes_needed / 1e9:.1f} GB free, has "
-                f"{free / 1e9:.1f}; try search/run.py store prune, or another store="
+                f"{free / 1e9:.1f}; try {_prune(self.root)}, or another store="
             )
 
     def _identified(self) -> str:
@@ -223,8 +224,12 @@ def full_disk_explained(where: str | Path, key: str = "store") -> Iterator[None]
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        free = "search/run.py store prune" if key == "store" else "freeing some"
+        free = _prune(where) if key == "store" else "freeing some"
         raise UserError(
             f"{key}={where}: must have room, and the disk is full; try {free} or another {key}=, "
             "then the same command again: it resumes"
         ) from error
+
+
+def _prune(root: str | Path) -> str:
+    return shell.search("store", "prune", "--store", str(root))

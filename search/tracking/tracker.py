@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from search import shell
 from search.chains.chain import Chain
 from search.chains.plan import Plan
 from search.report import points, rows
@@ -69,9 +70,8 @@ class Tracker:
         """Return the command that shows this tracker in a browser."""
         if self.address.http:
             return f"open {self.address}"
-        return (
-            f"mlflow ui --backend-store-uri {self.address}" if self.address.where else "mlflow ui"
-        )
+        where = ["--backend-store-uri", str(self.address)] if self.address.where else []
+        return shell.typed("mlflow", "ui", *where)
 
     def check(self) -> None:
         """Raise UserError if the tracker is unusable; creates nothing, imports no mlflow."""

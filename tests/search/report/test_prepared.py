@@ -134,6 +134,20 @@ def test_words() -> None:
     )
 
 
+def test_images_without_colours_are_said_to_be_grey() -> None:
+    grey = np.random.default_rng(0).integers(0, 250, (300, 8, 8, 1), np.uint8).repeat(3, 3)
+    almost = grey.copy()
+    almost[..., 1] += 2  # as JPEG rounds
+    one = grey.copy()
+    one[3, 0, 0, 1] += 3
+    data = load("isic3").data
+    assert [*prepared.colourless(grey, data)] == [*prepared.colourless(almost, data)]
+    (said,) = prepared.colourless(grey, data)
+    assert said.startswith("no image has colours; for X-rays add modality=xray data.channels=1")
+    assert [*prepared.colourless(one, data)] == []
+    assert [*prepared.colourless(grey[..., :1], load("isic3", ["data.channels=1"]).data)] == []
+
+
 def test_findings_are_said() -> None:
     plain, cut = load("isic3").data, load("isic3", ["data.trim=true"]).data
     found = {"trimmed": 30, "unsound": 2}

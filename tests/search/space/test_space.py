@@ -1,6 +1,7 @@
 """Spaces: what is composed, what decides a key, and what is refused in which words."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
@@ -82,6 +83,34 @@ def test_a_modality_is_chosen_by_its_name_or_by_the_data_set():
     assert augment("data=cxr_covid") == augment("modality@data.augment=xray") == xray
     assert augment("modality=dermoscopy", "data=cxr_covid") == dermoscopy
     assert augment("modality=xray", "data.augment.hflip=true") == {**xray, "hflip": True}
+
+
+FORMS = [  # of every kind of setting that README names, one
+    ["seed=3"], ["profile=smoke"], ["data=table"], ["modality=xray"], ["+task@tasks.swav=swav"],
+    ["~tasks.odc", "max_length=2"], ["starts.imagenet=timm"], ["+starts.other=FILE"],
+    ["+starts.further.weights=FILE"], ["+baselines.features.own=FILE.parquet"],
+    ["data.augment.tasks.moco.planckian=true"], ["pool.name=folder", "pool.root=x"],
+    ["external.other.name=folder", "external.other.root=x"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("two", combinations(FORMS, 2), ids=str)
+def test_any_two_kinds_of_settings_go_together(two):
+    space = load("isic3", [one for form in two for one in form])
+    given = ["+starts.other=FILE"] in two, ["+baselines.features.own=FILE.parquet"] in two
+    assert ("other" in space.starts, "own" in space.baselines.features) == given
+
+
+def test_a_wrong_key_of_a_new_name_is_refused_beside_any_other_setting():
+    with pytest.raises(UserError, match=r"starts\.further\.weightz: must be one of"):
+        load("isic3", ["+starts.further.weightz=FILE", "external.other.name=folder"])
+
+
+@pytest.mark.parametrize("space", ["cxr4", "lungs"])
+def test_a_space_of_x_rays_stays_one_with_a_table_of_your_own(space):
+    data = load(space, ["data=table"]).data
+    assert (data.name, data.channels) == ("table", 1)
+    assert data.augment == augment("modality=xray")
 
 
 def test_any_augmentation_can_be_changed_for_any_task():
