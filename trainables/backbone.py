@@ -98,6 +98,21 @@ def load_backbone(backbone: Backbone, folder: Path | None) -> Backbone:
     return backbone
 
 
+def used(backbone: Backbone, empty: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what becomes of an empty image; freeze what has no part in it.
+
+    DDP refuses parameters that are never used, such as the norm of pooled features.
+    """
+    trained, training = [p for p in backbone.parameters() if p.requires_grad], backbone.training
+    backbone.eval()
+    output = encode(empty.to(trained[0].device))
+    slopes = torch.autograd.grad(output.sum(), trained, allow_unused=True)
+    backbone.train(training)
+    for parameter, slope in zip(trained, slopes, strict=True):
+        parameter.requires_grad_(slope is not None)
+    return output.detach()
+
+
 def save_backbone(backbone: Backbone, folder: Path) -> None:
     save(backbone.net, folder / WEIGHTS)
 

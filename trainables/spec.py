@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-FORMAT = 2  # version of keys and of files under a key; a store of another format is refused
+FORMAT = 3  # version of keys and of files under a key; a store of another format is refused
 PRETEXT, START, PROBE = "pretext", "start", "probe"  # kinds that chains have of themselves
 CLASSIFY = "classify"  # the kind of fine-tuning that has a label curve and external test sets
 EXTERNAL = "external"  # the kind that judges a finished fine-tuning elsewhere; its images' role
@@ -22,11 +22,6 @@ MASKS = "masks"  # the role of masks of the images: a data set of one channel, 2
 SCORE = "score"  # the role of a finished fine-tuning
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Settings: TypeAlias = Mapping[str, Value]  # of a plug-in, as in its YAML file
-# Fields younger than the stores in use: while they have these values, no key knows them.
-ADDED: Mapping[str, Value] = {
-    "fit": "crop", "trim": False, "window": None, "unlabelled": None,
-    "trainable": "all", "layer_decay": 1.0, "masks": False,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,7 @@ class StageSpec:
     format: int = FORMAT
 
     def key(self) -> str:
-        return f"{self.name}-{digest(identity(self))}"
+        return f"{self.name}-{digest(asdict(self))}"
 
     @property
     def trained(self) -> Training:
@@ -232,27 +227,6 @@ class MeasureType:
     def merit(self, value: float) -> float:
         """Return the value, signed so that higher is better; twice gives the value back."""
         return self.measure(value, value, value).merit
-
-
-def identity(spec: StageSpec | DataSpec) -> dict[str, Any]:
-    """Return what a key is the digest of; see `ADDED`."""
-    return asdict(spec, dict_factory=_without_added)
-
-
-def identity_of(written: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the identity of a stage from its specification as JSON has it, with all fields."""
-    data, training = written.get("data"), written.get("training")
-    if not isinstance(data, dict):
-        return written
-    known = {
-        role: {**one, "spec": _without_added([*one["spec"].items()])} for role, one in data.items()
-    }
-    own = _without_added([*training.items()]) if isinstance(training, dict) else training
-    return {**written, "data": known, "training": own}
-
-
-def _without_added(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {k: v for k, v in pairs if k not in ADDED or v != ADDED[k]}
 
 
 def canonical_json(value: Any) -> str:

@@ -16,6 +16,7 @@ from trainables.spec import Settings
 from trainables.training import distributed
 
 PerChannel = tuple[float, ...]
+WATCHED = 100  # steps; before them nothing is called a collapse
 Positives = Literal["image", "group"]  # what two views are of: an image, or a patient group
 
 
@@ -35,6 +36,16 @@ class Context:
     seed: int
     classes: int = 0  # that the labelled images have; 0: not known
     patient_groups: tuple[int, ...] | None = None  # of the images, if the task is `grouped`
+
+    @property
+    def empty(self) -> Tensor:
+        """An image of a full view's size without anything on it: [1, channels, size, size]."""
+        return torch.zeros(1, self.channels, self.image_size, self.image_size)
+
+    @property
+    def watch_steps(self) -> int:
+        """Steps between two checks for a collapse: an epoch, or a tenth of a run of few epochs."""
+        return min(self.epoch_steps, max(WATCHED, self.steps // 10))
 
     def crop(self, given: Crop | None, usual: Crop = (0.2, 1.0)) -> Crop:
         """Return the range of a crop's area: the user's, else the modality's, else the task's."""

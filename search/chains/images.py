@@ -4,20 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.space import Space
-from trainables.spec import DataSpec, FurtherData, Settings
+from trainables.spec import DataSpec, FurtherData
 from trainables.storage import SEGMENTER
-
-LATER = {  # parameters of data sets that change no digest while they are null
-    "source_column", "classes", "damaged", "protocol", "only", "group_pattern", "split_column",
-    "splits", "labels", "label_columns", "uncertain", "table.groups_csv", "where",
-}  # fmt: skip
 
 
 def data_spec(space: Space) -> DataSpec:
     data = space.data
     return DataSpec(
         name=data.name,
-        params=params_of(data.name, data.params),
+        params=data.params,
         size=space.profile.cache_size,
         channels=data.channels,
         val=data.val,
@@ -33,8 +28,9 @@ def data_spec(space: Space) -> DataSpec:
 def external_spec(space: Space, name: str) -> DataSpec:
     """Return the images of an external test set, decoded as the data set's own."""
     chosen, own = space.external[name], data_spec(space)
-    params = params_of(chosen.name, chosen.params)
-    return replace(own, name=chosen.name, params=params, val=0.0, test=1.0, merge_duplicates=False)
+    return replace(
+        own, name=chosen.name, params=chosen.params, val=0.0, test=1.0, merge_duplicates=False
+    )
 
 
 def masks_spec(space: Space) -> DataSpec:
@@ -53,18 +49,10 @@ def pool_spec(space: Space) -> DataSpec:
     folder = FurtherData("folder", {"group_pattern": pattern} if pattern else {})
     further = [folder] * len(space.data.unlabelled)
     if space.pool:
-        further.append(FurtherData(space.pool.name, params_of(space.pool.name, space.pool.params)))
+        further.append(FurtherData(space.pool.name, space.pool.params))
     return replace(data_spec(space), unlabelled=tuple(further))
 
 
 def pool_roots(space: Space) -> tuple[str | None, ...]:
     """Return where the further data sets of `pool_spec` lie, in their order."""
     return (*space.data.unlabelled, *([space.pool.root] if space.pool else []))
-
-
-def params_of(name: str, given: Settings) -> Settings:
-    return {
-        key: value for key, value in given.items()
-        if (key, value) != ("labels", "one")
-        and (value is not None or not {key, f"{name}.{key}"} & LATER)
-    }  # fmt: skip

@@ -10,7 +10,6 @@ from search.chains.images import (
     draws_masks,
     external_spec,
     masks_spec,
-    params_of,
     pool_roots,
     pool_spec,
 )
@@ -21,7 +20,6 @@ from trainables.architectures import TRANSFORMER, is_transformer
 from trainables.modality import augment_of
 from trainables.plugins import load, version
 from trainables.spec import (
-    ADDED,
     BACKBONE,
     DRAWN,
     EXTERNAL,
@@ -128,8 +126,13 @@ class Plan:
     def short(self) -> tuple[str, ...]:
         """Lines on stages and a fine-tuning that are too short to matter."""
         profile, task = self.space.profile, self.space.downstream
-        tuned = {task.kind: steps_of(profile.downstream_steps, task.steps, self.count)}
+        labelled = self._labelled(profile.label_fraction)
+        tuned = {task.kind: steps_of(profile.downstream_steps, task.steps, labelled)}
         return too_short({name: min(two) for name, two in self.lengths.items()}, tuned)
+
+    def _labelled(self, fraction: float) -> int:
+        """Return about how many images a fine-tuning with this fraction of the labels has."""
+        return max(1, round(fraction * self.count))
 
     def _steps(self, task: TaskChoice, node: Node, fresh: bool) -> int:
         """Return the length of a stage; its task's table is for a backbone that has learnt."""
@@ -180,7 +183,7 @@ class Plan:
         fraction = node.labels or profile.label_fraction
         last = self._last(node)
         rates = task.lr_range_later if last and task.lr_range_later else task.lr_range
-        steps = steps_of(profile.downstream_steps, task.steps, self.count)
+        steps = steps_of(profile.downstream_steps, task.steps, self._labelled(fraction))
         lr = self._lr(rates, profile.downstream_lr_steps, steps, True)
         training = self._training(task, node, steps, profile.downstream_batch, lr)
         return StageSpec(
@@ -357,10 +360,6 @@ class Plan:
             space["data"].pop(place)
         space.pop("pool")  # its digest covers it
         space["data"].pop("masks")  # the same
-        space["data"]["params"] = params_of(self.space.data.name, self.space.data.params)
-        for name, value in ADDED.items():
-            if space["data"].get(name) == value:
-                space["data"].pop(name, None)
         more = {key: space.pop(key) for key in ("starts", "baselines", "max_starts")}
         nodes = [Node(Chain((), name)) for name in (*more["starts"], *self.features)]
         nodes += [Node(Chain((task,))) for task in self.space.tasks]

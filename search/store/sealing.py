@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict, cast
 
 from trainables.durable import file_digest, sync
-from trainables.spec import digest, identity_of
+from trainables.spec import digest
 from trainables.storage import CHECKPOINT
 
 MANIFEST = "manifest.json"
@@ -87,7 +87,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{MANIFEST} is not a stage's manifest"
         return
     try:
-        if not folder.name.endswith(f"-{digest(identity_of(manifest['spec']))}"):
+        if not folder.name.endswith(f"-{digest(manifest['spec'])}"):
             yield "its specification does not hash to its key"
         if not _whole(manifest):
             yield f"{MANIFEST} is not what was committed"
@@ -99,26 +99,24 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _whole(manifest: Manifest) -> bool:
-    """Return whether the manifest's digest fits; old manifests have none and list sizes only."""
-    if "digest" not in manifest:
-        return all(isinstance(entry, int) for entry in manifest["files"].values())
+    """Return whether the manifest's digest fits."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
-    return manifest["digest"] == digest(rest)
+    return manifest.get("digest") == digest(rest)
 
 
 def _difference(folder: Path, name: str, entry: Any) -> str | None:
-    """Return what is wrong with one file, or None. An old manifest's entry is the size."""
+    """Return what is wrong with one file, or None."""
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts:
         return f"{name!r} is not inside the stage"
-    known = entry if isinstance(entry, dict) else {"bytes": entry}
+    known = entry if isinstance(entry, dict) else {}
     path = folder / inside
     try:
         if not path.is_file():
             return f"{name} is missing"
         if (size := path.stat().st_size) != known.get("bytes"):
             return f"{name} has {size} bytes, {known.get('bytes')} were committed"
-        if isinstance(entry, dict) and file_digest(path) != known.get("sha256"):
+        if file_digest(path) != known.get("sha256"):
             return f"{name} is not what was committed (its sha256 differs)"
     except OSError as error:
         if error.errno != errno.EIO:

@@ -107,6 +107,16 @@ def test_the_head_begins_as_a_linear_probe_of_the_backbone(data, count):
     assert np.mean(right) > 0.5  # chance level: 0.25
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(40, [40]), (300, [300]), (600, [256, 256])])
+def test_statistics_are_fitted_to_batches_that_weigh_alike(data, monkeypatch, count, sizes):
+    images, labels = drawn(count)
+    seen = []
+    spy = lambda module, encode, batches: seen.extend(len(batch) for batch in batches)  # noqa: E731
+    monkeypatch.setattr("trainables.downstream.classifier.fit_statistics", spy)
+    classifier(data, labels).start(lambda positions: images[positions])
+    assert seen == sizes
+
+
 def test_features_that_are_not_finite_leave_the_head_as_it_was_drawn(data):
     images, labels = drawn(40)
     task = classifier(data, labels)

@@ -90,8 +90,10 @@ class Classifier(Task):
         """Let the head begin as a linear probe; it stays as drawn if features are not finite."""
         order = np.random.default_rng(0).permutation(len(self.labels))[:LEARNT]
         chosen = torch.from_numpy(order)
+        fitted = chosen[:FITTED]
         with in_one_group(self):
-            fit_statistics(self, self.features, map(images, chosen[:FITTED].split(BATCH)))
+            batches = fitted.chunk(max(1, len(fitted) // BATCH))  # which weigh alike
+            fit_statistics(self, self.features, map(images, batches))
         with evaluating(self):
             parts = [self.features(images(part)) for part in chosen.split(BATCH)]
         features = torch.cat(parts).float().cpu()

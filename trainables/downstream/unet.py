@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables import networks
 from trainables.augment import FullView, Pixels, sample
-from trainables.backbone import Backbone
+from trainables.backbone import Backbone, used
 from trainables.task import Batch, Context, Draw, Task
 
 WIDEST = 128  # channels of the decoder's blocks
@@ -33,6 +33,7 @@ class Segmenter(Task):
         super().__init__(backbone, {}, context)
         self.masks: Tensor
         size = context.image_size
+        used(backbone, context.empty, backbone.maps)
         self.skips = finer(backbone.net, context.channels, size)
         self.head = Decoder(backbone.map_width, [*self.skips.values()])
         self.full = FullView(context.mean, context.std, size)

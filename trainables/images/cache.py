@@ -31,7 +31,7 @@ from trainables.data._files import some
 from trainables.durable import kernel_lock, make_folder, sync, write_json
 from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint, table_file
-from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
+from trainables.images.decoding import OnDecoded, created, decode_all, keep, statistics
 from trainables.images.duplicates import Pair
 from trainables.images.forms import Forms, summarise
 from trainables.images.paging import announce, rows_only
@@ -39,7 +39,7 @@ from trainables.images.splits import PARTS, Index, all_test, check, given, leak,
 from trainables.images.table_file import TABLE
 from trainables.plugins import load
 from trainables.processor import cores
-from trainables.spec import DataSpec, digest, identity
+from trainables.spec import DataSpec, digest
 
 FORMAT = 3  # version of folder layout, resizing and duplicate search; part of the digest
 CHECKS = 3  # version of what decoding refuses, and of the table; older caches are decoded again
@@ -142,7 +142,7 @@ class Source:
             columns += [table.sites] if table.sites else []  # digests without stay as they were
             columns += [[f"split {part}" for part in table.parts]] if table.parts else []
             rows = sorted(zip(*columns, strict=True))
-            self._digest = digest([FORMAT, identity(self.spec), table.classes, rows])
+            self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
         return self._digest
 
     def prepare(self, cache_root: Path, progress: OnDecoded | None = None) -> Path:
@@ -271,11 +271,21 @@ def made_by(stage: Path) -> Prepared | None:
     return open_cache(stage / MADE) if (stage / MADE).is_dir() else None
 
 
+def room_for(stage: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a file for the images of a data set that a stage makes, which may exceed memory."""
+    (stage / MADE).mkdir(exist_ok=True)
+    return created(stage / MADE / IMAGES, shape)
+
+
 def save_made(stage: Path, data: Prepared) -> None:
-    """Write a data set that a stage makes to its folder."""
+    """Write a data set that a stage makes to its folder; its images may be `room_for` it there."""
     folder = stage / MADE
     folder.mkdir(exist_ok=True)
-    np.save(folder / IMAGES, data.images)
+    images = data.images
+    if isinstance(images, np.memmap) and images.filename == (folder / IMAGES).resolve():
+        images.flush()
+    else:
+        np.save(folder / IMAGES, images)
     table = Table(data.names, data.labels, data.groups, data.classes, sites=data.sites)
     _write(folder, table, data.split, data.duplicates)
     spec = {"merge_duplicates": data.merged, "name": data.name}

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +60,7 @@ def decode_all(
     core while the images in work fit into a quarter of the free memory. OSError if the disk is
     full.
     """
-    shape = (n, spec.size, spec.size, spec.channels)
-    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # a full disk under a memory map kills without a word
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    images = created(file, (n, spec.size, spec.size, spec.channels))
     sums = np.zeros((n, 2, spec.channels), np.int64)
 
     data.forms.clear()
@@ -97,6 +94,15 @@ def decode_all(
     return sums
 
 
+def created(file: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.uint8]]":
+    """Return a new memory map of zeros; OSError if the disk has no room for all of it."""
+    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk under a memory map kills without a word
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return images
+
+
 def _read(spec: DataSpec, data: Dataset, i: int) -> tuple[NDArray[np.uint8], Form]:
     """Read row i, cut its border if the data set says so, and fit it into the square.
 
@@ -112,16 +118,18 @@ def _read(spec: DataSpec, data: Dataset, i: int) -> tuple[NDArray[np.uint8], For
 
 
 def keep(file: Path, rows: Sequence[int]) -> None:
-    """Rewrite the file with some of its rows only."""
-    images = np.load(file, mmap_mode="r")
-    beside = file.with_suffix(".kept")
-    kept = np.lib.format.open_memmap(
-        beside, mode="w+", dtype=images.dtype, shape=(len(rows), *images.shape[1:])
-    )
+    """Cut the file down to some of its rows, which rise; in place, as it may fill half the disk."""
+    images = np.load(file, mmap_mode="r+")
     for at, row in enumerate(rows):
-        kept[at] = images[row]
-    kept.flush()
-    os.replace(beside, file)
+        if at != row:
+            images[at] = images[row]
+    images.flush()
+    kept = images[: len(rows)]
+    with file.open("r+b") as opened:
+        header = np.lib.format.header_data_from_array_1_0(kept)
+        np.lib.format.write_array_header_1_0(opened, header)
+        assert opened.tell() == images.offset, "numpy leaves room for any number of rows"
+        opened.truncate(images.offset + kept.nbytes)
 
 
 def statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

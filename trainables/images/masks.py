@@ -7,7 +7,7 @@ Only images with a mask have a row; rows are found by name. The masks have a dig
 that masks that are added later leave the images, and what was trained on them, as they are.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from trainables.images.cache import IMAGES, Prepared, Source, _write, open_cache
 from trainables.images.decoding import OnDecoded, decode_all
 from trainables.images.fit import border
 from trainables.images.forms import Form
-from trainables.spec import DataSpec, digest, identity
+from trainables.spec import DataSpec, digest
 
 FORMAT = 1  # version of how masks are fitted; part of the digest
 CLOSE = 0.03  # relative difference of proportions that rounding explains
@@ -98,7 +98,7 @@ class Masks(Source):
             counts = [len(drawn.found.sources[row]) for row in drawn.rows]
             rows = [*zip(table.names, table.groups, counts, strict=True)]
             trimmed = self.labelled.digest(cache_root) if self.spec.trim else ""
-            self._digest = digest([FORMAT, identity(self.spec), rows, known, trimmed])
+            self._digest = digest([FORMAT, asdict(self.spec), rows, known, trimmed])
         return self._digest
 
     def opened(self, cache_root: Path, progress: OnDecoded | None = None) -> Prepared:

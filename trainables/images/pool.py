@@ -13,7 +13,7 @@ nor a copy of an image that is trained on. Names in further data sets begin with
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from trainables.images.paging import rows_only
 from trainables.images.splits import Index
 from trainables.images.table_file import TABLE
 from trainables.plugins import load
-from trainables.spec import DataSpec, digest, identity
+from trainables.spec import DataSpec, digest
 
 FORMAT = 1  # version of what joins; part of the digest
 HELD_OUT = ("val", "test")
@@ -160,7 +160,7 @@ class Pool(Source):
                 pixels += fingerprint.contents(sources, cache_root, "pool")
             columns = self.table.names, self.table.groups, self._parts, pixels
             rows = sorted(zip(*columns, strict=True))
-            self._digest = digest([FORMAT, identity(self.spec), labelled, rows])
+            self._digest = digest([FORMAT, asdict(self.spec), labelled, rows])
         return self._digest
 
     def opened(self, cache_root: Path, progress: OnDecoded | None = None) -> Prepared:

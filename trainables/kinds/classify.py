@@ -53,7 +53,7 @@ class Plugin(Kind):
 
         objective: str
 
-    version = "6"
+    version = "7"
     measures: ClassVar = {**MEASURES, **ATTENTION}
     only_told: ClassVar = frozenset(ATTENTION)
     shown: ClassVar = (

@@ -21,7 +21,7 @@ from trainables.backbone import Backbone
 from trainables.downstream.unet import Segmenter
 from trainables.durable import check_same
 from trainables.errors import UserError
-from trainables.images.cache import save_made
+from trainables.images.cache import room_for, save_made
 from trainables.kinds import Kind, Work
 from trainables.modality import Preset
 from trainables.schema import Schema, read
@@ -32,6 +32,7 @@ from trainables.training.evaluation import over
 from trainables.workers.job import Heartbeat, Result
 
 SETTING = "data.masks"
+BLOCK = 1024  # images whose masks are in memory at once
 
 
 class Plugin(Kind):
@@ -50,17 +51,21 @@ class Plugin(Kind):
         check_same(SETTING, file, read(self.Params, work.spec.params).sha256)
         network = loaded(file, data.images.shape[-1]).to(work.runtime.device)
         work.report(Heartbeat("drawing masks"))
-        index = np.arange(len(data.names))
+        first, count, side = distributed.rank() == 0, len(data.names), network.context.image_size
+        drawn = room_for(work.out, (count, side, side, 1)) if first else None
 
         def draw(images: Tensor) -> Tensor:
             return network.inside(images) > 0.5
 
-        masks = over(index, data, work.runtime, network, draw).numpy()
-        if distributed.rank() == 0:
-            pixels = (255 * masks).astype(np.uint8)[..., None]
-            made = replace(data, images=pixels, mean=(0.0,), std=(1.0,), duplicates=(),
-                           digest=work.spec.key(), name="masks")  # fmt: skip
-            save_made(work.out, made)
+        for rows in np.split(np.arange(count), range(BLOCK, count, BLOCK)):
+            masks = over(rows, data, work.runtime, network, draw)
+            if drawn is not None:
+                drawn[rows] = (255 * masks).byte().numpy()[..., None]
+        if drawn is not None:
+            save_made(work.out, replace(
+                data, images=drawn, mean=(0.0,), std=(1.0,), duplicates=(),
+                digest=work.spec.key(), name="masks",
+            ))  # fmt: skip
         return Result()
 
 

@@ -14,8 +14,8 @@ from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from trainables.backbone import Backbone
-from trainables.pretext.mim import Method, Plugin, patches, take, used
+from trainables.backbone import Backbone, used
+from trainables.pretext.mim import Method, Plugin, patches, take
 from trainables.task import Context, Draw
 
 HEAD = 32  # numbers of a head of the decoder
@@ -34,7 +34,7 @@ class MAE(Method):
         self.unit: int = net.patch_embed.patch_size[0]
         side = context.image_size // self.unit
         super().__init__(side**2, params.ratio)
-        used(backbone, context, lambda view: encode(net, view, self.every(view)))
+        used(backbone, context.empty, lambda view: encode(net, view, self.every(view)))
         width, depth = HEAD * max(1, round(net.embed_dim / 2 / HEAD)), max(1, len(net.blocks) // 3)
         self.embed = nn.Linear(net.embed_dim, width)
         self.token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))

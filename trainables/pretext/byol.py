@@ -107,7 +107,7 @@ class Plugin(Task):
         weight = falling_weight(step, self.context.steps)
         follow(self.target_backbone, self.backbone, weight)
         follow(self.target_project, self.project, weight)
-        if (step + 1) % self.context.epoch_steps == 0 and self.spread.item() < COLLAPSED:
+        if (step + 1) % self.context.watch_steps == 0 and self.spread.item() < COLLAPSED:
             raise StageFailed(
                 f"byol collapsed: at step {step + 1} the projections of different images spread "
                 f"{self.spread.item():.4f} (1: random directions); try another learning rate"

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.augment import View
-from trainables.backbone import Backbone
+from trainables.backbone import Backbone, used
 from trainables.errors import UserError
 from trainables.modality import Preset
 from trainables.schema import Crop
@@ -111,7 +111,7 @@ class SimMIM(Method):
         self.unit = params.unit or unit_of(context.image_size)
         self.side = context.image_size // self.unit
         super().__init__(self.side**2, params.ratio)
-        cells = used(backbone, context, backbone.maps).shape[-1]
+        cells = used(backbone, context.empty, backbone.maps).shape[-1]
         self.px = -(-context.image_size // cells)
         self.square = nn.Parameter(torch.zeros(context.channels, self.unit, self.unit))
         self.decode = nn.Conv2d(backbone.map_width, context.channels * self.px**2, 1)
@@ -167,19 +167,3 @@ def answered(told: Tensor, true: Tensor) -> Tensor:
         distance = told.square().sum(2)[:, None] - 2 * true @ told.mT
     own = torch.arange(told.shape[1], device=told.device)
     return (distance.argmin(2) == own).float().mean()
-
-
-def used(backbone: Backbone, context: Context, encode: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return what becomes of an empty image; freeze what has no part in it.
-
-    DDP refuses parameters that are never used, such as the norm of pooled features.
-    """
-    trained, training = [p for p in backbone.parameters() if p.requires_grad], backbone.training
-    size, device = context.image_size, trained[0].device
-    backbone.eval()
-    output = encode(torch.zeros(1, context.channels, size, size, device=device))
-    slopes = torch.autograd.grad(output.sum(), trained, allow_unused=True)
-    backbone.train(training)
-    for parameter, slope in zip(trained, slopes, strict=True):
-        parameter.requires_grad_(slope is not None)
-    return output.detach()

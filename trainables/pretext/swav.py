@@ -1,8 +1,8 @@
 """SwAV: predict one view's cluster code from the others (Caron et al., 2020).
 
 Differences from the authors' code:
-- prototypes and queue are sized by the data, at most as published; the freeze is in epochs, the
-  queue's start a fraction;
+- prototypes and queue are sized by the data, at most as published; the freeze is in epochs,
+  at most a tenth of the run, the queue's start a fraction;
 - the queue is one persistent buffer, the same on every rank, filled from the first step on;
 - scores and Sinkhorn are float32, with exp((s - 1) / epsilon), which cannot overflow;
 - codes are those of the concatenated batch on any number of ranks;
@@ -34,6 +34,7 @@ LARGE = 2  # crops whose codes are predicted
 LARGE_CROP, SMALL_CROP = (0.14, 1.0), (0.05, 0.14)  # published areas
 MOST_PROTOTYPES, MOST_QUEUED = 3000, 3840  # as published
 PER_PROTOTYPE = 4 / 3  # features in batch and queue; published: 4096 for 3000
+SETTLED = 200  # steps, or three epochs: before them nothing is called a collapse
 COLLAPSED = 0.998  # loss and entropy of a code, both divided by ln(prototypes)
 
 
@@ -48,7 +49,7 @@ class Plugin(Task):
         small_crop: Crop | None = None
         small_crops: Annotated[int, Field(ge=0, le=32)] = 4
         temperature: Temperature = 0.1
-        epsilon: Annotated[float, Field(ge=0.01, le=1)] = 0.05  # smaller ones underflow in float32
+        epsilon: Annotated[float, Field(ge=0.02, le=1)] = 0.05  # smaller ones underflow in float32
         iterations: Annotated[int, Field(ge=1, le=100)] = 3
 
         def check(self, context: Context) -> None:
@@ -80,7 +81,7 @@ class Plugin(Task):
             size = context.image_size
             return (size, small_size(size)) if self.small_crops else (size,)
 
-    version = "2"
+    version = "3"
     forwards = (2, 6)
     params: Params
     queue: Tensor
@@ -97,7 +98,8 @@ class Plugin(Task):
         self.normalise_prototypes()
         self.register_buffer("queue", torch.zeros(LARGE, queue, DIMENSIONS))
         self.register_buffer("level", torch.zeros(2))  # loss and entropy, running means
-        self.freeze = round(self.params.freeze_epochs * context.epoch_steps)
+        frozen = round(self.params.freeze_epochs * context.epoch_steps)
+        self.freeze = min(frozen, max(1, context.steps // 10))
         full = queue // context.global_batch
         self.queue_start = max(full, round(self.params.queue_start * context.steps))
         small = replace(context, image_size=small_size(context.image_size))
@@ -168,8 +170,9 @@ class Plugin(Task):
     def after_step(self, step: int) -> None:
         if step >= self.freeze:
             self.normalise_prototypes()
-        done, every = step + 1, self.context.epoch_steps
-        if done % every == 0 and done >= max(3 * every, self.context.steps // 2):
+        done, context = step + 1, self.context
+        settled = max(min(3 * context.epoch_steps, SETTLED), context.steps // 2)
+        if done % context.watch_steps == 0 and done >= settled:
             self.stop_if_collapsed(done)
 
     def stop_if_collapsed(self, done: int) -> None:

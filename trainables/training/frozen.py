@@ -93,6 +93,8 @@ def chosen(spec: StageSpec, table: Table, train: Index) -> Index:
 def rankme(features: Tensor) -> float:
     """Return how many directions features [n, width] use (Garrido et al., 2023); 1: collapsed."""
     values = torch.linalg.svdvals(features.double())
+    if not values.sum():
+        return 1.0
     parts = values / values.sum() + 1e-7
     return float((-(parts * parts.log()).sum()).exp())
 

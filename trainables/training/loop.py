@@ -35,6 +35,7 @@ from trainables.training.partners import PairedFeed
 from trainables.training.step import Step, place
 from trainables.workers.job import Heartbeat
 
+FULL_RUN = "training"  # its phase
 SCORE = "objective"  # what `evaluate` returned, in the rows of a history
 CONFUSION_BATCHES = 8
 PATIENCE = 30  # the next checkpoint waits at least this many times the last one's duration
@@ -136,7 +137,7 @@ class Loop:
             rate = lr_range.choose(policy, self.trial_steps, self._advance, self._forget)
             lr_range.refuse_all_failed({run.lr: run.failed for run in self.runs.trials()})
         full = self.runs.entry(FULL, rate)
-        task = self._run(full, "training", self.steps, self.steps)
+        task = self._run(full, FULL_RUN, self.steps, self.steps)
         average_statistics(task)
         history: History = {
             "lr_range": [_trial(run) for run in self.runs.trials()],
@@ -193,7 +194,7 @@ class Loop:
         model: nn.Module = task
         if distributed.world_size() > 1:
             model = DistributedDataParallel(task, broadcast_buffers=False)
-        trial, due = phase != "training", False
+        trial, due = phase != FULL_RUN, False
         advance = Step(model, task, optimizer, self.training, run.lr, steps, decays=not trial)
         self._pending: list[dict[str, Tensor]] = []
         self._checkpointed = time.perf_counter()
@@ -253,7 +254,8 @@ class Loop:
         values = torch.stack([torch.stack([m[n].float() for n in names]) for m in self._pending])
         means = distributed.all_mean(values).tolist()
         fresh = [dict(zip(names, row, strict=True)) for row in means]
-        run.history += fresh
+        if self._phase != FULL_RUN:
+            run.history += fresh  # of which its score is made; as long as the run
         for step, one in enumerate(fresh, done - len(fresh) + 1):
             if not math.isfinite(one["loss"]):
                 raise StageFailed(f"loss is {one['loss']} at step {step} ({self._phase})")
@@ -302,7 +304,7 @@ class Loop:
         assert self.evaluate is not None
         run.rows[-1][SCORE] = self.evaluate(task)
         task.train()
-        if self._phase == "training" and distributed.rank() == 0:
+        if self._phase == FULL_RUN and distributed.rank() == 0:
             epochs = math.ceil(self.steps / self.period)
             merits = tuple(self.merit(row[SCORE]) for row in run.rows)
             self._beat(Heartbeat(curve=merits, epochs=epochs))

@@ -9,11 +9,12 @@ Every rate starts from the same weights, on the same batches, and stays at its p
 - full_range: all rates run to the end and the best score wins;
 - optuna: TPE proposes as many rates as the range has, between its ends; all run to the end.
 
-A rate that diverged loses. If the winner is at an end of the range, the range grows on that side by
-its own factor, by at most `policy.grow` rates, while the further rate is better. A winner at the
-edge of all that was tried is flagged. Every policy takes `steps`, the length of a trial, `advance`,
-which trains a rate until a step and returns its score (-inf if it failed), and `forget`, which
-frees a rate's state. It returns the best rate and its score after `steps`.
+A rate that diverged loses, also to one that did not continue. If the winner is at an end of the
+range, the range grows on that side by its own factor, by at most `policy.grow` rates, while the
+further rate is better. A winner at the edge of all that was tried is flagged. Every policy takes
+`steps`, the length of a trial, `advance`, which trains a rate until a step and returns its score
+(-inf if it failed), and `forget`, which frees a rate's state. It returns the best rate and its
+score after `steps`.
 """
 
 import math
@@ -50,15 +51,17 @@ def choose(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> fl
 
 
 def halving(policy: LRPolicy, steps: int, advance: Advance, forget: Forget) -> Best:
-    alive, scores = list(policy.range), dict[float, float]()
+    alive, last = list(policy.range), dict[float, float]()  # last: the latest score of each
     for until, left in rungs(len(alive), steps):
         scores = {rate: advance(rate, until) for rate in alive}
+        last |= scores
         ranked = sorted(alive, key=lambda rate: (-scores[rate], rate))
         alive = sorted(ranked[:left])
         for rate in ranked[left:]:
             forget(rate)
     forget(alive[0])
-    return alive[0], scores[alive[0]]
+    score = last[alive[0]]
+    return (alive[0], score) if score > -math.inf else (_best(last)[0], score)
 
 
 def rungs(rates: int, steps: int) -> list[tuple[int, int]]:

@@ -174,15 +174,3 @@ def test_several_labels_are_judged_by_macro_auroc_unless_the_space_names_another
     assert load("isic3", named).downstream.objective == "macro_average_precision"
     assert load("isic3", many).data.many
     assert not load("isic3", ["data=table"]).data.many
-
-
-def test_one_label_said_or_not_is_one_key():
-    plain, said = (
-        load("isic3", ["data=table", "profile.precision=float32", *more])
-        for more in ([], ["data.params.labels=one"])
-    )
-    assert data_spec(plain) == data_spec(said)
-    assert Plan(plain, "d").identity() == Plan(said, "d").identity()
-    many = load("isic3", ["data=table", "data.params.labels=many", "data.params.uncertain=ones"])
-    assert data_spec(many).params["labels"] == "many"
-    assert data_spec(many).params["uncertain"] == "ones"

@@ -260,16 +260,6 @@ def test_a_sound_stage_is_read_once_and_again_when_asked(
     assert not again.recheck(KEY)
 
 
-def test_sizes_alone_are_compared_where_an_older_version_wrote_no_digests(
-    store: StageStore,
-) -> None:
-    finish(store)
-    rewrite(store, lambda known: (known.pop("digest"), known.update(files={"deep/model.bin": 7})))
-    assert StageStore(store.root).manifest(KEY)
-    (store.path(KEY) / MODEL).write_text("short")
-    assert StageStore(store.root).manifest(KEY) is None
-
-
 def test_a_rival_that_set_it_aside_first_is_no_fault(
     store: StageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

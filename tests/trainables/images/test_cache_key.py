@@ -1,34 +1,21 @@
-"""What names a cache: as before for 8 bits by default, new where pixels are read anew."""
+"""What names a cache: every setting that decides its pixels."""
 
-import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.images.cache import FORMAT, Source, open_cache, prepare
-from trainables.spec import ADDED, DataSpec, digest
+from trainables.images.cache import Source, open_cache, prepare
+from trainables.spec import DataSpec, digest
 
 Make = Callable[..., DataSpec]
 CHANGES = {
     "pad": {"fit": "pad"}, "stretch": {"fit": "stretch"}, "trim": {"trim": True},
     "window": {"window": (0.0, 1000.0)}, "wider": {"window": (0.0, 3000.0)},
 }  # fmt: skip
-
-
-def before(spec: DataSpec, root: Path) -> str:
-    """The digest that versions without these settings gave a folder of classes."""
-    table = Source(spec, root).table
-    fields = {name: value for name, value in asdict(spec).items() if name not in ADDED}
-    rows = sorted(
-        (name, name.split("/")[0], name, hashlib.sha256((root / name).read_bytes()).hexdigest())
-        for name in table.names
-    )
-    return digest([FORMAT, fields, table.classes, rows])
 
 
 def deep(root: Path) -> None:
@@ -39,19 +26,6 @@ def deep(root: Path) -> None:
     for name in ("a/a4.png", "b/b4.png"):
         Image.fromarray(pixels).save(root / name)
         pixels = pixels.T.copy()
-
-
-def test_digests_of_8_bit_images_are_as_before(spec: Make, folders: Path, tmp_path: Path) -> None:
-    made = spec("folder")
-    assert Source(made, folders).digest(tmp_path / "cache") == before(made, folders)
-
-
-def test_16_bit_images_read_before_are_not_found_again(
-    spec: Make, folders: Path, tmp_path: Path
-) -> None:
-    deep(folders)
-    made = spec("folder")
-    assert Source(made, folders).digest(tmp_path / "cache") != before(made, folders)
 
 
 def test_digests_remembered_before_are_forgotten(spec: Make, folders: Path, tmp_path: Path) -> None:
@@ -71,8 +45,6 @@ def test_each_setting_has_a_cache_of_its_own(spec: Make, folders: Path, tmp_path
     specs = [spec("folder"), *(spec("folder", **change) for change in CHANGES.values())]
     paths = [prepare(made, folders, tmp_path / "cache") for made in specs]
     assert len(set(paths)) == len(specs)
-    own = {field.name for field in fields(DataSpec)}
-    assert spec("folder", **{k: v for k, v in ADDED.items() if k in own}) == specs[0]
     pixels = [open_cache(path) for path in paths]
     assert len({data.images[data.names.index("a/a4.png")].tobytes() for data in pixels}) == 6
 

@@ -229,3 +229,21 @@ def test_memory_of_a_container(tmp_path: Path) -> None:
     assert processor.free_memory(tmp_path) > 1000
     (tmp_path / "memory.max").write_text("1000\n")
     assert processor.free_memory(tmp_path) == 450
+
+
+@pytest.mark.parametrize("rows", [[0, 2, 5], [5], [], list(range(1000))], ids=len)
+def test_some_rows_are_kept_in_place_without_further_room(tmp_path: Path, rows: list[int]) -> None:
+    images = np.random.default_rng(0).integers(256, size=(1000, 4, 4, 3)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    before = (tmp_path / "images.npy").stat()
+    decoding.keep(tmp_path / "images.npy", rows)
+    after = (tmp_path / "images.npy").stat()
+    assert np.array_equal(np.load(tmp_path / "images.npy"), images[rows])
+    assert after.st_ino == before.st_ino
+    assert after.st_size == before.st_size - (1000 - len(rows)) * 48
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
+
+
+def test_a_file_for_images_takes_its_room_at_once(tmp_path: Path) -> None:
+    decoding.created(tmp_path / "images.npy", (1000, 8, 8, 3))
+    assert (tmp_path / "images.npy").stat().st_blocks * 512 >= 1000 * 8 * 8 * 3

@@ -13,7 +13,7 @@ from trainables.errors import UserError
 from trainables.images import pool
 from trainables.images.cache import Prepared, Source, open_cache
 from trainables.images.pool import ALIKE, COPIES, DAMAGED, PART, PATIENT, Pool, Sizes, opened
-from trainables.spec import DataSpec, FurtherData, digest, identity
+from trainables.spec import DataSpec, FurtherData
 from trainables.training.feed import Feed
 
 FOLDER = FurtherData("folder", {})
@@ -176,12 +176,6 @@ def test_the_digest_knows_labelled_images_folders_and_patients(made, root, tmp_p
     table.write_text(table.read_text().replace("p0_2.png,,P0", "p0_2.png,,P1"))
     assert made().labelled.digest(cache) == before
     assert made().digest(cache) != own
-
-
-def test_specifications_without_a_pool_are_named_as_before(spec):
-    assert "unlabelled" not in identity(spec())
-    assert digest(identity(spec())) == digest(identity(spec(unlabelled=None)))
-    assert identity(spec(unlabelled=()))["unlabelled"] == ()
 
 
 def test_a_second_start_decodes_nothing(made, tmp_path, monkeypatch):

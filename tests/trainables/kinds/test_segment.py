@@ -84,6 +84,18 @@ def test_the_finer_maps_of_a_backbone_are_found(name, sides):
     assert handles or not sides
 
 
+@pytest.mark.parametrize("name", ["resnet10", "convnext_atto", "mobilenetv3_small_050"])
+def test_all_that_is_trained_has_a_gradient(data, masks, name):
+    """DDP refuses a parameter without, such as those after the pooling."""
+    known = context(spec(data, masks), 8, data.mean, data.std, repeated=True)
+    images = torch.arange(8 * 3 * 64 * 64).remainder(251).to(torch.uint8).view(8, 3, 64, 64)
+    task = Segmenter(Backbone(name, 3), known, images[:, :1]).train()
+    task(Batch(images, torch.arange(8), Draw(0, 0, 8, "cpu"), 0))[0].backward()
+    assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
+    frozen = [p for p in task.backbone.parameters() if not p.requires_grad]
+    assert bool(frozen) == (name != "resnet10")
+
+
 def test_images_and_masks_are_moved_alike(data, masks):
     """A mask that is the image itself stays the image itself."""
     known = context(spec(data, masks), 8, data.mean, data.std, repeated=True)

@@ -70,6 +70,14 @@ def test_a_collapse_stops_the_stage_with_the_reason():
     assert float(metrics["accuracy"]) <= 1 / BATCH + 1e-6
 
 
+def test_a_run_shorter_than_an_epoch_is_watched_too():
+    task = started("byol", steps=2000, epoch_steps=5000)
+    task.spread.zero_()
+    task.after_step(198)
+    with pytest.raises(StageFailed, match="byol collapsed: at step 200 "):
+        task.after_step(199)
+
+
 def test_score_is_not_the_loss():
     task = started("byol")
     rows = [{"loss": 0.0, "batch_loss": 2.0}, {"loss": 0.0, "batch_loss": 1.0}]

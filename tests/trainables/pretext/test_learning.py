@@ -61,9 +61,9 @@ def run(tmp_path_factory):
             task = loop.train().task
         except StageFailed:
             return Run(-math.inf)
-        history = loop.runs.by_name[FULL].history
-        late = [row["accuracy"] for row in history[len(history) // 2 :]]
-        return Run(task.score(history), sum(late) / len(late), task.chance_level())
+        rows = loop.runs.by_name[FULL].rows
+        late = [row["accuracy"] for row in rows[len(rows) // 2 :]]
+        return Run(task.score(rows), sum(late) / len(late), task.chance_level())
 
     return trained
 

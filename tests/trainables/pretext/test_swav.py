@@ -91,7 +91,7 @@ def test_loss_equals_a_slow_oracle():
 
 
 def test_prototypes_are_frozen_for_exactly_an_epoch_and_of_unit_norm():
-    task = started("swav")
+    task = started("swav", steps=40)
     optimizer, first = optimiser("swav", task), task.prototypes.weight.detach().clone()
     epoch = task.context.epoch_steps
     train(task, optimizer, range(epoch))
@@ -139,6 +139,15 @@ def test_a_collapsed_run_ends_with_the_reason_past_half_of_it():
     for loss, flatness in ((0.9, 1.0), (1.0, 0.9)):  # it learns; it has not begun to
         task.level.copy_(torch.tensor([loss, flatness]))
         task.after_step(11)
+
+
+def test_a_run_shorter_than_an_epoch_is_watched_and_freezes_for_a_tenth():
+    task = started("swav", steps=2000, epoch_steps=5000)
+    assert task.freeze == 200
+    task.level.fill_(1.0)
+    task.after_step(799)  # it may learn late
+    with pytest.raises(StageFailed, match="collapsed: at step 1000 "):
+        task.after_step(999)
 
 
 def test_images_that_all_look_alike_are_a_collapse():

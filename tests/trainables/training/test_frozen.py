@@ -45,6 +45,10 @@ def test_rankme_counts_the_directions_in_use(count):
     assert frozen.rankme(features) == pytest.approx(count, rel=1e-4)
 
 
+def test_features_of_nothing_are_collapsed():
+    assert frozen.rankme(torch.zeros(240, 8)) == 1.0
+
+
 def test_features_that_tell_the_class_have_full_marks_and_noise_has_half(
     data, spec, task, monkeypatch
 ):

@@ -119,6 +119,17 @@ def test_a_failed_rate_loses_and_a_tie_goes_to_the_lower_one(name):
     assert Runs(lambda rate, until: -math.inf if rate < 0.1 else 1.0).choose(name)[0] == 0.1
 
 
+def test_a_rate_that_halving_dropped_wins_where_all_that_went_on_fail():
+    """0.01 is the worst until they diverge; nothing grows beyond it, as its end was not seen."""
+
+    def score(rate, until):
+        return rate if rate == 0.01 or until < 30 else -math.inf
+
+    runs = Runs(score)
+    assert runs.choose("halving", (0.01, 0.03, 0.1), grow=2)[0] == 0.01
+    assert runs.steps == {0.01: 25, 0.03: 40, 0.1: 40}
+
+
 def test_optuna_asks_the_same_again():
     first, second = Runs(peak), Runs(peak)
     assert first.choose("optuna") == second.choose("optuna")
