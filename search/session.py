@@ -30,15 +30,17 @@ from search.images import Images
 from search.policies import policy_of
 from search.report import duplicates, left_out, published
 from search.results.collect import Collector, snapshot
-from search.results.external import external_scores
 from search.results.records import Pool, RunInfo
 from search.scheduling import finals
 from search.scheduling.cost import surely_short
 from search.scheduling.estimate import Estimate, Here, estimate
 from search.scheduling.forecast import Forecast, forecast
+from search.scheduling.journal import Journal
 from search.scheduling.scheduler import Scheduler
 from search.space import Space, check_plugins, hardware
 from search.space.budget import Meter
+from search.space.schema import TIMM
+from search.store.stage_store import StageStore, full_disk_explained
 from trainables.errors import MachineFault
 from trainables.processor import cores
 from trainables.spec import FEATURES
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from trainables.images.cache import Prepared
 
 log = logging.getLogger(__name__)
-TIMM = "timm"  # in place of a start's file: timm's own weights
+FETCHED = ".weights"  # folder in the store, which all nodes see
 CHECKPOINTS = 16  # backbones that a running search may need for its checkpoints
 
 
@@ -129,7 +131,7 @@ class Session:
         starts, backbone = dict(space.starts), space.profile.backbone
         for name, one in starts.items():
             if one.weights == TIMM:
-                file = fetched(name, backbone, Path(space.cache))
+                file = fetched(name, backbone, Path(space.store) / FETCHED)
                 starts[name] = replace(one, weights=str(file))
             if path := starts[name].weights:
                 digest_of(name, path)  # UserError if it can not be read
@@ -152,9 +154,6 @@ class Session:
 
         Its `incomplete` is the fault of the machine that ended the search, "" if there was none.
         """
-        from search.scheduling.journal import Journal
-        from search.store.stage_store import StageStore, full_disk_explained
-
         environment.prepare(self.request.address)  # the policy may import Ray
         with self.screen.busy("checking settings and images, estimating the time"):
             self.check()
@@ -166,6 +165,11 @@ class Session:
         self.screen.begins(self.plan, expected, self.request.given)
         self._check_room()
         journal = Journal(self.out, self.plan.identity())
+        with journal.alone():
+            return self._searched(journal)
+
+    def _searched(self, journal: Journal) -> Mapping[str, Any]:
+        """Train what is missing and write the report."""
         with full_disk_explained(self.space.store):
             self.scheduler = Scheduler(
                 self.plan, self.policy, journal, self.store, self.meter.spent
@@ -328,8 +332,8 @@ class Session:
             incomplete=incomplete,
             leak=self.images.data.leak,
             label_curve=outcome.label_curve(),
-            external=external_scores(scheduler),
-            elsewhere=external_scores(scheduler, fresh=False),
+            external=outcome.external(fresh=True),
+            elsewhere=outcome.external(fresh=False),
             pool=self._pool(),
             without_pool=outcome.without_pool(),
         )

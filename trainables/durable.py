@@ -49,9 +49,12 @@ def make_folder(where: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{where}={folder}: must be a folder to write to ({error.strerror}); try another"
-        ) from error
+        raise refused(where, folder, error.strerror) from None
+
+
+def refused(where: str, folder: Path, reason: str | None) -> UserError:
+    """Return the error that a folder can't be written to. where: the setting that names it."""
+    return UserError(f"{where}={folder}: must be a folder to write to ({reason}); try another one")
 
 
 def sync(path: Path) -> None:

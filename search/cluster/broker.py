@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
@@ -28,7 +28,7 @@ from search.scheduling.scheduler import merit_of, score_of
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
 from trainables.errors import MachineFault, StageFailed, Stopped
-from trainables.spec import FEATURES, PRETEXT, PROBE, Runtime, StageSpec
+from trainables.spec import EXTERNAL, FEATURES, PRETEXT, PROBE, Runtime, StageSpec
 from trainables.workers.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
 
 LEASE_SECONDS = 60.0  # without a heartbeat, a lease is taken back
@@ -49,11 +49,8 @@ class Broker:
 
     def __init__(self, plan: Plan, threads: int = 0) -> None:
         self.plan, self.store, chosen = plan, StageStore(plan.space.store), plan.space.runtime
-        self.runtime = Runtime(
-            threads=threads,
-            log_every=chosen.log_every,
-            checkpoint_seconds=chosen.checkpoint_seconds,
-        )
+        every, seconds = chosen.log_every, chosen.checkpoint_seconds
+        self.runtime = Runtime(threads=threads, log_every=every, checkpoint_seconds=seconds)
         self.queue: deque[Job] = deque()
         self.changed = asyncio.Condition()  # a job was queued, or the search ends
         self.told = asyncio.Condition()  # a curve grew, or a score is there
@@ -73,6 +70,7 @@ class Broker:
         self.ledger = TimeLedger()
         self.present: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.heard: dict[str, float] = {}  # time of each worker group's last message
+        self.calls = Counter[str]()  # for a lease, by worker group
         self.notices: list[str] = []
 
     # -- called by trials ------------------------------------------------------------------------
@@ -188,29 +186,24 @@ class Broker:
             out_dir=str(self.store.part(key)),
             cache_dir=self.plan.space.cache,
             runtime=self.runtime,
-            store_id=self.store.token(),
+            store_id=self.store.id,
         )
         self.answers[key] = asyncio.get_running_loop().create_future()
         await self._enqueue(job)
         done = await self.answers[key]
-        if self._scores(spec) and self.plan.space.downstream.objective not in _measured(done):
-            raise StageFailed(f"{spec.kind} gave no {self.plan.space.downstream.objective}")
+        objective, score = self.plan.space.downstream.objective, done.score
+        judged = self._scores(spec) or spec.kind == EXTERNAL
+        if judged and not (score and objective in score.measures):
+            raise StageFailed(f"{spec.kind} gave no {objective}")
         if spec.kind == PRETEXT:
             self.trained.add(key)
-        return self.store.commit(
-            key,
-            {
-                "key": key,
-                "spec": asdict(spec),
-                "result": done.values,
-                "score": asdict(done.score) if done.score else None,
-                "seconds": float(done.values["seconds"]),
-                "device": str(done.values["device"]),
-                "host": socket.gethostname(),
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "attempts": self.attempts[key].total,
-            },
-        )
+        return self.store.commit(key, {
+            "key": key, "spec": asdict(spec), "result": done.values,
+            "score": asdict(score) if score else None,
+            "seconds": float(done.values["seconds"]), "device": str(done.values["device"]),
+            "host": socket.gethostname(), "attempts": self.attempts[key].total,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        })  # fmt: skip
 
     async def _enqueue(self, job: Job) -> None:
         async with self.changed:
@@ -223,8 +216,11 @@ class Broker:
     async def lease(self, group: str, nodes: Collection[str] = ()) -> Lease | str | None:
         """Return the next job for the worker group; "stop" at the end, None to ask again.
 
-        nodes: ids of the Ray nodes that its workers run on.
+        nodes: ids of the Ray nodes that its workers run on. A worker group that died while it
+        waited and has started again calls anew: the old call gets nothing.
         """
+        self.calls[group] += 1
+        call = self.calls[group]
         if group in self.leases:
             await self._retry(self._release(group), "its worker group died")
         self.ledger.asked(group, self._now())
@@ -237,19 +233,21 @@ class Broker:
                 )
             if self.stopping:
                 return "stop"
-            if (job := self._next(group)) is None:
+            if call != self.calls[group] or (job := self._next(group)) is None:
                 return None
             self.queue.remove(job)
         return self._lease(job, group, nodes)
 
     def _next(self, group: str) -> Job | None:
-        """Return the first job that met no fault in this worker group, or met one in each.
+        """Return the first job that met no fault in this worker group, or met one in each there is.
 
         Probes come first: they are cheap, and the policy learns from them.
         """
+        silent = self._now() - LEASE_SECONDS
+        present = {group for group, heard in self.heard.items() if heard >= silent}
         for job in sorted(self.queue, key=lambda job: job.spec.kind not in (PROBE, FEATURES)):
             met = self.attempts[job.key].groups
-            if group not in met or met >= self.heard.keys():
+            if group not in met or met >= present:
                 return job
         return None
 
@@ -286,8 +284,6 @@ class Broker:
         job = self._release(group)
         if isinstance(answer, Fault):
             log.warning("%s: %s\n%s", job.name, answer.reason, answer.trace)
-            with suppress(OSError):  # the disk itself may be faulty
-                (self.store.part(job.key) / "error.txt").write_text(answer.trace)
             self.attempts[job.key].groups.add(group)
             await self._retry(job, answer.reason)
         elif answer.failed:
@@ -331,10 +327,10 @@ class Broker:
 
     async def _retry(self, job: Job, reason: str) -> None:
         """Queue a job again after a fault, unless its attempts without progress are exhausted."""
-        attempts, inputs = self.attempts[job.key], job.spec.inputs.values()
+        attempts = self.attempts[job.key]
         if self._unwanted(job):
             self._cancel(job)
-        elif damaged := [key for key in inputs if not self.store.recheck(key)]:
+        elif damaged := self._damaged(job):
             for key in (*damaged, job.key):
                 self.futures.pop(key, None)
             self.answers[job.key].set_exception(InputDamaged(damaged[0]))
@@ -345,23 +341,29 @@ class Broker:
             times = f"{attempts.fruitless} attempts without progress"
             self.answers[job.key].set_exception(MachineFault(f"{reason} ({times})"))
 
+    def _damaged(self, job: Job) -> list[str]:
+        """Return which inputs of a job are damaged; none if the disk cannot say so now."""
+        try:
+            return [key for key in job.spec.inputs.values() if not self.store.recheck(key)]
+        except OSError as error:
+            log.warning("%s: %s", job.name, error)
+            return []
+
     # -- called by the driver --------------------------------------------------------------------
 
     async def watch(self) -> None:
         """Take back leases of silent worker groups until the search ends."""
+        reason = f"its worker group was silent for {LEASE_SECONDS:.0f} s"
         while not self.stopping:
             await asyncio.sleep(LEASE_SECONDS / 6)
-            now = time.monotonic()
-            for group, leased in list(self.leases.items()):
-                if now - leased.beat > LEASE_SECONDS:
-                    reason = f"its worker group was silent for {LEASE_SECONDS:.0f} s"
-                    await self._retry(self._release(group), reason)
+            silent = time.monotonic() - LEASE_SECONDS
+            for group in [name for name, one in self.leases.items() if one.beat < silent]:
+                await self._retry(self._release(group), reason)
 
     async def nodes_died(self, nodes: Collection[str]) -> None:
         """Take back the leases of worker groups with a worker on one of these Ray nodes."""
-        for group, leased in list(self.leases.items()):
-            if set(leased.nodes) & set(nodes):
-                await self._retry(self._release(group), "a node of its worker group died")
+        for group in [name for name, one in self.leases.items() if {*one.nodes} & {*nodes}]:
+            await self._retry(self._release(group), "a node of its worker group died")
 
     async def end_search(self, fault: str) -> None:
         """End the search for a permanent fault; the first one is reported."""
@@ -393,7 +395,3 @@ class Broker:
             notices=(*self.store.damaged.values(), *self.notices),
             fault=self.fault,
         )
-
-
-def _measured(done: Result) -> Collection[str]:
-    return done.score.measures if done.score else ()

@@ -167,6 +167,7 @@ class Engine:
         self.ranges = plan.space.ranges
         self.kept = Kept(out / "tune", self.ranges)
         self.scratch, self.status = out / "ray", Status()
+        self.said = ""  # of the view
         self.broker_started = time.monotonic()
         exit.discard(self.scratch)
         served = {"broker": BROKER, "namespace": namespace}
@@ -235,8 +236,7 @@ class Engine:
     def _watch(
         self, show: Callable[[Status], None], searcher: PolicySearch, over: threading.Event
     ) -> None:
-        """Poll until `over` is set; timeouts and view errors are logged."""
-        said = ""
+        """Poll until `over` is set."""
         while not over.wait(POLL_SECONDS):
             try:
                 self._poll(show)
@@ -246,10 +246,6 @@ class Engine:
                 searcher.end(BROKER_DIED)
                 exit.abandon(over, ABANDON_SECONDS, BROKER_DIED)
                 return
-            except Exception as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("live view failed: %s", said)
 
     def _poll(self, show: Callable[[Status], None]) -> None:
         if dead := self.worker_groups.nodes_that_died():
@@ -258,7 +254,12 @@ class Engine:
         self.broker_started = time.monotonic() - status.elapsed
         late = self.worker_groups.late(status)
         self.status = replace(status, notices=(*status.notices, *late))
-        show(self.status)
+        try:
+            show(self.status)
+        except Exception as error:  # the terminal's; it costs no search
+            if (said := f"live view failed: {first_line(error)}") != self.said:
+                self.said = said
+                log.warning("%s", said)
 
     def _tuner(self, searcher: PolicySearch) -> tune.Tuner:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # lost trials are tried again

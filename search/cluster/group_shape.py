@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from search.space.schema import RuntimeChoice
+from trainables.errors import UserError
 
 Resources: TypeAlias = Mapping[str, float]
 
@@ -34,11 +35,14 @@ class GroupShape:
         nodes: resources of each Ray node. wanted: worker groups with work. per_gpu: see the class.
         """
         limit = runtime.groups or wanted
+        nodes = [node for node in nodes if node.get("CPU")]
+        if not nodes:
+            raise UserError("--address: must have CPUs; try once the cluster's nodes have joined")
         if any(node.get("GPU") for node in nodes):
             threads = [n["CPU"] // (n["GPU"] * per_gpu) for n in nodes if n.get("GPU")]
         else:
             per_gpu = 0
-            cpus = [n["CPU"] for n in nodes if n.get("CPU")]
+            cpus = [n["CPU"] for n in nodes]
             at_once = min(limit * runtime.workers, sum(cpus))
             threads = [min(cpus) // -(-at_once // len(cpus))]
         fit = runtime.threads or max(1, int(min(threads)))

@@ -23,6 +23,7 @@ from search.chains.chain import SCRATCH, repeats_a_task
 from search.chains.node import Node
 from search.console.printable import clock, line
 from search.results.status import ChainState, GroupState, Progress, State
+from trainables.spec import PRETEXT
 
 EVERY = 15.0  # seconds between two plain lines of one worker group
 NOTICES = 3  # shown at once
@@ -163,7 +164,7 @@ def job_line(group: GroupState) -> str:
     """Return e.g. `odc>moco: training 40% 812 img/s, 0:42 left`."""
     progress = group.progress
     phase = progress.phase or "starting"
-    if group.kind == "downstream" and phase == "training":
+    if group.kind != PRETEXT and phase == "training":
         phase = "fine-tuning"
     said = f"{named(group.chain)}: {phase}"
     if progress.steps and progress.step is not None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from search.policies import chosen
 from search.space import Space, hardware, load
 from search.space.budget import Budget
-from search.space.schema import Elsewhere
+from search.space.schema import TIMM, Elsewhere
 from trainables.errors import UserError
 
 Set = TypeVar("Set", bound=Elsewhere)
@@ -70,12 +70,21 @@ def request(args: argparse.Namespace, gpus: int) -> Request:
             unlabelled=tuple(map(os.path.abspath, unlabelled)),
             masks=space.data.masks and os.path.abspath(space.data.masks),
         ),
+        starts={k: replace(s, weights=_place(s.weights)) for k, s in space.starts.items()},
+        baselines=replace(
+            space.baselines,
+            features={k: os.path.abspath(v) for k, v in space.baselines.features.items()},
+        ),
         external={name: _absolute(one) for name, one in space.external.items()},
         pool=space.pool and _absolute(space.pool),
     )
     out = args.out or f"runs/{space.name}-{data_name(space)}"
     given = tuple(args.given)
     return Request(space, gpus, Path(out).absolute(), args.address, args.tracking_uri, given)
+
+
+def _place(weights: str | None) -> str | None:
+    return weights if weights in (None, TIMM) else os.path.abspath(weights)
 
 
 def _absolute(one: Set) -> Set:

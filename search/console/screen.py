@@ -6,6 +6,7 @@ with screen.view(chains, starts) as view: ...
 screen.ends(found, out, compare)
 """
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,11 +24,20 @@ from search.report.summary import Summary
 from search.scheduling.estimate import Estimate
 
 
+class Terminal(Console):
+    """A console whose reader may leave, as of `| head`: the search goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+
+
 class Screen:
     """The terminal, or the file or pipe that stdout goes to."""
 
     def __init__(self) -> None:
-        self.console = Console(width=None if sys.stdout.isatty() else 120)
+        self.console = Terminal(width=None if sys.stdout.isatty() else 120)
 
     def say(self, text: str) -> None:
         self.console.print(line(text))

@@ -24,7 +24,7 @@ A new policy is a file with a class `Plugin(Policy)` that chooses among the open
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random  # not the module: policies/random.py takes its name here
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -294,9 +294,11 @@ class Policy:
         chains = enumerate_chains(self.tasks, self.max_length, self.starts)
         return (chain for chain in chains if self._possible(chain))
 
-    def _most(self, chains: Iterable[Chain]) -> int:
-        """Count the chains, of `max_starts` starts at most."""
-        counts = Counter(chain.start for chain in chains)
+    def _most(self, chains: Iterable[Chain], times: Callable[[Chain], int] = lambda _: 1) -> int:
+        """Count the chains of `max_starts` starts at most, each as often as `times` says."""
+        counts = Counter[str]()
+        for chain in chains:
+            counts[chain.start] += times(chain)
         return sum(count for _, count in counts.most_common(self.max_starts))
 
     def _possible(self, chain: Chain) -> bool:

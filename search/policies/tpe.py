@@ -11,6 +11,7 @@ A suggestion with nothing new in it stays in the study as a running trial.
 Without a budget it asks as many nodes as there are chains: all their windows would be no search.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,7 @@ from pydantic import Field
 
 from search.chains.chain import Chain
 from search.chains.node import FULL, Node, windows_of
-from search.policies import Policy
+from search.policies import Planned, Policy
 from trainables.schema import Schema
 
 Pick = Callable[[str, Sequence[Any]], Any]
@@ -42,6 +43,14 @@ class Plugin(Policy):
     def prepare(self) -> None:
         if self.budget is None:
             self.budget = self._most(self._chains())
+
+    def planned(self) -> Planned:
+        """Return what a budget allows: a chain counts with each choice of its tasks' windows."""
+        count = self._within_budget(self._most(self._chains(), self._choices))
+        return Planned(count, count)
+
+    def _choices(self, chain: Chain) -> int:
+        return math.prod(len(self.windows(task)) for task in chain.tasks)
 
     def windows(self, task: str) -> Sequence[str]:
         """Return the chosen windows that differ, always with the full range, which labels need."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from search.chains.chain import Chain, repeats_a_task
 from search.chains.node import FRESH, Node
-from search.results.records import ChainResult, LabelPoint, Repeat
+from search.results.records import ChainResult, ExternalScore, LabelPoint, Repeat
 from search.results.status import ChainState, Snapshot
 from search.scheduling.finals import planned
 from search.scheduling.repeats import schedule
@@ -81,6 +81,20 @@ class Collector:
             if p.labels is not None
         ]
         return tuple(sorted(points, key=lambda point: (str(point.chain), point.labels)))
+
+    def external(self, fresh: bool) -> tuple[ExternalScore, ...]:
+        """Return what was judged on external test sets so far, by set, chain and seed.
+
+        fresh: of the finalists' fresh seeds; else of the first seeds of all chains and starts.
+        """
+        found = [
+            ExternalScore(
+                p.chain, p.external, p.repeat - FRESH * p.is_fresh, score, self.plan.score(p).key()
+            )
+            for p, score in self.scores.items()
+            if p.external and p.is_fresh == fresh
+        ]
+        return tuple(sorted(found, key=lambda one: (one.external, str(one.chain), one.seed)))
 
     def without_pool(self) -> tuple[Repeat, ...]:
         """Return the fresh seeds of the best chain without the pool, so far."""

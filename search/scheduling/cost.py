@@ -77,19 +77,25 @@ def span(plan: Plan, counts: Counts, pace: Pace, done: Collection[str] = ()) -> 
     least = phases(plan.space, starts, fewest, few, most=False, pool=pool)
     most = phases(plan.space, starts, tried, counts.again, most=True, pool=pool)
     further = replace(pace, grown=True)
-    found = [_wall(plan, *each, done) for each in ((least, counts, pace), (most, counts, further))]
-    return Span(min(found), max(found) * counts.maximum / max(tried, 1))
+    low = _wall(plan, least, counts, pace, done)
+    high = _wall(plan, most, counts, further, done, counts.maximum / max(tried, 1))
+    return Span(min(low, high), max(low, high))
 
 
 def _wall(
-    plan: Plan, found: list[Phase], counts: Counts, pace: Pace, done: Collection[str]
-) -> float:
-    """Return the seconds of all phases, `done` apart, at most those of the budget."""
-    known, total, longest = set(done), pace.start + CLOSING, 0.0
+    plan: Plan, found: list[Phase], counts: Counts, pace: Pace, done: Collection[str],
+    times: float = 1.0,
+) -> float:  # fmt: skip
+    """Return the seconds of all phases, `done` apart, at most those of the budget.
+
+    times: the work of all chains over that of those in the phases.
+    """
+    known, total, longest = set(done), 0.0, 0.0
     for phase in found:
         jobs = [_missing(plan, node, counts, pace, known) for node in phase]
         total += side_by_side(jobs, pace.groups)
         longest = max([longest, *jobs])
+    total = pace.start + CLOSING + times * total
     limit = limit_of(plan.space, pace.groups)
     return total if limit is None else min(total, limit + longest + CLOSING)
 
@@ -111,9 +117,10 @@ def side_by_side(jobs: list[float], groups: int) -> float:
 
 
 def limit_of(space: Space, groups: int) -> float | None:
-    """Return the wall seconds of a time budget; None without one. groups: GPUs in use."""
-    budget = space.budget
-    return budget.seconds if budget.gpu_hours is None else budget.gpu_hours * 3600 / groups
+    """Return the wall seconds of a time budget; None without one. groups: worker groups."""
+    budget, runtime = space.budget, space.runtime
+    gpus = groups * runtime.workers / (runtime.groups_per_gpu or 1)
+    return budget.seconds if budget.gpu_hours is None else budget.gpu_hours * 3600 / gpus
 
 
 def surely_short(plan: Plan, counts: Counts, done: Collection[str] = ()) -> bool:

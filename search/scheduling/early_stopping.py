@@ -32,7 +32,8 @@ GRACE = 1 / 3  # fraction of the epochs in which nothing is stopped
 class Stop:
     """A fine-tuning ended early. best: its objective then; ceiling: the best it could end at.
 
-    epoch: 0 if it was not begun; `best` is then what the probe predicts.
+    epoch: 0 if it was not begun; `best` is then what the probe predicts. deviations: how many of
+    training noise were asked for.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class Stop:
     best: float
     ceiling: float
     reason: str
+    deviations: float
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def judge(
         f"gains of the other curves, {name} has {score:.2f}; noise explains {margin:.2f} "
         f"(training noise: {noise}; early_stop={deviations:g})"
     )
-    return Stop(epoch, epochs, value, most, reason)
+    return Stop(epoch, epochs, value, most, reason, deviations)
 
 
 def screen(
@@ -130,4 +132,4 @@ def screen(
         f"before fine-tuning: its probe predicts {value:.2f} (sd {sd:.2f}), at best {most:.2f} "
         f"with training noise ({noise}; early_stop={deviations:g}), {name} has {score:.2f}"
     )
-    return Stop(0, epochs, value, most, reason)
+    return Stop(0, epochs, value, most, reason, deviations)

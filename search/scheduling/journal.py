@@ -14,18 +14,22 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
 
+from filelock import Timeout
+
 from search.chains.chain import repeats_a_task
 from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
-from trainables.durable import sync
+from trainables.durable import kernel_lock, make_folder, refused, sync
 from trainables.errors import UserError
 from trainables.spec import Score, digest
 
 log = logging.getLogger(__name__)
+LOCK = ".lock"  # of the folder
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,26 @@ class Journal:
 
     def __init__(self, out: Path, identity: Mapping[str, object]) -> None:
         self.path = out / f"journal-{digest(identity)}.jsonl"
+        make_folder("--out", out)
         try:
-            out.mkdir(parents=True, exist_ok=True)
             self.path.touch()
             sync(out)
         except OSError as error:
+            raise refused("--out", out, error.strerror) from None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other searches out of the folder for the block; UserError if one runs there."""
+        lock = kernel_lock(self.path.with_name(LOCK))
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
             raise UserError(
-                f"--out={out}: must be a folder to write to ({error.strerror}); try another --out"
+                f"--out={self.path.parent}: must be a folder in which no other search runs; try "
+                "another --out, or wait for its end"
             ) from None
+        with held:
+            yield
 
     def replay(self) -> tuple[list[Node], dict[Node, Score], dict[Node, Stop]]:
         """Return the nodes asked, the scores told, and the stops of nodes without a score.

@@ -55,8 +55,11 @@ class Scheduler:
         self.spent, self.over = spent, ""
         asked, told, stops = journal.replay()
         told = {p: score for p, score in told.items() if self.known(p)}  # still in the store
-        stops = {} if plan.space.early_stop is None else stops
-        self.stops = {p: stop for p, stop in stops.items() if self.known(p) is None}
+        asked_for = plan.space.early_stop or math.inf
+        self.stops = {
+            p: stop for p, stop in stops.items()
+            if self.known(p) is None and stop.deviations >= asked_for
+        }  # fmt: skip
         self.curves: dict[Node, tuple[float, ...]] = {}
         policy.resume(asked, told, {p: self._bound(stop) for p, stop in self.stops.items()})
         self.first = deque((*plan.frozen(), *self._starts(), *policy.in_flight()))

@@ -261,6 +261,9 @@ class RuntimeChoice(Schema):
     attempts: Annotated[int, Field(ge=1, le=1000)]
 
 
+TIMM = "timm"  # in place of a file: its own weights of the backbone
+
+
 @dataclass(frozen=True)
 class Start(Schema):
     """Where chains begin. A path, `timm` or null alone stands for `weights`.

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from trainables.durable import refused
 from trainables.errors import UserError
 from trainables.spec import FORMAT
 from trainables.storage import STAMP
@@ -17,11 +18,11 @@ def check_writable(where: str, folder: Path) -> None:
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:  # too long a name, no permission to enter
-        raise _refused(where, folder, error.strerror or "not reachable") from None
+        raise refused(where, folder, error.strerror or "not reachable") from None
     if not nearest.is_dir():
-        raise _refused(where, folder, f"{nearest} is a file")
+        raise refused(where, folder, f"{nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _refused(where, folder, f"{nearest} is read-only")
+        raise refused(where, folder, f"{nearest} is read-only")
 
 
 def stamped(store: Path) -> str | None:
@@ -42,7 +43,3 @@ def stamped(store: Path) -> str | None:
             "try another store="
         )
     return found.get("id")
-
-
-def _refused(where: str, folder: Path, reason: str) -> UserError:
-    return UserError(f"{where}={folder}: must be a folder to write to ({reason}); try another one")

@@ -37,7 +37,7 @@ from search import shell
 from search.store import sealing
 from search.store.places import stamped
 from search.store.sealing import MANIFEST, Damaged, Manifest
-from trainables.durable import TEMPORARY, kernel_lock, sync, write_json
+from trainables.durable import TEMPORARY, kernel_lock, refused, sync, write_json
 from trainables.errors import UserError
 from trainables.spec import FORMAT
 from trainables.storage import CHECKPOINT, STAMP
@@ -58,16 +58,9 @@ class StageStore:
         try:
             for folder in (self._locks, self._trash):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._id = self._identified()
+            self.id = self._identified()  # which `storage.store_id` reads on every machine
         except OSError as error:
-            raise UserError(
-                f"store={self.root}: must be a folder to write to ({error.strerror}); "
-                "try another store="
-            ) from None
-
-    def token(self) -> str:
-        """Return the store's id, which `storage.store_id` reads on every machine."""
-        return self._id
+            raise refused("store", self.root, error.strerror) from None
 
     def keys(self) -> list[str]:
         """Return the keys of finished stages, sorted; lists the directory, reads no manifest."""

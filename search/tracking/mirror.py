@@ -96,7 +96,8 @@ class Mirror:
         run_id = parent.info.run_id
         if parent.info.status != "RUNNING":
             self._client.update_run(run_id, "RUNNING")
-        self._client.set_tag(run_id, "out", str(self.out))
+        if where := sharing.free_text(str(self.out), self.level):
+            self._client.set_tag(run_id, "out", where)
         self._children = {}
         for run in self._runs(PARENT, run_id):
             self._remember(run)

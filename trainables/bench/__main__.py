@@ -54,7 +54,11 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "sizes, batch, precision (default here: %(default)s)")  # fmt: skip
     add("--tasks", default=",".join(tasks), help="default: %(default)s")
     add("--data", type=Path, help="real images; default: generated JPEG files of 600 x 450 px")
-    add("--dataset", help="the layout of --data: spaces/data/NAME.yaml (default: isic2019)")
+    add(
+        "--dataset",
+        help="how --data is laid out: isic2019, folder, table or medmnist, "
+        "with default parameters (default: isic2019)",
+    )
     add("--seconds", type=float, default=15.0, help="per pipeline (default: %(default)s)")
     add("--out", type=Path, default=Path("runs/bench"), help="default: %(default)s")
     add("--json", action="store_true", help="print everything as the last line")

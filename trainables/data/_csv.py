@@ -35,6 +35,7 @@ class Csv:
     lines: Sequence[int]  # where each row begins in the file, from 1
     encoding: str
     delimiter: str
+    paths: Sequence[Path] = ()  # of each row, where several files were joined
 
     def __getitem__(self, column: str) -> list[str]:
         """Return the cells of a column; UserError if others of this name differ."""
@@ -55,7 +56,7 @@ class Csv:
         return len(self.lines)
 
     def where(self, row: int) -> str:
-        return f"{self.path}, row {self.lines[row]}"
+        return f"{self.paths[row] if self.paths else self.path}, row {self.lines[row]}"
 
     @property
     def named(self) -> tuple[str, ...]:

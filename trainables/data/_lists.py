@@ -70,4 +70,5 @@ def joined(lists: Lists, root: Path) -> tuple[Csv, list[str]]:
     columns = [[cell for table in tables.values() for cell in table[name]] for name in first.header]
     lines = [line for table in tables.values() for line in table.lines]
     parts = [part for part, table in tables.items() for _ in table.lines]
-    return replace(first, columns=columns, lines=lines), parts
+    paths = [table.path for table in tables.values() for _ in table.lines]
+    return replace(first, columns=columns, lines=lines, paths=paths), parts

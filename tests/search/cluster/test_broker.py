@@ -539,3 +539,61 @@ def test_every_stage_of_isic3_is_trained_probed_and_scored_once(plan):
     assert (kinds.pop("classify"), kinds.pop("probe")) == (16, 16)
     assert kinds == dict.fromkeys(plan.space.tasks, 5)
     assert len(status.trained) == len(set(jobs)) - 32 == 15
+
+
+def test_a_group_that_died_while_it_waited_and_started_again_loses_no_job(plan):
+    """Its old call still waits beside the new one; each would take a job."""
+
+    async def main():
+        broker = Broker(plan)
+        old = asyncio.create_task(broker.lease("g"))
+        await asyncio.sleep(0)
+        new = asyncio.create_task(broker.lease("g"))
+        await asyncio.sleep(0)
+        asked = asyncio.gather(*(broker.score(Node.parse(text)) for text in ("odc", "moco")))
+        lease = await new
+        assert await old is None
+        await broker.finish("g", lease.number, DONE)
+        rest = asyncio.create_task(serve(broker, "g", []))
+        found = await asyncio.wait_for(asked, 10)
+        await broker.stop()
+        await rest
+        return found
+
+    assert asyncio.run(main()) == [Scored(50.0)] * 2
+
+
+def test_a_fault_is_tried_again_where_it_was_if_all_other_groups_are_gone(plan, monkeypatch):
+    monkeypatch.setattr(broker_module, "LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(broker_module, "IDLE_SECONDS", 0.05)
+
+    async def main():
+        broker = Broker(plan)
+        assert await broker.lease("gone") is None  # its node is removed
+        asked = asyncio.create_task(broker.score(Node.parse("scratch")))
+        first = await broker.lease("g")
+        await broker.finish("g", first.number, Fault("out of memory"))
+        while (again := await broker.lease("g")) is None:
+            pass
+        await broker.finish("g", again.number, DONE)
+        return await asked
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == Scored(50.0)
+
+
+def test_a_disk_that_cannot_be_read_after_a_fault_loses_no_job(plan, monkeypatch):
+    def stale(*_):
+        raise OSError(116, "Stale file handle")
+
+    met = []
+
+    def spoil(job):
+        if job.spec.inputs.get("backbone") and not met:
+            met.append(job.key)
+            monkeypatch.setattr(StageStore, "recheck", stale)
+            return Fault("the store was away")
+        return None
+
+    answers, jobs, _ = run(plan, ["odc"], spoil)
+    assert answers == [Scored(50.0)]
+    assert jobs.count(met[0]) == 2

@@ -134,7 +134,7 @@ def watch(monkeypatch):
         monkeypatch.setattr(tuning.ray, "get", get)
         engine = object.__new__(Engine)
         method = SimpleNamespace(remote=lambda *_: None)
-        engine.broker = SimpleNamespace(status=method)
+        engine.broker, engine.said = SimpleNamespace(status=method), ""
         engine.worker_groups = SimpleNamespace(late=lambda _: (), nodes_that_died=frozenset)
         engine._watch(show, searcher, over)
         return engine

@@ -13,6 +13,7 @@ from search.cluster.group_shape import GroupShape
 from search.cluster.worker_groups import WorkerGroups
 from search.results.status import Status
 from search.space import load
+from trainables.errors import UserError
 
 
 def shape(nodes, wanted=8, per_gpu=1, **runtime):
@@ -101,6 +102,13 @@ seen.append(soon(4))
 print(json.dumps(seen), flush=True)
 leave(0)  # its thread still waits for a group
 """
+
+
+def test_nodes_without_cpus_have_no_part_and_nothing_fits_without_others():
+    head = {"GPU": 1.0}
+    assert shape([head, {"CPU": 8.0}]).threads == 1
+    with pytest.raises(UserError, match="--address: must have CPUs"):
+        shape([head, {}])
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from trainables.workers.job import Heartbeat
 
 STARTS = ("scratch", "imagenet")
 CHAINS = ["moco", "odc", "moco>odc", "odc>moco"]
-AT_WORK = GroupState("group-0", "moco", "stage", Heartbeat("training", 40, 100, 811.6, 42.0))
+AT_WORK = GroupState("group-0", "moco", "pretext", Heartbeat("training", 40, 100, 811.6, 42.0))
 START = Progress(83.4, chains={"moco": ChainState("running")}, groups=(AT_WORK,))
 
 
@@ -94,7 +94,7 @@ def test_a_notice_is_said_once(lines: Lines) -> None:
 
 
 def test_fine_tuning_is_called_so(lines: Lines) -> None:
-    group = GroupState("g", "odc", "downstream", Heartbeat("training"))
+    group = GroupState("g", "odc", "classify", Heartbeat("training"))
     assert lines.after(0, Progress(groups=(group,))) == ["[ 0:00] odc: fine-tuning"]
 
 
@@ -144,7 +144,7 @@ def test_a_frozen_probe_is_told_as_soon_as_it_is_known(lines: Lines) -> None:
         "[ 0:05] imagenet, frozen: linear 39.20 (36.0-42.1)",
         "[ 0:05] scratch, frozen: no probe",
     ]
-    probing = GroupState("g", "scratch!frozen", "stage", Heartbeat("probing"))
+    probing = GroupState("g", "scratch!frozen", "probe", Heartbeat("probing"))
     assert lines.after(30, Progress(groups=(probing,))) == ["[ 0:00] scratch, frozen: probing"]
 
 

@@ -41,6 +41,15 @@ def test_options_stand_for_overrides_and_paths_become_absolute(tmp_path, monkeyp
     assert asked("--out", "o").out == tmp_path / "o"
 
 
+def test_files_of_starts_and_features_are_found_from_any_folder(tmp_path, monkeypatch):
+    """As workers on other nodes have another one."""
+    monkeypatch.chdir(tmp_path)
+    found = asked("starts.imagenet=a.pth", "+starts.own=timm", "+baselines.features.x=f.parquet")
+    starts = {name: one.weights for name, one in found.space.starts.items()}
+    assert starts == {"scratch": None, "imagenet": str(tmp_path / "a.pth"), "own": "timm"}
+    assert found.space.baselines.features == {"x": str(tmp_path / "f.parquet")}
+
+
 def test_a_budget_of_gpu_hours_needs_a_gpu():
     assert asked("--budget", "2gpuh", gpus=1).space.budget.gpu_hours == 2
     with pytest.raises(UserError, match=r"^budget=2 GPU-hours: must be stages or wall time"):

@@ -90,6 +90,14 @@ def test_runs_to_its_end_and_accounts_for_every_chain(name: str, in_flight: int)
     assert all(pruned.values())
 
 
+@pytest.mark.parametrize("name", ["tpe", "tune"])
+def test_a_budget_beyond_all_chains_goes_to_their_windows(name: str) -> None:
+    policy = make(name, 30, tasks=TASKS[:2], max_length=2, rates={t: 4 for t in TASKS[:2]})
+    most = 2 * 3 + 2 * 3 * 3  # two singles and two pairs, three windows a task
+    assert policy.planned().maximum == most
+    assert policy.planned().maximum >= len(run(policy, in_flight=1)) > 4
+
+
 @every_policy
 @pytest.mark.parametrize("budget", [1, 3, 7])
 @pytest.mark.parametrize("in_flight", [1, 3])

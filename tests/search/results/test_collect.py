@@ -139,7 +139,7 @@ def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     )  # fmt: skip
     asked.plan.pool = None
     asked.frozen = {Node(Chain(()), frozen=True): scored(31.0, 30.0, 32.0)}
-    asked.stops = {Node.parse("b>a"): Stop(2, 5, 40.0, 45.0, "hopeless")}
+    asked.stops = {Node.parse("b>a"): Stop(2, 5, 40.0, 45.0, "hopeless", 3.0)}
     asked.reasons = {Node.parse("a>b").again(1): "loss is NaN"}
     made = snapshot(asked)
     final = 2 * 2 + 2 * 2 + 3 * 3  # controls, fresh seeds, label curve

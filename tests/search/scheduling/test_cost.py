@@ -111,6 +111,18 @@ def test_a_budget_of_time_ends_it():
     assert cost.limit_of(made.space, 1) == 60
     assert cost.limit_of(plan("budget=2gpuh").space, 4) == 1800
     assert cost.limit_of(plan("budget=5").space, 4) is None
+    shared = plan("budget=4gpuh", "runtime.groups_per_gpu=4").space
+    assert cost.limit_of(shared, 4) == 4 * 3600, "four groups on one GPU"
+    wide = plan("budget=4gpuh", "runtime.workers=2").space
+    assert cost.limit_of(wide, 2) == 3600, "two groups on four GPUs"
+
+
+def test_a_budget_of_time_ends_a_search_of_very_many_chains(monkeypatch):
+    made = plan("budget=60s")
+    monkeypatch.setattr(cost, "MANY", 3)
+    slow = pace(made, Rate(50.0, 0.0, 0.0))
+    longest = 3 * sum(slow.seconds(spec, 1000) for spec in made.graph(Node.parse("odc")))
+    assert span(made, COUNTS, slow).maximum <= 60 + CLOSING + longest
 
 
 def test_a_smoke_search_is_short_on_any_machine():

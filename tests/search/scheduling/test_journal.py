@@ -10,6 +10,7 @@ from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
 from search.scheduling.journal import Journal
 from tests.measures import scored
+from trainables.errors import UserError
 
 MOCO, ODC, BOTH = (Node.parse(text) for text in ("moco", "odc", "odc>moco#1"))
 SCORE = scored(70.5, 68.0, 73.0)
@@ -81,11 +82,21 @@ def test_an_unreadable_line_is_skipped_and_named(
 
 
 def test_a_stop_holds_until_there_is_a_score(journal: Journal) -> None:
-    stop = Stop(3, 12, 41.5, 50.0, "behind")
+    stop = Stop(3, 12, 41.5, 50.0, "behind", 3.0)
     journal.stopped(ODC, stop)
     assert again(journal).replay()[2] == {ODC: stop}
     journal.told(ODC, SCORE)
     assert again(journal).replay()[2] == {}
+
+
+def test_two_searches_do_not_share_a_folder(journal: Journal) -> None:
+    """Whatever they search: each would overwrite the other's report."""
+    other = Journal(journal.path.parent, {"another": "search"})
+    with journal.alone():
+        with pytest.raises(UserError, match="must be a folder in which no other search runs"):
+            other.alone().__enter__()
+    with other.alone():
+        pass
 
 
 def test_every_line_is_on_the_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -437,7 +437,7 @@ def test_a_reverse_that_was_stopped_is_left_alone(tmp_path):
     assert "moco>moco" in done
 
 
-STOP = Stop(2, 3, 50.0, 60.0, "after epoch 2 of 3 at 50.00")
+STOP = Stop(2, 3, 50.0, 60.0, "after epoch 2 of 3 at 50.00", 3.0)
 
 
 def until_a_pair(asked: Scheduler) -> Node:
@@ -528,6 +528,15 @@ def test_a_stop_is_a_bound_for_the_policy_and_after_a_resume(tmp_path):
     again = scheduler(tmp_path, "exhaustive", "downstream.objective=brier")
     assert again.policy.bound(pair) == -60.0
     assert pair not in again.policy.in_flight()
+
+
+@pytest.mark.parametrize(("asked_for", "stays"), [("2.5", True), ("3", True), ("4", False)])
+def test_a_stop_holds_unless_more_deviations_are_asked_for(tmp_path, asked_for, stays):
+    first = scheduler(tmp_path, "exhaustive", repeats=3)
+    pair = until_a_pair(first)
+    first.record(pair, stop=STOP)
+    again = scheduler(tmp_path, "exhaustive", f"early_stop={asked_for}", repeats=3)
+    assert ([*again.stops], pair in again.policy.in_flight()) == ([pair] * stays, not stays)
 
 
 def test_a_stopped_chain_has_children_but_no_score(tmp_path):

@@ -349,12 +349,12 @@ def test_verify_names_everything_and_sets_nothing_aside(store: StageStore) -> No
 
 
 def test_the_token_is_the_same_for_all_who_see_the_store(store: StageStore, tmp_path: Path) -> None:
-    assert store.token() == StageStore(store.root).token() == store_id(store.root)
-    assert len(store.token()) == 32
-    assert store.token() != StageStore(tmp_path / "other").token()
+    assert store.id == StageStore(store.root).id == store_id(store.root)
+    assert len(store.id) == 32
+    assert store.id != StageStore(tmp_path / "other").id
     (store.root / STAMP).write_text(json.dumps({"format": FORMAT}))
     assert store_id(store.root) is None
-    assert StageStore(store.root).token() == store_id(store.root)
+    assert StageStore(store.root).id == store_id(store.root)
     assert store_id(tmp_path / "nowhere") is None
     for text in ("", "[]", '{"id": 1}'):
         (store.root / STAMP).write_text(text)
@@ -364,7 +364,7 @@ def test_the_token_is_the_same_for_all_who_see_the_store(store: StageStore, tmp_
 CREATE = """
 import sys
 from search.store.stage_store import StageStore
-print(StageStore(sys.argv[1]).token())
+print(StageStore(sys.argv[1]).id)
 """
 
 
@@ -386,7 +386,9 @@ def test_another_format_is_refused_in_one_line(store: StageStore) -> None:
 
 def test_a_root_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="try another store="):
+    with pytest.raises(
+        UserError, match=r"a folder to write to \(Not a directory\); try another one"
+    ):
         StageStore(tmp_path / "file" / "store")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.trainables.data.conftest import save, write_lines
+from trainables.data._lists import Lists, joined
 from trainables.data.table import Plugin
 from trainables.errors import UserError
 from trainables.images.cache import Source
@@ -341,6 +342,18 @@ def test_three_tables_in_place_of_one(plain, spec, usual):
     assert [len(rows) for rows in found.split.values()] == [8, 2, 2]
     write_lines(plain / "val.csv", ["image,dx", "x,y"])
     assert "val.csv: must have the columns of train.csv" in error(plain, splits=splits)
+
+
+def test_a_row_of_several_tables_is_named_with_its_own_file(tmp_path):
+    for part, cells in {"train": "ab", "val": "c", "test": "de"}.items():
+        write_lines(tmp_path / f"{part}.csv", ["image", *cells])
+    lists = Lists("train.csv", "val.csv", "test.csv")
+    found, parts = joined(lists, tmp_path)
+    assert [found.where(row).removeprefix(f"{tmp_path}/") for row in range(5)] == [
+        "train.csv, row 2", "train.csv, row 3", "val.csv, row 2", "test.csv, row 2",
+        "test.csv, row 3",
+    ]  # fmt: skip
+    assert parts == ["train", "train", "val", "test", "test"]
 
 
 def test_a_split_changes_the_digest(plain, spec, tmp_path):
