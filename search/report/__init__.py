@@ -108,6 +108,7 @@ def illustrate(
     from search.report.page import page
 
     folder = out / "report"
+    loads = (out / "best" / best.BACKBONE).exists()
     drawn = figures.draw(found, store, folder)
     figures.draw_attention(found, store, folder, data, masks)
-    (folder / "index.html").write_text(page.render(found, plan, drawn), encoding="utf-8")
+    (folder / "index.html").write_text(page.render(found, plan, drawn, loads), encoding="utf-8")

@@ -19,6 +19,7 @@ from search.report import notes, prepared, stored, words
 from search.report.stored import Meta, Store
 from search.report.summary import Summary, first_key
 from search.report.table import Row, number
+from search.results.records import RunInfo
 from trainables.architectures import ARCHITECTURES
 from trainables.storage import SEGMENTER
 
@@ -131,11 +132,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         space=code(info.space),
         data=code(info.data),
         digest=code(plan.data_digest),
-        split=info.leak
-        or (
-            "by patient group (a lesion or patient is on one side), stratified; "
-            f"{space.data.val:.0%} of patient groups (validation), {space.data.test:.0%} (test)"
-        ),
+        split=words.split(info, space.data),
         seed=space.seed,
         backbone=printable(profile.backbone),
         preparation=prepared.words(space.data, profile.cache_size),
@@ -143,7 +140,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         steps=lengths.words(profile.steps),
         batch=profile.batch,
         precision=profile.precision,
-        stages="" if row.is_baseline else STAGES.format(start=row.start),
+        stages="" if row.is_baseline else STAGES.format(start=row.start, seen=_seen(info)),
         rates=f"{code(row.lrs)} (`*`: at the edge of its range)" if row.lrs else "none",
         downstream_rate=row.downstream_lr,
         measure=found.table.objective.with_unit,
@@ -153,12 +150,23 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         std=_numbers(meta["std"]) if "std" in meta else "not recorded",
         classes=_classes(meta),
         stage=code(weights.stage),
+        elsewhere=_elsewhere(found),
     )
 
 
+def _seen(info: RunInfo) -> str:
+    pool = f" and {info.pool.unlabelled} images without a label" if info.pool else ""
+    return f"the training split{pool}"
+
+
+def _elsewhere(found: Summary) -> str:
+    """Name the external test sets that have a score."""
+    names = ", ".join(code(one.name) for one in found.external)
+    return f", but for the external test sets of the report ({names})" if names else ""
+
+
 STAGES = (
-    ", each stage starts from the one before, the first from {start}; pretraining saw the training "
-    "split only"
+    ", each stage starts from the one before, the first from {start}; pretraining saw {seen} only"
 )
 PRETRAINED = (
     "Self-supervised backbone, found by searching chains of pretext tasks. It is the state after "

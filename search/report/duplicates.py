@@ -5,10 +5,10 @@ sentence(found)
 write(data, out / "report")
 """
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.report.table import write_rows
 from search.results.records import Duplicates
 
 if TYPE_CHECKING:
@@ -42,14 +42,10 @@ def sentence(found: Duplicates) -> str:
 def write(data: "Prepared", folder: Path) -> None:
     """Write the pairs with image names, patient groups, splits and distance to FILE."""
     split = _splits(data)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for pair in data.duplicates:
-            names = data.names[pair.a], data.names[pair.b]
-            sides = split[pair.a], split[pair.b]
-            rows.writerow([*names, pair.group_a, pair.group_b, *sides, pair.distance])
+    write_rows(folder / FILE, [COLUMNS, *(
+        (data.names[p.a], data.names[p.b], p.group_a, p.group_b, split[p.a], split[p.b], p.distance)
+        for p in data.duplicates
+    )])  # fmt: skip
 
 
 def _splits(data: "Prepared") -> dict[int, str]:

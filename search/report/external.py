@@ -7,14 +7,14 @@ Nothing was chosen on these images. Differences are paired, by image and by fres
 the noise of training where there are several seeds, and are left out where there are not.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from search.report.statistics.scored import Estimate, Keys, noise_of, observe
 from search.report.stored import Store
-from search.report.table import Images, Table, cells
+from search.report.table import Images, Table, cells, write_rows
+from search.report.verdict_words import gain
 from search.results.records import ExternalScore
 from trainables.spec import MeasureType
 
@@ -69,26 +69,18 @@ def _set(
         apart = None
         if recommended in observed.chains and chain != recommended:
             apart = scored.difference(str(recommended), chain)
-        ahead = _better(apart, objective) if apart else None
+        ahead = gain(table, apart) if apart else None
         rows.append(Outside(chain, len(seeds), scored.estimate(chain), ahead))
     rows.sort(key=lambda row: -objective.merit(row.score.value))
     return ExternalSet(external, observed.on, tuple(rows))
-
-
-def _better(apart: Estimate, objective: MeasureType) -> Estimate:
-    """Return the difference signed so that more is better."""
-    low, high = sorted(map(objective.merit, (apart.low, apart.high)))
-    return Estimate(objective.merit(apart.value), low, high)
 
 
 def write_csv(sets: Sequence[ExternalSet], objective: MeasureType, path: Path) -> None:
     """Write a row for every chain and start on every set."""
     header = ["set", "chain", objective.name, "ci_low", "ci_high"]
     header += ["recommended_better_by", "better_low", "better_high", "seeds", "images"]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*header, "patient_groups"])
-        for one in sets:
-            for row in one.rows:
-                values = [*cells(row.score), *cells(row.ahead), row.seeds]
-                writer.writerow([one.name, row.chain, *values, one.on.images, one.on.groups])
+    write_rows(path, [[*header, "patient_groups"], *(
+        [one.name, row.chain, *cells(row.score), *cells(row.ahead), row.seeds,
+         one.on.images, one.on.groups]
+        for one in sets for row in one.rows
+    )])  # fmt: skip

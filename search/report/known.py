@@ -22,6 +22,7 @@ from trainables.schema import shown
 from trainables.spec import MeasureType, Score
 
 LITERATURE = "literature"  # in the label's column
+LENGTH = "length"  # a column of a search's table: how many tasks a chain has
 Cells = Mapping[str, str]
 Line = tuple[int, Cells]  # its number in the file, and the row
 
@@ -151,6 +152,8 @@ def _column(
     if usual in header:
         return usual
     for column in header:
+        if column == LENGTH:  # of the chain, in a search's own table
+            continue
         cells = [row[column].strip() for _, row in rows]
         if any(cells) and all(map(_is_number, filter(None, cells))):
             return column

@@ -6,7 +6,6 @@
 One seed, on validation. The probe is fitted to the same labels on the frozen backbone.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from search.report import stored
 from search.report.statistics.scored import Estimate
 from search.report.stored import Store
-from search.report.table import cells
+from search.report.table import cells, write_rows
 from search.results.records import LabelPoint
 from trainables.spec import Measure, MeasureType
 
@@ -58,12 +57,9 @@ def chains(points: Sequence[Labelled]) -> list[str]:
 def write_csv(points: Sequence[Labelled], objective: MeasureType, path: Path) -> None:
     """Write a row a point, with two decimals and empty cells for no value."""
     header = ["chain", "labels", objective.name, "ci_low", "ci_high"]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*header, "linear_probe", "probe_ci_low", "probe_ci_high"])
-        for point in points:
-            values = [*cells(point.tuned), *cells(point.probe)]
-            writer.writerow([point.chain, f"{point.labels:g}", *values])
+    header += ["linear_probe", "probe_ci_low", "probe_ci_high"]
+    own = ([p.chain, f"{p.labels:g}", *cells(p.tuned), *cells(p.probe)] for p in points)
+    write_rows(path, [header, *own])
 
 
 def _estimate(measure: Measure) -> Estimate:

@@ -31,12 +31,8 @@ class LearningCurve:
         return f"{self.chain} ({TOO_SHORT})" if self.steps[-1] < SHORT else self.chain
 
 
-def curves(table: Table, store: Store) -> tuple[LearningCurve, ...]:
-    """Return the curve of every single that has one, in the table's order."""
-    return tuple(_curves(table, store))
-
-
-def _curves(table: Table, store: Store) -> Iterator[LearningCurve]:
+def curves(table: Table, store: Store) -> Iterator[LearningCurve]:
+    """Yield the curve of every single that has one, in the table's order."""
     for row in (row for row in table.rows if row.length == 1):
         probes = stored.history(store, row.stage_key).get("probes")
         if probes:

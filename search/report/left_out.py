@@ -3,9 +3,10 @@
 write(images.left_out, out / "report")
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from search.report.table import write_rows
 
 FILE = "left_out.csv"
 
@@ -14,8 +15,5 @@ def write(left: Mapping[str, Sequence[str]], folder: Path) -> None:
     """Write every name, by reason; no file if there is none."""
     if not left:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("name", "why"))
-        rows.writerows((name, why) for why, names in left.items() for name in names)
+    rows = ((name, why) for why, names in left.items() for name in names)
+    write_rows(folder / FILE, [("name", "why"), *rows])

@@ -71,11 +71,15 @@ def _meaningless(info: RunInfo) -> str:
 
 
 def one_seed(table: Table) -> str:
-    """Return that nothing is compared, and what more seeds would cost; "" with several seeds."""
-    if table.compared or any(len(row.seed_scores) > 1 for row in table.scored):
+    """Return that nothing is compared, and what more seeds would cost; "" if noise is known."""
+    if table.compared or all(len(row.seed_scores) > 1 for row in table.chains):
         return ""
-    if not table.chains:
-        return ""
+    if any(len(row.seed_scores) > 1 for row in table.scored):
+        return (
+            "Every chain was trained with one seed so far, so nothing is ranked or compared: "
+            "training again would change the scores by an unknown amount. The same command "
+            "continues with further seeds."
+        )
     cost = more_seeds.cost(table, SEEDS)
     took = "" if cost.seconds is None else f", {clock(cost.seconds)} on one worker at its rates"
     return (

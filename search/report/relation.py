@@ -9,7 +9,6 @@ within each source, a network gains nothing by recognising the hospital or camer
 whether attention inside the region is more robust to that.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from search.report import stored
 from search.report.attention import AIL, AREA, attended, looked_at
 from search.report.statistics.factors import FEW
 from search.report.stored import Predictions, Store
-from search.report.table import SURE, Row, Table, cells, p_text, span
+from search.report.table import SURE, Row, Table, cells, p_text, span, write_rows
 from search.results.records import ExternalScore
 from trainables.spec import MeasureType
 
@@ -144,12 +143,12 @@ def sentence(found: Relation) -> str:
         size += f"; AIL is of {found.images} images only, so this may be luck"
     if effect.p_value >= SURE:
         return f"On {found.on}, the score does not detectably go with AIL ({size})."
-    more, fewer = ("higher", "more") if effect.value > 0 else ("lower", "less")
+    more, fewer = ("better", "more") if effect.value > 0 else ("worse", "less")
     robust = f", so they are {fewer} robust to what confounds" if found.robust else ""
     if found.no_better_than is None:
-        return f"On {found.on}, chains of higher AIL score {more}{robust} ({size})."
+        return f"On {found.on}, chains of higher AIL are {more}{robust} ({size})."
     return (
-        f"On {found.on}, chains of higher AIL score {more} ({size}), but none scores more than "
+        f"On {found.on}, chains of higher AIL are {more} ({size}), but none scores more than "
         f"guessing ({found.no_better_than:.1f} %), so that tells nothing of robustness."
     )
 
@@ -157,11 +156,10 @@ def sentence(found: Relation) -> str:
 def write_csv(found: Sequence[Relation], table: Table, path: Path) -> None:
     """Write every chain's and start's AIL and area, and its score on each of the images."""
     columns = [column for name in (AIL, AREA) for column in (name, f"{name}_low", f"{name}_high")]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["chain", *columns, *(f"score on {one.on}" for one in found)])
-        for row in attended(table):
-            known = [row.measures.get(name) for name in (AIL, AREA)]
-            told = [value for one in known for value in cells(one)]
-            scores = (one.scores.get(row.chain) for one in found)
-            writer.writerow([row.chain, *told, *("" if x is None else f"{x:.2f}" for x in scores)])
+    rows = [["chain", *columns, *(f"score on {one.on}" for one in found)]]
+    for row in attended(table):
+        known = [row.measures.get(name) for name in (AIL, AREA)]
+        told = [value for one in known for value in cells(one)]
+        scores = (one.scores.get(row.chain) for one in found)
+        rows.append([row.chain, *told, *("" if x is None else f"{x:.2f}" for x in scores)])
+    write_rows(path, rows)

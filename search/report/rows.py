@@ -136,7 +136,7 @@ def _ranges(results: Sequence[ChainResult], store: Store) -> Ranges:
         keys = stored.lineage(store, result.stage_key)
         for task, key in zip(result.chain.tasks, keys, strict=False):
             fresh = stored.backbone(store, key) is None
-            found[task, fresh] |= {*(stored.lr_range(store, key) or ())}
+            found[task, fresh] |= {*stored.lr_policy(store, key).get("range", ())}
     return found
 
 

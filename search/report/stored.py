@@ -214,16 +214,10 @@ def measures(store: Store, key: str | None) -> Mapping[str, Measure]:
     return Score.parse(known["score"]).measures if known and known.get("score") else {}
 
 
-def lr_range(store: Store, key: str | None) -> list[float] | None:
-    """Return the learning rates that a finished stage was to try."""
-    known = store.manifest(key) if key else None
-    return known["spec"]["training"]["lr"]["range"] if known else None
-
-
-def judge(store: Store, key: str | None) -> str:
-    """Return what chose the learning rate of a finished stage; see `LRPolicy`."""
-    known = store.manifest(key) if key else None
-    return str(known["spec"]["training"]["lr"]["judge"]) if known else PRETEXT
+def lr_policy(store: Store, key: str) -> Mapping[str, Any]:
+    """Return how a finished stage's learning rate was chosen, see `LRPolicy`; {} if unknown."""
+    known = store.manifest(key)
+    return known["spec"]["training"]["lr"] if known else {}
 
 
 def backbone(store: Store, key: str | None) -> str | None:

@@ -6,7 +6,7 @@ Best first, baselines included; then rows without a score, pruned chains last.
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -258,12 +258,15 @@ class Table:
 
     def write_csv(self, path: Path) -> None:
         """Write one row a chain: two decimals, yes or no, empty cells for no value."""
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            values = [self.values(row) for row in self.rows]
-            writer.writerows(values[:1])  # the header
-            for row in values:
-                writer.writerow(_cell(name, value) for name, value in row.items())
+        values = [self.values(row) for row in self.rows]
+        write_rows(path, [*values[:1], *(map(_cell, row.values()) for row in values)])
+
+
+def write_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write rows, the header first, as a CSV file in UTF-8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -293,15 +296,11 @@ def p_text(p_value: float | None) -> str:
     return "<0.001" if p_value < 0.001 else f"{shown:.3f}"
 
 
-def yes_no(value: bool | None) -> str:
-    return "–" if value is None else "yes" if value else "no"
-
-
-def _cell(column: str, value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, bool):
-        return yes_no(value)
+        return "yes" if value else "no"
     if isinstance(value, tuple):
-        return " ".join(_cell(column, one) for one in value)
+        return " ".join(map(_cell, value))
     if isinstance(value, float):
-        return f"{value:.3g}" if column == "p_value" else f"{value:.2f}"
+        return f"{value:.2f}"
     return "" if value is None else str(value)

@@ -21,7 +21,8 @@ def headline(table: Table, chosen: Recommended | None, planned: Planned | None) 
     if row is not None and row.is_baseline:
         return _start_leads(table, chosen, planned)
     if planned is None:
-        why = "it has no fresh seeds" if table.starts else "no start was scored"
+        whose = "its start" if row and row.fresh_scores else "it"
+        why = f"{whose} has no fresh seeds" if table.starts else "no start was scored"
         return f"{chosen.name} is recommended, not confirmed: {why}"
     if planned.difference is None:
         return f"{chosen.name} is recommended from one seed; nothing is compared"
@@ -140,10 +141,8 @@ def could(row: Row) -> str:
 def control(row: Row, table: Table) -> str:
     """Describe a control: what it is, and its difference to the best chain."""
     said = meaning(row.tasks, table.best.tasks if table.best else ())
-    if row.difference is None or row.difference_low is None or row.difference_high is None:
-        return f"{said}: {table.amount(row.score)}"
-    found = Estimate(row.difference, row.difference_low, row.difference_high)
-    return f"{said}: {signed(gain(table, found))}"
+    found = ahead(table, row)
+    return f"{said}: {signed(found) if found else table.amount(row.score)}"
 
 
 def meaning(tasks: tuple[str, ...], best: tuple[str, ...]) -> str:
@@ -153,6 +152,13 @@ def meaning(tasks: tuple[str, ...], best: tuple[str, ...]) -> str:
     if tasks == best[::-1]:
         return f"the tasks of {'>'.join(best)} in reverse"
     return ">".join(tasks)
+
+
+def ahead(table: Table, row: Row) -> Estimate | None:
+    """Return the row's difference to the best chain, signed so that a positive one is better."""
+    if row.difference is None or row.difference_low is None or row.difference_high is None:
+        return None
+    return gain(table, Estimate(row.difference, row.difference_low, row.difference_high))
 
 
 def gain(table: Table, difference: Estimate) -> Estimate:

@@ -12,11 +12,11 @@ from search.report.convergence import FEWEST, Trend
 from search.report.ledger import FILE
 from search.report.statistics.course import Step
 from search.report.statistics.factors import LAST, LEVEL, RISE, Correlation, Factor
-from search.report.statistics.verdicts import Estimate
 from search.report.summary import Summary
 from search.report.table import SURE, Row, Table, number, p_text, span
 from search.report.verdict_words import count
 from search.results.records import RunInfo
+from search.space.schema import Data
 
 FACTOR_WORDS = {"last_task": "the last task", "label": "the label (C, AC, MC)"}
 MEASURE_WORDS = {
@@ -72,21 +72,32 @@ def incomplete(info: RunInfo) -> str:
     )
 
 
+def split(info: RunInfo, data: Data) -> str:
+    """Describe which images are for validation and for test."""
+    if info.leak or info.given_split:
+        return info.leak or "given by the data set; a lesion or patient is on one side"
+    return (
+        "drawn by patient group (a lesion or patient is on one side), stratified: of every class's "
+        f"images about {data.val:.0%} for validation, {data.test:.0%} for test"
+    )
+
+
 def repeated(table: Table, plan_seed: int) -> str:
     """Describe what is known about training again with another seed."""
-    seeds = [len(row.seed_scores) for row in table.chains]
-    again = sum(n > 1 for n in seeds)
-    if not again or table.training_noise is None:
+    seeds = [len(row.seed_scores) for row in table.scored]
+    again, chains = sum(n > 1 for n in seeds), [len(row.seed_scores) for row in table.chains]
+    if table.training_noise is None:
+        more = "the same command continues with further seeds" if again else "repeats=3 would"
         return (
             f"Every chain was trained once, with seed {plan_seed}. Intervals say how much the "
             "choice of images matters; they do not cover that training again would give a somewhat "
-            "different score (repeats=3 would)."
+            f"different score ({more})."
         )
     return (
-        f"{count(again, 'chain')} and the starts were trained with several seeds, up to "
-        f"{max(seeds)}; {len(seeds) - again} with one, since their first scores were among the "
-        f"lower ones. One training differs from the next by {number(table.training_noise)} points "
-        "(standard deviation over seeds, pooled over chains), which is part of every interval."
+        f"{count(again, 'row')} were trained with several seeds, up to {max(seeds)}; "
+        f"{count(chains.count(1), 'chain')} with one. One training differs from the next by "
+        f"{number(table.training_noise)} points (standard deviation over seeds, pooled over rows), "
+        "which is part of every interval."
     )
 
 
@@ -99,10 +110,8 @@ def cheapest(table: Table) -> str:
         f"The cheapest chain that could be the best is {found.chain} ({cost(found)} of pretraining"
     )
     said += f" instead of {cost(best)})"
-    if found.difference is None or found.difference_low is None or found.difference_high is None:
+    if (better := verdict_words.ahead(table, found)) is None:
         return f"{said}."
-    difference = Estimate(found.difference, found.difference_low, found.difference_high)
-    better = verdict_words.gain(table, difference)
     return f"{said}; it is {verdict_words.than(better)} that ({verdict_words.within(better)})."
 
 
@@ -112,8 +121,8 @@ def looks(found: Summary) -> str:
         return "The search did not end, so the test images were not scored."
     if not found.tested:
         return (
-            "test=false: this search ended without a look at the test images, external ones "
-            "included, and its planned comparison is on validation."
+            "This search ended without a look at the test images, external ones included, and its "
+            "planned comparison is on validation (test=false, or a protocol without a test part)."
         )
     if found.seen is None:
         return "There are no predictions on test images."
@@ -175,9 +184,9 @@ def correlation(found: Correlation) -> str:
     return f"The higher {subject}, the {way} the score ({size})."
 
 
-def course(steps: Sequence[Step]) -> str:
-    """Describe when the winner was found."""
-    found = next((step for step in steps if step.missing == 0), None)
+def course(steps: Sequence[Step], best: Row | None) -> str:
+    """Describe when the best chain was found."""
+    found = next((step for step in steps if best and step.chain == best.chain), None)
     if found is None:
         return "The order in which the chains were tried is not known."
     known = f"known after {found.stages} of {steps[-1].stages} stages"

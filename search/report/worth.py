@@ -8,9 +8,9 @@ where is the best chain of every start, on validation.
 
 from collections.abc import Iterator
 
-from search.report.statistics.verdicts import Estimate, Planned, Recommended
+from search.report.statistics.verdicts import Planned, Recommended
 from search.report.table import Row, Table, p_text
-from search.report.verdict_words import SPLIT, gain, than, within
+from search.report.verdict_words import SPLIT, ahead, gain, than, within
 
 QUESTION = "Is it worth pretraining on these images, and from where?"
 
@@ -75,8 +75,7 @@ def _leaders(table: Table, best: Row) -> Iterator[Row]:
 
 def _behind(table: Table, row: Row, best: Row) -> str:
     said = f"The best chain from {row.start}, {row.chain}, "
-    if row.difference is None or row.difference_low is None or row.difference_high is None:
+    if (apart := ahead(table, row)) is None:
         return f"{said}has {table.amount(row.score)}, which one seed can't compare."
-    apart = gain(table, Estimate(row.difference, row.difference_low, row.difference_high))
     doubt = "" if apart.low > 0 or apart.high < 0 else "; that may be noise"
     return f"{said}is {than(apart)} {best.chain} on validation ({within(apart)}{doubt})."

@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from search.chains.plan import Plan
 from search.report import notes, points
+from search.report.best import BACKBONE
 from search.report.summary import first_key
 from search.report.table import Row, Table
 from search.results.records import RunInfo
@@ -220,9 +221,10 @@ class Mirror:
         return bool(fresh or metrics)
 
     def _register(self, table: Table, info: RunInfo) -> None:
-        """Register the recommended as a version of the experiment's model."""
+        """Register the recommended as a version of the experiment's model, if it has weights."""
         row = table.recommended
-        assert row is not None
+        if row is None or not (self.out / "best" / BACKBONE).exists():
+            return
         run_id, name, stage = self._begun.info.run_id, f"{self.experiment}-backbone", _weights(row)
         folder = f"best/{stage}"
         versions = self._client.search_model_versions(f"name = '{name}'")

@@ -66,7 +66,7 @@ def _lr_panels(table: Table, store: Store) -> dict[str, dict[str, Choice]]:
                 panel = found.setdefault(title, {})
                 panel.pop(key, None)
                 chosen = stored.result(store, key)["lr"]
-                edge, judge = rate.endswith("*"), stored.judge(store, key)
+                edge, judge = rate.endswith("*"), stored.lr_policy(store, key)["judge"]
                 panel[key] = Choice(trials, chosen, edge, row == table.best, judge)
     return dict(sorted(found.items(), key=lambda panel: panel[0] == FINE_TUNING))
 

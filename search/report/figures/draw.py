@@ -35,25 +35,22 @@ if TYPE_CHECKING:
 def draw(found: Summary, store: Store, folder: Path) -> dict[str, Path]:
     """Draw the figures into `folder`; return name -> PNG file, in the page's order."""
     table, steps = found.table, found.course
+    chosen = found.recommended.name if found.recommended else None
     with matplotlib.rc_context(style.RC):
         figures = {
             "tree": tree.draw(table),
             "intervals": forest.draw(table) if table.scored else None,
-            "label_curve": label_curve.draw(
-                found.label_curve, table.objective, _recommended(found)
-            ),
+            "label_curve": label_curve.draw(found.label_curve, table.objective, chosen),
             "relation": relation.draw(table),
-            "regret": regret.draw(steps) if len(steps) > 1 else None,
+            "regret": regret.draw(steps, table.best) if len(steps) > 1 else None,
             "confusion": _confusion(found, store),
             "learning": learning.draw(found.learning),
             "finetuning": curves.finetuning(table, store),
             "lr_ranges": curves.lr_ranges(table, store),
             "pretext": pretext.confusions(table, store),
         }
-        mark = notes.mark(found.info)
-        for figure in filter(None, figures.values() if mark else ()):
-            figure.suptitle(mark, fontsize=10, color=style.WINNER)
-        return {name: _write(f, folder / f"{name}.png") for name, f in figures.items() if f}
+        mark, drawn = notes.mark(found.info), {k: one for k, one in figures.items() if one}
+        return {k: _write(one, folder / f"{k}.png", mark) for k, one in drawn.items()}
 
 
 def draw_attention(
@@ -69,14 +66,8 @@ def draw_attention(
     """
     with matplotlib.rc_context(style.RC):
         figure = attention.draw(found.table, store, data, masks) if data else None
-        if figure and (mark := notes.mark(found.info)):
-            figure.suptitle(mark, fontsize=10, color=style.WINNER)
         if figure:
-            _write(figure, folder / FIGURE)
-
-
-def _recommended(found: Summary) -> str | None:
-    return found.recommended.name if found.recommended else None
+            _write(figure, folder / FIGURE, notes.mark(found.info))
 
 
 def _confusion(found: Summary, store: Store) -> Figure | None:
@@ -85,6 +76,8 @@ def _confusion(found: Summary, store: Store) -> Figure | None:
     return curves.confusions(shown) if shown and not shown.many else None
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def _write(figure: Figure, path: Path, mark: str) -> Path:
+    if mark:
+        figure.suptitle(mark, fontsize=10, color=style.WINNER)
     figure.savefig(path, dpi=style.DPI, metadata={"Software": None})
     return path

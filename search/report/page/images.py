@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from search.console.understood import Understood, in_words
+from search.console.understood import Understood, in_pool, in_words
 from search.report import prepared
 from search.report.page import IMAGES, page
 from search.space.schema import Data
@@ -49,6 +49,7 @@ def values(found: Understood, data: "Prepared", settings: Data) -> dict[str, obj
     """Return all that the template needs."""
     return {
         "found": found,
+        "in_pool": in_pool,
         "data": data,
         "forms": in_words(data.forms) if data.forms else "",
         "prepared": prepared.words(settings, data.images.shape[1]),

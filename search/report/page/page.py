@@ -28,6 +28,7 @@ from search.report.figures.forest import MAX_ROWS
 from search.report.page import captions
 from search.report.summary import Summary
 from search.report.table import Table, number, p_text, span
+from trainables.architectures import ARCHITECTURES
 from trainables.spec import Measure
 
 Unscored = dict[tuple[str, str], list[str]]
@@ -41,9 +42,10 @@ class Bar(NamedTuple):
     score: float
 
 
-def render(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> str:
-    """Render the page as HTML. figures: name -> PNG file."""
-    return environment().get_template("page.html").render(values(found, plan, figures))
+def render(found: Summary, plan: Plan, figures: Mapping[str, Path], loads: bool = True) -> str:
+    """Render the page as HTML. figures: name -> PNG file. loads: `best/` has weights."""
+    shown = values(found, plan, figures, loads)
+    return environment().get_template("page.html").render(shown)
 
 
 def environment() -> Environment:
@@ -64,16 +66,20 @@ def environment() -> Environment:
     return made
 
 
-def values(found: Summary, plan: Plan, figures: Mapping[str, Path]) -> dict[str, object]:
+def values(
+    found: Summary, plan: Plan, figures: Mapping[str, Path], loads: bool
+) -> dict[str, object]:
     """Return all that the templates need."""
     return {
         "found": found,
+        "loads": loads,
         "table": found.table,
         "objective": found.table.objective,
         "info": found.info,
         "plan": plan,
         "space": plan.space,
         "profile": plan.space.profile,
+        "key_names": "torchvision" if plan.space.profile.backbone in ARCHITECTURES else "timm",
         "duplicates": duplicates.sentence(found.info.near_duplicates),
         "figures": {name: base64.b64encode(p.read_bytes()).decode() for name, p in figures.items()},
         "alts": {name: captions.alt(name, found) for name in figures},

@@ -177,6 +177,8 @@ def noise_of(observed: Sequence[Observed]) -> Noise | None:
     import numpy as np
 
     rows = [(o, *row) for o in observed for row in zip(o.chains, o.seeds, strict=True)]
+    if not rows:
+        return None
     fixed = [chain in one.starts or min(seeds) >= FRESH for one, chain, seeds in rows]
     design = Design.of([seeds for *_, seeds in rows], fixed)
     return Noise.of(design, np.concatenate([one.values for one in observed]))

@@ -69,6 +69,14 @@ def test_one_seed_names_the_cost_of_more() -> None:
     assert "21:40 on one worker" in _said(shown)
 
 
+def test_seeds_of_the_start_alone_compare_nothing_yet() -> None:
+    """As after the first night of profile `cpu`: the same command continues."""
+    shown = table(row("a", 34.0), row("scratch", 31.0, seed_scores=(31.0, 30.0, 32.0)))
+    assert "so nothing is ranked or compared" in _said(shown)
+    assert "The same command continues with further seeds." in _said(shown)
+    assert "The same command" not in _said(table(row("a", 34.0), row("scratch", 31.0)))
+
+
 def test_a_probe_above_its_own_network() -> None:
     tuned = {stored.PROBED: Measure(35.0, 33.0, 37.0, "%", True)}
     above = row("odc", 35.0, linear=34.0, knn=41.5, measures=tuned, seed_scores=(35.0, 35.0))

@@ -64,7 +64,7 @@ def test_images_from_elsewhere_have_a_relation_of_their_own(looked: Any) -> None
     assert (other.on, other.robust) == ("the external test set other", True)
     assert other.effect
     assert other.effect.value == pytest.approx(-1)
-    assert "chains of higher AIL score lower, so they are less robust" in sentence(other)
+    assert "chains of higher AIL are worse, so they are less robust" in sentence(other)
     few = dict([*fallen.items()][:3])
     assert "3 chains and starts, too few" in sentence(
         relations(looked.table, elsewhere(few), looked.store)[1]
@@ -92,7 +92,7 @@ def test_nothing_is_robust_where_no_chain_scores_more_than_guessing(looked: Any)
     assert other.effect
     assert other.effect.value == pytest.approx(1)
     assert sentence(other).startswith(
-        "On the external test set other, chains of higher AIL score higher (Spearman +1.00"
+        "On the external test set other, chains of higher AIL are better (Spearman +1.00"
     )
     assert sentence(other).endswith(
         "but none scores more than guessing (12.5 %), so that tells nothing of robustness."
@@ -149,7 +149,7 @@ def test_both_figures_show_every_row_once(looked: Any, tmp_path: Any) -> None:
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Attention and the score" in page
     assert (tmp_path / "report" / "attention.csv").exists()
-    assert "On the external test set other, chains of higher AIL score higher" in page
+    assert "On the external test set other, chains of higher AIL are better" in page
     assert [one["on"] for one in found.as_json()["attention_and_score"]][-1].endswith("other")
 
 

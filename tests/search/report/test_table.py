@@ -115,7 +115,7 @@ def test_an_edge_inside_the_range_of_its_task_is_no_edge(search: Any) -> None:
     assert rows._rate(narrow, [0.01, 0.03]) == "0.03*"
     assert rows._rate(narrow) == "0.03*"
     odc = next(result for result in search.results if str(result.chain) == "odc")
-    assert stored.lr_range(search.store, odc.stage_key) == [0.003, 0.01, 0.03, 0.1]
+    assert stored.lr_policy(search.store, odc.stage_key)["range"] == [0.003, 0.01, 0.03, 0.1]
 
 
 def test_pruned_last_and_no_number_without_a_run(partial: Table, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.search.report.made_rows import row, table
 from trainables.downstream.measures import MEASURES
 
 CHAIN = row("odc>moco", 35.2, fresh_score=32.1, fresh_scores=(32.0, 32.2))
+MOCO = row("moco", 35.2)
 START = row("scratch", 31.0, fresh_score=31.5, fresh_scores=(31.4, 31.6))
 BY_FRESH, BY_SELECTION = "fresh seeds", "selection"
 
@@ -35,11 +36,12 @@ def _planned(value: float | None, low: float = 0.0, high: float = 0.0, **more: A
         (("odc>moco", BY_FRESH), _planned(0.4, -1.2, 2.0), "over scratch on test may be noise"),
         (("odc>moco", BY_FRESH), _planned(-2.0, -3.0, -1.0), "recommended, but was worse than scr"),
         (("odc>moco", BY_FRESH), _planned(None), "is recommended from one seed; nothing is comp"),
-        (("odc>moco", BY_SELECTION), None, "recommended, not confirmed: it has no fresh seeds"),
+        (("odc>moco", BY_SELECTION), None, "not confirmed: its start has no fresh seeds"),
+        (("moco", BY_SELECTION), None, "recommended, not confirmed: it has no fresh seeds"),
     ],
 )
 def test_headline(chosen: tuple[Any, Any], planned: Planned | None, said: str) -> None:
-    assert said in words.headline(table(CHAIN, START), Recommended(*chosen), planned)
+    assert said in words.headline(table(CHAIN, MOCO, START), Recommended(*chosen), planned)
 
 
 def test_headline_without_chains_or_starts() -> None:

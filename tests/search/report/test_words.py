@@ -14,6 +14,7 @@ from search.report.ledger import Seen
 from search.report.statistics.course import Step, course
 from search.report.statistics.factors import Correlation, Factor, Level
 from search.report.statistics.inference import Effect
+from search.report.statistics.noise import Noise
 from search.report.table import Table, p_text
 
 
@@ -90,12 +91,13 @@ def test_correlation(value: float, p_value: float, said: str) -> None:
 
 
 def test_course_names_the_stage_at_which_the_winner_was_known(search: Any) -> None:
-    steps = course(search.table, search.store)
-    assert "odc>moco, was known after 14 of 15 stages" in words.course(steps)
-    assert "would have taken 30 until then" in words.course(steps)
+    steps, best = course(search.table, search.store), search.table.best
+    assert "odc>moco, was known after 14 of 15 stages" in words.course(steps, best)
+    assert "would have taken 30 until then" in words.course(steps, best)
     first = [Step("moco", 1, 1, None, 0.0, 0.0)]
-    assert words.course(first) == "The best chain, moco, was known after 1 of 1 stages."
-    assert "not known" in words.course([])
+    moco = search.table.row("moco")
+    assert words.course(first, moco) == "The best chain, moco, was known after 1 of 1 stages."
+    assert "not known" in words.course([], best)
 
 
 def test_page_and_csv_have_the_same_numbers(written: Any) -> None:
@@ -127,3 +129,29 @@ def test_interrupted_is_said(search: Any, compared: Table) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (250, "4:10"), (3725, "1:02:05")])
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_the_split_is_told_as_it_was_made(search: Any) -> None:
+    data = search.plan.space.data
+    assert words.split(search.info, data) == (
+        "drawn by patient group (a lesion or patient is on one side), stratified: of every class's "
+        "images about 15% for validation, 15% for test"
+    )
+    assert words.split(replace(search.info, given_split=True), data).startswith("given by the data")
+    assert words.split(replace(search.info, given_split=True, leak="it leaks"), data) == "it leaks"
+
+
+def test_what_training_again_would_change_is_told_by_what_is_known(search: Any) -> None:
+    table = search.table
+    once = replace(
+        table, noise=None, rows=tuple(replace(r, seed_scores=(1.0,)) for r in table.rows)
+    )
+    assert "(repeats=3 would)" in words.repeated(once, 0)
+    starts = replace(once, rows=tuple(
+        replace(r, seed_scores=(1.0, 2.0, 3.0)) if r.is_baseline else r for r in once.rows
+    ))  # fmt: skip
+    assert "(the same command continues with further seeds)" in words.repeated(starts, 0)
+    known = replace(starts, noise=Noise(4.0, 1.0, 5, 0.0, 0.0, 2))
+    said = words.repeated(known, 0)
+    assert said.startswith("2 rows were trained with several seeds, up to 3; 15 chains with one.")
+    assert "One training differs from the next by 1.73 points" in said

@@ -97,17 +97,18 @@ def test_forest_shows_the_best_and_every_baseline() -> None:
 
 
 def test_regret_falls_to_the_winner(search: Any) -> None:
-    steps = course(rows.build(search.results, search.store, BALANCED), search.store)
-    stages, time = regret.draw(steps).axes
+    table = rows.build(search.results, search.store, BALANCED)
+    steps, best = course(table, search.store), table.best
+    stages, time = regret.draw(steps, best).axes
     line = next(line for line in stages.lines if line.get_label() == "the best chain so far")
     assert np.allclose(line.get_ydata(), [step.regret for step in steps])
     assert stages.get_xlabel() == "stages trained"
     assert time.get_xlabel() == "worker minutes of training and scoring"
     assert "without shared prefixes" in [line.get_label() for line in stages.lines]
-    at_once = regret.draw([replace(step, regret=0.0, missing=0.0) for step in steps]).axes[0]
+    at_once = regret.draw(steps, table.row(steps[0].chain)).axes[0]
     assert "without shared prefixes" not in [line.get_label() for line in at_once.lines]
     untimed = [replace(step, seconds=None) for step in steps]
-    assert len(regret.draw(untimed).axes) == 1
+    assert len(regret.draw(untimed, best).axes) == 1
 
 
 def _row(chain: str, score: float | None) -> Row:
@@ -137,7 +138,7 @@ def test_lr_panels_one_a_task_and_one_for_fine_tuning(search: Any) -> None:
 def test_lr_panels_say_what_chose_the_rate(
     search: Any, monkeypatch: pytest.MonkeyPatch, judge: str, said: str
 ) -> None:
-    monkeypatch.setattr(curves.stored, "judge", lambda *_: judge)
+    monkeypatch.setattr(curves.stored, "lr_policy", lambda *_: {"judge": judge})
     figure = curves.lr_ranges(rows.build(search.results, search.store, BALANCED), search.store)
     assert figure is not None
     axes = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes}
@@ -159,7 +160,7 @@ def test_a_rate_that_was_left_behind_is_hollow_at_its_own_last_score(search: Any
 
 
 def test_a_learning_curve_is_a_colour_a_task_and_a_line_a_start(search: Any) -> None:
-    found = learning.curves(rows.build(search.results, search.store, BALANCED), search.store)
+    found = [*learning.curves(rows.build(search.results, search.store, BALANCED), search.store)]
     assert [(one.chain, one.steps, one.auroc) for one in found] == [
         (one.chain, (0, 60, 120), (75.0, 78.0, 81.0)) for one in found
     ]

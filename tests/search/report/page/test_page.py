@@ -208,13 +208,31 @@ def test_a_thousand_pruned_chains_are_one_line(search: Any) -> None:
     assert "1001 chains of the space have no score" in text
 
 
+def test_without_weights_there_is_nothing_to_load(search: Any) -> None:
+    shown = Page(page.render(search.summary, search.plan, {})).text
+    assert "(the key names of torchvision)" in shown
+    assert "python best/load.py" in shown
+    none = Page(page.render(search.summary, search.plan, {}, loads=False)).text
+    assert "load.py" not in none.partition("Using the recommended")[2]
+    assert "the store has none of it" in none
+
+
+def test_a_segmentation_has_no_recall_of_classes(search: Any) -> None:
+    space = search.plan.space
+    masks = replace(space, downstream=replace(space.downstream, kind="segment"))
+    other = replace(search.plan, space=masks)
+    for plan, said in ((search.plan, True), (other, False)):
+        text = Page(page.render(search.summary, plan, {})).text
+        assert ("points of its recall" in text) == said
+
+
 def _templates() -> dict[str, str]:
     return {path.name: path.read_text() for path in Path(page.__file__).parent.glob("*.html")}
 
 
 def test_templates_use_exactly_what_is_given(search: Any) -> None:
     parts = [source for name, source in _templates().items() if name != IMAGES]
-    assert asked(*parts) == page.values(search.summary, search.plan, {}).keys()
+    assert asked(*parts) == page.values(search.summary, search.plan, {}, True).keys()
 
 
 def asked(*templates: str) -> set[str]:

@@ -39,13 +39,23 @@ def test_a_chain_above_the_best_chain_is_no_negative_regret(search: Any) -> None
     assert steps[1].regret > 0
     assert {step.regret for step in steps[2:]} == {0}
     assert "The best chain, relative_location>odc>moco, was known after 3 of 15" in words.course(
-        steps
+        steps, table.best
     )
-    for axes in regret.draw(steps).axes:
+    for axes in regret.draw(steps, table.best).axes:
         assert axes.get_ylim()[0] < -0.44
-        assert [line.get_ydata()[0] for line in axes.lines if line.get_label() == "the winner"] == [
-            0
-        ]
+        best = [line.get_ydata()[0] for line in axes.lines if line.get_label() == "the best chain"]
+        assert best == [0]
+
+
+def test_of_equal_scores_the_chosen_one_is_the_best_chain(search: Any) -> None:
+    table = rows.build(search.results, search.store, BALANCED)
+    steps = [replace(step, missing=0.0) for step in course(table, search.store)]
+    assert "The best chain, odc>moco, was known after 14 of 15" in words.course(steps, table.best)
+    (dot,) = [
+        line for line in regret.draw(steps, table.best).axes[0].lines
+        if line.get_label() == "the best chain"
+    ]  # fmt: skip
+    assert dot.get_xdata()[0] == 14
 
 
 def test_no_order_no_course(search: Any) -> None:
