@@ -22,3 +22,8 @@ class Stopped(Exception):
 
 class MachineFault(RuntimeError):
     """A fault of the machine, in one line with its cure. Never a result; it ends the search."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message, or the type's name if there is none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

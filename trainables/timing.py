@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from trainables.errors import StageFailed, UserError
+from trainables.errors import StageFailed, UserError, first_line
 from trainables.images.cache import Prepared
 from trainables.kinds import KINDS, Work
 from trainables.plugins import load
@@ -66,7 +66,7 @@ def _tried(
         data = drawn(images(spec), question.size, question.channels)
         return timed(_run(spec, data, steps, runtime, folder / spec.key()), len(data.labels))
     except (StageFailed, UserError, RuntimeError, ValueError, OSError) as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
 
 
 def images(spec: StageSpec) -> int:

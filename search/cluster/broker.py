@@ -22,12 +22,11 @@ from search.chains.node import Node
 from search.chains.plan import Plan
 from search.cluster.leases import Attempts, Leased
 from search.cluster.time_ledger import TimeLedger
-from search.console.printable import first_line
 from search.results.status import ChainState, Curve, Probed, Scored, Status, details
 from search.scheduling.scheduler import merit_of, score_of
 from search.store.sealing import Manifest
 from search.store.stage_store import StageStore
-from trainables.errors import MachineFault, StageFailed, Stopped
+from trainables.errors import MachineFault, StageFailed, Stopped, first_line
 from trainables.spec import EXTERNAL, FEATURES, PRETEXT, PROBE, Runtime, StageSpec
 from trainables.workers.job import SAVING, Answer, Fault, Heartbeat, Job, Lease, Result
 

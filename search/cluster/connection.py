@@ -20,8 +20,7 @@ from ray._private.gcs_utils import create_gcs_channel
 from ray._private.services import canonicalize_bootstrap_address_or_die
 
 from search.console import exit
-from search.console.printable import first_line
-from trainables.errors import UserError
+from trainables.errors import UserError, first_line
 from trainables.processor import cores
 
 SLOT = "driver_slot"

@@ -32,11 +32,10 @@ from search.cluster.group_shape import GroupShape
 from search.cluster.trials import ChainTrial, Kept, Reported
 from search.cluster.worker_groups import WorkerGroups
 from search.console import exit
-from search.console.printable import first_line
 from search.results.status import Status
 from search.scheduling.early_stopping import Stop
 from search.scheduling.scheduler import METRIC, Scheduler
-from trainables.errors import MachineFault
+from trainables.errors import MachineFault, first_line
 
 BROKER = "broker"
 HEAD = "node:__internal_head__"  # Ray's resource of the head node

@@ -16,8 +16,8 @@ from typing import Any
 import ray
 
 from search.cluster.group_shape import GroupShape
-from search.console.printable import first_line
 from search.results.status import Status
+from trainables.errors import first_line
 
 POLL_SECONDS = 2.0  # between polls of the cluster for room for another worker group
 LATE_SECONDS = 120.0  # silence of a worker group before a notice is shown

@@ -26,11 +26,6 @@ def printable(value: object) -> str:
     )
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of the message, or the type's name if there is none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def line(value: object, style: str = "") -> Text:
     """Return rich Text that is shown literally."""
     return Text(printable(value), style=style)

@@ -20,7 +20,7 @@ from search.report.table import Row, Table
 from search.results.records import ChainResult
 from trainables.spec import Measure, MeasureType, Score
 
-WITHOUT_SCORE = ("running", "planned", "not run", "stopped", "failed", "pruned")  # in this order
+WITHOUT_SCORE = ("planned", "not run", "stopped", "failed", "pruned")  # in this order
 BASELINE = "baseline"  # in the label's column
 Ranges: TypeAlias = Mapping[tuple[str, bool], Collection[float]]
 IMAGENET = "imagenet"  # the start that has a column, as scratch has

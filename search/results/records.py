@@ -8,7 +8,7 @@ from search.chains.chain import Chain
 from search.cluster.time_ledger import Overhead
 from trainables.spec import Score
 
-Status = Literal["planned", "running", "done", "stopped", "failed", "pruned", "not run"]
+Status = Literal["planned", "done", "stopped", "failed", "pruned", "not run"]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from search.console.printable import first_line
 from search.tracking.uri import masked
+from trainables.errors import first_line
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds

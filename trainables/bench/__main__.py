@@ -31,7 +31,7 @@ from trainables.bench.measure import Measured, race
 from trainables.bench.pipelines import Ours, Pipeline, Public
 from trainables.bench.recipes import Recipes
 from trainables.durable import make_folder, write_json
-from trainables.errors import UserError
+from trainables.errors import UserError, first_line
 from trainables.plugins import available, unknown
 from trainables.processor import cores
 from trainables.spec import DataSpec, StageSpec
@@ -113,7 +113,7 @@ def measure(args: argparse.Namespace, show: Show = first_turn) -> Result:
                     write_json(args.out / "throughput.json", result.plain(), indent=1)
                     show(task, name, found[name])
             except RuntimeError as error:  # out of memory, of the device or of /dev/shm
-                result.failed[task] = str(error).splitlines()[0]
+                result.failed[task] = first_line(error)
                 print(f"{task:18}{result.failed[task]}", flush=True)
             if task in result.tasks:
                 print(figure.line(task, result.tasks[task]), flush=True)
