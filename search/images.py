@@ -3,17 +3,17 @@
 images = Images(space)
 images.check()           # the number to train on; UserError if a task can't be trained on them
 images.pool              # those without a label with what pretext tasks train on; None without
-images.digest(), images.external_digests()
+images.digests()
 images.decode(console)   # sets images.data, and images.regions, their masks
 images.understood        # to show; sizes, modes and what was met once images are decoded
 """
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
     from trainables.images.pool import Pool
 
 SAMPLE = 12  # images decoded for an estimate
+
+
+class Digests(NamedTuple):
+    """What identifies the images, external test sets by name, the pool and the masks, or None."""
+
+    images: str
+    external: Mapping[str, str]
+    pool: str | None
+    masks: str | None
 
 
 class Images:
@@ -123,32 +132,21 @@ class Images:
                     "are too high"
                 )
 
-    def digest(self) -> str:
-        """Return the digest of all image files and labels; reads every file once."""
-        with full_disk_explained(self.cache, "cache"):
-            return self.source.digest(self.cache)
-
-    def pool_digest(self) -> str | None:
-        """Return the digest of the pool; None if there is none."""
-        with full_disk_explained(self.cache, "cache"):
-            return self.pool.digest(self.cache) if self.pool else None
-
-    def masks_digest(self) -> str | None:
-        """Return the digest of the images' masks, or of what draws them; None if there are none."""
-        if draws_masks(self.space):
-            return file_digest(Path(str(self.space.data.masks)))[:16]
-        with full_disk_explained(self.cache, "cache"):
-            return self.masks.digest(self.cache) if self.masks else None
+    def digests(self) -> Digests:
+        """Return the digests of all image files and labels; reads every file once."""
+        cache = self.cache
+        with full_disk_explained(cache, "cache"):
+            external = {name: source.digest(cache) for name, source in self.external.items()}
+            masks = self.masks.digest(cache) if self.masks else None
+            if draws_masks(self.space):
+                masks = file_digest(Path(str(self.space.data.masks)))[:16]
+            pool = self.pool.digest(cache) if self.pool else None
+            return Digests(self.source.digest(cache), external, pool, masks)
 
     def decoding_seconds(self) -> float:
         """Estimate how long all cores take to decode the images; decodes a few of them."""
         sources = [one for one in (self.source, self.pool, self.masks) if one]
         return 0.0 if self.decoded else sum(map(_decoding_seconds, sources))
-
-    def external_digests(self) -> dict[str, str]:
-        """Return the digests of the external test sets by name."""
-        with full_disk_explained(self.cache, "cache"):
-            return {name: source.digest(self.cache) for name, source in self.external.items()}
 
     def decode(self, console: Console) -> None:
         """Decode missing images with a progress bar."""

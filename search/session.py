@@ -26,7 +26,7 @@ from search.cluster.time_ledger import Overhead, summarise
 from search.console import exit
 from search.console.request import Request, data_name
 from search.console.understood import Understood
-from search.images import Images
+from search.images import Digests, Images
 from search.policies import policy_of
 from search.report import duplicates, left_out, published
 from search.results.collect import Collector, snapshot
@@ -114,15 +114,13 @@ class Session:
         self.forecast = forecast(space, self.policy, self.images.check(), more)
         # without the images' digests
         masks = "" if self.images.masked else None
-        self.plan = self._plan("", {}, None if pool is None else "", masks)
+        self.plan = self._plan(Digests("", {}, None if pool is None else "", masks))
         return self.forecast
 
-    def _plan(
-        self, digest: str, elsewhere: Mapping[str, str], pool: str | None, masks: str | None
-    ) -> Plan:
+    def _plan(self, read: Digests) -> Plan:
         counts = self.forecast.counts
-        files = self.weights, elsewhere, pool, self.features
-        return Plan(self.space, digest, *files, counts.images, counts.pool, masks)
+        files = self.weights, read.external, read.pool, self.features
+        return Plan(self.space, read.images, *files, counts.images, counts.pool, read.masks)
 
     def _with_files(self, space: Space) -> Space:
         """Return the space with a file for every start of timm's; say how each file is read."""
@@ -158,9 +156,7 @@ class Session:
         with self.screen.busy("checking settings and images, estimating the time"):
             self.check()
             self.store = StageStore(self.space.store)
-            images = self.images
-            digests = images.digest(), images.external_digests(), images.pool_digest()
-            self.plan = self._plan(*digests, images.masks_digest())
+            self.plan = self._plan(self.images.digests())
             expected = self._expected()
         self.screen.begins(self.plan, expected, self.request.given)
         self._check_room()

@@ -76,7 +76,7 @@ def _planned(name: str, size: int, start: str, args: argparse.Namespace) -> tupl
     images.decode(Console(stderr=True))
     weights = {start: digest_of(start, args.weights)} if start == "imagenet" else {}
     train = len(images.data.split["train"])
-    return Plan(space, images.digest(), weights, count=train), images
+    return Plan(space, images.digests().images, weights, count=train), images
 
 
 def _speeds(plan: Plan, images: Images) -> tuple[float, float]:

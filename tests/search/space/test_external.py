@@ -45,7 +45,7 @@ def test_two_overrides_name_a_set(folder):
     found = images(folder)
     assert found.space.external["other"].root == str(folder)
     assert found.check() > 0
-    assert set(found.external_digests()) == {"other"}
+    assert set(found.digests().external) == {"other"}
     assert len(found.external["other"].table.names) == 4  # no split has to be possible
 
 
