@@ -24,7 +24,7 @@ def job(tmp_path):
     spec = plan.stages(Node.parse("moco"))[0]
     store = StageStore(tmp_path / "store")
     out = str(store.part(spec.key()))
-    return Job(spec.key(), "moco", spec, None, out, None, str(tmp_path), Runtime(), store.token())
+    return Job(spec.key(), "moco", spec, None, out, None, str(tmp_path), Runtime(), store.id)
 
 
 def test_a_node_without_the_shared_store_is_a_fault(job, tmp_path):
