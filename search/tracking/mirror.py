@@ -148,7 +148,7 @@ class Mirror:
             if summary[tag] is not None:
                 self._client.set_tag(run_id, tag, str(summary[tag])[:TAG])
         yield
-        if table.recommended:
+        if table.recommended and (self.out / "best" / BACKBONE).exists():
             self._register(table, info)
             yield
         ended = "KILLED" if info.interrupted else "FAILED" if info.incomplete else "FINISHED"
@@ -221,10 +221,9 @@ class Mirror:
         return bool(fresh or metrics)
 
     def _register(self, table: Table, info: RunInfo) -> None:
-        """Register the recommended as a version of the experiment's model, if it has weights."""
+        """Register the recommended as a version of the experiment's model."""
         row = table.recommended
-        if row is None or not (self.out / "best" / BACKBONE).exists():
-            return
+        assert row is not None
         run_id, name, stage = self._begun.info.run_id, f"{self.experiment}-backbone", _weights(row)
         folder = f"best/{stage}"
         versions = self._client.search_model_versions(f"name = '{name}'")
