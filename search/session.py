@@ -326,7 +326,7 @@ class Session:
             budget_spent=scheduler.over != "" and scheduler.over in scheduler.pruned().values(),
             overhead=self._overhead(wall),
             incomplete=incomplete,
-            given_split=bool(self.images.source.table.parts),
+            given_split=tuple(sorted({*self.images.source.table.parts} - {""})),
             leak=self.images.data.leak,
             label_curve=outcome.label_curve(),
             external=outcome.external(fresh=True),

@@ -1,6 +1,6 @@
 """File names of the stage store that both sides use: its stamp, a running stage's checkpoint.
 
-A worker compares `store_id(root)` with `StageStore.token()`: equal only on one shared store.
+A worker compares `store_id(root)` with `StageStore.id`: equal only on one shared store.
 Standard library only.
 """
 

@@ -13,7 +13,7 @@ import logging
 import socket
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -77,8 +77,7 @@ class Broker:
     async def follow(self, node: Node, epochs: int, probed: bool = True) -> Probed | Curve | Scored:
         """Return what is new of the chain: its probes, a curve of more epochs, finally its score.
 
-        epochs, probed: what the caller knows. A call that repeats one of a lost trial returns the
-        same.
+        epochs, probed: what the caller knows. A call that repeats a lost trial's returns the same.
         """
         label = str(node)
         if label not in self.scores:
@@ -215,8 +214,8 @@ class Broker:
     async def lease(self, group: str, nodes: Collection[str] = ()) -> Lease | str | None:
         """Return the next job for the worker group; "stop" at the end, None to ask again.
 
-        nodes: ids of the Ray nodes that its workers run on. A worker group that died while it
-        waited and has started again calls anew: the old call gets nothing.
+        nodes: ids of the Ray nodes that its workers run on. Of a worker group that died while it
+        waited, and calls anew, the old call gets nothing.
         """
         self.calls[group] += 1
         call = self.calls[group]
@@ -355,14 +354,18 @@ class Broker:
         reason = f"its worker group was silent for {LEASE_SECONDS:.0f} s"
         while not self.stopping:
             await asyncio.sleep(LEASE_SECONDS / 6)
-            silent = time.monotonic() - LEASE_SECONDS
-            for group in [name for name, one in self.leases.items() if one.beat < silent]:
-                await self._retry(self._release(group), reason)
+            await self._take_back(lambda it: time.monotonic() - it.beat > LEASE_SECONDS, reason)
 
     async def nodes_died(self, nodes: Collection[str]) -> None:
         """Take back the leases of worker groups with a worker on one of these Ray nodes."""
-        for group in [name for name, one in self.leases.items() if {*one.nodes} & {*nodes}]:
-            await self._retry(self._release(group), "a node of its worker group died")
+        dead, reason = {*nodes}, "a node of its worker group died"
+        await self._take_back(lambda it: not dead.isdisjoint(it.nodes), reason)
+
+    async def _take_back(self, lost: Callable[[Leased], bool], reason: str) -> None:
+        """Retry the jobs of lost leases; each is checked just before, as a retry may take long."""
+        for group in [*self.leases]:
+            if (leased := self.leases.get(group)) and lost(leased):
+                await self._retry(self._release(group), reason)
 
     async def end_search(self, fault: str) -> None:
         """End the search for a permanent fault; the first one is reported."""

@@ -166,7 +166,7 @@ class Engine:
         self.ranges = plan.space.ranges
         self.kept = Kept(out / "tune", self.ranges)
         self.scratch, self.status = out / "ray", Status()
-        self.said = ""  # of the view
+        self.said = ""  # the last warning
         self.broker_started = time.monotonic()
         exit.discard(self.scratch)
         served = {"broker": BROKER, "namespace": namespace}
@@ -235,7 +235,7 @@ class Engine:
     def _watch(
         self, show: Callable[[Status], None], searcher: PolicySearch, over: threading.Event
     ) -> None:
-        """Poll until `over` is set."""
+        """Poll until `over` is set; what else fails is logged."""
         while not over.wait(POLL_SECONDS):
             try:
                 self._poll(show)
@@ -245,6 +245,8 @@ class Engine:
                 searcher.end(BROKER_DIED)
                 exit.abandon(over, ABANDON_SECONDS, BROKER_DIED)
                 return
+            except Exception as error:
+                self._warn(f"watching the search failed: {first_line(error)}")
 
     def _poll(self, show: Callable[[Status], None]) -> None:
         if dead := self.worker_groups.nodes_that_died():
@@ -256,9 +258,12 @@ class Engine:
         try:
             show(self.status)
         except Exception as error:  # the terminal's; it costs no search
-            if (said := f"live view failed: {first_line(error)}") != self.said:
-                self.said = said
-                log.warning("%s", said)
+            self._warn(f"live view failed: {first_line(error)}")
+
+    def _warn(self, said: str) -> None:
+        if said != self.said:
+            self.said = said
+            log.warning("%s", said)
 
     def _tuner(self, searcher: PolicySearch) -> tune.Tuner:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # lost trials are tried again

@@ -4,7 +4,6 @@ console.print(line(f"data {root}"))      # rich interprets no markup and no :emo
 printable("a\\n\\x1b[2J")                  # one line, invisible characters escaped
 code("a`b")                              # Markdown: ``a`b``
 markdown("a>b [c]")                      # Markdown: a\\>b \\[c\\]
-first_line(error)                        # of its message, else its type's name
 """
 
 import re

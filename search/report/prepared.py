@@ -60,6 +60,6 @@ def colourless(images: np.ndarray, data: Data) -> Iterator[str]:
     some = images[:: max(1, len(images) // SOME)]
     if data.channels == 3 and max(int(np.ptp(one, axis=-1).max()) for one in some) <= GREY:
         yield (
-            "no image has colours; for X-rays add modality=xray data.channels=1: no flips, small "
-            "rotations, one channel"
+            f"none of {len(some)} images that were checked has colours; for X-rays add "
+            "modality=xray data.channels=1: no flips, small rotations, one channel"
         )

@@ -74,8 +74,13 @@ def incomplete(info: RunInfo) -> str:
 
 def split(info: RunInfo, data: Data) -> str:
     """Describe which images are for validation and for test."""
-    if info.leak or info.given_split:
-        return info.leak or "given by the data set; a lesion or patient is on one side"
+    if info.leak:
+        return info.leak
+    if info.given_split:
+        drawn = {"val": f"validation ({data.val:.0%})", "test": f"test ({data.test:.0%})"}
+        own = " and ".join(text for part, text in drawn.items() if part not in info.given_split)
+        more = f", {own} drawn from its training images" if own else ""
+        return f"given by the data set{more}; a lesion or patient is on one side"
     return (
         "drawn by patient group (a lesion or patient is on one side), stratified: of every class's "
         f"images about {data.val:.0%} for validation, {data.test:.0%} for test"

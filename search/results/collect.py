@@ -164,6 +164,6 @@ def snapshot(scheduler: Scheduler) -> Snapshot:
     return Snapshot(
         chains=scored | ended,
         done=len(scheduler.scores) + len(scheduler.frozen) + ended_early,
-        total=most + sum(schedule(most, seeds)) + starts + final,
+        total=most + sum(schedule(min(most, len(plan.space.chains())), seeds)) + starts + final,
         notice=f"{over}: running jobs are finished, no new work starts" if over else "",
     )

@@ -134,7 +134,7 @@ class RunInfo:
     overhead: Overhead | None = None  # None if nothing was trained
     budget_spent: bool = False  # True if chains were not tried for that reason
     incomplete: str = ""  # the machine fault that ended the search early, or ""
-    given_split: bool = False  # by the data set
+    given_split: tuple[str, ...] = ()  # the parts that the data set gives
     leak: str = ""  # what a published protocol lets cross the split, or ""
     label_curve: tuple[LabelPoint, ...] = ()
     external: tuple[ExternalScore, ...] = ()  # of fresh seeds

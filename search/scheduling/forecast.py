@@ -39,7 +39,7 @@ class Forecast:
 def forecast(space: Space, policy: Policy, images: int, pool: int = 0) -> Forecast:
     """Return the forecast of a search. images: the number to train on; pool: see `Forecast`."""
     planned, chains = policy.planned(), space.chains()
-    again = repeats.schedule(planned.maximum, space.repeats)
+    again = repeats.schedule(min(planned.maximum, len(chains)), space.repeats)
     return Forecast(
         space=space.name,
         demo=space.data.name == "demo",

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
@@ -25,11 +25,12 @@ from search.chains.chain import repeats_a_task
 from search.chains.node import Node
 from search.scheduling.early_stopping import Stop
 from trainables.durable import kernel_lock, make_folder, refused, sync
-from trainables.errors import UserError
+from trainables.errors import UserError, first_line
 from trainables.spec import Score, digest
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"  # of the folder
+PATIENCE = 120.0  # seconds to wait for it
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,28 @@ class Journal:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other searches out of the folder for the block; UserError if one runs there."""
-        lock = kernel_lock(self.path.with_name(LOCK))
+        """Keep other searches out of the folder for the block; UserError if one runs there.
+
+        A file server may hold the lock of a machine that died for some time.
+        """
+        lock, out = kernel_lock(self.path.with_name(LOCK)), self.path.parent
         try:
-            held = lock.acquire(timeout=0)
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+            if not lock.is_locked:
+                log.warning("--out=%s: in use by another search; waiting for it", out)
+                lock.acquire(timeout=PATIENCE)
         except Timeout:
             raise UserError(
-                f"--out={self.path.parent}: must be a folder in which no other search runs; try "
-                "another --out, or wait for its end"
+                f"--out={out}: must be a folder in which no other search runs; try another --out, "
+                "or wait for its end"
             ) from None
-        with held:
+        except (OSError, NotImplementedError) as error:
+            raise refused("--out", out, f"no lock: {first_line(error)}") from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def replay(self) -> tuple[list[Node], dict[Node, Score], dict[Node, Stop]]:
         """Return the nodes asked, the scores told, and the stops of nodes without a score.

@@ -209,7 +209,8 @@ class Profile(Schema):
 
     steps: a stage's length: a number, a table of images to steps, or `published`. lr_steps: of the
     trial of a learning rate; null: a tenth of the stage, at least 500. downstream_...: the same of
-    fine-tuning. curve: frozen probes of every stage on its way; 0: no learning curves.
+    fine-tuning, by labelled images. curve: frozen probes of every stage on its way; 0: no learning
+    curves.
     """
 
     name: Name

@@ -10,6 +10,7 @@
     ROOT/KEY/manifest.json     a finished stage: the directory gets this name once complete
     ROOT/KEY.part/             a stage in progress or interrupted
     ROOT/.locks/KEY            flock held while training; the kernel releases it on SIGKILL
+    ROOT/.weights/             timm's weights of starts, for all nodes
     ROOT/.damaged/KEY-TIME/    a damaged stage, set aside and trained again
     ROOT/.trash/               being deleted
 
@@ -125,7 +126,7 @@ class StageStore:
             return standing
         for stale in (part / MANIFEST, *part.glob(f"{TEMPORARY}*")):
             stale.unlink(missing_ok=True)  # from an interrupted commit or checkpoint
-        with full_disk_explained(f"store {self.root}"):
+        with full_disk_explained(self.root):
             whole = sealing.sealed(part, manifest)
             write_json(part / MANIFEST, whole, indent=1)
             os.rename(part, final)

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from search import report  # noqa: E402
 from search.chains.chain import enumerate_chains  # noqa: E402
+from search.report import points  # noqa: E402
 from search.store.stage_store import StageStore  # noqa: E402
 from search.tracking.mirror import Mirror  # noqa: E402
 from search.tracking.uri import Address  # noqa: E402
@@ -80,7 +81,7 @@ def track(table: report.rows.Table, search: object, folder: str) -> None:
     rows = table.scored[:TRACKED]
     begun = time.perf_counter()
     for row in rows:
-        tracker.log_chain(row, search.store)  # type: ignore[attr-defined]
+        tracker.log_chain(row, points.curves(row, search.store, BALANCED.name))  # type: ignore[attr-defined]
     each = (time.perf_counter() - begun) / len(rows)
     print(f"tracking a chain: {each:.3f} s, {100 * each / STAGE:.2f} % of a stage of {STAGE:.0f} s")
 

@@ -14,6 +14,7 @@ from search.console.commands import parse
 from search.console.request import request
 from search.console.screen import Screen
 from search.scheduling.cost import Span
+from search.scheduling.journal import Journal
 from search.session import CHECKPOINTS, Session
 from trainables.errors import UserError
 
@@ -59,6 +60,12 @@ def test_it_checks_before_it_says_anything(session, capsys, tmp_path):
     with pytest.raises(UserError, match="must be a folder to write to"):
         session.search()
     assert capsys.readouterr().out == ""
+
+
+def test_a_search_is_alone_in_its_out(session, monkeypatch):
+    monkeypatch.setattr("search.scheduling.journal.PATIENCE", 0.0)
+    with Journal(session.out, {}).alone(), pytest.raises(UserError, match="no other search runs"):
+        session.search()
 
 
 def test_a_long_search_says_so_first(session, capsys, monkeypatch):

@@ -139,7 +139,7 @@ class Source:
             if not table.many:
                 labels = [table.classes[label] for label in labels]
             columns = [table.names, labels, table.groups, pixels]
-            columns += [table.sites] if table.sites else []  # digests without stay as they were
+            columns += [table.sites] if table.sites else []
             columns += [[f"split {part}" for part in table.parts]] if table.parts else []
             rows = sorted(zip(*columns, strict=True))
             self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])

@@ -1,7 +1,7 @@
 """A start: a weight file, as it comes, read into the store as a stage with a backbone.
 
 print(check(Path("moco_v2.pth"), "imagenet", "resnet50", 3))    # what was left out, ...
-file = fetched("imagenet", "convnext_tiny", Path("runs/cache"))   # timm's own weights
+file = fetched("imagenet", "convnext_tiny", Path("runs/store/.weights"))   # timm's own weights
 """
 
 from dataclasses import dataclass

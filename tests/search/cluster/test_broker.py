@@ -597,3 +597,26 @@ def test_a_disk_that_cannot_be_read_after_a_fault_loses_no_job(plan, monkeypatch
     answers, jobs, _ = run(plan, ["odc"], spoil)
     assert answers == [Scored(50.0)]
     assert jobs.count(met[0]) == 2
+
+
+def test_a_lease_that_ends_while_another_is_taken_back_is_left_alone(plan):
+    """A retry waits for the queue; meanwhile the second worker group finishes."""
+
+    async def main():
+        broker = Broker(plan)
+        texts = ("odc", "moco")
+        asked = [asyncio.create_task(broker.score(Node.parse(text))) for text in texts]
+        leases = {group: await broker.lease(group, ["n"]) for group in ("g", "h")}
+        async with broker.changed:  # held: the first retry waits
+            dying = asyncio.create_task(broker.nodes_died({"n"}))
+            await asyncio.sleep(0)
+            await broker.finish("h", leases["h"].number, DONE)
+        await dying
+        assert [job.key for job in broker.queue][:1] == [leases["g"].job.key]
+        rest = asyncio.create_task(serve(broker, "g", []))
+        found = await asyncio.wait_for(asyncio.gather(*asked), 10)
+        await broker.stop()
+        await rest
+        return found
+
+    assert asyncio.run(main()) == [Scored(50.0)] * 2

@@ -139,11 +139,13 @@ def test_images_without_colours_are_said_to_be_grey() -> None:
     almost = grey.copy()
     almost[..., 1] += 2  # as JPEG rounds
     one = grey.copy()
-    one[3, 0, 0, 1] += 3
+    one[3, 0, 0, 1] += 3  # one of the hundred that are checked
     data = load("isic3").data
     assert [*prepared.colourless(grey, data)] == [*prepared.colourless(almost, data)]
     (said,) = prepared.colourless(grey, data)
-    assert said.startswith("no image has colours; for X-rays add modality=xray data.channels=1")
+    assert said.startswith(
+        "none of 100 images that were checked has colours; for X-rays add modality"
+    )
     assert [*prepared.colourless(one, data)] == []
     assert [*prepared.colourless(grey[..., :1], load("isic3", ["data.channels=1"]).data)] == []
 

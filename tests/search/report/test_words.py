@@ -137,8 +137,11 @@ def test_the_split_is_told_as_it_was_made(search: Any) -> None:
         "drawn by patient group (a lesion or patient is on one side), stratified: of every class's "
         "images about 15% for validation, 15% for test"
     )
-    assert words.split(replace(search.info, given_split=True), data).startswith("given by the data")
-    assert words.split(replace(search.info, given_split=True, leak="it leaks"), data) == "it leaks"
+    whole = replace(search.info, given_split=("test", "train", "val"))
+    assert words.split(whole, data) == "given by the data set; a lesion or patient is on one side"
+    partly = words.split(replace(search.info, given_split=("test", "train")), data)
+    assert ", validation (15%) drawn from its training images; a lesion" in partly
+    assert words.split(replace(whole, leak="it leaks"), data) == "it leaks"
 
 
 def test_what_training_again_would_change_is_told_by_what_is_known(search: Any) -> None:

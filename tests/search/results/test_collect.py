@@ -134,7 +134,7 @@ def test_a_snapshot_counts_and_does_not_change_with_the_scheduler(collector):
     asked.over, asked.policy = "", SimpleNamespace(planned=lambda: SimpleNamespace(maximum=4))
     more = {"repeats": 2, "max_length": 2, "controls": True, "label_curve": True}
     asked.plan.space = SimpleNamespace(
-        **more, **STARTS, test=True, external={}, probe=True, chains=list,
+        **more, **STARTS, test=True, external={}, probe=True, chains=lambda: [1, 2, 3, 4],
         baselines=SimpleNamespace(features={}),
     )  # fmt: skip
     asked.plan.pool = None

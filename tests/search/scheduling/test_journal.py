@@ -2,11 +2,13 @@
 
 import logging
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from search.chains.node import Node
+from search.scheduling import journal as journal_module
 from search.scheduling.early_stopping import Stop
 from search.scheduling.journal import Journal
 from tests.measures import scored
@@ -89,14 +91,40 @@ def test_a_stop_holds_until_there_is_a_score(journal: Journal) -> None:
     assert again(journal).replay()[2] == {}
 
 
-def test_two_searches_do_not_share_a_folder(journal: Journal) -> None:
+def test_two_searches_do_not_share_a_folder(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever they search: each would overwrite the other's report."""
+    monkeypatch.setattr(journal_module, "PATIENCE", 0.1)
     other = Journal(journal.path.parent, {"another": "search"})
     with journal.alone():
         with pytest.raises(UserError, match="must be a folder in which no other search runs"):
             other.alone().__enter__()
     with other.alone():
         pass
+
+
+def test_a_lock_that_a_dead_machine_held_is_waited_for(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a file server frees it late."""
+    other = Journal(journal.path.parent, {"another": "search"})
+    held = journal.alone()
+    held.__enter__()
+    threading.Timer(0.3, held.__exit__, (None, None, None)).start()
+    with other.alone():
+        assert "in use by another search; waiting for it" in caplog.text
+
+
+def test_a_folder_without_locks_is_refused(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise NotImplementedError("flock is not there")
+
+    monkeypatch.setattr("trainables.durable.UnixFileLock._acquire", unable)
+    with pytest.raises(UserError, match=r"\(no lock: flock is not there\)"):
+        journal.alone().__enter__()
 
 
 def test_every_line_is_on_the_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -348,7 +348,7 @@ def test_verify_names_everything_and_sets_nothing_aside(store: StageStore) -> No
     assert len(store.keys()) == 4
 
 
-def test_the_token_is_the_same_for_all_who_see_the_store(store: StageStore, tmp_path: Path) -> None:
+def test_the_id_is_the_same_for_all_who_see_the_store(store: StageStore, tmp_path: Path) -> None:
     assert store.id == StageStore(store.root).id == store_id(store.root)
     assert len(store.id) == 32
     assert store.id != StageStore(tmp_path / "other").id
@@ -368,7 +368,7 @@ print(StageStore(sys.argv[1]).id)
 """
 
 
-def test_those_who_come_at_once_agree_on_the_token(tmp_path: Path) -> None:
+def test_those_who_come_at_once_agree_on_the_id(tmp_path: Path) -> None:
     children = [spawn(CREATE, tmp_path / "store") for _ in range(4)]
     assert {output(child).strip() for child in children} == {store_id(tmp_path / "store")}
 
@@ -427,7 +427,7 @@ def test_space_is_checked_and_a_full_disk_explained(
         raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(stage_store, "write_json", full)
-    with pytest.raises(UserError, match="disk is full"):
+    with pytest.raises(UserError, match=r"disk is full; try .*store prune --store \/"):
         finish(store)
     assert store.manifest(KEY) is None
 

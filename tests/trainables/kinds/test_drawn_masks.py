@@ -15,7 +15,7 @@ from trainables.durable import file_digest
 from trainables.errors import UserError
 from trainables.images.cache import made_by
 from trainables.images.pool import opened
-from trainables.kinds import Work, classify, segment
+from trainables.kinds import Work, classify, drawn_masks, segment
 from trainables.kinds.drawn_masks import Plugin, loaded
 from trainables.storage import SEGMENTER
 
@@ -39,7 +39,8 @@ def plan(data, file, *more):
     return replace(known, masks=file_digest(file)[:16])
 
 
-def test_the_drawn_masks_are_those_that_were_judged(data, trained, tmp_path):
+def test_the_drawn_masks_are_those_that_were_judged(data, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawn_masks, "BLOCK", 7)  # several blocks, the last one shorter
     file, masks, dice = trained
     spec = plan(data, file).drawn()
     places = {"weights": file}
