@@ -20,6 +20,9 @@ LONGEST = (
     "test_command.py",
     "test_stage.py",
     "test_learning.py",
+    "test_masks.py",
+    "test_mirror.py",
+    "test_check.py",
     "test_sockets.py",
 )
 NO_IMAGES = "no real images"  # how a test says that ../shared is missing
