@@ -425,6 +425,7 @@ def test_a_remote_tracker_gets_aggregates_only(told: Any, server: "Server", tmp_
     for words in (*NAMES, b"ANNA.jpg", PICTURE, base64.b64encode(PICTURE)):
         assert not server.holds(words), words[:20]
     parent, children = _runs(server.uri, "aggregates")
+    assert "out" not in parent.data.tags, "a path"
     assert {run.info.run_name for run in children} == {"moco", "moco>odc"}
     client = server.client
     sent = {Path(file.path).name for file in client.list_artifacts(parent.info.run_id, "report")}
