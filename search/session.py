@@ -77,7 +77,9 @@ class Session:
         self.device = hardware.describe({"CPU": cores(), "GPU": request.gpus})
 
     def check(self) -> Forecast:
-        """Return what the search will train; UserError if it can't be searched. Creates nothing.
+        """Return what the search will train; UserError if it can't be searched.
+
+        Creates nothing but timm's weights in the store, where a start names them.
 
         The dry run and the search both begin with it, so neither takes what the other refuses.
         """

@@ -200,14 +200,14 @@ def _explain(override: str, files: Section) -> None:
     key = override.partition("=")[0].lstrip("+~")
     place = key.partition("@")[2] if _group(override) else key
     parts = place.split(".") if place else []
-    deep = len(parts) > 1 and parts[0] in ("external", "pool")
+    free = len(parts) > 1 and parts[0] in ("external", "pool")
     for section in NAMED:
         above, names = parts[: len(section)], parts[len(section) :]
         new = above == section and names and names[0] not in value_at(files, section)
         if new and override[0] not in "+~":
             raise UserError(f"{override}: must begin with + for a new name; try +{override}")
-        deep = deep or bool(new and override[0] == "+")
-    if parts[:2] == ["data", "pool"] or deep:
+        free = free or bool(new and override[0] == "+")
+    if parts[:2] == ["data", "pool"] or free:
         return  # its kind may come with another override; the dataclass refuses unknown keys
     for depth, part in enumerate(parts):
         if part not in (known := _keys(parts[:depth], {**files, "modality": None})):
