@@ -137,10 +137,9 @@ class Images:
         cache = self.cache
         with full_disk_explained(cache, "cache"):
             external = {name: source.digest(cache) for name, source in self.external.items()}
+            masks = self.masks.digest(cache) if self.masks else None
             if draws_masks(self.space):
                 masks = file_digest(Path(str(self.space.data.masks)))[:16]
-            else:
-                masks = self.masks.digest(cache) if self.masks else None
             pool = self.pool.digest(cache) if self.pool else None
             return Digests(self.source.digest(cache), external, pool, masks)
 
