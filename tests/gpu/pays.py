@@ -294,14 +294,15 @@ def run(
     jobs: Sequence[Job], args: argparse.Namespace, cache: Path, device: str, limit: float | None
 ) -> int:
     """Do what is missing, in as many processes as --processes; return how many are done."""
-    left = {job.spec.key(): job for job in jobs if not (args.out / job.spec.key() / DONE).exists()}
+    left = missing(jobs, args.out)
     done = {job.spec.key() for job in jobs} - left.keys()
     flying: dict[Future[object], str] = {}
     runtime = Runtime(device, _threads(args, torch.device(device)), 50)
     with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
         while left or flying:
             ready = [key for key, job in left.items() if done >= {*job.needs}]
-            ready.sort(key=lambda key: left[key].row is not None)  # others wait for stages
+            # a seed after the other, and stages first, as others wait for them
+            ready.sort(key=lambda key: (left[key].spec.seed, left[key].row is not None))
             for key in ready[: args.processes - len(flying)]:
                 given = (left.pop(key), runtime, cache, args.out)
                 flying[pool.submit(do, *given)] = key
@@ -317,6 +318,18 @@ def run(
                     done.add(flying[one])
                 del flying[one]
     return len(done)
+
+
+def missing(jobs: Sequence[Job], out: Path) -> dict[str, Job]:
+    """Return the jobs left to do; a stage is none where every row that needs it is finished."""
+    left: dict[str, Job] = {}
+    needed: set[str] = set()
+    for job in reversed(jobs):
+        key = job.spec.key()
+        if (job.row or key in needed) and not (out / key / DONE).exists():
+            left[key] = job
+            needed |= {*job.needs}
+    return dict(reversed(left.items()))
 
 
 def _succeeded(one: Future[object]) -> bool:
