@@ -132,9 +132,9 @@ class Graph:
 
     @property
     def names(self) -> list[str]:
-        """The starts, then the chains."""
+        """The chains, whose weights a lost folder takes with it, then the starts."""
         chains = self.args.chains.split(",")
-        return [*dict.fromkeys([SCRATCH, *self.args.starts]), *chains]
+        return [*chains, *dict.fromkeys([SCRATCH, *self.args.starts])]
 
     def _chain(self, name: str, seed: int, steps: int, tune_steps: int) -> Iterator[Job]:
         start, tasks = parsed(name, (SCRATCH, *self.args.starts))
@@ -396,6 +396,7 @@ def table(args: argparse.Namespace) -> int:
     from search.report.statistics.scored import noise_of, observe
 
     rows = [json.loads(line) for line in (args.out / ROWS).read_text().splitlines()]
+    rows.sort(key=lambda row: row["chain"] not in (SCRATCH, *args.starts))
     if args.look:
         _record(rows, args.out)
     split = "test" if args.look else "val"

@@ -29,7 +29,7 @@ def test_a_small_run_is_scored_and_goes_on_where_it_was_cut(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
     assert [(row["chain"], row["seed"]) for row in rows] == [
-        ("scratch", 1000), ("moco", 1000), ("scratch", 1001), ("moco", 1001),
+        ("moco", 1000), ("scratch", 1000), ("moco", 1001), ("scratch", 1001),
     ]  # fmt: skip
     (tmp_path / "out" / rows[-1]["key"] / "done.json").unlink()
     again = run(tmp_path, "--small")
