@@ -144,9 +144,9 @@ class Images:
             return Digests(self.source.digest(cache), external, pool, masks)
 
     def decoding_seconds(self) -> float:
-        """Estimate how long all cores take to decode the images; decodes a few of them."""
-        sources = [one for one in (self.source, self.pool, self.masks) if one]
-        return 0.0 if self.decoded else sum(map(_decoding_seconds, sources))
+        """Estimate how long all cores take to decode what the cache lacks; decodes a few images."""
+        sources = filter(None, (self.source, self.pool, self.masks, *self.external.values()))
+        return sum(_decoding_seconds(one) for one in sources if not one.decoded(self.cache))
 
     def decode(self, console: Console) -> None:
         """Decode missing images with a progress bar."""

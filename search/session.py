@@ -113,10 +113,12 @@ class Session:
             self.space = space = replace(space, test=False)
         pool = self.images.pool
         more = pool.sizes.images if pool else 0
-        self.forecast = forecast(space, self.policy, self.images.check(), more)
+        elsewhere = {name: len(one.table.names) for name, one in self.images.external.items()}
+        self.forecast = forecast(space, self.policy, self.images.check(), more, elsewhere)
         # without the images' digests
         masks = "" if self.images.masked else None
-        self.plan = self._plan(Digests("", {}, None if pool is None else "", masks))
+        none = dict.fromkeys(space.external, "")
+        self.plan = self._plan(Digests("", none, None if pool is None else "", masks))
         return self.forecast
 
     def _plan(self, read: Digests) -> Plan:

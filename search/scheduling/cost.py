@@ -5,17 +5,17 @@ span(space, forecast, plan, pace)         # Span(minimum=400.0, maximum=900.0), 
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from search.chains.chain import Chain
 from search.chains.node import Node
 from search.chains.plan import Plan
-from search.scheduling.phases import Phase, phases
+from search.scheduling.phases import Phase, Phases, phases
 from search.scheduling.rates import Subject, subject
 from search.scheduling.work import Rate, work
 from search.space import Space
 from trainables.architectures import megabytes
-from trainables.spec import DRAWN, FEATURES, POOL, START, StageSpec
+from trainables.spec import CLASSIFY, DRAWN, EXTERNAL, FEATURES, POOL, START, StageSpec
 
 CLOSING = 6.0  # seconds from the last job to the end of the command
 BETWEEN = 0.4  # seconds a job: leasing it, reading inputs, writing its result
@@ -39,8 +39,14 @@ class Pace:
 
     def seconds(self, spec: StageSpec, images: int) -> float:
         """Return the seconds of one stage in one worker group."""
-        rate = NOTHING if spec.kind in (START, FEATURES, DRAWN) else self.rates[subject(spec)]
-        return rate.seconds(work(spec, images, self.grown)) + BETWEEN
+        return self._rate(spec).seconds(work(spec, images, self.grown)) + BETWEEN
+
+    def _rate(self, spec: StageSpec) -> Rate:
+        """Return a stage's rate; images from elsewhere take as long as those of an evaluation."""
+        if spec.kind == EXTERNAL:
+            evaluated = max(rate.evaluated for of, rate in self.rates.items() if of[0] == CLASSIFY)
+            return Rate(0.0, 0.0, evaluated)
+        return NOTHING if spec.kind in (START, FEATURES, DRAWN) else self.rates[subject(spec)]
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,12 @@ class Counts:
     again: tuple[int, ...]
     images: int  # to train on
     pool: int = 0  # for the pretext tasks; 0: the same
+    external: Mapping[str, int] = field(default_factory=dict)  # of each external test set
 
     def of(self, spec: StageSpec) -> int:
-        """Return how many images a stage trains on."""
+        """Return how many images a stage trains on, or judges."""
+        if spec.kind == EXTERNAL:
+            return self.external[spec.name]
         known = spec.data.get(POOL)
         pooled = known is not None and known.spec.unlabelled is not None
         return self.pool if pooled and self.pool else self.images
@@ -83,19 +92,26 @@ def span(plan: Plan, counts: Counts, pace: Pace, done: Collection[str] = ()) -> 
 
 
 def _wall(
-    plan: Plan, found: list[Phase], counts: Counts, pace: Pace, done: Collection[str],
+    plan: Plan, found: Phases, counts: Counts, pace: Pace, done: Collection[str],
     times: float = 1.0,
 ) -> float:  # fmt: skip
     """Return the seconds of all phases, `done` apart, at most those of the budget.
 
     times: the work of all chains over that of those in the phases.
     """
-    known, total, longest = set(done), 0.0, 0.0
-    for phase in found:
-        jobs = [_missing(plan, node, counts, pace, known) for node in phase]
-        total += side_by_side(jobs, pace.groups)
-        longest = max([longest, *jobs])
-    total = pace.start + CLOSING + times * total
+    known, longest = set(done), 0.0
+
+    def seconds(phases: list[Phase]) -> float:
+        nonlocal longest
+        total = 0.0
+        for phase in phases:
+            jobs = [_missing(plan, node, counts, pace, known) for node in phase]
+            total += side_by_side(jobs, pace.groups)
+            longest = max([longest, *jobs])
+        return total
+
+    total = pace.start + seconds(found.begin) + times * seconds(found.chains)
+    total += seconds(found.later) + CLOSING
     limit = limit_of(plan.space, pace.groups)
     return total if limit is None else min(total, limit + longest + CLOSING)
 

@@ -4,7 +4,8 @@ found = forecast(space, policy, images)
 found.stages_maximum, found.counts
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from search.chains.chain import stages_shared
 from search.policies import Policy
@@ -29,15 +30,25 @@ class Forecast:
     stages_maximum: int
     repeats: tuple[int, ...]  # how many chains get a second seed, a third, ...
     pool: int = 0  # images for the pretext tasks; 0: those to train on
+    external: Mapping[str, int] = field(default_factory=dict)  # images of each external test set
 
     @property
     def counts(self) -> Counts:
         least, most = self.stages_minimum, self.stages_maximum
-        return Counts(least, most, self.repeats, self.images, self.pool)
+        return Counts(least, most, self.repeats, self.images, self.pool, self.external)
 
 
-def forecast(space: Space, policy: Policy, images: int, pool: int = 0) -> Forecast:
-    """Return the forecast of a search. images: the number to train on; pool: see `Forecast`."""
+def forecast(
+    space: Space,
+    policy: Policy,
+    images: int,
+    pool: int = 0,
+    external: Mapping[str, int] | None = None,
+) -> Forecast:
+    """Return the forecast of a search.
+
+    images: the number to train on. pool, external: see `Forecast`.
+    """
     planned, chains = policy.planned(), space.chains()
     again = repeats.schedule(min(planned.maximum, len(chains)), space.repeats)
     return Forecast(
@@ -53,4 +64,5 @@ def forecast(space: Space, policy: Policy, images: int, pool: int = 0) -> Foreca
         stages_maximum=planned.maximum,
         repeats=again,
         pool=pool,
+        external=external or {},
     )

@@ -20,6 +20,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -144,6 +145,19 @@ class Source:
             rows = sorted(zip(*columns, strict=True))
             self._digest = digest([FORMAT, asdict(self.spec), table.classes, rows])
         return self._digest
+
+    def decoded(self, cache_root: Path) -> bool:
+        """Return whether the cache has the decoded folder.
+
+        Before the digest is read, which takes every file, that is a guess by the specification.
+        """
+        name = f"{self.called}-{self.spec.size}px-{self._digest or '*'}"
+        spec = json.loads(json.dumps(asdict(self.spec)))
+        for file in cache_root.glob(f"{name}/{MANIFEST}"):
+            with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: decoded again
+                if json.loads(file.read_bytes())["spec"] == spec:
+                    return True
+        return False
 
     def prepare(self, cache_root: Path, progress: OnDecoded | None = None) -> Path:
         """Return the decoded folder, building it if it is missing or damaged.

@@ -28,7 +28,7 @@ def pace(made, rate, groups=1):
 
 
 def names(found):
-    return [[str(node) for node in phase] for phase in found if phase]
+    return [[str(node) for node in phase] for part in found for phase in part if phase]
 
 
 def test_phases_of_the_least_and_the_most():
@@ -79,7 +79,8 @@ def test_ranges_grow_in_the_longest_time_only():
 def test_what_is_in_the_store_takes_no_time():
     made = plan("max_length=1")
     counts, known = Counts(3, 3, (), 1000), pace(made, Rate(1.0, 0.1, 0.1))
-    nodes = [n for phase in phases(made.space, ("scratch",), 3, (), most=True) for n in phase]
+    found = phases(made.space, ("scratch",), 3, (), most=True)
+    nodes = [node for part in found for phase in part for node in phase]
     done = {spec.key() for node in nodes for spec in made.graph(node)}
     assert span(made, counts, known, done).maximum == 20 + CLOSING
     assert span(made, counts, known, set()).maximum > 40
@@ -92,6 +93,34 @@ def test_more_seeds_controls_and_labels_cost_more():
     more = plan("repeats=3", "controls=true", "label_curve=true")
     again = span(more, replace(COUNTS, again=(4, 2)), pace(more, Rate(1.0, 0.1, 0.1)))
     assert again.maximum > 2 * few.maximum
+
+
+def test_images_from_elsewhere_cost_their_evaluation():
+    """500 of them for three singles, the start, and the fresh seeds of a single and the start."""
+    other = ["external.other.name=folder", "external.other.root=/x"]
+    rate, few = Rate(1.0, 0.1, 0.0), Counts(3, 3, (), 1000)
+    made = plan("max_length=1")
+    more = Plan(plan("max_length=1", *other).space, "", external_digests={"other": ""})
+    without = span(made, few, pace(made, rate))
+    with_them = span(more, replace(few, external={"other": 500}), pace(more, rate))
+    assert with_them.maximum - without.maximum == pytest.approx(6 * (0.1 * 500 + BETWEEN))
+    unseen = plan("max_length=1", "test=false", *other).space
+    assert not any("~" in node for phase in names(phases(unseen, ("scratch",), 3, (), most=True))
+                   for node in phase)  # fmt: skip
+
+
+def test_only_the_chains_are_in_proportion_to_their_number():
+    """Four times as many nodes as chains, as with windows; starts and fresh seeds stay."""
+    made = plan("max_length=1", "policy=exhaustive")
+    known = pace(made, Rate(1.0, 0.0, 0.0))
+    once = span(made, Counts(3, 3, (), 1000), known).maximum
+    four = span(made, Counts(12, 12, (), 1000), known).maximum
+    found = phases(made.space, ("scratch",), 3, (), most=True)
+    chains = sum(
+        known.seconds(spec, 1000)
+        for phase in found.chains for node in phase for spec in made.graph(node)
+    )  # fmt: skip
+    assert four - once == pytest.approx(3 * chains)
 
 
 def test_side_by_side():

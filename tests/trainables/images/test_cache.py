@@ -113,6 +113,21 @@ def test_second_start_reads_no_image(spec, isic, tmp_path, monkeypatch):
     assert prepare(spec("isic2019"), isic, tmp_path / "cache") == first
 
 
+def test_whether_images_are_decoded_is_known_without_reading_them(spec, isic, tmp_path):
+    there = tmp_path / "cache"
+    unread = cache.Source(spec("isic2019"), isic)
+    assert not unread.decoded(there)
+    folder = prepare(spec("isic2019"), isic, there)
+    assert unread.decoded(there)
+    assert not cache.Source(spec("isic2019", size=40), isic).decoded(there)
+    (isic / "ISIC_2019_Training_Input" / "ISIC_0000000.jpg").write_bytes(b"another")
+    assert unread.decoded(there), "a guess"
+    unread.digest(there)
+    assert not unread.decoded(there), "the content is another"
+    (folder / "manifest.json").write_text("[]")
+    assert not cache.Source(spec("isic2019"), isic).decoded(there)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
