@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from search.cluster.environment import EVERYWHERE
 from search.scheduling.work import Rate, work
 from search.store import sealing
 from search.store.sealing import Damaged, Manifest
@@ -148,7 +149,7 @@ def _ask(question: Path, targets: Sequence[Path]) -> list[list["Timed | str"]]:
     children = [
         subprocess.Popen(
             [*command, str(target)],
-            env={**os.environ, "PYTHONPATH": path},
+            env={**EVERYWHERE, **os.environ, "PYTHONPATH": path},  # as of the workers
             cwd=question.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

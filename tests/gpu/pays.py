@@ -223,6 +223,7 @@ def main() -> int:
         return table(args)
     begun = time.monotonic()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of BLAS in each process
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the search's workers have it
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     profile = "smoke" if args.small else "gpu" if device.type == "cuda" else "cpu"
     recipes = Recipes(profile, device, args.modality)
