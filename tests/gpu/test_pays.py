@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from tests.gpu.pays import Job, missing
 
 HERE = Path(__file__).parent
 LACKING = """
@@ -21,6 +24,35 @@ def run(tmp_path, *arguments):
     known = {**os.environ, "PYTHONPATH": f"{tmp_path}:{HERE.parents[1]}", "PYTHON": sys.executable}
     command = [HERE / "pays.sh", *arguments, "--out", tmp_path / "out"]
     return subprocess.run(command, env=known, cwd=tmp_path, capture_output=True, text=True)
+
+
+class Spec(NamedTuple):
+    name: str
+    inputs: dict[str, str]
+
+    def key(self):
+        return self.name
+
+
+def test_no_stage_is_trained_for_rows_that_are_finished(tmp_path):
+    """Two chains of a shared first stage; the fine-tunings of the second one are kept."""
+    row = ("moco>odc", 1000, 0.1)
+    jobs = [
+        Job(Spec("moco", {})), Job(Spec("odc", {"backbone": "moco"})),
+        Job(Spec("tuned odc", {"backbone": "odc"}), row=row),
+        Job(Spec("mim", {"backbone": "moco"})),
+        Job(Spec("tuned mim", {"backbone": "mim"}), row=row),
+    ]  # fmt: skip
+    assert [*missing(jobs, tmp_path)] == ["moco", "odc", "tuned odc", "mim", "tuned mim"]
+
+    def finish(name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "done.json").touch()
+
+    finish("tuned mim")
+    assert [*missing(jobs, tmp_path)] == ["moco", "odc", "tuned odc"]
+    finish("odc")
+    assert [*missing(jobs, tmp_path)] == ["tuned odc"], "its input is there"
 
 
 @pytest.mark.long
