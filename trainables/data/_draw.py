@@ -5,7 +5,8 @@
 
 Pigments absorb light as in skin (Beer-Lambert): an image is white light times exp(-density). A
 lesion is a function of its own coordinates (its border is at radius 1), so another view shows the
-same structures turned, shifted and scaled.
+same structures turned, shifted and scaled. All is drawn in float64: processors round float32
+functions differently, and a value near a half would become another grey level.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ ABSORBED = {  # density of red, green, blue at strength 1
 }
 SCATTERED = {"white": (0.93, 0.86, 0.86), "yellow": (0.9, 0.77, 0.5)}  # opaque colours
 LAMP = -0.12  # mean gradient of light downwards: lit from above, so an image has an up
-HARMONICS = np.arange(1, 13, dtype=np.float32)
+HARMONICS = np.arange(1, 13)
 
 
 class Lesion:
@@ -38,12 +39,13 @@ class Lesion:
         self.aspect = rng.uniform(*recipe.aspect)
         self.soft = rng.uniform(*recipe.soft)
         # [2, harmonics]: cosine and sine amplitudes
-        self.outline = (wave * rng.uniform(*recipe.irregular) * 2).astype(np.float32)
+        self.outline = wave * rng.uniform(*recipe.irregular) * 2
         self.layers = [(layer, rng.uniform(*layer.strength)) for layer in present]
-        self.table = rng.random((3, CELLS, CELLS), np.float32)  # positions of cells, their values
+        table = rng.random((3, CELLS, CELLS), np.float32)
+        self.table = table.astype(np.float64)  # positions of cells, their values
         self.frequency = rng.uniform(3.0, 5.0)  # cells per radius
         densities = rng.gamma(4, 0.02), rng.gamma(6, 0.025), rng.uniform(0.3, 0.8)
-        self.skin = np.array(densities, np.float32)  # of melanin, blood and unevenness
+        self.skin = np.array(densities)  # of melanin, blood and unevenness
         self.hairs = rng.gamma(0.5, 2)  # mean number
         self.radius = rng.uniform(0.4, 0.85)  # in half image sides
 
@@ -52,7 +54,7 @@ def picture(
     lesion: Lesion, rng: np.random.Generator, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw one view: pixels [size, size, 3] and the lesion's mask [size, size]."""
-    line = (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
+    line = (np.arange(size) + 0.5) * 2 / size - 1
     u, v = np.meshgrid(line, line)
     x, y = _view(lesion, rng, u, v)
     edge = _edge(lesion, x, y)
@@ -71,20 +73,20 @@ def _view(lesion: Lesion, rng: np.random.Generator, u: Field, v: Field) -> tuple
     reach = max(0.1, 0.9 - radius)
     du, dv = rng.uniform(-reach, reach, 2)
     c, s = np.cos(angle) / radius, np.sin(angle) / radius
-    x = (u - du) * np.float32(c) + (v - dv) * np.float32(s)
-    y = (v - dv) * np.float32(c) - (u - du) * np.float32(s)
+    x = (u - du) * c + (v - dv) * s
+    y = (v - dv) * c - (u - du) * s
     return x, y
 
 
 def _edge(lesion: Lesion, x: Field, y: Field) -> Field:
     """Return the distance from the middle relative to the border there: 1 on the border."""
-    stretch = np.float32(lesion.aspect**0.5)
+    stretch = lesion.aspect**0.5
     x, y = x / stretch, y * stretch
-    angles = np.linspace(-np.pi, np.pi, 181, dtype=np.float32)
+    angles = np.linspace(-np.pi, np.pi, 181)
     waves = HARMONICS[:, None] * angles
     border = 1 + lesion.outline[0] @ np.cos(waves) + lesion.outline[1] @ np.sin(waves)
     border = np.maximum(border, 0.4)
-    return (np.hypot(x, y) / np.interp(np.arctan2(y, x), angles, border)).astype(np.float32)
+    return np.hypot(x, y) / np.interp(np.arctan2(y, x), angles, border)
 
 
 def _skin(lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
@@ -95,17 +97,17 @@ def _skin(lesion: Lesion, rng: np.random.Generator, size: int) -> Field:
     melanin = melanin * (1 + 0.3 * coarse + 0.25 * fine) + 0.05
     blood = blood * (1 + 0.3 * _noise(rng, 5, size) * uneven) + 0.08
     density = _density("melanin", melanin) + _density("blood", blood)
-    return np.exp(-density) * np.array([0.97, 0.93, 0.92], np.float32)[:, None, None]
+    return np.exp(-density) * np.array([0.97, 0.93, 0.92])[:, None, None]
 
 
 def _noise(rng: np.random.Generator, cells: int, size: int) -> Field:
     """Draw smooth noise of mean 0 and about unit variance, with `cells` bumps along a side."""
     coarse = Image.fromarray(rng.standard_normal((cells, cells), np.float32) * np.float32(1.3))
-    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float64)
 
 
 def _density(pigment: str, amount: Field) -> Field:
-    return np.multiply.outer(np.array(ABSORBED[pigment], np.float32), amount)
+    return np.multiply.outer(ABSORBED[pigment], amount)
 
 
 def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Field:
@@ -114,12 +116,12 @@ def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Fi
     inside = step((1 - edge) / lesion.soft)
     for layer, strength in lesion.layers:
         amount = patterns.get(layer.pattern) * _place(layer.place, lesion, x, y, edge, inside)
-        amount = amount * np.float32(strength)
+        amount = amount * strength
         if layer.pigment in ABSORBED:
             colour = colour * np.exp(-_density(layer.pigment, amount))
         else:
-            cover = np.minimum(amount, 1) * np.float32(0.8)
-            white = np.array(SCATTERED[layer.pigment], np.float32)[:, None]
+            cover = np.minimum(amount, 1) * 0.8
+            white = np.array(SCATTERED[layer.pigment])[:, None]
             colour = colour + (white - colour) * cover
     return colour
 
@@ -153,17 +155,17 @@ def _hairs(colour: Field, lesion: Lesion, rng: np.random.Generator, size: int) -
         pen.line(
             [tuple(point) for point in line.tolist()], fill=int(rng.integers(90, 220)), width=2
         )
-    cover = np.asarray(sheet.reduce(2), np.float32) / 255
-    return colour * (1 - cover) + np.float32(0.12) * cover
+    cover = np.asarray(sheet.reduce(2)) / 255
+    return colour * (1 - cover) + 0.12 * cover
 
 
 def _lit(colour: Field, rng: np.random.Generator, u: Field, v: Field) -> Field:
     """Apply light, lens and sensor: white balance, gradient, vignette, gamma and noise."""
-    balance = np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)[:, None, None]
-    gu, gv = rng.normal((0, LAMP), 0.05).astype(np.float32)
-    dark = np.float32(rng.uniform(0, 0.3) if rng.random() < 0.6 else 0)
-    light = np.float32(rng.uniform(0.92, 1.08)) * (1 + gu * u + gv * v)
+    balance = np.exp(rng.normal(0, 0.03, 3))[:, None, None]
+    gu, gv = rng.normal((0, LAMP), 0.05)
+    dark = rng.uniform(0, 0.3) if rng.random() < 0.6 else 0
+    light = rng.uniform(0.92, 1.08) * (1 + gu * u + gv * v)
     light = light * (1 - dark * np.maximum(u * u + v * v - 0.4, 0))
-    lit = np.clip(colour * balance * light, 0, 1.1) ** np.float32(rng.uniform(0.85, 1.15))
+    lit = np.clip(colour * balance * light, 0, 1.1) ** rng.uniform(0.85, 1.15)
     grain = rng.standard_normal(lit.shape, np.float32)
-    return lit + grain * np.float32(rng.uniform(0.005, 0.015))
+    return lit + grain * rng.uniform(0.005, 0.015)

@@ -6,12 +6,10 @@ All derive from a small table of random numbers: cells around jittered points (n
 dots, lacunae) and smooth noise (blotch, ridges, vessels).
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.floating[Any]]
+Field = NDArray[np.float64]
 CELLS = 16  # side of the tables of random numbers, in cells; patterns repeat after that
 
 
@@ -53,11 +51,11 @@ class Patterns:
 
 def _cells(table: Field, x: Field, y: Field, frequency: float) -> tuple[Field, Field, Field]:
     """Return distances to the nearest two points of a jittered grid, and the nearest's value."""
-    x, y = x * np.float32(frequency), y * np.float32(frequency)
+    x, y = x * frequency, y * frequency
     left, top = np.floor(x), np.floor(y)
     x, y = x - left, y - top
     column, row = left.astype(np.int32), top.astype(np.int32)
-    near = second = np.full(x.shape, 9, np.float32)
+    near = second = np.full(x.shape, 9.0)
     value = np.zeros_like(x)
     across, down, values = table.reshape(3, -1)
     for dx in (-1, 0, 1):
@@ -84,7 +82,7 @@ def _smooth(table: Field, x: Field, y: Field) -> Field:
 
 def step(values: Field) -> Field:
     """Return a smooth step from 0 to 1 around 0, with steepest slope 1/2."""
-    return np.float32(0.5) + np.float32(0.5) * np.tanh(values)
+    return 0.5 + 0.5 * np.tanh(values)
 
 
 def bump(values: Field) -> Field:

@@ -20,7 +20,7 @@ from trainables.data._draw import Lesion, picture
 from trainables.data._kinds import KINDS
 from trainables.data._masks import Regions
 
-DRAWING = 3  # raise it when unchanged parameters draw different images
+DRAWING = 4  # raise it when unchanged parameters draw different images
 LESIONS, IMAGES = 1, 2  # streams of random numbers
 
 

@@ -14,9 +14,9 @@ from trainables.images.splits import split
 SMALL = {"n": 200, "size": 32}
 
 
-def pixels_digest(n: int) -> str:
-    data = Plugin(None, {"n": n, "size": 32})
-    return hashlib.sha256(b"".join(data.read(i).tobytes() for i in range(12))).hexdigest()
+def pixels_digest(n: int, size: int = 32, seen: int = 12) -> str:
+    data = Plugin(None, {"n": n, "size": size})
+    return hashlib.sha256(b"".join(data.read(i).tobytes() for i in range(seen))).hexdigest()
 
 
 def test_same_in_another_process_and_for_another_n():
@@ -27,6 +27,11 @@ def test_same_in_another_process_and_for_another_n():
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == pixels_digest(50) == pixels_digest(80)
+
+
+def test_same_on_every_processor():
+    known = "5d27ff12a314bb84147301243f61cb0568be359058fbb697adef7537588abb7e"
+    assert pixels_digest(300, 64, 300) == known, "other pixels than before: raise demo.DRAWING"
 
 
 def test_table():
