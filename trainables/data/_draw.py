@@ -115,8 +115,8 @@ def _paint(colour: Field, lesion: Lesion, x: Field, y: Field, edge: Field) -> Fi
     patterns = Patterns(lesion.table, lesion.frequency, x, y)
     inside = step((1 - edge) / lesion.soft)
     for layer, strength in lesion.layers:
-        amount = patterns.get(layer.pattern) * _place(layer.place, lesion, x, y, edge, inside)
-        amount = amount * strength
+        place = _place(layer.place, lesion, x, y, edge, inside)
+        amount = patterns.get(layer.pattern) * place * strength
         if layer.pigment in ABSORBED:
             colour = colour * np.exp(-_density(layer.pigment, amount))
         else:
