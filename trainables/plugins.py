@@ -77,6 +77,7 @@ def _broken(package: str, name: str, error: Exception) -> UserError:
     )
 
 
+@cache
 def folders() -> tuple[Path, ...]:
     """Return the `spaces` folders of other installed packages with plug-ins."""
     named = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINTS)}

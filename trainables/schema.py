@@ -96,15 +96,20 @@ def read(kind: type[Kind], given: Any, where: str = "", usual: Callable[[], Any]
         first = min(error.errors(), key=lambda one: one["type"] not in EXTRA)
         if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
             raise cause from None
-        line = _line(adapter.json_schema(), dict(first), where, given, usual())
+        line = _line(_schema(kind), dict(first), where, given, usual())
         raise UserError(line) from None
 
 
 def keys(kind: type, path: Sequence[str], given: Any) -> set[str]:
     """Return the keys that the dataclass `kind` or the values given have at `path`."""
-    schema, present = _adapter(kind).json_schema(), value_at(given, path)
+    schema, present = _schema(kind), value_at(given, path)
     node = _section(schema, _walk(schema, path, given)[1])
     return {*node.get("properties", ()), *(present if isinstance(present, Mapping) else ())}
+
+
+@cache
+def _schema(kind: type) -> Node:
+    return _adapter(kind).json_schema()
 
 
 def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual: Any) -> str:

@@ -52,8 +52,10 @@ def test_a_plugin_without_a_version_is_refused(tmp_path, monkeypatch, source: st
 def installed(tmp_path, monkeypatch):
     """Install entry points for kinds, name by module; the modules are made by the tests."""
     monkeypatch.syspath_prepend(tmp_path)
-    for cached in (plugins._elsewhere, plugins.version):
-        cached.cache_clear()
+
+    def forget() -> None:
+        for cached in (plugins._elsewhere, plugins.folders, plugins.version):
+            cached.cache_clear()
 
     def install(**modules: str) -> None:
         about = tmp_path / "own-1.0.dist-info"
@@ -61,10 +63,10 @@ def installed(tmp_path, monkeypatch):
         (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
         points = "".join(f"trainables.kinds.{k} = {v}\n" for k, v in modules.items())
         (about / "entry_points.txt").write_text(f"[{plugins.ENTRY_POINTS}]\n{points}")
+        forget()
 
     yield install
-    for cached in (plugins._elsewhere, plugins.version):
-        cached.cache_clear()
+    forget()
 
 
 def test_a_package_may_be_a_single_module_without_a_folder_spaces(tmp_path, installed) -> None:
