@@ -108,7 +108,7 @@ def keys(kind: type, path: Sequence[str], given: Any) -> set[str]:
 
 
 @cache
-def _schema(kind: type) -> Node:
+def _schema(kind: Any) -> Node:
     return _adapter(kind).json_schema()
 
 
