@@ -31,6 +31,7 @@ from trainables.plugins import one_of
 Kind = TypeVar("Kind")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 Node = Mapping[str, Any]  # of a JSON schema
+_schema: Callable[[Any], Node] = cache(lambda kind: _adapter(kind).json_schema())
 Section: TypeAlias = dict[str, Any]  # a user's keys and values, for a dataclass to check
 BOUNDS = {
     "exclusiveMinimum": "above", "minimum": "at least",
@@ -105,11 +106,6 @@ def keys(kind: type, path: Sequence[str], given: Any) -> set[str]:
     schema, present = _schema(kind), value_at(given, path)
     node = _section(schema, _walk(schema, path, given)[1])
     return {*node.get("properties", ()), *(present if isinstance(present, Mapping) else ())}
-
-
-@cache
-def _schema(kind: Any) -> Node:
-    return _adapter(kind).json_schema()
 
 
 def _line(schema: Node, first: Mapping[str, Any], where: str, given: Any, usual: Any) -> str:
