@@ -30,7 +30,7 @@ MORE = (
     f"profile.precision={PRECISION}",
 )
 STEPS = {  # odc: clusters settle first; the others have learnt by then
-    "odc": 156, "relative_location": 36, "rotation": 36,
+    "mim": 40, "moco": 40, "odc": 156, "relative_location": 36, "rotation": 36,
 }  # fmt: skip
 RATES = {"byol": 0.5, "odc": 0.5, "swav": 0.3}  # of so few steps, which the ranges are not for
 each_task = pytest.mark.parametrize("name", small.TASKS)
