@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,10 @@ def arguments() -> argparse.Namespace:
     add("--small", action="store_true", help="a few steps on drawn images, for a CPU")
     add("--table", action="store_true", help="train nothing; print the rows with intervals")
     add("--look", action="store_true", help="with --table: on test images; say so in the ledger")
+    add("--figure", type=Path, metavar="FILE", help="with --table: draw the rows, too, as PNG")
     args = parser.parse_args()
+    if (args.look or args.figure) and not args.table:
+        parser.error("--look and --figure: must come with --table; train without them first")
     if args.small:
         args.backbone, args.size, args.batch, args.seeds = "resnet10", 32, 32, 2
         args.chains, args.fractions, args.steps, args.tune_steps = "moco", "1", 4, 4
@@ -395,16 +399,18 @@ class Folder:
 def table(args: argparse.Namespace) -> int:
     """Print every row's mean over its seeds and its difference to its own start, with intervals."""
     from search.report.statistics.scored import noise_of, observe
+    from tests.gpu import figure
 
     rows = [json.loads(line) for line in (args.out / ROWS).read_text().splitlines()]
     rows.sort(key=lambda row: row["chain"] not in (SCRATCH, *args.starts))
     if args.look:
         _record(rows, args.out)
-    split = "test" if args.look else "val"
+    split, on = ("test", "test") if args.look else ("val", "validation")
     starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
     say_if_short(_shortest(args.out, PRETEXT), _shortest(args.out, CLASSIFY))
-    print(f"| labels | row | seeds | balanced accuracy on {split} | over its start |")
+    print(f"| labels | row | seeds | balanced accuracy on {on} | over its start |")
     print("| ---: | --- | ---: | ---: | ---: |")
+    panels: dict[float, list[figure.Row]] = {}
     for fraction in sorted({row["fraction"] for row in rows}):
         keys: dict[str, dict[int, str | None]] = {}
         for row in rows:
@@ -412,13 +418,17 @@ def table(args: argparse.Namespace) -> int:
                 keys.setdefault(row["chain"], {})[row["seed"]] = row["key"]
         observed = observe(keys, Folder(args.out), split, "balanced_accuracy", starts)
         assert observed
-        scored = observed.scored(noise_of([observed]))
-        for name in scored.chains:
+        scored, values = observed.scored(noise_of([observed])), iter(observed.values[:, 0].tolist())
+        for name, seeds in zip(observed.chains, observed.seeds, strict=True):
             own, start = scored.estimate(name), parsed(name, [*starts])[0]
             apart = scored.difference(name, start) if name != start else None
             more = f"{apart.value:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})" if apart else "–"
-            print(f"| {100 * fraction:g} % | {name} | {len(keys[name])} | {own.value:.1f} "
+            print(f"| {100 * fraction:g} % | {name} | {len(seeds)} | {own.value:.1f} "
                   f"({own.low:.1f} to {own.high:.1f}) | {more} |")  # fmt: skip
+            row = figure.Row(name, own, [*islice(values, len(seeds))], name in starts)
+            panels.setdefault(fraction, []).append(row)
+    if args.figure:
+        figure.write(panels, f"balanced accuracy on {on}, %", args.figure)
     return 0
 
 

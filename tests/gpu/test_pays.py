@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from search.report.statistics.scored import Estimate
+from tests.gpu.figure import Row, drawn
 from tests.gpu.pays import Job, missing
 
 HERE = Path(__file__).parent
@@ -55,6 +57,27 @@ def test_no_stage_is_trained_for_rows_that_are_finished(tmp_path):
     assert [*missing(jobs, tmp_path)] == ["tuned odc"], "its input is there"
 
 
+def test_the_figure_shows_every_mean_interval_and_seed():
+    """A panel for each fraction of the labels; a start is a line through it, too."""
+    start, chain = Estimate(40, 35, 45), Estimate(43, 37, 50)
+    rows = [Row("scratch", start, [39, 41], True), Row("moco", chain, [43], False)]
+    figure = drawn({0.1: rows, 1: rows[:1]}, "balanced accuracy on test, %")
+    few, every = figure.axes
+    assert [label.get_text() for label in few.get_yticklabels()] == ["scratch", "moco"]
+    assert [axes.get_title() for axes in (few, every)] == [
+        "10 % of the labels", "100 % of the labels",
+    ]  # fmt: skip
+    places = [[*map(float, line.get_xdata())] for line in few.lines]
+    assert places == [[35, 45], [39, 41], [40], [40, 40], [37, 50], [43], [43]]
+    assert len(every.lines) == 4
+
+
+def test_a_look_needs_the_table(tmp_path):
+    done = run(tmp_path, "--look")
+    assert done.returncode == 2
+    assert "--look and --figure: must come with --table" in done.stderr
+
+
 @pytest.mark.long
 def test_a_small_run_is_scored_and_goes_on_where_it_was_cut(tmp_path):
     done = run(tmp_path, "--small")
@@ -69,10 +92,13 @@ def test_a_small_run_is_scored_and_goes_on_where_it_was_cut(tmp_path):
     lines = (tmp_path / "out/rows.jsonl").read_text().splitlines()
     assert len(lines) == 5, "what was finished is not trained again"
     assert json.loads(lines[-1])["validation"] == rows[-1]["validation"]
-    *short, _, _, scratch, moco = run(tmp_path, "--table").stdout.splitlines()
+    *short, _, _, scratch, moco = run(
+        tmp_path, "--table", "--figure", tmp_path / "rows.png"
+    ).stdout.splitlines()
     assert short == [
         "too short to matter (under 2,000 steps): stages 4; raise --minutes or --steps",
         "too short to matter (under 2,000 steps): fine-tunings 4; raise --minutes or --tune-steps",
     ]
     assert scratch.startswith("| 100 % | scratch | 2 |")
     assert moco.startswith("| 100 % | moco | 2 |")
+    assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
