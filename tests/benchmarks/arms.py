@@ -1,6 +1,6 @@
 """Which recipe of a pretext task pays per second? All train as long; their features are probed.
 
-    python tests/benchmarks/arms.py --data PATH --out DIR stems --minutes 20 --seeds 0 1   # resumes
+    python tests/benchmarks/arms.py --data PATH --out DIR stems --minutes 20 --seeds 0,1   # resumes
     python tests/benchmarks/arms.py --data PATH --out DIR colours --steps 1000 --threads 2
     python tests/benchmarks/arms.py --data PATH --out DIR grids --minutes 20
     python tests/benchmarks/arms.py --out DIR stems --minutes 0.1 profile=smoke            # a try
@@ -122,12 +122,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a stage, in place of --minutes")
     parser.add_argument("--rate", type=float, help="for 256 images")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", default="0", metavar="N,...")
     args = parser.parse_intermixed_args()
     torch.set_num_threads(args.threads)
     task, arms = ARMS[args.what]
     usual = ["data=demo"] if args.data is None else []
-    for seed in args.seeds:
+    for seed in map(int, args.seeds.split(",")):
         for number, (name, own) in enumerate(arms.items()):
             given = ["profile.cache_size=256", *usual, *args.overrides, *own]
             space = hardware.resolve(load("isic3", given), 0)
