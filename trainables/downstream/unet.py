@@ -7,7 +7,7 @@ The finer maps are what the backbone's modules give at each resolution, the last
 plain vision transformer have one resolution, so there it is a decoder alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +19,7 @@ from trainables.augment import FullView, Pixels, sample
 from trainables.backbone import Backbone, used
 from trainables.task import Batch, Context, Draw, Task
 
+Masks = Callable[[Tensor], Tensor]
 WIDEST = 128  # channels of the decoder's blocks
 LEAST = 0.5  # of an image's area, in a view
 
@@ -26,18 +27,18 @@ LEAST = 0.5  # of an image's area, in a view
 class Segmenter(Task):
     """Tells which pixels are inside, by cross-entropy and Dice's loss.
 
-    masks: uint8 [n, 1, side, side], 255 inside, of the images trained on.
+    masks: returns those at int64 [n] positions of the images trained on, uint8 [n, 1, side, side],
+    255 inside, on the device.
     """
 
-    def __init__(self, backbone: Backbone, context: Context, masks: Tensor) -> None:
+    def __init__(self, backbone: Backbone, context: Context, masks: Masks) -> None:
         super().__init__(backbone, {}, context)
-        self.masks: Tensor
+        self.masks = masks
         size = context.image_size
         used(backbone, context.empty, backbone.maps)
         self.skips = finer(backbone.net, context.channels, size)
         self.head = Decoder(backbone.map_width, [*self.skips.values()])
         self.full = FullView(context.mean, context.std, size)
-        self.register_buffer("masks", masks, persistent=False)
 
     def logits(self, views: Tensor) -> Tensor:
         """Return logits of normalised views: [n, channels, size, size] -> [n, size, size]."""
@@ -51,7 +52,7 @@ class Segmenter(Task):
         return self.logits(self.full(images)).sigmoid()
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        masks = _enlarged(self.masks[batch.index].float() / 255, batch.images.shape[-2:])
+        masks = _enlarged(self.masks(batch.index).float() / 255, batch.images.shape[-2:])
         both = torch.cat([batch.images.float(), masks], 1)
         with torch.autocast(both.device.type, enabled=False):
             both = self._moved(both, batch.draw)

@@ -97,6 +97,6 @@ def loaded(path: Path, channels: int) -> Segmenter:
         channels=channels, mean=tuple(known["mean"]), std=tuple(known["std"]),
         augment=Preset.of({}), seed=0,
     )  # fmt: skip
-    network = Segmenter(Backbone(known["backbone"], channels), context, torch.empty(0))
+    network = Segmenter(Backbone(known["backbone"], channels), context, torch.empty(0).__getitem__)
     network.load_state_dict(load_file(path))
     return network

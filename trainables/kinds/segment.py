@@ -74,11 +74,14 @@ class Plugin(Kind):
         train, val = part["train"], part["val"]
         check_parts(train, val)
         index = subset(data.labels, data.groups, train, training.fraction, spec.seed)
-        known = pixels(masks, places(data, masks, index), Runtime())
+        rows = places(data, masks, index)
+
+        def shown(positions: Tensor) -> Tensor:
+            return pixels(masks, rows[positions.cpu().numpy()], work.runtime)
 
         def make(context: Context) -> Segmenter:
             parent = work.inputs.get(BACKBONE)
-            return Segmenter(trained_backbone(training, context.channels, parent), context, known)
+            return Segmenter(trained_backbone(training, context.channels, parent), context, shown)
 
         def judged(task: Task, *names: str) -> dict[str, NDArray[np.floating]]:
             assert isinstance(task, Segmenter), type(task)

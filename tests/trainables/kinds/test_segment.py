@@ -14,7 +14,7 @@ from tests.trainables.small import RUNTIME, quiet
 from trainables.backbone import Backbone
 from trainables.downstream.unet import Segmenter, finer
 from trainables.errors import UserError
-from trainables.images.cache import Source
+from trainables.images.cache import Prepared, Source
 from trainables.images.masks import masks_of
 from trainables.images.pool import opened
 from trainables.kinds import Work
@@ -89,7 +89,7 @@ def test_all_that_is_trained_has_a_gradient(data, masks, name):
     """DDP refuses a parameter without, such as those after the pooling."""
     known = context(spec(data, masks), 8, data.mean, data.std, repeated=True)
     images = torch.arange(8 * 3 * 64 * 64).remainder(251).to(torch.uint8).view(8, 3, 64, 64)
-    task = Segmenter(Backbone(name, 3), known, images[:, :1]).train()
+    task = Segmenter(Backbone(name, 3), known, images[:, :1].__getitem__).train()
     task(Batch(images, torch.arange(8), Draw(0, 0, 8, "cpu"), 0))[0].backward()
     assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
     frozen = [p for p in task.backbone.parameters() if not p.requires_grad]
@@ -100,7 +100,7 @@ def test_images_and_masks_are_moved_alike(data, masks):
     """A mask that is the image itself stays the image itself."""
     known = context(spec(data, masks), 8, data.mean, data.std, repeated=True)
     grey = torch.arange(8 * 96 * 96).remainder(251).to(torch.uint8).view(8, 1, 96, 96)
-    task = Segmenter(Backbone("resnet10", 3), known, grey)
+    task = Segmenter(Backbone("resnet10", 3), known, grey.__getitem__)
     both = torch.cat([grey.expand(-1, 3, -1, -1), grey], 1).float()
     moved = task._moved(both, Draw(0, 0, 8, "cpu"))
     assert torch.equal(moved[:, 0], moved[:, 3])
@@ -116,7 +116,7 @@ def test_views_have_the_frequencies_of_evaluated_images(data, masks):
     """White noise: a view of half to all of an image keeps as much energy as an evaluated image."""
     known = context(spec(data, masks), 16, data.mean, data.std, repeated=True)
     noise = torch.randint(256, (16, 3, 96, 96), generator=torch.manual_seed(0), dtype=torch.uint8)
-    task = Segmenter(Backbone("resnet10", 3), known, noise[:, :1])
+    task = Segmenter(Backbone("resnet10", 3), known, noise[:, :1].__getitem__)
     views = []
     task.logits = lambda given: views.append(given) or given[:, 0]
     task(Batch(noise, torch.arange(16), Draw(0, 0, 16, "cpu"), 0))
@@ -139,6 +139,22 @@ def test_a_fine_tuning_finds_the_lesions(data, masks, tmp_path):
     guess = 2 * area / (1 + area)
     assert done.score.judged.value > 100 * guess - 5, "all inside would have this"
     assert done.score.measures["iou"].value < done.score.measures["dice"].value
+
+
+def test_only_the_masks_of_a_batch_are_read(data, masks, tmp_path, monkeypatch):
+    """Of a million images they would take 9 GB at 96 px."""
+    read, take = [], Prepared.take
+
+    def watched(self, rows, out):
+        read.extend([len(rows)] if self is masks else [])
+        take(self, rows, out)
+
+    monkeypatch.setattr(Prepared, "take", watched)
+    own = spec(data, masks)
+    Plugin().run(Work(own, RUNTIME, tmp_path, quiet, {"images": data, "masks": masks}))
+    batch, judged = own.trained.global_batch, max(len(data.split[k]) for k in ("val", "test"))
+    assert {batch} < {*read}
+    assert max(read) <= max(batch, judged) < len(data.split["train"])
 
 
 def test_without_a_mask_in_test_there_is_nothing_to_score_there(data, masks, tmp_path):
