@@ -117,15 +117,17 @@ def mend(bank: Tensor, labels: Tensor, centroids: Tensor, minimum: int) -> None:
         nearness[:, small] = -math.inf
         labels[some] = nearness.argmax(1)
     sizes = counts(labels, len(centroids))
+    members = dict[int, Tensor]()  # of clusters that are halves already
     for cluster in small:
         largest = int(sizes.argmax())
-        members = (labels == largest).nonzero().flatten()
-        second = halves(bank[members], minimum)
-        labels[members[second]] = cluster
-        centroids[largest] = bank[members[~second]].mean(0)
-        centroids[cluster] = bank[members[second]].mean(0)
-        sizes[cluster] = second.sum()
-        sizes[largest] -= sizes[cluster]
+        known = largest in members
+        own = members[largest] if known else (labels == largest).nonzero().flatten()
+        second = halves(bank[own], minimum)
+        members[largest], members[cluster] = own[~second], own[second]
+        for half in largest, cluster:
+            labels[members[half]] = half
+            centroids[half] = bank[members[half]].mean(0)
+            sizes[half] = len(members[half])
 
 
 def halves(features: Tensor, minimum: int) -> Tensor:

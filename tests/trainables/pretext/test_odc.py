@@ -140,6 +140,31 @@ def test_no_cluster_is_ever_too_small(minimum):
         assert centroids.isfinite().all()
 
 
+def refilled_slowly(bank, labels, centroids, minimum):
+    """Halve the largest cluster again and again, each time searching all labels for its members."""
+    sizes = counts(labels, len(centroids))
+    for cluster in (sizes < minimum).nonzero().flatten().tolist():
+        largest = int(sizes.argmax())
+        members = (labels == largest).nonzero().flatten()
+        second = halves(bank[members], minimum)
+        labels[members[second]] = cluster
+        centroids[largest] = bank[members[~second]].mean(0)
+        centroids[cluster] = bank[members[second]].mean(0)
+        sizes = counts(labels, len(centroids))
+
+
+def test_many_empty_clusters_are_refilled_as_by_a_slow_oracle():
+    """Ninety-six of a hundred, by halves of halves."""
+    bank, labels = features(900), torch.arange(900) % 4
+    centroids = means(bank, labels, torch.zeros(100, 5))
+    slow, slow_centroids = labels.clone(), centroids.clone()
+    mend(bank, labels, centroids, 4)
+    refilled_slowly(bank, slow, slow_centroids, 4)
+    assert counts(labels, 100).min() >= 4
+    assert torch.equal(labels, slow)
+    assert torch.equal(centroids, slow_centroids)
+
+
 def test_equal_features_are_split_too():
     bank, labels = torch.ones(20, 5), torch.zeros(20, dtype=torch.int64)
     centroids = torch.zeros(4, 5)
