@@ -405,7 +405,8 @@ def table(args: argparse.Namespace) -> int:
     rows.sort(key=lambda row: row["chain"] not in (SCRATCH, *args.starts))
     if args.look:
         _record(rows, args.out)
-    split, on = ("test", "test") if args.look else ("val", "validation")
+    split = "test" if args.look else "val"
+    on = split.replace("val", "validation")
     starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
     say_if_short(_shortest(args.out, PRETEXT), _shortest(args.out, CLASSIFY))
     print(f"| labels | row | seeds | balanced accuracy on {on} | over its start |")

@@ -3,7 +3,8 @@
 #
 #     tests/gpu/pays.sh --minutes 6 --out DIR [--data PATH --dataset NAME] [--chains a>b,...]
 #     tests/gpu/pays.sh --small --out DIR      # on a CPU, in a minute: does it work?
-#     tests/gpu/pays.sh --table --out DIR      # rows with intervals, drawn with --figure FILE; needs the whole project
+#     tests/gpu/pays.sh --table --out DIR      # rows with intervals; needs the whole project
+#     tests/gpu/pays.sh --table --out DIR --figure FILE      # the same, and their picture
 #
 # DIR/rows.jsonl has a row for every finished fine-tuning; the same command goes on where it was
 # cut. PYTHON names the interpreter; see check.sh for a machine without pydantic.
