@@ -7,7 +7,8 @@
 
 Images without a label are decoded into a cache of their own, beside that of the labelled ones. None
 joins whose patient has a validation or test image, nor a near-duplicate of such a patient's images,
-nor a copy of an image that is trained on. Names in further data sets begin with `pool1/`, ...
+nor a copy of an image that is trained on. Mean and std are those of the labelled images, as a user
+of the backbone has them. Names in further data sets begin with `pool1/`, ...
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from trainables.durable import sync
 from trainables.errors import UserError
 from trainables.images import duplicates, fingerprint, table_file
 from trainables.images.cache import IMAGES, MANIFEST, Prepared, Source, open_cache
-from trainables.images.decoding import OnDecoded, decode_all, keep, statistics
+from trainables.images.decoding import OnDecoded, decode_all, keep
 from trainables.images.forms import Form
 from trainables.images.masks import opened_masks
 from trainables.images.paging import rows_only
@@ -36,7 +37,7 @@ from trainables.images.table_file import TABLE
 from trainables.plugins import load
 from trainables.spec import DataSpec, digest
 
-FORMAT = 1  # version of what joins; part of the digest
+FORMAT = 2  # version of what joins; part of the digest
 HELD_OUT = ("val", "test")
 PATIENT = "unlabelled images of a validation or test patient"
 PART = "unlabelled images in validation or test of the given split"
@@ -179,11 +180,9 @@ class Pool(Source):
         self.sizes = Sizes(len(trained), len(images), groups.count(""))
         self.left_out = said["left_out"]
         rows = np.concatenate([trained, len(labelled.images) + np.arange(len(images))])
-        own = manifest["mean"], manifest["std"], len(images)
-        mean, std = _together((labelled.mean, labelled.std, len(trained)), own)
         return replace(
             labelled, pool=images, pool_groups=tuple(groups),
-            split={**labelled.split, "train": rows}, mean=mean, std=std, digest=manifest["digest"],
+            split={**labelled.split, "train": rows}, digest=manifest["digest"],
         )  # fmt: skip
 
     def _fill(
@@ -191,7 +190,7 @@ class Pool(Source):
     ) -> dict[str, object]:
         labelled = open_cache(self.labelled.prepare(cache_root))
         names = self.table.names
-        sums = decode_all(self.spec, self.images, len(names), folder / IMAGES, progress)
+        decode_all(self.spec, self.images, len(names), folder / IMAGES, progress)
         images = np.load(folder / IMAGES, mmap_mode="r")
         left = self._judged(images, labelled)
         out = np.any(list(left.values()), axis=0)
@@ -201,12 +200,11 @@ class Pool(Source):
         if self.spec.unlabelled and not len(kept):
             raise UserError(_nothing(self.left_out))
         keep(folder / IMAGES, kept.tolist())
-        mean, std = _statistics(sums[kept], self.spec)
         sync(folder / IMAGES)
         own = self.table.subset(kept)
         columns = {"image": own.names, "group": own.groups}
         table_file.write(folder / TABLE, columns, left_out=self.left_out)
-        return {"mean": mean, "std": std}
+        return {}
 
     def _judged(
         self, images: NDArray[np.uint8], labelled: Prepared
@@ -279,25 +277,6 @@ def _mask(n: int, rows: Sequence[int] | Index) -> NDArray[np.bool_]:
 
 def _sum(image: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-
-
-def _statistics(
-    sums: NDArray[np.int64], spec: DataSpec
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    nothing = (0.0,) * spec.channels
-    return statistics(sums, spec.size**2) if len(sums) else (nothing, nothing)
-
-
-def _together(
-    *parts: tuple[Sequence[float], Sequence[float], int],
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of several sets of images, each with its size."""
-    counts = np.array([[count] for *_, count in parts])
-    means, stds = (np.array([part[k] for part in parts]) for k in (0, 1))
-    total = counts.sum()
-    mean = (counts * means).sum(0) / total
-    squares = (counts * (stds**2 + means**2)).sum(0) / total
-    return tuple(mean.tolist()), tuple(np.sqrt((squares - mean**2).clip(0)).tolist())
 
 
 def _nothing(left: Mapping[str, Sequence[str]]) -> str:
