@@ -77,7 +77,7 @@ def write(table: Table, plan: Plan, info: RunInfo, store: Store, out: Path) -> S
         found = replace(found, notes=(*found.notes, attention.WITHOUT_MASKS))
     if found.test:
         scored = [row for row in table.rows if row.chain in found.test]
-        use = ledger.use(plan, scored, out)
+        use = ledger.use(plan, scored, store, out)
         found = replace(found, seen=ledger.record(use, ledger.folder(store)))
     text = json.dumps(found.as_json(), indent=2, allow_nan=False)
     (folder / "summary.json").write_text(text + "\n")

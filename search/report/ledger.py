@@ -1,6 +1,6 @@
 """The ledger `test_looks.csv`, beside the stage store: who scored test images, and when.
 
-    seen = record(use(plan, rows, out), folder(store))
+    seen = record(use(plan, rows, store, out), folder(store))
     seen.earlier                    # reports that scored the same images before
 
 The more often test images are scored, the less they still test. Scoring them again is possible,
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from search.chains.plan import Plan
+from search.report import stored
 from search.report.stored import Store
 from search.report.table import Row
 from trainables.durable import kernel_lock, replacing
@@ -26,7 +27,10 @@ ANY_BYTES = "surrogateescape"  # a path may hold bytes that are no UTF-8
 
 @dataclass(frozen=True)
 class Use:
-    """A report that scored test images. data: the digest of files and labels."""
+    """A report that scored test images. data: the digest of their names and labels.
+
+    So they are the same ones at another size, and in a split of another name.
+    """
 
     time: str
     space: str
@@ -37,13 +41,9 @@ class Use:
     keys: str
 
     @property
-    def images(self) -> tuple[str, str]:
-        return self.data, self.split
-
-    @property
     def content(self) -> tuple[str, ...]:
         """Everything but the time; equal for one result that is reported twice."""
-        return (*self.images, self.space, self.out, self.chains, self.keys)
+        return (self.data, self.split, self.space, self.out, self.chains, self.keys)
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,19 @@ class Seen:
     unrecorded: str = ""
 
 
-def use(plan: Plan, rows: Iterable[Row], out: Path) -> Use:
+def use(plan: Plan, rows: Iterable[Row], store: Store, out: Path) -> Use:
     """Return the use of the test images by these rows, now."""
     data, scored = plan.space.data, [*rows]
+    keys = [key for row in scored for key in _keys(row)]
     merged = ", near-duplicates merged" if data.merge_duplicates else ""
     return Use(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         space=plan.space.name,
-        data=plan.data_digest,
+        data=stored.images(store, keys[0], "test"),
         split=f"val {data.val:g}, test {data.test:g}, seed {plan.space.seed}{merged}",
         chains=" ".join(row.chain for row in scored),
         out=str(out.absolute()),
-        keys=" ".join(key for row in scored for key in _keys(row)),
+        keys=" ".join(keys),
     )
 
 
@@ -87,7 +88,7 @@ def record(new: Use, where: Path) -> Seen:
         reason = getattr(error, "strerror", None) or str(error)
         log.warning("%s: must be writable to record the use of test images (%s)", path, reason)
         return Seen(0, reason)
-    return Seen(sum(one.images == new.images for one in known[:place]))
+    return Seen(sum(one.data == new.data for one in known[:place]))
 
 
 def read(path: Path) -> list[Use]:

@@ -5,13 +5,14 @@ scored(store, row.downstream_key, "val").values(resamples, "dice")     # of any 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from search.space.schema import OBJECTIVES
-from trainables.spec import BACKBONE, PRETEXT, Measure, Score
+from trainables.spec import BACKBONE, PRETEXT, Measure, Score, digest
 
 # What probes are compared with: the same measures of fine-tuned networks, by labels an image.
 PROBED, PROBED_MANY = OBJECTIVES["one"], OBJECTIVES["many"]
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from trainables.downstream.metrics import Floats, GroupBootstrap
 
 Split = Literal["val", "test"]
+LABEL = re.compile(r"label|y\d+")  # a column of a file of predictions
 
 
 class Store(Protocol):
@@ -250,6 +252,17 @@ def meta(store: Store, key: str | None) -> Meta:
 def scored(store: Store, key: str | None, split: Split) -> Predictions | Overlaps | None:
     """Return what a score of any kind is made from on a split; None if there is nothing."""
     return predictions(store, key, split) or overlaps(store, key, split)
+
+
+def images(store: Store, key: str, split: Split) -> str:
+    """Return the digest of the names and labels of the images that a score is of."""
+    import pyarrow.parquet as pq
+
+    files = (store.path(key) / f"{kind}{split}.parquet" for kind in ("", "overlaps_"))
+    path = next(file for file in files if file.exists())
+    told = [name for name in pq.read_schema(path).names if LABEL.fullmatch(name)]
+    columns = pq.read_table(path, columns=["image", *told], use_threads=False).to_pydict()
+    return digest(sorted(zip(*columns.values(), strict=True)))
 
 
 def overlaps(store: Store, key: str | None, split: Split) -> Overlaps | None:

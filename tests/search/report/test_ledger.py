@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from search.report import ledger as ledger
+from search.report.stored import images
+from tests.search.report.conftest import Search
 
 USE = ledger.Use(
     "2026-01-31T09:30:00+00:00", "isic3", "d" * 16, "val 0.15, test 0.15, seed 0", "a>b scratch",
@@ -27,8 +29,9 @@ def test_a_result_counts_once_and_another_counts_it(tmp_path: Path) -> None:
 
 def test_other_images_are_no_earlier_use(tmp_path: Path) -> None:
     ledger.record(USE, tmp_path)
-    for change in ({"data": "e" * 16}, {"split": "val 0.15, test 0.15, seed 1"}):
-        assert ledger.record(replace(USE, **change), tmp_path).earlier == 0
+    assert ledger.record(replace(USE, data="e" * 16), tmp_path).earlier == 0
+    named = replace(USE, split="val 0.15, test 0.15, seed 1")
+    assert ledger.record(named, tmp_path).earlier == 1, "the same images, whatever the split's name"
     assert len(ledger.read(tmp_path / ledger.FILE)) == 3
 
 
@@ -55,3 +58,16 @@ def test_what_cannot_be_recorded_is_said(tmp_path: Path, content: str | None) ->
     else:
         (tmp_path / ledger.FILE).write_text(content)
     assert ledger.record(USE, tmp_path).unrecorded
+
+
+def test_the_same_images_at_another_size_are_an_earlier_look(
+    search: Search, tmp_path: Path
+) -> None:
+    rows = search.table.scored[:1]
+    first = ledger.use(search.plan, rows, search.store, tmp_path / "one")
+    ledger.record(first, tmp_path)
+    other = replace(search.plan, data_digest="of another cache_size")
+    again = ledger.use(other, rows, search.store, tmp_path / "two")
+    assert ledger.record(again, tmp_path) == ledger.Seen(1)
+    key = rows[0].downstream_key
+    assert first.data == images(search.store, key, "test") != images(search.store, key, "val")
