@@ -9,7 +9,7 @@ last maps are 4 x 4 and not 2 x 2. It takes no weights of ImageNet's stem. timm 
 other names only.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from trainables.errors import UserError
 from trainables.plugins import near
@@ -31,6 +31,13 @@ class Recipe(NamedTuple):
     downstream_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     downstream_rates_later: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
     layer_decay: float = 0.75
+
+    def values(self, downstream: bool) -> dict[str, Any]:
+        """Return what it has in place of a task's own, by the keys of a space."""
+        tuned = self.downstream_rates, self.downstream_rates_later
+        first, later = tuned if downstream else (self.rates, self.rates_later)
+        found = {"optimizer": self.optimizer, "weight_decay": self.weight_decay}
+        return {**found, "lr_range": list(first), "lr_range_later": list(later)}
 
 
 TRANSFORMER = Recipe()

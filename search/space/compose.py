@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from search.space import merged
 from search.space.schema import OBJECTIVES, Space
+from trainables.architectures import ARCHITECTURES
 from trainables.errors import UserError
 from trainables.modality import Preset
 from trainables.plugins import available, folders, load, one_of, unknown
@@ -38,7 +40,23 @@ def composed(name: str, overrides: Sequence[str]) -> Section:
     tuned, labels = found.get("downstream"), value_at(found, ["data", "params", "labels"])
     if isinstance(tuned, dict) and tuned.get("objective") is None:
         tuned["objective"] = OBJECTIVES["many" if labels == "many" else "one"]
-    return {**found, "starts": _whole_starts(found.get("starts"), name, overrides)}
+    found["starts"] = _whole_starts(found.get("starts"), name, overrides)
+    if _has_table(name, overrides):
+        found = merged.whole(found, sources(name, overrides))
+    return merged.changed(found, adapted(found, name, overrides))
+
+
+def _has_table(name: str, overrides: Sequence[str]) -> bool:
+    """Return whether a table of lengths may have been merged into that of a task's file."""
+    text = (SPACES / f"{name}.yaml").read_text("utf-8")
+    return any("steps={" in one for one in overrides) or "steps:" in text
+
+
+def adapted(found: Section, name: str, overrides: Sequence[str]) -> list[merged.Told]:
+    """Return what replaces values of the files, as they don't suit the backbone."""
+    if value_at(found, ["profile", "backbone"]) in ARCHITECTURES:
+        return []
+    return [*merged.suited(found, sources(name, overrides))]
 
 
 def _whole_starts(starts: Any, name: str, overrides: Sequence[str]) -> Any:
@@ -210,8 +228,9 @@ def _explain(override: str, files: Section) -> None:
     if parts[:2] == ["data", "pool"] or free:
         return  # its kind may come with another override; the dataclass refuses unknown keys
     for depth, part in enumerate(parts):
-        if part not in (known := _keys(parts[:depth], {**files, "modality": None})):
-            line = f"{'.'.join(parts[: depth + 1])}: {one_of(part, tuple(known))}"
+        known = [*map(str, _keys(parts[:depth], {**files, "modality": None}))]  # a table's: numbers
+        if part not in known:
+            line = f"{'.'.join(parts[: depth + 1])}: {one_of(part, known)}"
             raise UserError(line)
 
 

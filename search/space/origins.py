@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from search.space import load
-from search.space.compose import composed, sources
+from search.space.compose import adapted, composed, sources
 
 COLUMN = 44  # where the origins stand, unless a value is longer
 
@@ -21,7 +21,8 @@ def explained(name: str, overrides: Sequence[str] = ()) -> Iterator[str]:
     short = {key: given[key] for key in ("budget", "starts")}
     whole = yaml.safe_load(yaml.safe_dump({**checked, **short}, sort_keys=False))
     found = {"": "default"}
-    for origin, at, value in sources(name, overrides):
+    told = sources(name, overrides)
+    for origin, at, value in (*told, *adapted(given, name, overrides)):
         found |= dict.fromkeys(_leaves(value, at), origin)
     return _lines(whole, found)
 
