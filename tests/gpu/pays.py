@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from search.chains.lengths import SHORT, too_short
-from trainables.architectures import precision
+from trainables.architectures import TRANSFORMER, is_transformer, precision
 from trainables.bench.recipes import TASK, Recipes, read
 from trainables.durable import write_json
 from trainables.errors import StageFailed
@@ -160,27 +160,40 @@ class Graph:
     def stage(self, task: str, steps: int, seed: int, last: StageSpec | None = None) -> StageSpec:
         """Return a pretext stage that goes on from `last`, or from scratch."""
         spec = self.recipes.stage(task, self.data, self.prepared)
-        rates = self._rates(task, TASK | read("task", task), last)
+        given = self._read("task", task)
+        rates = self._rates(task, given, last)
         probed = {**spec.data, IMAGES: spec.data[POOL]}
-        spec = replace(spec, training=replace(spec.trained, curve=CURVE), data=probed)
+        training = replace(
+            spec.trained, optimizer=given["optimizer"], weight_decay=given["weight_decay"],
+            curve=CURVE,
+        )  # fmt: skip
+        spec = replace(spec, training=training, data=probed)
         middle = LRPolicy(rates[len(rates) // 2 :][:1], 1)
         return self._sized(spec, middle, steps, seed, last)
 
     def tuned(
         self, fraction: float, steps: int, seed: int, last: StageSpec | None = None
     ) -> StageSpec:
-        given = read("downstream", CLASSIFY)
+        given = self._read("downstream", CLASSIFY)
         tried = LRPolicy(self._rates(CLASSIFY, given, last), max(1, round(TRIAL * steps)))
         spec = self._sized(self.stage("moco", steps, seed), tried, steps, seed, last)
         training = replace(
             spec.trained, fraction=fraction, optimizer=given["optimizer"],
             weight_decay=given["weight_decay"], curve=0,
+            layer_decay=TRANSFORMER.layer_decay if is_transformer(self.args.backbone) else 1.0,
         )  # fmt: skip
         return replace(
             spec, kind=CLASSIFY, name=CLASSIFY, version=version(KINDS, CLASSIFY),
             params={**given["params"], "objective": "balanced_accuracy"}, training=training,
             data={IMAGES: spec.data[POOL]},
         )  # fmt: skip
+
+    def _read(self, folder: str, name: str) -> dict[str, Any]:
+        """Return how a task trains the backbone, as a search has it."""
+        given = TASK | read(folder, name)
+        if not is_transformer(self.args.backbone) or given["optimizer"] == TRANSFORMER.optimizer:
+            return given
+        return given | TRANSFORMER.values(folder == "downstream")
 
     def _rates(
         self, name: str, given: Mapping[str, Any], last: StageSpec | None
@@ -403,12 +416,19 @@ def table(args: argparse.Namespace) -> int:
 
     rows = [json.loads(line) for line in (args.out / ROWS).read_text().splitlines()]
     rows.sort(key=lambda row: row["chain"] not in (SCRATCH, *args.starts))
-    if args.look:
-        _record(rows, args.out)
+    stages, tunings = (_lengths(args.out, kind) for kind in (PRETEXT, CLASSIFY))
+    if len(stages) > 1 or len(tunings) > 1:
+        several = sorted(stages if len(stages) > 1 else tunings)
+        print(f"--out={args.out}: must hold trainings of one length, and has those of "
+              f"{' and '.join(f'{n:,}' for n in several)} steps; try another --out for each",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    if args.look and not _recorded(rows, args.out):
+        return 1
     split = "test" if args.look else "val"
     on = split.replace("val", "validation")
     starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
-    say_if_short(_shortest(args.out, PRETEXT), _shortest(args.out, CLASSIFY))
+    say_if_short(min(stages, default=SHORT), min(tunings))
     print(f"| labels | row | seeds | balanced accuracy on {on} | over its start |")
     print("| ---: | --- | ---: | ---: | ---: |")
     panels: dict[float, list[figure.Row]] = {}
@@ -433,26 +453,32 @@ def table(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shortest(out: Path, kind: str) -> int:
-    """Return the fewest steps of the finished trainings of a kind."""
+def _lengths(out: Path, kind: str) -> set[int]:
+    """Return the steps of the finished trainings of a kind."""
     specs = [json.loads(file.read_text())["spec"] for file in out.glob(f"*/{DONE}")]
-    return min((s["training"]["steps"] for s in specs if s["kind"] == kind), default=SHORT)
+    return {spec["training"]["steps"] for spec in specs if spec["kind"] == kind}
 
 
-def _record(rows: Sequence[Mapping[str, object]], out: Path) -> None:
-    """Write the look at the test images into the ledger beside the benchmarks' results."""
+def _recorded(rows: Sequence[Mapping[str, object]], out: Path) -> bool:
+    """Return whether the look at the test images stands in the ledger of the benchmarks."""
     from datetime import UTC, datetime
 
     from search.report.ledger import FILE, Use, record
+    from search.report.stored import images
 
-    done = json.loads((out / str(rows[0]["key"]) / DONE).read_text())["spec"]["data"][IMAGES]
-    parts = done["spec"]
+    done = json.loads((out / str(rows[0]["key"]) / DONE).read_text())
+    parts = done["spec"]["data"][IMAGES]["spec"]
     now, where = datetime.now(UTC).isoformat(timespec="seconds"), Path(__file__).parents[1]
     split = f"val {parts['val']:g}, test {parts['test']:g}, seed {parts['seed']}"
     chains, keys = (" ".join(str(row[name]) for row in rows) for name in ("chain", "key"))
-    seen = record(Use(now, "pays", done["digest"], split, chains, out.name, keys),
-                  where / "benchmarks")  # fmt: skip
+    tested = images(Folder(out), str(rows[0]["key"]), "test")
+    seen = record(Use(now, "pays", tested, split, chains, out.name, keys), where / "benchmarks")
+    if seen.unrecorded:
+        print(f"{FILE}: must be writable for a look at the test images ({seen.unrecorded}); "
+              "nothing of them is shown", file=sys.stderr)  # fmt: skip
+        return False
     print(f"{FILE}: {seen.earlier} earlier looks at these test images")
+    return True
 
 
 if __name__ == "__main__":
