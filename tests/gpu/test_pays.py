@@ -4,14 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from search.report.statistics.scored import Estimate
 from tests.gpu.figure import Row, drawn
-from tests.gpu.pays import Job, missing
+from tests.gpu.pays import Graph, Job, missing
+from trainables.architectures import TRANSFORMER
+from trainables.bench.recipes import Recipes
 
 HERE = Path(__file__).parent
 LACKING = """
@@ -76,6 +81,30 @@ def test_a_look_needs_the_table(tmp_path):
     done = run(tmp_path, "--look")
     assert done.returncode == 2
     assert "--look and --figure: must come with --table" in done.stderr
+
+
+def test_trainings_of_several_lengths_are_no_table(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rows.jsonl").touch()
+    for steps in (1000, 2000):
+        (tmp_path / "out" / str(steps)).mkdir()
+        done = {"spec": {"kind": "classify", "training": {"steps": steps}}}
+        (tmp_path / "out" / str(steps) / "done.json").write_text(json.dumps(done))
+    said = run(tmp_path, "--table")
+    assert said.returncode == 2
+    assert "must hold trainings of one length, and has those of 1,000 and 2,000" in said.stderr
+
+
+def test_a_transformer_is_trained_as_in_a_search():
+    args = Namespace(backbone="convnext_atto", size=64, batch=32, rates={}, starts={})
+    recipes = Recipes("cpu", torch.device("cpu"))
+    graph = Graph(args, recipes.data("isic2019"), SimpleNamespace(digest="d"), recipes)
+    stage, tuned = graph.stage("moco", 10, 0).trained, graph.tuned(1, 10, 0).trained
+    assert (stage.optimizer, stage.weight_decay, stage.lr.range) == ("adamw", 0.05, (3e-4,))
+    assert (tuned.lr.range, tuned.layer_decay) == (TRANSFORMER.downstream_rates, 0.75)
+    args.backbone = "resnet18"
+    assert graph.stage("moco", 10, 0).trained.optimizer == "sgd"
+    assert graph.tuned(1, 10, 0).trained.layer_decay == 1
 
 
 @pytest.mark.long
