@@ -1,6 +1,6 @@
 """Learning curves: how good a task's frozen features are along its training.
 
-    curves(table, store)                       # one a task and start
+    curves(table, store)                       # the singles', and the best chain's later stages'
     sentence(curve)                            # "moco: 76.80 at step 0, 84.40 at step 1,760"
 
 The probe is fitted to labelled training images and cross-validated by patient group.
@@ -9,15 +9,19 @@ The probe is fitted to labelled training images and cross-validated by patient g
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from search.chains.chain import Chain, prefixes
 from search.chains.lengths import SHORT, TOO_SHORT
 from search.report import stored
 from search.report.stored import Store
-from search.report.table import Table, number
+from search.report.table import Row, Table, number
 
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """A single's probes. steps: where they were taken; auroc: macro, in percent."""
+    """The probes of a chain's last stage. steps: where they were taken; auroc: macro, in percent.
+
+    task: of that stage.
+    """
 
     chain: str
     start: str
@@ -32,13 +36,28 @@ class LearningCurve:
 
 
 def curves(table: Table, store: Store) -> Iterator[LearningCurve]:
-    """Yield the curve of every single that has one, in the table's order."""
-    for row in (row for row in table.rows if row.length == 1):
-        probes = stored.history(store, row.stage_key).get("probes")
+    """Yield the curves of all singles in the table's order, then of the best chain's later stages.
+
+    Only of a stage that has one.
+    """
+    for name, row, key in _stages(table, store):
+        probes = stored.history(store, key).get("probes")
         if probes:
             steps = tuple(round(one["step"]) for one in probes)
             auroc = tuple(one["macro_auroc"] for one in probes)
-            yield LearningCurve(row.chain, row.start, row.tasks[0], steps, auroc)
+            task = Chain.parse(name).tasks[-1]
+            yield LearningCurve(name, row.start, task, steps, auroc)
+
+
+def _stages(table: Table, store: Store) -> Iterator[tuple[str, Row, str | None]]:
+    """Yield the chain that a stage ends, a row that has it, and its key."""
+    for row in table.rows:
+        if row.length == 1:
+            yield row.chain, row, row.stage_key
+    if best := table.best:
+        keys = stored.lineage(store, best.stage_key)
+        named = zip(prefixes(Chain.parse(best.chain)), keys, strict=False)
+        yield from ((str(chain), best, key) for chain, key in [*named][1:])
 
 
 def sentence(curve: LearningCurve) -> str:

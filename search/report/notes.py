@@ -6,7 +6,8 @@ On the page near the top, in the terminal, in `summary.json`, in the model card 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from statistics import fmean
+from typing import NamedTuple, TypeAlias
 
 from search.chains.lengths import SHORT, too_short
 from search.console.printable import clock
@@ -17,6 +18,8 @@ from search.report.table import Row, Table, number
 from search.results.records import RunInfo
 
 MOST = 0.5  # of a task's accuracy above chance level
+LEARNT = 3.0  # points above chance level; less may be luck, as 1,000 answers tell it to one point
+Accuracies: TypeAlias = tuple[float, float, float]
 SEEDS = 3  # what one seed is compared with
 DEMO, SMOKE = "demo", "smoke"  # profiles that show how it works
 
@@ -145,15 +148,15 @@ def _too_short(table: Table, store: Store) -> Iterator[str]:
 
 
 def _shortcuts(table: Table, store: Store) -> Iterator[str]:
-    """Yield a note for each task whose control explains most of what it learnt."""
-    stages = dict[str, stored.Result]()
+    """Yield a note for each task whose control explains most of what its stages learnt."""
+    stages = dict[str, dict[str, Accuracies]]()
     for row in table.rows:
         for task, key in zip(row.tasks, stored.lineage(store, row.stage_key), strict=False):
             if "control_accuracy" in (known := stored.result(store, key)):
-                stages[task] = max(known, stages.get(task, known), key=_explained)
-    for task, known in stages.items():
-        guess, blind, seen = (100 * value for value in _controlled(known))
-        if _explained(known) > MOST:
+                stages.setdefault(task, {})[key] = _controlled(known)
+    for task, found in stages.items():
+        guess, blind, seen = (100 * fmean(values) for values in zip(*found.values(), strict=True))
+        if seen - guess >= LEARNT and blind - guess > MOST * (seen - guess):
             yield (
                 f"{task} answered {seen:.0f} % right, and {blind:.0f} % when it could not know "
                 f"({guess:.0f} % by guessing): most of what it learnt is where in an image a patch "
@@ -161,13 +164,7 @@ def _shortcuts(table: Table, store: Store) -> Iterator[str]:
             )
 
 
-def _explained(known: stored.Result) -> float:
-    """Return the part of what a stage learnt that its control has, too; 0 if it learnt nothing."""
-    guess, blind, seen = _controlled(known)
-    return (blind - guess) / (seen - guess) if seen > guess else 0.0
-
-
-def _controlled(known: stored.Result) -> tuple[float, float, float]:
+def _controlled(known: stored.Result) -> Accuracies:
     """Return chance level, accuracy without what the answers should need, and accuracy."""
     return known["chance_level"], known["control_accuracy"], known["controlled_accuracy"]
 

@@ -53,7 +53,7 @@ class Result(TypedDict, total=False):
 
 
 class Trial(TypedDict):
-    """A learning rate that was tried; scores: by step, None where it diverged."""
+    """A learning rate that was tried; scores: by step, None where it diverged or collapsed."""
 
     lr: float
     steps: int

@@ -116,7 +116,7 @@ def _lr_marks() -> list[Line2D]:
         style.mark("o", style.BLUE, "chosen rate"),
         style.mark("^", style.BLUE, "at the edge of its range"),
         style.mark("o", style.BLUE, "dropped on the way", markerfacecolor="white"),
-        style.mark("x", style.MUTED, "diverged"),
+        style.mark("x", style.MUTED, "diverged or collapsed"),
         Line2D([], [], color=style.WINNER, label="on the best chain"),
     ]
 

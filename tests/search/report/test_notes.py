@@ -114,15 +114,27 @@ def test_a_task_that_answers_without_what_it_needs(blind: float, said: bool) -> 
     ) is said
 
 
-def test_the_stage_tells_that_its_control_explains_most() -> None:
+def test_a_task_that_learnt_nothing_has_nothing_to_explain() -> None:
+    known = {"steps": 3000, "chance_level": 0.125, "controlled_accuracy": 0.14}
+    shown = table(row("odc", 35.0, stage_key="pretext-1", seed_scores=(1.0, 2.0)))
+    assert "could not know" not in _said(
+        shown, Store(**{"pretext-1": known | {"control_accuracy": 0.139}})
+    )
+
+
+def test_the_stages_of_a_task_tell_together_what_its_control_explains() -> None:
     shown = table(
         row("odc", 35.0, stage_key="pretext-1", seed_scores=(1.0, 2.0)),
         row("odc>odc", 36.0, stage_key="pretext-2", seed_scores=(1.0, 2.0)),
     )
     known = {"steps": 3000, "chance_level": 0.125, "controlled_accuracy": 0.4}
-    first, again = known | {"control_accuracy": 0.2}, known | {"control_accuracy": 0.3}
+    first, again = known | {"control_accuracy": 0.25}, known | {"control_accuracy": 0.35}
     both = Store(**{"pretext-1": first, "pretext-2": again})
     assert "odc answered 40 % right, and 30 % when it could not know" in _said(shown, both)
+    some = Store(**{"pretext-1": known | {"control_accuracy": 0.2}, "pretext-2": again})
+    assert "odc answered 40 % right, and 28 % when it could not know" in _said(shown, some)
+    few = Store(**{"pretext-1": known | {"control_accuracy": 0.1}, "pretext-2": again})
+    assert "could not know" not in _said(shown, few)
 
 
 def test_a_fine_tuning_that_still_rises() -> None:

@@ -173,7 +173,11 @@ def test_a_learning_curve_is_a_colour_a_task_and_a_line_a_start(search: Any) -> 
     assert figure is not None
     lines = figure.axes[0].lines
     assert len({line.get_color() for line in lines}) == 3
-    assert [line.get_linestyle() for line in lines] == ["-", "-", "-", "--"]
+    assert [line.get_linestyle() for line in lines] == ["-", "-", "-", "-", "--"]
+    assert [one.chain for one in found[3:]] == ["odc>moco"], "the best chain's later stage"
+    assert [line.get_linewidth() for line in lines] == [1.4, 1.4, 1.4, 2.6, 1.4]
+    marks = {(line.get_color(), line.get_marker()) for line in lines}
+    assert len(marks) == 3, "a marker a task, too"
     assert figures_learning.draw([]) is None
 
 
