@@ -53,9 +53,9 @@ class Preset(Schema):
         return read(Preset, given, f"{WHERE}.tasks.{name}", lambda: asdict(usual))
 
     def mild(self) -> "Preset":
-        """Return the preset of fine-tuning: half the colour changes, no grayscale, no blur."""
+        """Return the preset of fine-tuning: half the colour changes, no other light, no blur."""
         halves = {n: getattr(self, n) / 2 for n in ("brightness", "contrast", "saturation", "hue")}
-        return Preset(self.hflip, self.vflip, self.rotate, **halves, planckian=self.planckian)
+        return Preset(self.hflip, self.vflip, self.rotate, **halves)
 
 
 def augment_of(augment: Settings, task: str) -> Settings:

@@ -128,7 +128,8 @@ class Plan:
         profile, task = self.space.profile, self.space.downstream
         labelled = self._labelled(profile.label_fraction)
         tuned = {task.kind: steps_of(profile.downstream_steps, task.steps, labelled)}
-        return too_short({name: min(two) for name, two in self.lengths.items()}, tuned)
+        kinds = 1 if self.space.max_length == 1 and self.space.grown_starts == (SCRATCH,) else 2
+        return too_short({name: min(two[:kinds]) for name, two in self.lengths.items()}, tuned)
 
     def _labelled(self, fraction: float) -> int:
         """Return about how many images a fine-tuning with this fraction of the labels has."""

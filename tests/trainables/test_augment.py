@@ -254,6 +254,7 @@ def test_a_task_has_its_own_colours_and_crop_and_fine_tuning_none_of_them():
     assert preset.of_task("moco") == Preset(hue=0.1, crop=(0.3, 1.0))
     assert preset.of_task("odc") == Preset(hue=0.02)
     assert preset.mild() == Preset(hue=0.01)
+    assert Preset(hue=0.02, planckian=True).mild() == Preset(hue=0.01), "no light of 3,000 K"
     with pytest.raises(UserError, match=r"^data.augment.tasks.moco.hue=3: must be a number from 0"):
         Preset.of({"tasks": {"moco": {"hue": 3}}})
     with pytest.raises(UserError, match=r"^data.augment.tasks.moco.hua: must be .*; try hue"):

@@ -53,7 +53,7 @@ class Plugin(Kind):
 
         objective: str
 
-    version = "7"
+    version = "8"
     measures: ClassVar = {**MEASURES, **ATTENTION}
     only_told: ClassVar = frozenset(ATTENTION)
     shown: ClassVar = (

@@ -63,6 +63,8 @@ def test_what_is_too_short_is_named_by_its_shortest_stage():
         "too short to matter (under 2,000 steps): moco 600; raise profile.steps",
         "too short to matter (under 2,000 steps): classify 1,999; raise profile.downstream_steps",
     )
+    alone = Plan(load("isic3", [*given, "max_length=1"]), "d", count=1000)
+    assert "moco" not in " ".join(alone.short), "2,400 from scratch; no stage comes later"
 
 
 @pytest.mark.parametrize(
