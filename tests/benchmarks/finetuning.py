@@ -10,6 +10,7 @@ split, not labels, batches or weights. Finished parts are files in DIR. Measured
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -34,11 +35,12 @@ from search.chains.images import data_spec  # noqa: E402
 from search.chains.node import Node  # noqa: E402
 from search.chains.plan import Plan  # noqa: E402
 from search.space import hardware, load  # noqa: E402
+from trainables.backbone import WEIGHTS as BACKBONE  # noqa: E402
 from trainables.downstream.classifier import Classifier  # noqa: E402
 from trainables.images.cache import open_cache, prepare  # noqa: E402
 from trainables.images.splits import Index  # noqa: E402
 from trainables.kinds import classify  # noqa: E402
-from trainables.spec import Runtime  # noqa: E402
+from trainables.spec import Runtime, digest  # noqa: E402
 from trainables.task import Batch  # noqa: E402
 from trainables.training.feed import Feed  # noqa: E402
 
@@ -109,9 +111,17 @@ class Cell:
 
     @property
     def file(self) -> Path:
-        start = self.start.name if self.start else "scratch"
+        start, weights = ("scratch", "") if self.start is None else (self.start.name, self.weights)
         name = "".join(c if c.isalnum() else "-" for c in self.way)
-        return self.out / f"{start}-{name}-{self.seed}-{self.rate:g}.json"
+        what = digest([*self.overrides, str(self.data), weights])[:8]
+        return self.out / f"{start}-{what}-{name}-{self.seed}-{self.rate:g}.json"
+
+    @property
+    def weights(self) -> str:
+        """The digest of the backbone that is fine-tuned."""
+        assert self.start
+        with (self.start / BACKBONE).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def run(self) -> None:
         if self.file.exists():

@@ -8,7 +8,8 @@ Every rate of a task's range is trained to the end of its trial, at a constant r
 and with a cosine to zero, and judged at every rung by all judges. Each rate that some judge chooses
 is then trained in full, and fine-tuned at the middle rate of the downstream range. Seeds are
 repeats: they share the split, not images with labels, batches or weights. Finished parts are files
-in DIR; what is killed goes on from its checkpoint. Measured results: recipes.md.
+in DIR; what is killed goes on from its checkpoint. Other overrides need another DIR. Measured
+results: recipes.md.
 """
 
 import argparse
