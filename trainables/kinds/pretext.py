@@ -4,6 +4,7 @@ train_stage(spec, Runtime(), open_cache(folder), None, Path("out"), report=print
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,9 @@ from torch import nn
 from trainables import networks, plugins
 from trainables.augment import FullView
 from trainables.backbone import save_backbone, trained_backbone
+from trainables.errors import UserError
 from trainables.images.cache import Prepared, Source
+from trainables.images.pool import Pool
 from trainables.kinds import Kind, Report, Work
 from trainables.schema import read
 from trainables.spec import BACKBONE, IMAGES, POOL, Runtime, StageSpec
@@ -116,6 +119,19 @@ def started(spec: StageSpec, data: Prepared, device: torch.device) -> tuple[Step
     return Step(task.train(), task, optimizer, training, rate, known.steps), feed
 
 
+def _check_partners(task: str, source: Source) -> None:
+    """Raise UserError unless some patient has several images to train on."""
+    own = source.labelled if isinstance(source, Pool) else source
+    groups = [own.table.groups[row] for row in own.split["train"]]
+    groups += source.table.groups if isinstance(source, Pool) else []
+    if max(Counter(filter(None, groups)).values(), default=0) < 2:
+        raise UserError(
+            f"tasks.{task}.params.positives=group: must have a patient with several images to "
+            f"train on, and each of the {len(groups)} images is alone; try positives=image, or "
+            "name the patients"
+        )
+
+
 class Plugin(Kind):
     """A stage of a chain: its task is `spec.name`, its images the role `pool`.
 
@@ -135,6 +151,8 @@ class Plugin(Kind):
             images, classes = len(source.split["train"]), len(source.classes)
             known = context(spec, images, unknown, unknown, classes=classes)
             params.check(known)
+            if params.grouped:
+                _check_partners(spec.name, source)
             networks.check_sides(
                 spec.trained.backbone,
                 known.image_size,

@@ -13,6 +13,7 @@ from trainables.errors import UserError
 from trainables.images import pool
 from trainables.images.cache import Source, open_cache
 from trainables.images.pool import ALIKE, COPIES, DAMAGED, PART, PATIENT, Pool, Sizes, opened
+from trainables.kinds.pretext import _check_partners
 from trainables.spec import DataSpec, FurtherData
 from trainables.training.feed import Feed
 
@@ -261,3 +262,14 @@ def test_bad_pools_end_in_one_line(made, root, tmp_path):
     with pytest.raises(UserError, match=r"^the pool: must have .* has none \(1 unlabelled images"):
         made(only, further=pattern)
     assert made().sizes.unlabelled == 0
+
+
+def test_positives_of_a_patient_need_one_with_several_images(made, spec, tmp_path):
+    _check_partners("moco", made())
+    rows = ["image,label,group", *(f"{k}.png,{'ab'[k % 2]},P{k}" for k in range(20))]
+    for k in range(20):
+        draw(tmp_path / "alone" / "images" / f"{k}.png", k)
+    (tmp_path / "alone" / "labels.csv").write_text("\n".join(rows))
+    alone = Source(spec("table"), tmp_path / "alone")
+    with pytest.raises(UserError, match=r"^tasks\.byol\.params\.positives=group: must have a pat"):
+        _check_partners("byol", alone)
