@@ -59,7 +59,6 @@ JUDGES: dict[str, Callable[[Row], float]] = {
     "frozen probe, guarded by RankMe": guarded,
     "frozen probe": lambda row: row[MACRO_AUROC],
     "frozen kNN": lambda row: row[KNN],
-    "RankMe": lambda row: row[RANKME],
 }
 CHOICES = [*((judge, "halving") for judge in JUDGES), ("pretext score", "full_range")]
 
