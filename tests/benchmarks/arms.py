@@ -54,6 +54,10 @@ ARMS = {  # task and overrides by arm
         "brighter": [f"data.augment.tasks.moco={BRIGHT}"],
         "Planckian": [f"data.augment.tasks.moco={PLANCKIAN}"],
     }),
+    "greys": ("moco", {
+        "the modality's (now)": [],
+        "MoCo v2's": [f"data.augment.tasks.moco={BRIGHT}"],
+    }),
     "byol": ("byol", {
         "the modality's (now)": ["+task@tasks.byol=byol"],
         "BYOL's": ["+task@tasks.byol=byol", f"data.augment.tasks.byol={BYOLS}"],
