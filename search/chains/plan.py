@@ -125,15 +125,15 @@ class Plan:
     @property
     def short(self) -> tuple[str, ...]:
         """Lines on stages and a fine-tuning that are too short to matter."""
-        profile, task = self.space.profile, self.space.downstream
-        labelled = self._labelled(profile.label_fraction)
-        tuned = {task.kind: steps_of(profile.downstream_steps, task.steps, labelled)}
+        tuned = {self.space.downstream.kind: self.tuned_steps()}
         kinds = 1 if self.space.max_length == 1 and self.space.grown_starts == (SCRATCH,) else 2
         return too_short({name: min(two[:kinds]) for name, two in self.lengths.items()}, tuned)
 
-    def _labelled(self, fraction: float) -> int:
-        """Return about how many images a fine-tuning with this fraction of the labels has."""
-        return max(1, round(fraction * self.count))
+    def tuned_steps(self, fraction: float | None = None) -> int:
+        """Return the length of a fine-tuning with this fraction of the labels, or the profile's."""
+        profile = self.space.profile
+        labelled = max(1, round((fraction or profile.label_fraction) * self.count))
+        return steps_of(profile.downstream_steps, self.space.downstream.steps, labelled)
 
     def _steps(self, task: TaskChoice, node: Node, fresh: bool) -> int:
         """Return the length of a stage; its task's table is for a backbone that has learnt."""
@@ -184,7 +184,7 @@ class Plan:
         fraction = node.labels or profile.label_fraction
         last = self._last(node)
         rates = task.lr_range_later if last and task.lr_range_later else task.lr_range
-        steps = steps_of(profile.downstream_steps, task.steps, self._labelled(fraction))
+        steps = self.tuned_steps(fraction)
         lr = self._lr(rates, profile.downstream_lr_steps, steps, True)
         training = self._training(task, node, steps, profile.downstream_batch, lr)
         return StageSpec(

@@ -13,6 +13,8 @@ from pathlib import Path
 from string import Template
 
 from search.chains import lengths
+from search.chains.chain import Chain
+from search.chains.node import Node
 from search.chains.plan import Plan
 from search.console.printable import code, markdown, printable
 from search.report import notes, prepared, stored, words
@@ -137,7 +139,7 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         backbone=printable(profile.backbone),
         preparation=prepared.words(space.data, profile.cache_size),
         size=profile.image_size,
-        steps=lengths.words(profile.steps),
+        steps=_steps(row, plan),
         batch=profile.batch,
         precision=profile.precision,
         stages="" if row.is_baseline else STAGES.format(start=row.start, seen=_seen(info)),
@@ -152,6 +154,14 @@ def card(row: Row, found: Summary, plan: Plan, weights: Weights, meta: Meta) -> 
         stage=code(weights.stage),
         elsewhere=_elsewhere(found),
     )
+
+
+def _steps(row: Row, plan: Plan) -> str:
+    """Return the lengths of the row's stages in order; of a start what any stage would have."""
+    if row.is_baseline:
+        return lengths.words(plan.space.profile.steps)
+    made = plan.stages(Node(Chain(row.tasks, row.start)))
+    return ", ".join(f"{n:,}" for n in dict.fromkeys(spec.trained.steps for spec in made))
 
 
 def _seen(info: RunInfo) -> str:

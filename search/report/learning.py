@@ -56,7 +56,7 @@ def _stages(table: Table, store: Store) -> Iterator[tuple[str, Row, str | None]]
             yield row.chain, row, row.stage_key
     if best := table.best:
         keys = stored.lineage(store, best.stage_key)
-        named = zip(prefixes(Chain.parse(best.chain)), keys, strict=False)
+        named = zip(prefixes(Chain(best.tasks, best.start)), keys, strict=False)
         yield from ((str(chain), best, key) for chain, key in [*named][1:])
 
 

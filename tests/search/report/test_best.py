@@ -18,7 +18,9 @@ from safetensors.torch import save_file
 
 from search.chains.chain import Chain
 from search.chains.node import Node
+from search.chains.plan import Plan
 from search.report import best
+from search.space import load
 from tests.search.report.conftest import load_snippet
 from trainables.augment import FullView
 from trainables.backbone import Backbone
@@ -171,3 +173,10 @@ def test_no_score_no_folder(search: Any, tmp_path: Path) -> None:
     made = nothing.only("scratch", "imagenet").write(tmp_path)
     assert (made["best_chain"], made["best_score"], made["recommended"]) == (None, None, None)
     assert not (tmp_path / "best").exists()
+
+
+def test_the_card_has_the_length_of_every_stage_of_the_chain(search: Any) -> None:
+    plan = Plan(load("isic3", ["profile=gpu"]), "d", count=1000)
+    known = {row.chain: best._steps(row, plan) for row in search.table.scored}
+    assert known["odc>moco"] == "20,000, 3,000", "four times as long from scratch"
+    assert known["scratch"] == "published"
