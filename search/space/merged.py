@@ -20,7 +20,7 @@ OWN = ("spaces/task/", "spaces/downstream/")  # files that say how any backbone 
 
 def whole(found: Section, told: Sequence[Told]) -> Section:
     """Return the section with every table of lengths as it was given last."""
-    for path in (["profile"], ["downstream"], *_tasks(found)):
+    for path in (["profile"], *_trained(found)):
         for key in LENGTHS:
             if isinstance(value_at(found, [*path, key]), Mapping):
                 _, given = _last(told, [*path, key])
@@ -39,7 +39,7 @@ def suited(found: Section, told: Sequence[Told]) -> Iterator[Told]:
     check(backbone)
     if not is_transformer(backbone):
         return
-    for path in (["downstream"], *_tasks(found)):
+    for path in _trained(found):
         origin, optimizer = _last(told, [*path, "optimizer"])
         if optimizer == TRANSFORMER.optimizer or not origin.startswith(OWN):
             continue
@@ -55,9 +55,11 @@ def changed(found: Section, told: Sequence[Told]) -> Section:
     return found
 
 
-def _tasks(found: Section) -> list[list[str]]:
+def _trained(found: Section) -> list[list[str]]:
+    """Return the paths of the sections on a training; of what is no section the schema tells."""
     tasks = found.get("tasks")
-    return [["tasks", name] for name in tasks] if isinstance(tasks, Mapping) else []
+    paths = [["tasks", name] for name in tasks] if isinstance(tasks, Mapping) else []
+    return [p for p in (["downstream"], *paths) if isinstance(value_at(found, p), Mapping)]
 
 
 def _last(told: Sequence[Told], path: Path) -> tuple[str, Any]:
@@ -66,11 +68,11 @@ def _last(told: Sequence[Told], path: Path) -> tuple[str, Any]:
         place = at.split(".") if at else []
         if place[: len(path)] == path and len(place) > len(path):
             return origin, None
-        above, key = path[len(place) : -1], path[-1]
         if path == place:
             return origin, value
-        if path[: len(place)] == place and key in (value_at(value, above) or {}):
-            return origin, value_at(value, above)[key]
+        above = value_at(value, path[len(place) : -1]) if path[: len(place)] == place else None
+        if isinstance(above, Mapping) and path[-1] in above:
+            return origin, above[path[-1]]
     return OWN[0], None  # left to the dataclass
 
 

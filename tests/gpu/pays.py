@@ -423,12 +423,12 @@ def table(args: argparse.Namespace) -> int:
               f"{' and '.join(f'{n:,}' for n in several)} steps; try another --out for each",
               file=sys.stderr)  # fmt: skip
         return 2
-    if args.look and not _recorded(rows, args.out):
+    if args.look and not _record(rows, args.out):
         return 1
     split = "test" if args.look else "val"
     on = split.replace("val", "validation")
     starts = frozenset(row["chain"] for row in rows if row["chain"] in (SCRATCH, *args.starts))
-    say_if_short(min(stages, default=SHORT), min(tunings))
+    say_if_short(min(stages, default=SHORT), min(tunings, default=SHORT))
     print(f"| labels | row | seeds | balanced accuracy on {on} | over its start |")
     print("| ---: | --- | ---: | ---: | ---: |")
     panels: dict[float, list[figure.Row]] = {}
@@ -459,8 +459,8 @@ def _lengths(out: Path, kind: str) -> set[int]:
     return {spec["training"]["steps"] for spec in specs if spec["kind"] == kind}
 
 
-def _recorded(rows: Sequence[Mapping[str, object]], out: Path) -> bool:
-    """Return whether the look at the test images stands in the ledger of the benchmarks."""
+def _record(rows: Sequence[Mapping[str, object]], out: Path) -> bool:
+    """Write the look at test images into the ledger of the benchmarks; return whether it could."""
     from datetime import UTC, datetime
 
     from search.report.ledger import FILE, Use, record

@@ -5,6 +5,7 @@ import pytest
 from search.space import compose, load
 from search.space.origins import explained
 from trainables.architectures import TRANSFORMER
+from trainables.errors import UserError
 
 VIT = "profile.backbone=vit_tiny_patch16_224"
 
@@ -51,6 +52,11 @@ def test_an_optimiser_that_is_given_keeps_its_own_rates():
     usual, space = load("isic3"), load("isic3", [VIT, "tasks.moco.optimizer=sgd"])
     assert space.tasks["moco"] == usual.tasks["moco"]
     assert space.downstream.lr_range == TRANSFORMER.downstream_rates
+
+
+def test_what_is_no_section_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"^tasks\.moco=3: must be"):
+        load("isic3", [VIT, "tasks.moco=3"])
 
 
 def test_what_a_transformer_changes_is_explained():
