@@ -18,7 +18,7 @@ def cache(tmp_path_factory):
 @pytest.mark.parametrize("name", record.NAMES)
 def test_losses_are_the_recorded_ones(name, cache):
     golden, now = record.read(name), record.measure(name, cache)
-    assert now["version"] == golden["version"], f"record anew: tests/golden/record.py {name}"
+    assert now["version"] == golden["version"], f"record anew: python -m tests.golden.record {name}"
     assert len(golden["losses"]) == record.STEPS
     assert len(set(golden["losses"])) == record.STEPS
     assert now["losses"] == pytest.approx(golden["losses"], rel=TOLERANCE), (
