@@ -33,6 +33,7 @@ from search.chains.images import data_spec  # noqa: E402
 from search.chains.node import Node  # noqa: E402
 from search.chains.plan import Plan  # noqa: E402
 from search.space import hardware, load  # noqa: E402
+from trainables.errors import StageFailed  # noqa: E402
 from trainables.images.cache import Prepared, open_cache, prepare  # noqa: E402
 from trainables.kinds import Work  # noqa: E402
 from trainables.kinds.pretext import train_stage  # noqa: E402
@@ -134,7 +135,10 @@ def measure(
         count.write_text(json.dumps(args.steps or _fitting(stage, data, args.minutes, runtime)))
     training = replace(stage.trained, steps=json.loads(count.read_text()), curve=CURVE)
     spec = replace(stage, training=training)
-    known = train_stage(spec, runtime, data, None, out, lambda _: None, labelled=data)
+    try:
+        known = train_stage(spec, runtime, data, None, out, lambda _: None, labelled=data)
+    except StageFailed as failed:
+        return {"failed": str(failed)}
     probe = plan.probe(Node.parse(f"{task}@1"))
     assert probe
     work = Work(probe, runtime, out, lambda _: None, {IMAGES: data}, {BACKBONE: out})
@@ -187,7 +191,8 @@ def main() -> None:
             if not file.exists():
                 other = REPLACED.get(name)
                 with mock.patch.object(*other) if other else nullcontext():
-                    file.write_text(json.dumps(measure(plan, task, data, args, out)))
+                    row = measure(plan, task, data, args, out)
+                file.write_text(json.dumps(row))
             print(f"{args.what} | {name} | seed {seed} | {file.read_text()}", flush=True)
 
 
