@@ -13,7 +13,7 @@ from search.chains.chain import Chain, prefixes
 from search.chains.lengths import SHORT, TOO_SHORT
 from search.report import stored
 from search.report.stored import Store
-from search.report.table import Row, Table, number
+from search.report.table import Table, number
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,23 @@ def curves(table: Table, store: Store) -> Iterator[LearningCurve]:
 
     Only of a stage that has one.
     """
-    for name, row, key in _stages(table, store):
+    for chain, key in _stages(table, store):
         probes = stored.history(store, key).get("probes")
         if probes:
             steps = tuple(round(one["step"]) for one in probes)
             auroc = tuple(one["macro_auroc"] for one in probes)
-            task = Chain.parse(name).tasks[-1]
-            yield LearningCurve(name, row.start, task, steps, auroc)
+            yield LearningCurve(str(chain), chain.start, chain.tasks[-1], steps, auroc)
 
 
-def _stages(table: Table, store: Store) -> Iterator[tuple[str, Row, str | None]]:
-    """Yield the chain that a stage ends, a row that has it, and its key."""
+def _stages(table: Table, store: Store) -> Iterator[tuple[Chain, str | None]]:
+    """Yield the chain that a stage ends, and the stage's key."""
     for row in table.rows:
         if row.length == 1:
-            yield row.chain, row, row.stage_key
+            yield row.path, row.stage_key
     if best := table.best:
         keys = stored.lineage(store, best.stage_key)
-        named = zip(prefixes(Chain(best.tasks, best.start)), keys, strict=False)
-        yield from ((str(chain), best, key) for chain, key in [*named][1:])
+        chains = zip(prefixes(best.path), keys, strict=False)
+        yield from [*chains][1:]
 
 
 def sentence(curve: LearningCurve) -> str:
