@@ -234,11 +234,14 @@ class Loop:
         if run.step:
             task.load_state_dict(checkpoint.without_prefix("task", run.tensors))
             checkpoint.load_optimizer(optimizer, run.tensors)
+            run.tensors = {}  # the memory of odc has a gigabyte for a million images
         elif self._started:
             task.load_state_dict(self._started)
         else:
             task.start(self.feed.pixels)
             self._started = {key: value.clone() for key, value in task.state_dict().items()}
+        if self._phase == FULL_RUN:
+            self._started = {}
         if self.probe and not run.probes:
             self._at_start = self._at_start or {"step": 0, **self.probe(task)}
             run.probes = [self._at_start]

@@ -108,6 +108,25 @@ def test_a_trial_keeps_its_rate_after_the_warm_up_and_the_full_run_decays(data, 
     assert rows[-1]["lr"] == pytest.approx(full[9] * rows[0]["lr"] / full[rows[0]["step"] - 1])
 
 
+def test_a_run_that_is_trained_is_held_once(data, tmp_path, monkeypatch):
+    """Only the others' states are kept beside it; no start, once the rate is chosen."""
+    seen = []
+    original = loop.Loop._flush
+
+    def flush(self, run, *given):
+        kept = [one.lr for one in self.runs.by_name.values() if one.tensors]
+        seen.append((self._phase, run.lr in kept, len(kept), bool(self._started)))
+        return original(self, run, *given)
+
+    monkeypatch.setattr(loop.Loop, "_flush", flush)
+    spec = at(stage(data, "rotation", "profile.lr_steps=10"), 0.001, 0.002, 0.004)
+    train_stage(spec, RUNTIME, data, None, tmp_path, quiet)
+    assert {phase for phase, *_ in seen} == {"LR 0.001", "LR 0.002", "LR 0.004", "training"}
+    assert not any(held for _, held, *_ in seen)
+    assert max(kept for _, _, kept, _ in seen) == 2
+    assert {started for phase, *_, started in seen if phase == "training"} == {False}
+
+
 def test_a_range_grows_and_the_further_rate_is_in_the_history(data, tmp_path, monkeypatch):
     """The score is the rate, so the highest wins, at most two beyond the end."""
     spec = at(stage(data, "rotation"), 0.001, 0.002)
