@@ -53,8 +53,8 @@ WAYS: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "balanced batches, head drawn": ({"class_balanced": False}, ("batches", "drawn")),
     "head x1": ({"head_lr": 1.0}, ()),
     "head x100": ({"head_lr": 100.0}, ()),
-    "weighted mean, by the sum of weights": ({"class_balanced": False}, ("mean",)),
-    "weighted, plain mean": ({"class_balanced": False}, ("plain",)),
+    "weighted mean, by the sum of weights": ({}, ("mean",)),
+    "weighted, plain mean": ({}, ("plain",)),
     "no balance": ({"class_balanced": False}, ()),
     "BatchNorm's running averages": ({}, ("running",)),
 }
