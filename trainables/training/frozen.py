@@ -74,18 +74,25 @@ class FrozenProbe:
 
 
 def chosen(spec: StageSpec, table: Table, train: Index) -> Index:
-    """Return the images to probe with; UserError if they can't be cross-validated.
+    """Return the images to probe with; UserError if none of them can be cross-validated.
 
-    train: the labelled training images.
+    As many labels as fine-tuning has, at most PROBED; twice, four times as many and so on while no
+    class has two patients. train: the labelled training images.
     """
-    fraction = min(spec.trained.fraction, PROBED / len(train))
-    index = subset(table.labels, table.groups, train, fraction, spec.seed)
-    count = probes.possible_folds(table.labels[index], np.asarray(table.groups)[index])
-    if count < 2:
+    fraction, groups = min(spec.trained.fraction, PROBED / len(train)), np.asarray(table.groups)
+
+    def drawn() -> tuple[Index, int]:
+        index = subset(table.labels, table.groups, train, fraction, spec.seed)
+        return index, probes.possible_folds(table.labels[index], groups[index])
+
+    index, folds = drawn()
+    while folds < 2 and fraction < 1:
+        fraction = min(2 * fraction, 1)
+        index, folds = drawn()
+    if folds < 2:
         raise UserError(
             f"lr_judge=probe: must have labelled training images of two patients with one class, "
-            f"and has {len(index)} without; try lr_judge=pretext profile.curve=0, or a larger "
-            "profile.label_fraction"
+            f"and has {len(train)} without; try lr_judge=pretext profile.curve=0"
         )
     return index
 

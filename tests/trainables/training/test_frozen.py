@@ -176,6 +176,16 @@ def test_a_stage_judged_by_the_probe_resumes_to_the_same(data, tmp_path, monkeyp
         assert one["scores"] == other["scores"]
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2, 1000, 1001])
+def test_few_patients_are_more_labels_and_no_failure_whatever_the_seed(data, spec, seed):
+    """Two patients a class: half of the labels are one of each, so all are taken."""
+    train = np.concatenate(
+        [data.split["train"][data.labels[data.split["train"]] == k][:2] for k in (0, 1)]
+    )
+    few = replace(spec, seed=seed, training=replace(spec.trained, fraction=0.2))
+    assert sorted(frozen.chosen(few, data, train)) == sorted(train)
+
+
 def test_too_few_patients_are_refused_before_anything_is_trained(data, spec):
     class Lone(Source):
         def __init__(self):
