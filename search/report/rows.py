@@ -115,6 +115,7 @@ def _row(
         measures=measures,
         above_start=_above(chain, chain.start, merits),
         frozen=result.frozen,
+        stage_steps=_steps(stages) if scores else None,
     )
 
 
@@ -204,6 +205,11 @@ def _rate(measured: Result, whole: Collection[float] = ()) -> str:
     within = min(whole, default=0) < measured["lr"] < max(whole, default=0)
     edge = "*" if measured.get("lr_at_edge") and not within else ""
     return f"{measured['lr']:g}{edge}"
+
+
+def _steps(stages: Iterable[stored.Result]) -> int | None:
+    steps = _known(stages, "steps", sum)
+    return None if steps is None else round(steps)
 
 
 def _known(

@@ -40,7 +40,8 @@ class Row:
     and knn are plain means; rates, cost and keys are the first seed's. repeat_keys: scores of the
     other seeds. fresh_*: the same of the fresh seeds, counted from 0, on validation;
     `fresh_stage_keys` are None for a start. recommended: the one row to use, a chain or a start.
-    above_start: whether it is above its own start. frozen: features from elsewhere.
+    above_start: whether it is above its own start. frozen: features from elsewhere. stage_steps: of
+    all pretext stages, without those that chose rates.
     """
 
     chain: str
@@ -87,6 +88,7 @@ class Row:
     recommended: bool = False
     above_start: bool | None = None
     frozen: bool = False
+    stage_steps: int | None = None
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property

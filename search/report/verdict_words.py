@@ -140,15 +140,18 @@ def could(row: Row) -> str:
 
 def control(row: Row, table: Table) -> str:
     """Describe a control: what it is, and its difference to the best chain."""
-    said = meaning(row.tasks, table.best.tasks if table.best else ())
+    best = table.best
+    said = meaning(row.tasks, best.tasks if best else ())
+    if best and row.stage_steps and best.stage_steps:
+        said += f" ({row.stage_steps:,} steps, the best chain {best.stage_steps:,})"
     found = ahead(table, row)
     return f"{said}: {signed(found) if found else table.amount(row.score)}"
 
 
 def meaning(tasks: tuple[str, ...], best: tuple[str, ...]) -> str:
-    """Return the meaning of a control: `moco trained twice as long`."""
+    """Return the meaning of a control: `moco twice in a row`."""
     if len({*tasks}) == 1:
-        return f"{tasks[0]} trained {TIMES.get(len(tasks), f'{len(tasks)} times')} as long"
+        return f"{tasks[0]} {TIMES.get(len(tasks), f'{len(tasks)} times')} in a row"
     if tasks == best[::-1]:
         return f"the tasks of {'>'.join(best)} in reverse"
     return ">".join(tasks)

@@ -4,7 +4,7 @@
     while missing := finals.missing(failed): train(missing)     # of the current phase
 
 Controls answer whether the best chain is better for its tasks and their order, or only for its
-length: the best single, trained as long as it, and its tasks in reverse. Fresh seeds, which no
+length: the best single's task as often in a row, and its tasks in reverse. Fresh seeds, which no
 choice has seen, score the best chain and the starts without the luck of being chosen. The label
 curve scores the finalists with fewer and more labels; external test sets judge what the fresh seeds
 trained, and every chain. One more control is the best chain with fresh seeds, but without the

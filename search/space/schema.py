@@ -316,12 +316,13 @@ class Space(Schema):
     off. probe: probe every chain's frozen backbone before it is fine-tuned. starts: see `Start`;
     those without weights are not run. max_starts: chains grow from at most this many, those
     with the best frozen probe; null: from all.
-    controls: train also the best single for as long as the winning chain, and the winner's tasks in
-    reverse. label_curve: score the recommended, its runner-up and the starts with 1, 10 and 100 %
-    of the labels. test: score the test images at the end. external: test sets from elsewhere by
-    name, scored once and never used to choose. pool: a data set whose images, whatever their label,
-    the pretext tasks see besides the training images and those without a label. published: a CSV
-    file of known results of this space, shown beside the search's own (report/published.py).
+    controls: train also the best single's task as often in a row as the winning chain has stages,
+    and the winner's tasks in reverse. label_curve: score the recommended, its runner-up and the
+    starts with 1, 10 and 100 % of the labels. test: score the test images at the end. external:
+    test sets from elsewhere by name, scored once and never used to choose. pool: a data set whose
+    images, whatever their label, the pretext tasks see besides the training images and those
+    without a label. published: a CSV file of known results of this space, shown beside the search's
+    own (report/published.py).
     """
 
     name: Name

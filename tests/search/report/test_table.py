@@ -35,7 +35,7 @@ COLUMNS = [
     "could_be_best", "order", "stage_seconds", "pretext_accuracy", "pretext_chance", "seed_scores",
     "repeat_keys", "control", "seeds", "fresh_score", "fresh_low", "fresh_high", "fresh_seeds",
     "fresh_scores", "fresh_keys", "fresh_stage_keys", "linear_low", "linear_high", "knn_low",
-    "knn_high", "recommended", "above_start", "frozen", "mark",
+    "knn_high", "recommended", "above_start", "frozen", "stage_steps", "mark",
 ]  # fmt: skip
 FIRST_COLUMNS = COLUMNS[:7]
 
@@ -225,7 +225,7 @@ def test_terminal_fits_80_columns(judged: Any) -> None:
     assert best.split()[-2:] == ["74.73", "yes"]
     text = " ".join(out.getvalue().split())
     assert "odc>moco>relative_location: failed, loss is NaN" in text
-    assert "control: moco trained twice as long: " in text
+    assert "control: moco twice in a row (" in text
     assert "1 chain pruned, never trained" in text
     assert "its accuracies fall" not in text
     lead = [*printed_table.lead(found)]

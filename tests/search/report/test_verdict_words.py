@@ -100,9 +100,13 @@ def test_controls_say_what_they_are() -> None:
     compared = {"difference": 0.4, "difference_low": -1.2, "difference_high": 2.0}
     longer = row("moco>moco", 35.6, control=True, **compared)
     assert words.control(longer, table(CHAIN, longer)) == (
-        "moco trained twice as long: +0.40 (-1.20 to 2.00)"
+        "moco twice in a row: +0.40 (-1.20 to 2.00)"
     )
-    assert words.meaning(("moco",) * 3, ("odc", "moco")) == "moco trained three times as long"
+    steps = replace(longer, stage_steps=102_690), replace(CHAIN, stage_steps=55_010)
+    assert words.control(steps[0], table(*steps[::-1])).startswith(
+        "moco twice in a row (102,690 steps, the best chain 55,010): +0.40"
+    )
+    assert words.meaning(("moco",) * 3, ("odc", "moco")) == "moco three times in a row"
     assert words.meaning(("moco", "odc"), ("odc", "moco")) == "the tasks of odc>moco in reverse"
 
 
