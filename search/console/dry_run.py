@@ -48,7 +48,8 @@ def _cost(expected: Estimate) -> Iterator[str]:
             known = f"timed ten steps of {name}: {expected.timed[name]:.1f} s"
         elif name in expected.measured:
             known = f"timed {name} on random images"
-        steps = f"{expected.steps[name]:,} steps; " if name in expected.steps else ""
+        lengths = " or ".join(f"{n:,}" for n in expected.steps.get(name, ()))
+        steps = f"{lengths} steps; " if lengths else ""
         yield f"{title:10}{name:18}{clock(seconds):>8}   {steps}{known}"
         title = ""
     for name, reason in expected.unknown.items():

@@ -19,7 +19,10 @@ FEWEST = 6  # evaluations; a slope through fewer has no usable standard error
 
 @dataclass(frozen=True)
 class Trend:
-    """The last third of a validation curve. slope, error: points an evaluation, None if too short.
+    """The last third of a validation curve, or as many evaluations as a slope needs.
+
+    epochs: those evaluations, or all if they are too few; slope, error: points an evaluation, then
+    None.
 
     rises: whether the slope is above 0 beyond its standard error; None if it can't be told.
     """
@@ -32,7 +35,7 @@ class Trend:
 
     @property
     def gain(self) -> float:
-        """The points that the last third gained, by its slope."""
+        """The points that they gained, by its slope."""
         return (self.slope or 0.0) * (self.epochs - 1)
 
 
@@ -51,9 +54,9 @@ def starts(table: Table, store: Store) -> tuple[Trend, ...]:
 def trend(start: str, curves: Sequence[Sequence[float]], merit: Callable[[float], float]) -> Trend:
     """Return the trend of the mean curve. curves: the objective by evaluation, one a seed."""
     mean = [merit(fmean(values)) for values in zip(*curves, strict=False)]
-    last = mean[-(len(mean) // 3) :] if len(mean) >= 3 else []
-    if len(last) < FEWEST:
-        return Trend(start, len(last))
+    last = mean[-max(len(mean) // 3, FEWEST) :]
+    if len(mean) < 2 * FEWEST:
+        return Trend(start, len(mean))
     from scipy.stats import linregress
 
     line = linregress(range(len(last)), last, alternative="greater")

@@ -150,8 +150,7 @@ def trend(found: Trend) -> str:
     """Describe whether the fine-tuning of a start was long enough."""
     if found.slope is None or found.error is None:
         return (
-            f"{found.start}: can't be told from the {found.epochs} evaluations of the last third; "
-            f"it takes {FEWEST}."
+            f"{found.start}: can't be told from {found.epochs} evaluations; it takes {2 * FEWEST}."
         )
     verdict = "still rising" if found.rises else "flat within its noise"
     return (

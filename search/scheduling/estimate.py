@@ -20,7 +20,7 @@ from search.scheduling.forecast import Forecast
 from search.scheduling.rates import Machine, subject
 from search.scheduling.work import Rate
 from trainables.processor import cores
-from trainables.spec import DRAWN, START, StageSpec
+from trainables.spec import DRAWN, PRETEXT, START, StageSpec, Training
 
 STARTING = 25.0  # seconds from the command to the first step: imports, Ray, worker groups
 
@@ -50,6 +50,7 @@ class Here:
 class Estimate:
     """Wall time, seconds and steps a stage by task if no LR range grows, and where rates are from.
 
+    seconds: of a stage right after a start. steps: of that stage, and of a later one if it differs.
     timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
     rate; there is no span then. shorter: settings of a shorter search, if this one is long.
     too_short: lines on trainings that are too short to matter.
@@ -61,7 +62,7 @@ class Estimate:
     timed: Mapping[str, float]
     measured: tuple[str, ...]
     unknown: Mapping[str, str]
-    steps: Mapping[str, int]
+    steps: Mapping[str, tuple[int, ...]]
     shorter: tuple[str, ...] = ()
     too_short: tuple[str, ...] = ()
 
@@ -86,7 +87,8 @@ def estimate(
     unknown = {s.name: str(found[subject(s)]) for s in missing if subject(s) not in fresh}
     pace = Pace(known | fresh, groups, STARTING + decoding)
     timed = [(spec, fresh[subject(spec)]) for spec in missing if subject(spec) in fresh]
-    measured = [spec for spec in specs if subject(spec) in pace.rates]
+    shown = [*_singles(plan), *(spec for spec in specs if spec.kind != PRETEXT)]
+    measured = [spec for spec in shown if subject(spec) in pace.rates]
     whole = None if unknown else span(plan, forecast.counts, pace, done)
     return Estimate(
         groups=groups,
@@ -95,10 +97,24 @@ def estimate(
         timed={spec.name: 10 * rate.step for spec, rate in timed if rate.step},
         measured=tuple(spec.name for spec, rate in timed if not rate.step),
         unknown=unknown,
-        steps={spec.name: spec.training.steps for spec in specs if spec.training},
+        steps={
+            spec.name: _lengths(plan, spec.name, spec.training) for spec in shown if spec.training
+        },
         shorter=_shorter(plan, forecast, pace) if whole and whole.maximum > LONG else (),
         too_short=plan.short,
     )
+
+
+def _singles(plan: Plan) -> list[StageSpec]:
+    """Return the stage of every task that follows the first of the starts that chains grow from."""
+    start = plan.space.grown_starts[0]
+    return [plan.stages(Node(Chain((task,), start)))[0] for task in plan.space.tasks]
+
+
+def _lengths(plan: Plan, name: str, training: Training) -> tuple[int, ...]:
+    """Return the steps of a stage right after a start, or of a score; of a later stage."""
+    later = plan.lengths[name][1:] if plan.space.max_length > 1 and name in plan.lengths else ()
+    return tuple(dict.fromkeys((training.steps, *later)))
 
 
 def _timed(

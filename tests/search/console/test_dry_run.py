@@ -48,10 +48,13 @@ def test_every_rate_says_where_it_is_from():
 
 
 def test_what_is_too_short_is_named_in_one_line():
-    known = estimate(steps={"odc": 2000}, too_short=("too short to matter: moco 230",))
+    known = estimate(steps={"odc": (8000, 2000)}, too_short=("too short to matter: moco 230",))
     found = list(lines(load("isic3"), FORECAST, known, GIVEN))
     assert [s for s in found if "too short" in s] == ["length    too short to matter: moco 230"]
-    assert any(line.endswith("2,000 steps; from finished stages of this store") for line in found)
+    assert any(
+        line.endswith("   8,000 or 2,000 steps; from finished stages of this store")
+        for line in found
+    )
 
 
 def test_without_a_rate_there_is_no_time():

@@ -76,3 +76,22 @@ def test_the_shorter_command(tmp_path, asked):
     assert found(tmp_path, *LONGER).shorter == (*settings, "budget=30m")
     assert found(tmp_path).shorter == ("budget=30m",)
     assert found(tmp_path, *LONGER, "budget=30m").shorter == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "steps"),
+    [((), (82_152, 20_538)), (("max_length=1",), (82_152,)),
+     (("starts.imagenet=resnet.pth", "starts.scratch={chains: false}"), (20_538,))],
+)  # fmt: skip
+def test_steps_are_those_of_a_stage_after_a_start_and_of_a_later_one(tmp_path, asked, more, steps):
+    given = [
+        "profile=smoke",
+        "profile.precision=float32",
+        f"store={tmp_path}",
+        "profile.steps=published",
+    ]
+    space = load("isic3", [*given, *more])
+    plan = Plan(space, "", weights={"imagenet": "digest"}, count=17_700)
+    known = estimate(plan, forecast(space, policy_of(space), 1000), TWO_CORES, decoding=5.0)
+    assert known.steps["moco"] == steps
+    assert len(known.steps["classify"]) == 1
