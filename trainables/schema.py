@@ -76,6 +76,7 @@ Place = Annotated[str, Written, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", de
 Text = Annotated[str, Written, Field(pattern=r"\S", description="a text that is not empty")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+HeadRate = Annotated[float, Field(gt=0, le=1000)]  # times the learning rate of the backbone
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
 Crop = Annotated[  # smallest and largest fraction of the image's area
     tuple[Annotated[float, Field(ge=0.001, le=1)], ...],

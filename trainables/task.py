@@ -109,6 +109,17 @@ def own_parameter_group(groups: list[ParameterGroup], module: nn.Module) -> list
     return [*groups, {"params": taken}]
 
 
+def faster(groups: list[ParameterGroup], module: nn.Module, times: float) -> list[ParameterGroup]:
+    """Give the parameters of `module` groups of their own, with so many times the learning rate."""
+    taken = {id(p) for p in module.parameters()}
+    found: list[ParameterGroup] = []
+    for group in groups:
+        for inside, scale in ((False, 1.0), (True, times)):
+            if own := [p for p in group["params"] if (id(p) in taken) == inside]:
+                found.append({**group, "params": own, "lr_scale": scale})
+    return found
+
+
 def follow(slow: nn.Module, fast: nn.Module, weight: float) -> None:
     """Move the parameters of `slow` towards those of `fast`: slow += weight * (fast - slow)."""
     torch._foreach_lerp_([*slow.parameters()], [*fast.parameters()], weight)

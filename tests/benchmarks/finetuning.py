@@ -3,6 +3,8 @@
     python tests/benchmarks/finetuning.py --data PATH --out DIR --seeds 0,1,2          # resumes
     python tests/benchmarks/finetuning.py --out DIR --start STAGE profile.steps=200    # a stage's
     python tests/benchmarks/finetuning.py --out DIR --only "head x1" --only weighted
+    python tests/benchmarks/finetuning.py --data PATH --out DIR --only head downstream=segment \
+        data=cxr_covid modality=xray data.channels=1                           # a U-Net's decoder
 
 Every way is fine-tuned from scratch, or from the backbone in the folder STAGE, at each rate of the
 range by itself, and scored on validation after its last step. Seeds are repeats: they share the
@@ -31,20 +33,23 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from search.chains.images import data_spec  # noqa: E402
+from search.chains.images import data_spec, masks_spec  # noqa: E402
 from search.chains.node import Node  # noqa: E402
 from search.chains.plan import Plan  # noqa: E402
 from search.space import hardware, load  # noqa: E402
 from trainables.backbone import WEIGHTS as BACKBONE  # noqa: E402
 from trainables.downstream.classifier import Classifier  # noqa: E402
-from trainables.images.cache import open_cache, prepare  # noqa: E402
+from trainables.images.cache import Prepared, open_cache, prepare  # noqa: E402
+from trainables.images.pool import opened  # noqa: E402
 from trainables.images.splits import Index  # noqa: E402
-from trainables.kinds import classify  # noqa: E402
-from trainables.spec import Runtime, digest  # noqa: E402
+from trainables.kinds import KINDS, Work, classify  # noqa: E402
+from trainables.plugins import load as load_plugin  # noqa: E402
+from trainables.spec import BACKBONE as PARENT  # noqa: E402
+from trainables.spec import IMAGES, MASKS, Runtime, digest  # noqa: E402
 from trainables.task import Batch  # noqa: E402
 from trainables.training.feed import Feed  # noqa: E402
 
-MEASURES = ("balanced_accuracy", "macro_auroc")
+MEASURES = "balanced_accuracy", "macro_auroc", "dice", "iou"  # of those that there are
 RUNTIME = Runtime(threads=1, log_every=10, checkpoint_seconds=60)
 # the parameters of a way, and what of the product it replaces
 WAYS: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
@@ -127,7 +132,7 @@ class Cell:
         if self.file.exists():
             return
         torch.set_num_threads(1)
-        plan, folder = planned(self.overrides, self.data, self.out)
+        plan, images, masks = planned(self.overrides, self.data, self.out)
         params, replaced = WAYS[self.way]
         score = plan.score(Node.parse("scratch").again(self.seed))
         lr = replace(score.trained.lr, range=(self.rate,))
@@ -138,26 +143,33 @@ class Cell:
         with ExitStack() as stack:
             for name in replaced:
                 stack.enter_context(mock.patch.object(*REPLACED[name]))
-            images = open_cache(folder)
-            done = classify.finetune(spec, RUNTIME, images, self.start, work, lambda _: None)
+            data = {IMAGES: images} | ({MASKS: masks} if masks else {})
+            inputs = {PARENT: self.start} if self.start else {}
+            kind = load_plugin(KINDS, spec.kind)()
+            done = kind.run(Work(spec, RUNTIME, work, lambda _: None, data, inputs))
         assert done.score
-        found = {name: done.score.measures[name].value for name in MEASURES}
-        self.file.write_text(json.dumps(found))
+        found = done.score.measures
+        self.file.write_text(json.dumps({n: found[n].value for n in MEASURES if n in found}))
 
 
-def planned(overrides: tuple[str, ...], data: Path | None, out: Path) -> tuple[Plan, Path]:
-    """Return the plan and the folder of the decoded images."""
-    space = hardware.resolve(load("isic3", list(overrides)), 0)
-    folder = prepare(data_spec(space), data, out / "cache")
-    images = open_cache(folder)
-    return Plan(space, images.digest, count=len(images.split["train"])), folder
+def planned(
+    overrides: tuple[str, ...], data: Path | None, out: Path
+) -> tuple[Plan, Prepared, Prepared | None]:
+    """Return the plan, the decoded images and, for segmentation, their masks."""
+    space, cache = hardware.resolve(load("isic3", list(overrides)), 0), out / "cache"
+    images = open_cache(prepare(data_spec(space), data, cache))
+    masks = None
+    if space.downstream.kind == "segment":
+        masks = opened(masks_spec(space), [data, None], cache)
+    known = {"count": len(images.split["train"]), "masks": masks.digest if masks else None}
+    return Plan(space, images.digest, **known), images, masks
 
 
 def rows(cells: list[Cell]) -> Iterator[str]:
     """Yield a row a way and rate: means over seeds, and the sd between them."""
     for way, rate in dict.fromkeys((cell.way, cell.rate) for cell in cells):
         own = [json.loads(c.file.read_text()) for c in cells if (c.way, c.rate) == (way, rate)]
-        columns = [[one[name] for one in own] for name in MEASURES]
+        columns = [[one[name] for one in own] for name in own[0]]
         spread = [f" (sd {stdev(one):.1f})" if len(one) > 1 else "" for one in columns]
         means = [f"{fmean(one):.2f}{sd}" for one, sd in zip(columns, spread, strict=True)]
         yield f"| {way} | {rate:g} | {' | '.join(means)} |"
@@ -175,7 +187,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_intermixed_args()
     overrides = (*(() if args.data else ("data=demo",)), *args.overrides)
-    plan, _ = planned(overrides, args.data, args.out)  # decoded once
+    plan, *_ = planned(overrides, args.data, args.out)  # decoded once
     chosen = plan.space.downstream
     usual = chosen.lr_range_later if args.start and chosen.lr_range_later else chosen.lr_range
     cells = [
@@ -187,8 +199,9 @@ def main() -> None:
     ]
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:  # torch has threads
         list(pool.map(Cell.run, cells))
-    print("| fine-tuned | rate for 256 images | balanced accuracy | macro AUROC |")
-    print("| --- | ---: | ---: | ---: |")
+    names = json.loads(cells[0].file.read_text())
+    print(f"| fine-tuned | rate for 256 images | {' | '.join(names)} |")
+    print(f"| --- | ---: {'| ---: ' * len(names)}|")
     print(*rows(cells), sep="\n")
 
 

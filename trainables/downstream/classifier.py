@@ -10,20 +10,18 @@ answered(classifier.logits(images), many=False)      # probabilities [n, classes
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.augment import FullView, View
 from trainables.backbone import Backbone, fit_statistics, in_one_group
 from trainables.downstream import probes
 from trainables.images.splits import Index
-from trainables.schema import Schema
-from trainables.task import Batch, Context, ImageSource, ParameterGroup, Task
+from trainables.schema import HeadRate, Schema
+from trainables.task import Batch, Context, ImageSource, ParameterGroup, Task, faster
 from trainables.training import distributed
 from trainables.training.evaluation import BATCH, evaluating
 from trainables.training.lengths import FITTED
@@ -40,7 +38,7 @@ class Recipe(Schema):
     """
 
     class_balanced: bool = True
-    head_lr: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    head_lr: HeadRate = 10.0
 
 
 def made(
@@ -109,13 +107,7 @@ class Classifier(Task):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return those of the backbone and those of the head, whose learning rate is higher."""
-        head = {id(p) for p in self.head.parameters()}
-        found: list[ParameterGroup] = []
-        for group in super().parameter_groups():
-            for inside, scale in ((False, 1.0), (True, self.recipe.head_lr)):
-                if own := [p for p in group["params"] if (id(p) in head) == inside]:
-                    found.append({**group, "params": own, "lr_scale": scale})
-        return found
+        return faster(super().parameter_groups(), self.head, self.recipe.head_lr)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self.head(self.backbone(self.view(batch.images, batch.draw))).float()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trainables import networks
 from trainables.augment import FullView, Pixels, sample
 from trainables.backbone import Backbone, used
-from trainables.task import Batch, Context, Draw, Task
+from trainables.task import Batch, Context, Draw, ParameterGroup, Task, faster
 
 Masks = Callable[[Tensor], Tensor]
 WIDEST = 128  # channels of the decoder's blocks
@@ -28,12 +28,14 @@ class Segmenter(Task):
     """Tells which pixels are inside, by cross-entropy and Dice's loss.
 
     masks: returns those at int64 [n] positions of the images trained on, uint8 [n, 1, side, side],
-    255 inside, on the device.
+    255 inside, on the device. head_lr: times the backbone's learning rate, for the decoder.
     """
 
-    def __init__(self, backbone: Backbone, context: Context, masks: Masks) -> None:
+    def __init__(
+        self, backbone: Backbone, context: Context, masks: Masks, head_lr: float = 1.0
+    ) -> None:
         super().__init__(backbone, {}, context)
-        self.masks = masks
+        self.masks, self.head_lr = masks, head_lr
         size = context.image_size
         used(backbone, context.empty, backbone.maps)
         self.skips = finer(backbone.net, context.channels, size)
@@ -67,6 +69,10 @@ class Segmenter(Task):
 
     def chance_level(self) -> float:
         return 0.5
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return those of the backbone and those of the decoder, with learning rates of its own."""
+        return faster(super().parameter_groups(), self.head, self.head_lr)
 
     def _moved(self, both: Tensor, draw: Draw) -> Tensor:
         """Return a random crop of each image with its mask, mirrored where the modality allows."""

@@ -30,7 +30,7 @@ from trainables.images.splits import Index, subset
 from trainables.kinds import Kind, Work, drawn_masks
 from trainables.kinds.classify import META
 from trainables.kinds.pretext import HISTORY
-from trainables.schema import Schema, read
+from trainables.schema import HeadRate, Schema, read
 from trainables.spec import BACKBONE, IMAGES, MASKS, MeasureType, Runtime, Score, StageSpec
 from trainables.storage import SEGMENTER
 from trainables.task import Context, Task
@@ -52,11 +52,15 @@ class Plugin(Kind):
 
     @dataclass(frozen=True)
     class Params(Schema):
-        """objective: the measure that is told on the way and decides the learning rate."""
+        """objective: the measure that is told on the way and decides the learning rate.
+
+        head_lr: times the backbone's learning rate, for the decoder.
+        """
 
         objective: Literal["dice", "iou"] = "dice"
+        head_lr: HeadRate = 10.0
 
-    version = "4"
+    version = "5"
     measures: ClassVar = MEASURES
     shown: ClassVar = ("dice", "iou")
 
@@ -81,7 +85,8 @@ class Plugin(Kind):
 
         def make(context: Context) -> Segmenter:
             parent = work.inputs.get(BACKBONE)
-            return Segmenter(trained_backbone(training, context.channels, parent), context, shown)
+            backbone = trained_backbone(training, context.channels, parent)
+            return Segmenter(backbone, context, shown, params.head_lr)
 
         def judged(task: Task, *names: str) -> dict[str, NDArray[np.floating]]:
             assert isinstance(task, Segmenter), type(task)

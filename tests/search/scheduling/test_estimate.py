@@ -78,12 +78,13 @@ def test_the_shorter_command(tmp_path, asked):
     assert found(tmp_path, *LONGER, "budget=30m").shorter == ()
 
 
+@pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize(
     ("more", "steps"),
     [((), (82_152, 20_538)), (("max_length=1",), (82_152,)),
      (("starts.imagenet=resnet.pth", "starts.scratch={chains: false}"), (20_538,))],
 )  # fmt: skip
-def test_steps_are_those_of_a_stage_after_a_start_and_of_a_later_one(tmp_path, asked, more, steps):
+def test_steps_are_those_of_a_stage_after_a_start_and_of_a_later_one(tmp_path, more, steps):
     given = [
         "profile=smoke",
         "profile.precision=float32",

@@ -84,6 +84,15 @@ def test_the_finer_maps_of_a_backbone_are_found(name, sides):
     assert handles or not sides
 
 
+def test_the_decoder_learns_at_a_rate_of_its_own(data, masks):
+    known = context(spec(data, masks), 8, data.mean, data.std, repeated=True)
+    task = Segmenter(Backbone("resnet10", 3), known, data.images.__getitem__, 10.0)
+    rates = {id(p): g["lr_scale"] for g in task.parameter_groups() for p in g["params"]}
+    assert {rates[id(p)] for p in task.backbone.parameters()} == {1.0}
+    assert {rates[id(p)] for p in task.head.parameters()} == {10.0}
+    assert spec(data, masks).params["head_lr"] == 10
+
+
 @pytest.mark.parametrize("name", ["resnet10", "convnext_atto", "mobilenetv3_small_050"])
 def test_all_that_is_trained_has_a_gradient(data, masks, name):
     """DDP refuses a parameter without, such as those after the pooling."""
