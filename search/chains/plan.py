@@ -111,8 +111,7 @@ class Plan:
     def _probed(self, training: Training) -> Training:
         """Return the training of a stage with its judge, its learning curve, and their labels."""
         space, profile, lr = self.space, self.space.profile, training.lr
-        by_probe = space.lr_judge == "probe" and lr.name != "full_range" and len(lr.range) > 1
-        judged = replace(lr, judge="probe" if by_probe else "pretext")
+        judged = replace(lr, judge=space.judge if len(lr.range) > 1 else "pretext")
         found = replace(training, lr=judged, curve=profile.curve)
         return replace(found, fraction=profile.label_fraction) if found.probed else found
 

@@ -372,6 +372,11 @@ class Space(Schema):
         return (*self.starts, *self.baselines.features)
 
     @property
+    def judge(self) -> Judge:
+        """What chooses among the learning rates of a stage; that of `full_range` is published."""
+        return "pretext" if self.lr_policy == "full_range" else self.lr_judge
+
+    @property
     def ranges(self) -> dict[str, Range]:
         """The LR ranges by task."""
         return {

@@ -30,6 +30,7 @@ from search.report.summary import Summary
 from search.report.table import Table, number, p_text, span
 from trainables.architectures import ARCHITECTURES
 from trainables.spec import Measure
+from trainables.training.lengths import PROBED
 
 Unscored = dict[tuple[str, str], list[str]]
 
@@ -90,6 +91,7 @@ def values(
         "finalists": [row.chain for row in found.table.finalists],
         "unscored": _unscored(found.table),
         "most_drawn": MAX_ROWS,
+        "most_probed": f"{PROBED:,}",
         "rows_compared": sum(row.could_be_best is not None for row in found.table.rows),
         "span": span,
         "source_sentence": sources.sentence,
