@@ -265,24 +265,39 @@ def lengths(graph: Graph, device: torch.device, limit: float | None) -> tuple[in
     if limit is None:
         return args.steps, args.tune_steps or max(1, round(SHARE * args.steps))
     if known.exists():
-        return tuple(json.loads(known.read_text()))
+        steps, tune_steps = json.loads(known.read_text())
+        return steps, args.tune_steps or tune_steps
     probes = {name: graph.stage(name, 12, SEEDS) for name in _tasks(graph)}
     specs = (*probes.values(), graph.tuned(1.0, 12, SEEDS))
     question = Question(specs, graph.data.size, graph.data.channels, _threads(args, device))
     with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
         answers = [*pool.map(_timed, [question] * args.processes)]
     cost = {spec.name: max(one[k].step for one in answers) for k, spec in enumerate(specs)}
-    a_step = sum(
-        cost[job.spec.name] * (SHARE * (1 + EXTRA) if job.row else 1)
-        for job in graph.jobs(2, 1) if job.spec.training
-    )  # fmt: skip
-    steps = max(1, int(USED * (limit - time.monotonic()) * args.processes / a_step))
-    found = steps, max(1, round(SHARE * steps))
+    trained = [job for job in graph.jobs(2, 1) if job.spec.training]
+    staged, tuned = (
+        sum(cost[j.spec.name] for j in trained if bool(j.row) is w) for w in (False, True)
+    )
+    found = fitting(
+        USED * (limit - time.monotonic()) * args.processes, staged, tuned, args.tune_steps
+    )
     write_json(known, found)
     speeds = ", ".join(f"{name} {args.batch / one:.0f}" for name, one in cost.items())
     print(f"images/s of one of {args.processes} processes: {speeds}; {found[0]} steps a stage, "
           f"{found[1]} a fine-tuning", flush=True)  # fmt: skip
     return found
+
+
+def fitting(seconds: float, staged: float, tuned: float, tune_steps: int | None) -> tuple[int, int]:
+    """Return the steps of a stage and of a fine-tuning that fit into the seconds.
+
+    staged, tuned: seconds of one step of every stage, of every fine-tuning. tune_steps: of a
+    fine-tuning, else SHARE of a stage's.
+    """
+    tuned *= 1 + EXTRA
+    if tune_steps:
+        return max(1, int((seconds - tune_steps * tuned) / staged)), tune_steps
+    steps = max(1, int(seconds / (staged + SHARE * tuned)))
+    return steps, max(1, round(SHARE * steps))
 
 
 def say_if_short(steps: int, tune_steps: int) -> None:

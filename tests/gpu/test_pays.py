@@ -14,7 +14,7 @@ import torch
 
 from search.report.statistics.scored import Estimate
 from tests.gpu.figure import Row, drawn
-from tests.gpu.pays import Graph, Job, missing
+from tests.gpu.pays import EXTRA, Graph, Job, fitting, missing
 from trainables.architectures import TRANSFORMER
 from trainables.bench.recipes import Recipes
 
@@ -60,6 +60,17 @@ def test_no_stage_is_trained_for_rows_that_are_finished(tmp_path):
     assert [*missing(jobs, tmp_path)] == ["moco", "odc", "tuned odc"]
     finish("odc")
     assert [*missing(jobs, tmp_path)] == ["tuned odc"], "its input is there"
+
+
+def test_the_lengths_that_fit_use_the_time_and_keep_a_given_one():
+    """Stages of 3 s a step in all and fine-tunings of 2 s, besides their evaluations."""
+    steps, tuned = fitting(10_000, 3, 2, None)
+    assert 9_990 < 3 * steps + 2 * (1 + EXTRA) * tuned <= 10_004
+    assert tuned == pytest.approx(steps / 2, abs=1)
+    steps, tuned = fitting(10_000, 3, 2, 2500)
+    assert tuned == 2500
+    assert 9_990 < 3 * steps + 2 * (1 + EXTRA) * tuned <= 10_000
+    assert fitting(100, 3, 2, 2500) == (1, 2500)
 
 
 def test_the_figure_shows_every_mean_interval_and_seed():
