@@ -110,7 +110,7 @@ def own_parameter_group(groups: list[ParameterGroup], module: nn.Module) -> list
 
 
 def faster(groups: list[ParameterGroup], module: nn.Module, times: float) -> list[ParameterGroup]:
-    """Give the parameters of `module` groups of their own, with so many times the learning rate."""
+    """Give `module` parameter groups of its own, with `times` the learning rate of the others."""
     taken = {id(p) for p in module.parameters()}
     found: list[ParameterGroup] = []
     for group in groups:
