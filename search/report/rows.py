@@ -67,8 +67,7 @@ def _row(
 ) -> Row:
     chain, tasks = result.chain, result.chain.tasks
     scores = _scores(result)
-    own = merits.get(chain)
-    better = None if own is None else chains.delta(chain, own, singles)
+    better = chains.delta(chain, merits[chain], singles) if chain in merits else None
     judged = measures.get(objective.name)
     measured = stored.result(store, result.downstream_key)
     values = _probes(result, store)
