@@ -86,6 +86,11 @@ ARMS: dict[str, tuple[str, dict[str, list[str]]]] = {  # task and overrides by a
         "a quarter of the images (now)": [],
         "16 batches": ["tasks.moco.params.queue=512"],
     }),
+    "positives": ("moco", {
+        "of one image (now)": [],
+        "of one patient": ["tasks.moco.params.positives=group"],
+    }),
+    "rotation": ("rotation", {"now": ["+task@tasks.rotation=rotation"]}),
     "lars": ("byol", {
         "SGD (now)": ["+task@tasks.byol=byol"],
         "LARS": ["+task@tasks.byol=byol", *LARS],
