@@ -12,22 +12,27 @@ says so in the commit.
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from search.chains.chain import Chain
+from search.chains.images import masks_spec
 from search.chains.node import Node
 from tests.trainables import small
-from trainables.kinds.classify import finetune
+from trainables.images.pool import opened
+from trainables.kinds import KINDS, Work
 from trainables.kinds.pretext import train_stage
-from trainables.spec import Runtime
+from trainables.plugins import load
+from trainables.spec import IMAGES, MASKS, Runtime
 from trainables.workers.job import Heartbeat
 
 HERE = Path(__file__).parent
-DOWNSTREAM = "classify"
-NAMES = (*small.TASKS, DOWNSTREAM)
+SEGMENT = "segment"
+DOWNSTREAM = ("classify", SEGMENT)
+NAMES = (*small.TASKS, *DOWNSTREAM)
 STEPS = 10
 RATES = dict.fromkeys(NAMES, 16e-4) | {  # for a batch of 256
     "mim": 16e-5,  # AdamW moves every weight by as much, whatever its gradient
@@ -45,10 +50,15 @@ def measure(name: str, cache: Path) -> dict[str, Any]:
     data, runtime = small.prepared(cache), Runtime(threads=1, log_every=1)
     seen: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        if name == DOWNSTREAM:
-            plan = small.plan(data, f"downstream.lr_range=[{RATES[name]}]")
+        if name in DOWNSTREAM:
+            given = f"downstream={name}", f"downstream.lr_range=[{RATES[name]}]"
+            plan, roles = small.plan(data, *given), {IMAGES: data}
+            if name == SEGMENT:
+                roles[MASKS] = opened(masks_spec(plan.space), [None, None], cache)
+                plan = replace(plan, masks=roles[MASKS].digest)
             score = plan.score(Node.parse("scratch"))
-            finetune(score, runtime, data, None, Path(folder), lambda p: _keep(seen, p))
+            work = Work(score, runtime, Path(folder), lambda p: _keep(seen, p), roles)
+            load(KINDS, name)().run(work)
             return {"version": score.version, "losses": seen[:STEPS]}
         rate = f"tasks.{name}.lr_range=[{RATES[name]}]"
         plan = small.plan(data, rate, f"profile.steps={STEPS}")

@@ -1,4 +1,4 @@
-"""Ten steps of every task and of fine-tuning give the losses they gave before.
+"""Ten steps of every task and of both fine-tunings give the losses they gave before.
 
 The same runs show that pretraining reads no label: there is none to read.
 """
