@@ -20,10 +20,11 @@ from trainables.backbone import Backbone, group_batch_norm, load_backbone
 from trainables.downstream.measures import MEASURES
 from trainables.errors import MachineFault, UserError
 from trainables.images.splits import subset
-from trainables.kinds import classify
+from trainables.kinds import KINDS, Work, classify
 from trainables.kinds.classify import finetune
 from trainables.kinds.pretext import train_stage
-from trainables.spec import Runtime, canonical_json
+from trainables.plugins import load
+from trainables.spec import IMAGES, POOL, Runtime, canonical_json
 from trainables.storage import CHECKPOINT
 from trainables.training import distributed, loop
 from trainables.training.checkpoint import Runs
@@ -190,7 +191,7 @@ def test_images_that_differ_on_one_rank_fail_the_stage_on_all(data, tmp_path):
 
 
 def _rank(rank, world, folder, specs, data_dir):
-    """Each task's stage in a folder of its own, under `folder`."""
+    """Each stage in a folder of its own, under `folder`."""
     import torch.distributed as dist
 
     from trainables.images.cache import open_cache
@@ -200,8 +201,11 @@ def _rank(rank, world, folder, specs, data_dir):
         dist.init_process_group(
             "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
         )
-    for task, spec in specs.items():
-        train_stage(spec, RUNTIME, open_cache(data_dir), None, folder / task, quiet)
+    images = open_cache(data_dir)
+    for name, spec in specs.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        work = Work(spec, RUNTIME, folder / name, quiet, {POOL: images, IMAGES: images})
+        load(KINDS, spec.kind)().run(work)
     if world > 1:
         dist.destroy_process_group()
 
@@ -217,14 +221,18 @@ def ranks(data, tmp_path_factory):
     for name, rate, world in (("start", 1e-12, 1), ("one", 16e-4, 1), ("two", 16e-4, 2)):
         specs = {}
         for task in small.TASKS:
-            (root / name / task).mkdir(parents=True)
             gentler = 4 if task == "rotation" else 1  # four passes a view amplify most
             specs[task] = at(stage(data, task, "profile.steps=4"), rate / gentler)
-        if world == 1:
-            _rank(0, 1, root / name, specs, data_dir)
-        else:
-            torch.multiprocessing.spawn(_rank, (2, root / name, specs, data_dir), nprocs=2)
+        _on(world, root / name, specs, data_dir)
     return root
+
+
+def _on(world, folder, specs, data_dir):
+    folder.mkdir()
+    if world == 1:
+        _rank(0, 1, folder, specs, data_dir)
+    else:
+        torch.multiprocessing.spawn(_rank, (world, folder, specs, data_dir), nprocs=world)
 
 
 @pytest.mark.slow
@@ -243,6 +251,27 @@ def test_two_ranks_make_the_update_that_one_makes(ranks, task):
     if confusions[0] is not None:
         difference = np.abs(np.subtract(*confusions)).sum() / 2
         assert difference <= 0.01 * np.sum(confusions[0])
+
+
+@pytest.mark.slow
+def test_two_ranks_choose_the_rate_and_tune_as_one_does(data, tmp_path):
+    """A stage that a frozen probe judges, and a fine-tuning, each with two rates."""
+    more = ("lr_judge=probe", "profile.curve=1", "profile.steps=4", "profile.lr_steps=4")
+    probed = at(stage(data, "rotation", *more), 4e-4, 64e-4)
+    tuned = small.plan(data, "profile.downstream_steps=4").score(Node.parse("scratch"))
+    specs = {"probed": probed, "tuned": at(tuned, 4e-4, 16e-4)}
+    for world in (1, 2):
+        _on(world, tmp_path / str(world), specs, Path(data.images.filename).parent)
+    for name in specs:
+        one, two = (json.loads((tmp_path / w / name / "history.json").read_text()) for w in "12")
+        scores = [[[*t["scores"].values()] for t in h["lr_range"]] for h in (one, two)]
+        assert scores[0] == pytest.approx(np.array(scores[1]), abs=1), name
+        assert [r["lr"] for r in one["train"]] == [r["lr"] for r in two["train"]], name
+        assert losses(tmp_path / "1" / name) == pytest.approx(
+            losses(tmp_path / "2" / name), rel=1e-4
+        )
+        curves = [[row["macro_auroc"] for row in h["probes"]] for h in (one, two)]
+        assert curves[0] == pytest.approx(curves[1], abs=1), name
 
 
 def test_the_exported_statistics_are_those_of_full_views(data, tmp_path):
