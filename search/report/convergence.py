@@ -35,7 +35,7 @@ class Trend:
 
     @property
     def gain(self) -> float:
-        """The points that they gained, by its slope."""
+        """The points that those evaluations gained, by the slope."""
         return (self.slope or 0.0) * (self.epochs - 1)
 
 
