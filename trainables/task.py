@@ -109,7 +109,9 @@ def own_parameter_group(groups: list[ParameterGroup], module: nn.Module) -> list
     return [*groups, {"params": taken}]
 
 
-def faster(groups: list[ParameterGroup], module: nn.Module, times: float) -> list[ParameterGroup]:
+def lr_scaled(
+    groups: list[ParameterGroup], module: nn.Module, times: float
+) -> list[ParameterGroup]:
     """Give `module` parameter groups of its own, with `times` the learning rate of the others."""
     taken = {id(p) for p in module.parameters()}
     found: list[ParameterGroup] = []

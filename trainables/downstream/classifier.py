@@ -21,7 +21,7 @@ from trainables.backbone import Backbone, fit_statistics, in_one_group
 from trainables.downstream import probes
 from trainables.images.splits import Index
 from trainables.schema import HeadRate, Schema
-from trainables.task import Batch, Context, ImageSource, ParameterGroup, Task, faster
+from trainables.task import Batch, Context, ImageSource, ParameterGroup, Task, lr_scaled
 from trainables.training import distributed
 from trainables.training.evaluation import BATCH, evaluating
 from trainables.training.lengths import FITTED
@@ -107,7 +107,7 @@ class Classifier(Task):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return those of the backbone and those of the head, whose learning rate is higher."""
-        return faster(super().parameter_groups(), self.head, self.recipe.head_lr)
+        return lr_scaled(super().parameter_groups(), self.head, self.recipe.head_lr)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self.head(self.backbone(self.view(batch.images, batch.draw))).float()

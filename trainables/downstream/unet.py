@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trainables import networks
 from trainables.augment import FullView, Pixels, sample
 from trainables.backbone import Backbone, used
-from trainables.task import Batch, Context, Draw, ParameterGroup, Task, faster
+from trainables.task import Batch, Context, Draw, ParameterGroup, Task, lr_scaled
 
 Masks = Callable[[Tensor], Tensor]
 WIDEST = 128  # channels of the decoder's blocks
@@ -72,7 +72,7 @@ class Segmenter(Task):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return those of the backbone and those of the decoder, with learning rates of its own."""
-        return faster(super().parameter_groups(), self.head, self.head_lr)
+        return lr_scaled(super().parameter_groups(), self.head, self.head_lr)
 
     def _moved(self, both: Tensor, draw: Draw) -> Tensor:
         """Return a random crop of each image with its mask, mirrored where the modality allows."""
