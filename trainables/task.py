@@ -191,6 +191,7 @@ class Task(nn.Module):
     version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     forwards: ClassVar[tuple[int, int]]  # backbone calls in a step, images in them for each image
     reads = 0  # values that a step reads back from the device, at most
+    decoded_px = 0  # side of decoded images from which its patches have detail
     backbone: Backbone
     params: Params
 

@@ -34,6 +34,7 @@ def lines(space: Space, found: Forecast, expected: Estimate, given: Sequence[str
         yield f"repeats   {rounds}; the starts {space.repeats} times"
     yield from _cost(expected)
     yield from (f"length    {said}" for said in expected.too_short)
+    yield from (f"patches   {said}" for said in expected.coarse)
     if space.budget.text:
         yield f"budget    {space.budget}"
     yield "nothing was trained (--dry-run)"

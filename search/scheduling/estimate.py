@@ -12,13 +12,15 @@ from pathlib import Path
 from search.chains.chain import Chain
 from search.chains.images import data_spec
 from search.chains.node import Node
-from search.chains.plan import Plan
+from search.chains.plan import TASKS, Plan
 from search.cluster.group_shape import GroupShape
 from search.scheduling import rates
 from search.scheduling.cost import LONG, Pace, Span, limit_of, span
 from search.scheduling.forecast import Forecast
 from search.scheduling.rates import Machine, subject
 from search.scheduling.work import Rate
+from search.space import Space
+from trainables.plugins import load
 from trainables.processor import cores
 from trainables.spec import DRAWN, PRETEXT, START, StageSpec, Training
 
@@ -53,7 +55,8 @@ class Estimate:
     seconds: of a stage right after a start. steps: of that stage, and of a later one if it differs.
     timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
     rate; there is no span then. shorter: settings of a shorter search, if this one is long.
-    too_short: lines on trainings that are too short to matter.
+    too_short: lines on trainings that are too short to matter. coarse: on tasks whose patches have
+    no detail, as images are decoded too small.
     """
 
     groups: int
@@ -65,6 +68,7 @@ class Estimate:
     steps: Mapping[str, tuple[int, ...]]
     shorter: tuple[str, ...] = ()
     too_short: tuple[str, ...] = ()
+    coarse: tuple[str, ...] = ()
 
 
 def estimate(
@@ -102,6 +106,18 @@ def estimate(
         },
         shorter=_shorter(plan, forecast, pace) if whole and whole.maximum > LONG else (),
         too_short=plan.short,
+        coarse=_coarse(plan.space),
+    )
+
+
+def _coarse(space: Space) -> tuple[str, ...]:
+    size = space.profile.cache_size
+    wanted = {name: load(TASKS, name).decoded_px for name in space.tasks}
+    return tuple(
+        f"the patches of {name} have no detail in images of {size} px; "
+        f"set profile.cache_size={px} or more"
+        for name, px in wanted.items()
+        if size < px
     )
 
 

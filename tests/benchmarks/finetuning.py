@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="PATH")
     parser.add_argument("--out", type=Path, metavar="DIR", required=True)
     parser.add_argument("--start", type=Path, metavar="STAGE", help="a folder with a backbone")
-    parser.add_argument("--only", action="append", metavar="WAY", help="how its name begins")
+    parser.add_argument("--only", action="append", metavar="WAY", help="its name, or how it begins")
     parser.add_argument("--rates", metavar="RATE,...", help="default: the space's range")
     parser.add_argument("--seeds", default="0,1,2", metavar="N,...")
     parser.add_argument("--jobs", type=int, default=1, help="side by side, one core each")
@@ -193,7 +193,7 @@ def main() -> None:
     cells = [
         Cell(overrides, args.data, args.out, args.start, way, seed, rate)
         for way in WAYS
-        if any(way.startswith(one) for one in args.only or WAYS)
+        if any(way == one if one in WAYS else way.startswith(one) for one in args.only or WAYS)
         for rate in (map(float, args.rates.split(",")) if args.rates else usual)
         for seed in map(int, args.seeds.split(","))
     ]

@@ -295,7 +295,8 @@ def fitting(seconds: float, staged: float, tuned: float, tune_steps: int | None)
     """
     tuned *= 1 + EXTRA
     if tune_steps:
-        return max(1, int((seconds - tune_steps * tuned) / staged)), tune_steps
+        fit = (seconds - tune_steps * tuned) / staged if staged else tune_steps / SHARE
+        return max(1, int(fit)), tune_steps
     steps = max(1, int(seconds / (staged + SHARE * tuned)))
     return steps, max(1, round(SHARE * steps))
 

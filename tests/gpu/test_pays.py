@@ -71,6 +71,7 @@ def test_the_lengths_that_fit_use_the_time_and_keep_a_given_one():
     assert tuned == 2500
     assert 9_990 < 3 * steps + 2 * (1 + EXTRA) * tuned <= 10_000
     assert fitting(100, 3, 2, 2500) == (1, 2500)
+    assert fitting(100, 0, 2, 2500) == (5000, 2500), "starts only: there are no stages"
 
 
 def test_the_figure_shows_every_mean_interval_and_seed():

@@ -78,6 +78,7 @@ class Plugin(Task):
 
     version = "2"
     forwards = (1, 9)
+    decoded_px = 256
     params: Params
 
     def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:

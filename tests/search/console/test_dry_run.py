@@ -47,6 +47,11 @@ def test_every_rate_says_where_it_is_from():
     assert not found[0].startswith("this takes")
 
 
+def test_patches_without_detail_are_named_in_one_line():
+    found = list(lines(load("isic3"), FORECAST, estimate(coarse=("the patches of a task",)), GIVEN))
+    assert [s for s in found if "patches" in s] == ["patches   the patches of a task"]
+
+
 def test_what_is_too_short_is_named_in_one_line():
     known = estimate(steps={"odc": (8000, 2000)}, too_short=("too short to matter: moco 230",))
     found = list(lines(load("isic3"), FORECAST, known, GIVEN))

@@ -45,6 +45,17 @@ def test_what_has_no_rate_is_timed_beside_as_many_as_will_train(tmp_path, asked)
     assert 30 < known.span.minimum < known.span.maximum
 
 
+@pytest.mark.usefixtures("asked")
+def test_images_that_are_decoded_too_small_for_patches_are_named(tmp_path):
+    (line,) = found(tmp_path, "profile.cache_size=255").coarse
+    assert line == (
+        "the patches of relative_location have no detail in images of 255 px; "
+        "set profile.cache_size=256 or more"
+    )
+    assert found(tmp_path, "profile.cache_size=256").coarse == ()
+    assert found(tmp_path, "~tasks.relative_location", "max_length=2").coarse == ()
+
+
 def test_nothing_is_timed_in_place_of_a_cluster(tmp_path, asked):
     known = found(tmp_path, here=Here(({"CPU": 8.0, "GPU": 1.0},) * 2, alone=False))
     assert asked[0] == []
