@@ -1,6 +1,6 @@
 """The augmentations that a modality allows. No torch here: the search checks spaces with it."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated
 
 from pydantic import Field
@@ -56,6 +56,11 @@ class Preset(Schema):
         """Return the preset of fine-tuning: half the colour changes, no other light, no blur."""
         halves = {n: getattr(self, n) / 2 for n in ("brightness", "contrast", "saturation", "hue")}
         return Preset(self.hflip, self.vflip, self.rotate, **halves)
+
+
+AUGMENTATIONS = frozenset(f.name for f in fields(Preset)) - {"mean", "std", "tasks"}
+OF_TWO_VIEWS = AUGMENTATIONS - {"small_crop"}
+OF_ONE_VIEW = OF_TWO_VIEWS - {"solarise"}
 
 
 def augment_of(augment: Settings, task: str) -> Settings:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NotRequired, TypedDict
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.backbone import Backbone
-from trainables.modality import Preset
+from trainables.modality import AUGMENTATIONS, Preset
 from trainables.schema import Crop, Schema, read
 from trainables.spec import Settings
 from trainables.training import distributed
@@ -183,6 +183,13 @@ class Task(nn.Module):
             """Return the sides of the views that the backbone sees, px."""
             return (context.image_size,)
 
+        def enlarged(self, image_size: int, decoded: int) -> float:  # noqa: ARG002
+            """Return how many times parts of an image are enlarged; 1.0 for whole views.
+
+            image_size: side of a view, px; decoded: side of the decoded images, px.
+            """
+            return 1.0
+
         @property
         def grouped(self) -> bool:
             """Whether the task uses patient groups: batches have partners then."""
@@ -190,8 +197,8 @@ class Task(nn.Module):
 
     version: ClassVar[str]  # a literal, raised when an unchanged specification gives other numbers
     forwards: ClassVar[tuple[int, int]]  # backbone calls in a step, images in them for each image
+    augmentations: ClassVar[Collection[str]] = AUGMENTATIONS  # of the modality, that views use
     reads = 0  # values that a step reads back from the device, at most
-    decoded_px = 0  # side of decoded images from which its patches have detail
     backbone: Backbone
     params: Params
 

@@ -142,9 +142,9 @@ class Plan:
 
     def _lr(self, rates: tuple[float, ...], given: int | None, steps: int, whole: bool) -> LRPolicy:
         """Return how a rate is chosen. whole: the range is no window, which has neighbours."""
-        trial = trial_of(given, steps)
-        grows = whole and len(rates) > 1 and tells(trial, steps)
-        return LRPolicy(rates, trial, self.space.lr_policy, grow=GROWTH if grows else 0)
+        trial, policy = trial_of(given, steps), self.space.lr_policy
+        grows = whole and policy != "full_range" and len(rates) > 1 and tells(trial, steps)
+        return LRPolicy(rates, trial, policy, grow=GROWTH if grows else 0)
 
     def score(self, node: Node) -> StageSpec:
         """Return what the node is judged by: downstream task, external test set, frozen probe."""

@@ -7,6 +7,7 @@ found.span, found.timed, found.unknown, found.shorter
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 from search.chains.chain import Chain
@@ -22,8 +23,10 @@ from search.scheduling.work import Rate
 from search.space import Space
 from trainables.plugins import load
 from trainables.processor import cores
+from trainables.schema import read
 from trainables.spec import DRAWN, PRETEXT, START, StageSpec, Training
 
+COARSE = 2.0  # patches that are enlarged more often have little detail
 STARTING = 25.0  # seconds from the command to the first step: imports, Ray, worker groups
 
 
@@ -56,7 +59,7 @@ class Estimate:
     timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
     rate; there is no span then. shorter: settings of a shorter search, if this one is long.
     too_short: lines on trainings that are too short to matter. coarse: on tasks whose patches have
-    no detail, as images are decoded too small.
+    little detail, as images are decoded too small.
     """
 
     groups: int
@@ -111,14 +114,15 @@ def estimate(
 
 
 def _coarse(space: Space) -> tuple[str, ...]:
-    size = space.profile.cache_size
-    wanted = {name: load(TASKS, name).decoded_px for name in space.tasks}
-    return tuple(
-        f"the patches of {name} have no detail in images of {size} px; "
-        f"set profile.cache_size={px} or more"
-        for name, px in wanted.items()
-        if size < px
-    )
+    size, lines = space.profile.cache_size, []
+    for name, task in space.tasks.items():
+        times = read(load(TASKS, name).Params, task.params).enlarged(space.profile.image_size, size)
+        if times > COARSE:
+            lines.append(
+                f"the patches of {name} are enlarged {times:.1f} times; "
+                f"set profile.cache_size={ceil(size * times / COARSE)} or more"
+            )
+    return tuple(lines)
 
 
 def _singles(plan: Plan) -> list[StageSpec]:

@@ -9,7 +9,7 @@ dataclasses of `schema.py` refuse unknown keys and check every value; what a fil
 the value of `spaces/base.yaml` or the dataclass's default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from search.space.compose import SPACES, available_spaces, choices, composed, defaults
 from search.space.schema import Downstream, ReportChoice, Space, TaskChoice
@@ -36,6 +36,11 @@ def check_plugins(space: Space) -> None:
     """Raise UserError for what only plug-ins know: parameters, measures; imports torch."""
     for name, task in space.tasks.items():
         read(plugin("trainables.pretext", name).Params, task.params, f"tasks.{name}.params")
+    for name, changed in space.data.augment["tasks"].items():
+        used = plugin("trainables.pretext", name).augmentations
+        for key in changed:
+            if key not in used:
+                raise UserError(_unused(f"data.augment.tasks.{name}.{key}", name, used))
     chosen = space.downstream
     kind = plugin("trainables.kinds", chosen.kind)
     if not kind.measures or chosen.kind in (PROBE, EXTERNAL, FEATURES):
@@ -66,3 +71,8 @@ def check_plugins(space: Space) -> None:
                 "package may bring; try data.pool=null"
             )
         read(maker.Params, made.params, "data.pool.params")
+
+
+def _unused(where: str, task: str, used: Collection[str]) -> str:
+    takes = f"only {', '.join(sorted(used))}" if used else "none of the modality's augmentations"
+    return f"{where}: must be left out, as {task} uses {takes}; try without it"

@@ -98,8 +98,8 @@ class TaskChoice(Schema):
     lr_range: learning rates to try, for a batch of 256 (they are scaled with the batch), in a
     chain's first stage from scratch. lr_range_later: in all other stages; null: the same.
 
-    steps: the published length by the number of images, for a backbone that has learnt before; from
-    scratch it is four times as long. null: the profile must give the length.
+    steps: the length by the number of images, put together from papers, for a backbone that has
+    learnt before; from scratch it is four times as long. null: the profile must give the length.
     """
 
     name: Name

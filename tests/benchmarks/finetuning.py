@@ -3,7 +3,7 @@
     python tests/benchmarks/finetuning.py --data PATH --out DIR --seeds 0,1,2          # resumes
     python tests/benchmarks/finetuning.py --out DIR --start STAGE profile.steps=200    # a stage's
     python tests/benchmarks/finetuning.py --out DIR --only "head x1" --only weighted
-    python tests/benchmarks/finetuning.py --data PATH --out DIR --only head downstream=segment \
+    python tests/benchmarks/finetuning.py --data PATH --out DIR --only "head x" downstream=segment \
         data=cxr_covid modality=xray data.channels=1                           # a U-Net's decoder
 
 Every way is fine-tuned from scratch, or from the backbone in the folder STAGE, at each rate of the

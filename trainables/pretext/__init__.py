@@ -5,8 +5,9 @@ A task subclasses `trainables.task.Task` as `Plugin`: an `nn.Module` around a ba
   with a `check` against the data where needed;
 - `forwards`: how often it calls the backbone in a step, and how many views that sees of each image;
 - `__init__` (heads, buffers), `forward` (views and loss) and `chance_level`;
-- where needed `start`, `before_step`, `after_step`, `warm_steps`, `score`, `decoded_px`, and
-  `shortcut`, which tells how well it answers without what the answer should need.
+- where needed `start`, `before_step`, `after_step`, `warm_steps`, `score`; `augmentations`, those
+  of the modality that its views use, if not all; and `shortcut`, which tells how well it answers
+  without what the answer should need.
 
 Rules that make a result the same on any number of ranks, and bit-equal after a resume:
 - Everything remembered between steps is a parameter or a persistent buffer: only `state_dict()` is

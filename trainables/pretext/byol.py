@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from trainables.augment import View
 from trainables.backbone import Backbone, untracked
 from trainables.errors import StageFailed
+from trainables.modality import OF_TWO_VIEWS
 from trainables.schema import Crop
 from trainables.spec import Settings
 from trainables.task import (
@@ -55,6 +56,7 @@ class Plugin(Task):
 
     version = "2"
     forwards = (2, 4)
+    augmentations = OF_TWO_VIEWS
     params: Params
     spread: Tensor
 

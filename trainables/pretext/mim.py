@@ -57,6 +57,7 @@ class Plugin(Task):
 
     version = "2"
     forwards = (1, 1)
+    augmentations = frozenset({"hflip", "vflip", "crop"})
     params: Params
 
     def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:

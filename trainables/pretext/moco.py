@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from trainables.augment import View
 from trainables.backbone import Backbone, untracked
 from trainables.errors import UserError
+from trainables.modality import OF_TWO_VIEWS
 from trainables.schema import Crop, Temperature
 from trainables.spec import Settings
 from trainables.task import (
@@ -76,6 +77,7 @@ class Plugin(Task):
 
     version = "2"
     forwards = (2, 4)
+    augmentations = OF_TWO_VIEWS
     params: Params
     queue: Tensor
     queue_index: Tensor

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from trainables.augment import FullView, View
 from trainables.backbone import Backbone, fit_statistics
 from trainables.errors import UserError
+from trainables.modality import OF_ONE_VIEW
 from trainables.pretext._clusters import Memory, counts, mend
 from trainables.schema import Crop, Dropout
 from trainables.spec import Settings
@@ -92,6 +93,7 @@ class Plugin(Task):
 
     version = "3"
     forwards = (1, 1)
+    augmentations = OF_ONE_VIEW
     reads = 1  # whether a cluster was too small; on a GPU from the host's memory
     params: Params
 

@@ -29,6 +29,7 @@ from trainables.modality import Preset
 from trainables.schema import Dropout, Fraction
 from trainables.spec import Settings
 from trainables.task import Batch, Context, Draw, Task, dropout
+from trainables.training import distributed
 
 CENTRE = 4  # index in the 3 x 3 cells, row by row
 PLACES = 2 + 9 * 2  # numbers that place the grid and its patches
@@ -74,11 +75,17 @@ class Plugin(Task):
                 )
 
         def sides(self, context: Context) -> tuple[int, ...]:
-            return (self.patch_px or max(32, round(context.image_size * 0.28 / 32) * 32),)
+            return (self._side(context.image_size),)
+
+        def enlarged(self, image_size: int, decoded: int) -> float:
+            return self._side(image_size) / (self.crop / 3 * self.patch * decoded)
+
+        def _side(self, image_size: int) -> int:
+            return self.patch_px or max(32, round(image_size * 0.28 / 32) * 32)
 
     version = "2"
     forwards = (1, 9)
-    decoded_px = 256
+    augmentations = frozenset[str]()
     params: Params
 
     def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:
@@ -117,7 +124,9 @@ class Plugin(Task):
     def shortcut(self, batch: Batch) -> Tensor:
         """Return the accuracies with the centre of the image, and of another one."""
         features, labels = self.encode(batch), labels_of(batch)
-        known = [pair(features), pair(features, features[:, CENTRE].roll(1, 0))]
+        others = distributed.all_gather(features[:, CENTRE]).roll(1, 0)
+        here = others.chunk(distributed.world_size())[distributed.rank()]
+        known = [pair(features), pair(features, here)]
         answers = [self.head(self.neck(pairs.flatten(0, 1))).argmax(1) for pairs in known]
         return torch.stack([(answer == labels).float().mean() for answer in answers])
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainables.augment import View
 from trainables.backbone import Backbone
+from trainables.modality import OF_ONE_VIEW
 from trainables.schema import Crop
 from trainables.spec import Settings
 from trainables.task import Batch, Context, Task
@@ -26,6 +27,7 @@ class Plugin(Task):
 
     version = "2"
     forwards = (1, 4)
+    augmentations = OF_ONE_VIEW - {"vflip", "rotate"}
     params: Params
 
     def __init__(self, backbone: Backbone, params: Settings, context: Context) -> None:

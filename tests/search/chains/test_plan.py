@@ -172,6 +172,7 @@ def test_a_range_grows_where_a_trial_is_long_enough_and_no_neighbour_is_left_out
     assert grown("profile.steps=9000", "profile.lr_steps=499") == 0
     assert grown("profile.steps=600", "profile.lr_steps=199") == 0
     assert grown("profile.lr_steps=null", node="odc[low]") == 0
+    assert grown("profile.lr_steps=null", "lr_policy=full_range") == 0, "as published"
     assert grown("profile.lr_steps=null", "tasks.odc.lr_range=[0.1]") == 0
 
 

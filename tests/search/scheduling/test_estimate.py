@@ -47,12 +47,15 @@ def test_what_has_no_rate_is_timed_beside_as_many_as_will_train(tmp_path, asked)
 
 @pytest.mark.usefixtures("asked")
 def test_images_that_are_decoded_too_small_for_patches_are_named(tmp_path):
-    (line,) = found(tmp_path, "profile.cache_size=255").coarse
+    """A patch is 0.0875 of an image's side and is seen as 32 px, or as 64 of 224."""
+    (line,) = found(tmp_path, "profile.cache_size=128").coarse
     assert line == (
-        "the patches of relative_location have no detail in images of 255 px; "
-        "set profile.cache_size=256 or more"
+        "the patches of relative_location are enlarged 2.9 times; "
+        "set profile.cache_size=183 or more"
     )
-    assert found(tmp_path, "profile.cache_size=256").coarse == ()
+    assert found(tmp_path, "profile.cache_size=183").coarse == ()
+    large = "profile.image_size=224", "profile.cache_size=365"
+    assert "2.0 times; set profile.cache_size=366" in found(tmp_path, *large).coarse[0]
     assert found(tmp_path, "~tasks.relative_location", "max_length=2").coarse == ()
 
 

@@ -122,6 +122,16 @@ def train(
     return history
 
 
+def control(task: Task) -> list[float]:
+    """The task's control on the global batch after the last: means over ranks, in training mode.
+
+    Each rank has running statistics of its own; a batch's are those of one process.
+    """
+    with torch.no_grad():
+        told = task.shortcut(batch_at(task.context.steps, task.context))
+    return [] if told is None else distributed.all_mean(told).tolist()
+
+
 def run_rank(rank: int, world: int, rendezvous: str, out: str, names: list[str]) -> None:
     torch.set_num_threads(1)
     if world > 1:
@@ -132,7 +142,8 @@ def run_rank(rank: int, world: int, rendezvous: str, out: str, names: list[str])
         model = DistributedDataParallel(task, broadcast_buffers=False) if world > 1 else None
         slow = optimiser(name, task, lr=3e-5)  # BatchNorm of few images blows rounding errors up
         history = train(task, slow, range(5), model)
-        results[name] = {"history": history, "state": task.state_dict()}
+        state = {key: value.clone() for key, value in task.state_dict().items()}
+        results[name] = {"history": history, "state": state, "control": control(task)}
     torch.save(results, f"{out}.{world}.{rank}")
     if world > 1:
         dist.destroy_process_group()

@@ -53,3 +53,10 @@ def test_parameters_and_memories_agree_on_all_ranks(runs, name):
             continue  # a rank's own, averaged when saved
         assert torch.equal(value, second[key]), key
         torch.testing.assert_close(value, alone[key], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_control_takes_the_centre_from_the_image_before_in_the_global_batch(runs):
+    first, second, alone, _ = (run["relative_location"]["control"] for run in runs)
+    assert len(alone) == 2
+    assert first == second == pytest.approx(alone)
