@@ -92,10 +92,11 @@ class Search:
         best = self.info.best_chain
         return report.build(self.results, self.store, self.plan.objective, best)
 
-    def write(self, out: Path) -> dict[str, Any]:
-        """The whole report; its summary."""
+    def write(self, out: Path, pictures: bool = True) -> dict[str, Any]:
+        """The whole report, or without figures and page, which take longest; its summary."""
         found = report.write(self.table, self.plan, self.info, self.store, out)
-        report.illustrate(found, self.plan, self.store, out)
+        if pictures:
+            report.illustrate(found, self.plan, self.store, out)
         return found.as_json()
 
     @property

@@ -44,7 +44,7 @@ RECORDS = {
 
 
 def _read(search: Any, out: Path) -> dict[str, Any]:
-    search.write(out)
+    search.write(out, pictures=False)
     return json.loads((out / "report" / "summary.json").read_text())
 
 
