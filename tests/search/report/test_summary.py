@@ -43,8 +43,8 @@ RECORDS = {
 }
 
 
-def _read(search: Any, out: Path) -> dict[str, Any]:
-    search.write(out, pictures=False)
+def _read(search: Any, out: Path, pictures: bool = False) -> dict[str, Any]:
+    search.write(out, pictures)
     return json.loads((out / "report" / "summary.json").read_text())
 
 
@@ -107,7 +107,7 @@ def test_without_test_nothing_of_it_is_told_and_no_use_recorded(
     made = make_search(scores={"moco": 30.0, "scratch": 36.0})
     made = made.fresh({"moco": (30.0,), "scratch": (36.0,)})
     space = replace(made.plan.space, test=False)
-    summary = _read(replace(made, plan=replace(made.plan, space=space)), tmp_path)
+    summary = _read(replace(made, plan=replace(made.plan, space=space)), tmp_path, pictures=True)
     assert (summary["test"], summary["test_on"], summary["earlier_test_looks"]) == ({}, None, None)
     assert summary["planned"]["split"] == "val"
     assert not (made.store.root.parent / FILE).exists()
