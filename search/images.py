@@ -78,6 +78,10 @@ class Images:
             except UserError as error:
                 why = "as one control trains the best chain without the pool"
                 raise type(error)(f"{error}, or controls=false, {why}") from None
+        if self.masks and self.space.downstream.kind == "segment":
+            from trainables.kinds.segment import check_parts
+
+            check_parts(self.masks.split["train"], self.masks.split["val"])
         if self.external:
             from trainables.kinds.external import check_labels, positions
         for name, source in self.external.items():
@@ -98,6 +102,11 @@ class Images:
         data = self.data
         more = data.forms, tuple(self._findings())
         return Understood(found, data, data.split, data.leak, *more, None, sizes, left)
+
+    @property
+    def side(self) -> int | None:
+        """The shorter side of most files, px; None as long as they are not decoded."""
+        return min(self.data.forms.commonest) if self.decoded and self.data.forms else None
 
     @property
     def masked(self) -> bool:

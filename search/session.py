@@ -149,7 +149,7 @@ class Session:
         if self.cluster:
             here = Here(self.cluster.nodes(), alone=False)
         decoding = self.images.decoding_seconds()
-        return estimate(self.plan, self.forecast, here, decoding, done)
+        return estimate(self.plan, self.forecast, here, decoding, done, self.images.side)
 
     def search(self) -> Mapping[str, Any]:
         """Train what is missing, write the report and return the summary.

@@ -35,6 +35,7 @@ class Context:
     augment: Preset  # of the modality, for this task
     seed: int
     classes: int = 0  # that the labelled images have; 0: not known
+    bn_groups: int = 1  # in which BatchNorm splits the global batch
     patient_groups: tuple[int, ...] | None = None  # of the images, if the task is `grouped`
 
     @property

@@ -75,11 +75,12 @@ class Estimate:
 
 
 def estimate(
-    plan: Plan, forecast: Forecast, here: Here, decoding: float, done: Collection[str] = ()
-) -> Estimate:
+    plan: Plan, forecast: Forecast, here: Here, decoding: float, done: Collection[str] = (),
+    side: int | None = None,
+) -> Estimate:  # fmt: skip
     """Return the estimate; times ten steps of what the store knows no rate of.
 
-    decoding: seconds. done: keys of finished stages.
+    decoding: seconds. done: keys of finished stages. side: of most files, px, if it is known.
     """
     groups, machine = here.groups(plan, forecast.stages_maximum + len(plan.baselines()))
     specs = [
@@ -109,19 +110,22 @@ def estimate(
         },
         shorter=_shorter(plan, forecast, pace) if whole and whole.maximum > LONG else (),
         too_short=plan.short,
-        coarse=_coarse(plan.space),
+        coarse=_coarse(plan.space, side),
     )
 
 
-def _coarse(space: Space) -> tuple[str, ...]:
+def _coarse(space: Space, side: int | None) -> tuple[str, ...]:
     size, lines = space.profile.cache_size, []
+    detail = min(size, side or size)
     for name, task in space.tasks.items():
-        times = read(load(TASKS, name).Params, task.params).enlarged(space.profile.image_size, size)
+        params = read(load(TASKS, name).Params, task.params)
+        times = params.enlarged(space.profile.image_size, detail)
+        wanted = ceil(detail * times / COARSE)
+        cure = f"set profile.cache_size={wanted} or more"
+        if side and side < wanted:
+            cure = f"most files have {side} px, so leave it out: '~tasks.{name}'"
         if times > COARSE:
-            lines.append(
-                f"the patches of {name} are enlarged {times:.1f} times; "
-                f"set profile.cache_size={ceil(size * times / COARSE)} or more"
-            )
+            lines.append(f"the patches of {name} are enlarged {times:.1f} times; {cure}")
     return tuple(lines)
 
 

@@ -11,6 +11,7 @@ the value of `spaces/base.yaml` or the dataclass's default.
 
 from collections.abc import Collection, Sequence
 
+from search.space.checks import check_used
 from search.space.compose import SPACES, available_spaces, choices, composed, defaults
 from search.space.schema import Downstream, ReportChoice, Space, TaskChoice
 from trainables.errors import UserError
@@ -29,7 +30,9 @@ def load(name: str, overrides: Sequence[str] = ()) -> Space:
     """Compose `spaces/NAME.yaml` with Hydra overrides; UserError, one line, if it is invalid."""
     if name not in available_spaces():
         raise UserError(unknown("--space", name, available_spaces()))
-    return read(Space, composed(name, overrides), usual=lambda: defaults(name, overrides))
+    space = read(Space, composed(name, overrides), usual=lambda: defaults(name, overrides))
+    check_used(space, overrides)
+    return space
 
 
 def check_plugins(space: Space) -> None:

@@ -1,5 +1,7 @@
 """Checks of a space's values against each other; `schema.py` checks each value alone."""
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search.chains.chain import SCRATCH
@@ -11,6 +13,11 @@ from trainables.spec import CLASSIFY
 
 if TYPE_CHECKING:
     from search.space.schema import Space
+
+
+LENGTHS = re.compile(r"tasks\.\w+\.steps|(downstream)\.steps")
+AUGMENTED = re.compile(r"data\.augment\.tasks\.(\w+)")
+COLOURED = re.compile(r"data\.augment\.(saturation|hue|planckian|grayscale)$")
 
 
 def check(space: "Space") -> None:
@@ -31,6 +38,28 @@ def check(space: "Space") -> None:
     )
     for one in rules:
         one(space)
+
+
+def check_used(space: "Space", overrides: Sequence[str]) -> None:
+    """Raise UserError for an override that nothing uses, though it may stand in a file."""
+    for key in (one.lstrip("+~").partition("=")[0] for one in overrides):
+        own = LENGTHS.match(key)
+        length = "downstream_steps" if own and own[1] == "downstream" else "steps"
+        if own and getattr(space.profile, length) != PUBLISHED:
+            raise UserError(
+                f"{key}: must be left out with profile.{length}="
+                f"{shown(getattr(space.profile, length))}, which has the length; try "
+                f"profile.{length}={PUBLISHED}"
+            )
+        named = AUGMENTED.match(key)
+        if named and named[1] not in space.tasks:
+            raise UserError(unknown("data.augment.tasks", named[1], list(space.tasks)))
+        grey = COLOURED.match(key)
+        if grey and space.data.channels == 1 and space.data.augment[grey[1]]:
+            raise UserError(
+                f"{key}={shown(space.data.augment[grey[1]])}: must be left out with "
+                "data.channels=1, as grey images have no colour; try without it"
+            )
 
 
 def _tasks(space: "Space") -> None:
@@ -117,10 +146,10 @@ def _sizes(space: "Space") -> None:
         )
     for key in ("batch", "downstream_batch"):
         batch, groups = getattr(profile, key), profile.bn_groups
-        if batch % groups:
+        if batch % groups or batch < 2 * groups:
             raise UserError(
-                f"profile.{key}={batch}: must be a multiple of profile.bn_groups={groups}; "
-                f"try {-(-batch // groups) * groups}"
+                f"profile.{key}={batch}: must be a multiple of profile.bn_groups={groups}, with "
+                f"two images a group or more; try {max(2, -(-batch // groups)) * groups}"
             )
 
 

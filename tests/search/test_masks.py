@@ -53,6 +53,17 @@ def test_images_with_masks_pass_the_check_and_those_without_do_not(folder: Path)
     assert found.masked
 
 
+def test_a_mask_in_training_alone_is_refused_before_anything_is_trained(folder: Path) -> None:
+    (folder / "lung_masks").mkdir()
+    source = images("data.masks=null", "downstream=classify").source
+    name = Path(source.table.names[source.split["train"][0]]).name
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(folder / f"lung_masks/{name}")
+    with pytest.raises(
+        UserError, match=r"data\.masks: must have a mask of an image in val, and has"
+    ):
+        images().check()
+
+
 def test_a_segmenter_must_be_one_before_anything_is_trained(folder: Path) -> None:
     (folder / "own.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"^data\.masks=.*: must be a file that a segmentation wr"):

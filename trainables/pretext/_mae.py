@@ -15,6 +15,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from trainables.backbone import Backbone, used
+from trainables.errors import UserError
 from trainables.pretext.mim import Method, Plugin, patches, take
 from trainables.task import Context, Draw
 
@@ -32,6 +33,11 @@ class MAE(Method):
         net = backbone.net
         assert isinstance(net, VisionTransformer)
         self.unit: int = net.patch_embed.patch_size[0]
+        if params.unit not in (None, self.unit):
+            raise UserError(
+                f"tasks.mim.params.unit={params.unit}: must be null with a transformer, which "
+                f"hides its own patches of {self.unit} px; try null"
+            )
         side = context.image_size // self.unit
         super().__init__(side**2, params.ratio)
         used(backbone, context.empty, lambda view: encode(net, view, self.every(view)))

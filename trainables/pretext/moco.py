@@ -58,10 +58,16 @@ class Plugin(Task):
 
         def check(self, context: Context) -> None:
             batch, most, size = context.global_batch, context.images // 4, self.queue
+            groups, fits = context.bn_groups, most // context.bn_groups * context.bn_groups
+            if batch > most and fits < 2 * groups:
+                raise UserError(
+                    f"tasks.moco: must have {8 * groups} images or more, as its queue holds a "
+                    f"quarter of them, and there are {context.images}; try '~tasks.moco'"
+                )
             if batch > most:
                 raise UserError(
                     f"profile.batch={batch}: must be at most {most} for moco, whose queue holds "
-                    f"whole batches and a quarter of the {context.images} images; try {most} or "
+                    f"whole batches and a quarter of the {context.images} images; try {fits} or "
                     "less"
                 )
             if size and (size % batch or size > most):

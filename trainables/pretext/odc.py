@@ -76,6 +76,11 @@ class Plugin(Task):
 
         def check(self, context: Context) -> None:
             clusters, minimum = self.sizes(context)
+            if context.images < 4:
+                raise UserError(
+                    f"tasks.odc: must have 4 images or more, for two clusters, and there are "
+                    f"{context.images}; try '~tasks.odc'"
+                )
             if clusters < 2 or clusters * minimum > context.images / 2:
                 valid = replace(self, clusters=None, min_cluster=None).sizes(context)
                 raise UserError(

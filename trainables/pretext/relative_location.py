@@ -60,7 +60,7 @@ class Patches(nn.Module):
 class Plugin(Task):
     @dataclass(frozen=True)
     class Params(Task.Params):
-        border: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+        border: Annotated[float, Field(ge=0, le=0.475)] = 0.1
         crop: Annotated[float, Field(ge=0.05, le=1)] = 0.35
         patch: Annotated[float, Field(ge=0.05, le=1)] = 0.75
         patch_px: Annotated[int, Field(ge=8, le=512)] | None = None

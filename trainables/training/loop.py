@@ -379,9 +379,8 @@ def context(
     epoch_steps = lengths.epoch_steps(images, training.global_batch)
     if epoch_steps < 1 and not repeated:
         raise UserError(
-            f"profile.batch={training.global_batch}: must be at most the "
-            f"{images} images to train on; try {max(1, images // training.bn_groups)} times "
-            f"profile.bn_groups={training.bn_groups}, or less"
+            f"profile.batch={training.global_batch}: must be at most the {images} images to train "
+            f"on; try {max(1, images // training.bn_groups) * training.bn_groups} or less"
         )
     preset = Preset.of(training.augment)
     mean, std = tuple(preset.mean or mean), tuple(preset.std or std)
@@ -389,5 +388,5 @@ def context(
         images=images, global_batch=training.global_batch,
         steps=training.steps, epoch_steps=max(1, int(epoch_steps)),
         image_size=training.image_size, channels=len(mean), mean=mean, std=std,
-        augment=preset, seed=spec.seed, classes=classes,
+        augment=preset, seed=spec.seed, classes=classes, bn_groups=training.bn_groups,
     )  # fmt: skip

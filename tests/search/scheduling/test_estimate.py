@@ -30,10 +30,11 @@ def asked(monkeypatch):
     return names, rate
 
 
-def found(tmp_path, *overrides, here=TWO_CORES, store="none"):
+def found(tmp_path, *overrides, here=TWO_CORES, store="none", side=None):
     given = ["profile=smoke", "profile.precision=float32", f"store={tmp_path / store}"]
     space = load("isic3", [*given, *overrides])
-    return estimate(Plan(space, ""), forecast(space, policy_of(space), 1000), here, decoding=5.0)
+    counts = forecast(space, policy_of(space), 1000)
+    return estimate(Plan(space, ""), counts, here, decoding=5.0, side=side)
 
 
 def test_what_has_no_rate_is_timed_beside_as_many_as_will_train(tmp_path, asked):
@@ -57,6 +58,12 @@ def test_images_that_are_decoded_too_small_for_patches_are_named(tmp_path):
     large = "profile.image_size=224", "profile.cache_size=365"
     assert "2.0 times; set profile.cache_size=366" in found(tmp_path, *large).coarse[0]
     assert found(tmp_path, "~tasks.relative_location", "max_length=2").coarse == ()
+    (line,) = found(tmp_path, "profile.cache_size=256", side=40).coarse
+    assert line == (
+        "the patches of relative_location are enlarged 9.1 times; "
+        "most files have 40 px, so leave it out: '~tasks.relative_location'"
+    )
+    assert "cache_size=183" in found(tmp_path, "profile.cache_size=128", side=600).coarse[0]
 
 
 def test_nothing_is_timed_in_place_of_a_cluster(tmp_path, asked):

@@ -11,7 +11,8 @@ VIT = "profile.backbone=vit_tiny_patch16_224"
 
 
 def test_a_table_of_lengths_is_the_one_given_and_no_union():
-    space = load("isic3", ["tasks.moco.steps={1000: 2500}", "downstream.steps={100: 3000}"])
+    own = ["tasks.moco.steps={1000: 2500}", "downstream.steps={100: 3000}"]
+    space = load("isic3", [*own, "profile.steps=published", "profile.downstream_steps=published"])
     assert (space.tasks["moco"].steps, space.downstream.steps) == ({1000: 2500}, {100: 3000})
     assert space.tasks["odc"].steps == load("isic3").tasks["odc"].steps
     lengths = ["profile.steps={1000: 2000}", "profile.steps={5000: 3000}"]
@@ -21,7 +22,7 @@ def test_a_table_of_lengths_is_the_one_given_and_no_union():
 
 def test_one_number_of_a_table_can_be_changed():
     known = load("isic3").tasks["moco"].steps
-    found = load("isic3", ["tasks.moco.steps.5000=7000"]).tasks["moco"].steps
+    found = load("isic3", ["tasks.moco.steps.5000=7000", "profile=gpu"]).tasks["moco"].steps
     assert found == known | {5000: 7000}
 
 
@@ -34,7 +35,7 @@ def test_a_spaces_own_table_replaces_the_tasks(tmp_path, monkeypatch):
     (spaces / "mine.yaml").write_text(own)
     monkeypatch.setattr(compose, "SPACES", spaces)
     assert load("mine").tasks["moco"].steps == {1000: 2500}
-    assert load("mine", ["tasks.moco.steps={5: 6}"]).tasks["moco"].steps == {5: 6}
+    assert load("mine", ["tasks.moco.steps={5: 6}", "profile=gpu"]).tasks["moco"].steps == {5: 6}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,20 @@ def test_gpu_is_the_serious_one():
         ("tasks.moco.lr_range=[0.1,0.01]", "must be rates that rise"),
         ("repeats=0", "must be a whole number from 1 to 100"),
         ("tasks.moco.lr_range=[-0.1,0.01]", "each a number from 1e-08 to 100"),
-        ("profile.batch=31", "must be a multiple of profile.bn_groups=2; try 32"),
+        ("profile.batch=31", "must be a multiple of profile.bn_groups=2, with two images a gro"),
+        ("profile.batch=31", "; try 32"),
+        ("profile.batch=2", "profile.batch=2: must be a multiple of profile.bn_groups=2, with two"),
+        ("profile.downstream_batch=2", "two images a group or more; try 4"),
+        (
+            "tasks.moco.steps={1000:5000}",
+            "tasks.moco.steps: must be left out with profile.steps=2",
+        ),
+        ("downstream.steps={100:50}", "; try profile.downstream_steps=published"),
+        (
+            "data.augment.tasks.byol.blur=0",
+            "data.augment.tasks=byol: must be one of moco, odc, rel",
+        ),
+        ("tasks.relative_location.params.border=0.49", "params.border=0.49: must be a number from"),
         ("profile.label_fraction=0", "profile.label_fraction"),
         ("data.val=0.9", "data.val=0.9, data.test=0.15: must be below 1 together"),
         ("profile.precision=float16", "profile.precision"),
@@ -67,6 +80,15 @@ def test_what_is_off_is_named_in_one_line(override, said):
         check_plugins(load("isic3", [override]))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_colours_of_grey_images_are_refused():
+    grey = ["modality=xray", "data.channels=1"]
+    with pytest.raises(
+        UserError, match=r"^data\.augment\.hue=0\.1: must be left out with data\.ch"
+    ):
+        load("isic3", [*grey, "data.augment.hue=0.1"])
+    load("isic3", [*grey, "data.augment.hue=0", "data.augment.brightness=0.3"])
 
 
 def augment(*overrides):

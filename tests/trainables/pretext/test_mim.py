@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 import torch.nn.functional as F
-from pretext_harness import batch_at, context, optimiser, params, pictures, recipe, train
+from pretext_harness import batch_at, build, context, optimiser, params, pictures, recipe, train
 
 from trainables.backbone import Backbone, load_backbone, save_backbone
 from trainables.errors import UserError
@@ -172,6 +172,12 @@ def test_the_sparse_encoder_is_the_whole_one_with_a_mask_over_the_hidden_tokens(
             whole = vit.forward_features(x[image : image + 1], attn_mask=mask)[0]
             rows = [0, *(1 + visible[image]).tolist()]
             assert found[image] == pytest.approx(whole[rows], abs=1e-5)
+
+
+def test_a_transformer_hides_its_own_patches_and_no_other_squares():
+    with pytest.raises(UserError, match=r"mim\.params\.unit=8: must be null with a transformer"):
+        build("mim", {"unit": 8}, network=VIT, image_size=64)
+    build("mim", {"unit": 16}, network=VIT, image_size=64)
 
 
 def test_the_decoder_is_half_as_wide_and_a_third_as_deep():
