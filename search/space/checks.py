@@ -42,8 +42,8 @@ def check(space: "Space") -> None:
 
 def check_used(space: "Space", overrides: Sequence[str]) -> None:
     """Raise UserError for an override that nothing uses, though it may stand in a file."""
-    for key in (one.lstrip("+~").partition("=")[0] for one in overrides):
-        own = LENGTHS.match(key)
+    for key, _, value in (one.lstrip("+~").partition("=") for one in overrides):
+        own = LENGTHS.match(key) if value != "null" else None
         length = "downstream_steps" if own and own[1] == "downstream" else "steps"
         if own and getattr(space.profile, length) != PUBLISHED:
             raise UserError(

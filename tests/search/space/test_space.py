@@ -136,10 +136,10 @@ def test_a_space_of_x_rays_stays_one_with_a_table_of_your_own(space):
 
 
 def test_any_augmentation_can_be_changed_for_any_task():
-    changed = augment("data.augment.tasks.moco.planckian=true", "data.augment.tasks.mim.hue=0.1")
+    changed = augment("data.augment.tasks.moco.planckian=true", "data.augment.tasks.odc.hue=0.1")
     tasks = augment()["tasks"]
     moco = {**tasks["moco"], "planckian": True}
-    assert changed["tasks"] == {**tasks, "moco": moco, "mim": {"hue": 0.1}}
+    assert changed["tasks"] == {**tasks, "moco": moco, "odc": {"hue": 0.1}}
 
 
 def test_a_modality_may_set_mean_and_std_and_training_uses_them():

@@ -78,7 +78,8 @@ def test_it_uses_those_that_it_names(name, monkeypatch):
     ],
 )
 def test_others_are_refused(given, said):
-    space = load("isic3", [f"data.augment.tasks.{given}"])
+    more = [f"+task@tasks.{name}={name}" for name in ("mim", "rotation")]
+    space = load("isic3", [*more, f"data.augment.tasks.{given}"])
     with pytest.raises(UserError) as raised:
         check_plugins(space)
     key = given.partition("=")[0]
