@@ -71,17 +71,13 @@ class Images:
         count = len(self.source.split["train"])
         plan = Plan(self.space, "", count=count, masks="" if self.masked else None)
         specs = plan.graph(Node(Chain(tuple(self.space.tasks))))
-        check(specs, self.source, self.pool)
+        check(specs, self.source, self.pool, self.masks)
         if self.pool and self.space.controls:
             try:
-                check(specs, self.source)
+                check(specs, self.source, masks=self.masks)
             except UserError as error:
                 why = "as one control trains the best chain without the pool"
                 raise type(error)(f"{error}, or controls=false, {why}") from None
-        if self.masks and self.space.downstream.kind == "segment":
-            from trainables.kinds.segment import check_parts
-
-            check_parts(self.masks.split["train"], self.masks.split["val"])
         if self.external:
             from trainables.kinds.external import check_labels, positions
         for name, source in self.external.items():

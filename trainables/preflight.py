@@ -11,7 +11,7 @@ from trainables.errors import UserError
 from trainables.images.cache import Source
 from trainables.kinds import KINDS
 from trainables.plugins import load
-from trainables.spec import POOL, StageSpec
+from trainables.spec import MASKS, POOL, StageSpec
 
 
 class Start(Protocol):
@@ -21,13 +21,19 @@ class Start(Protocol):
     def trainable(self) -> str: ...
 
 
-def check(specs: Sequence[StageSpec], source: Source, pool: Source | None = None) -> None:
+def check(
+    specs: Sequence[StageSpec],
+    source: Source,
+    pool: Source | None = None,
+    masks: Source | None = None,
+) -> None:
     """Raise UserError with a valid value if a stage can't be done on these images.
 
-    pool: where pretext tasks see more than the training images.
+    pool: where pretext tasks see more than the training images. masks: of the images.
     """
+    others = {POOL: pool, MASKS: masks}
     for spec in specs:
-        tables = {role: (pool or source) if role == POOL else source for role in spec.data}
+        tables = {role: others.get(role) or source for role in spec.data}
         load(KINDS, spec.kind)().check(spec, tables)
 
 

@@ -59,7 +59,7 @@ class Estimate:
     timed: seconds of ten steps, by task; measured: timed without steps. unknown: why a task has no
     rate; there is no span then. shorter: settings of a shorter search, if this one is long.
     too_short: lines on trainings that are too short to matter. coarse: on tasks whose patches have
-    little detail, as images are decoded too small.
+    little detail, as the files are small or decoded small.
     """
 
     groups: int

@@ -43,23 +43,21 @@ def check(space: "Space") -> None:
 def check_used(space: "Space", overrides: Sequence[str]) -> None:
     """Raise UserError for an override that nothing uses, though it may stand in a file."""
     for key, _, value in (one.lstrip("+~").partition("=") for one in overrides):
-        own = LENGTHS.match(key) if value != "null" else None
-        length = "downstream_steps" if own and own[1] == "downstream" else "steps"
-        if own and getattr(space.profile, length) != PUBLISHED:
-            raise UserError(
-                f"{key}: must be left out with profile.{length}="
-                f"{shown(getattr(space.profile, length))}, which has the length; try "
-                f"profile.{length}={PUBLISHED}"
-            )
-        named = AUGMENTED.match(key)
-        if named and named[1] not in space.tasks:
-            raise UserError(unknown("data.augment.tasks", named[1], list(space.tasks)))
-        grey = COLOURED.match(key)
-        if grey and space.data.channels == 1 and space.data.augment[grey[1]]:
-            raise UserError(
-                f"{key}={shown(space.data.augment[grey[1]])}: must be left out with "
-                "data.channels=1, as grey images have no colour; try without it"
-            )
+        if (found := LENGTHS.match(key)) and value != "null":
+            length = "downstream_steps" if found[1] == "downstream" else "steps"
+            if (given := getattr(space.profile, length)) != PUBLISHED:
+                raise UserError(
+                    f"{key}: must be left out with profile.{length}={shown(given)}, which has the "
+                    f"length; try profile.{length}={PUBLISHED}"
+                )
+        if (found := AUGMENTED.match(key)) and found[1] not in space.tasks:
+            raise UserError(unknown("data.augment.tasks", found[1], list(space.tasks)))
+        if (found := COLOURED.match(key)) and space.data.channels == 1:
+            if changed := space.data.augment[found[1]]:
+                raise UserError(
+                    f"{key}={shown(changed)}: must be left out with data.channels=1, as grey "
+                    "images have no colour; try without it"
+                )
 
 
 def _tasks(space: "Space") -> None:

@@ -64,12 +64,14 @@ class Plugin(Kind):
     measures: ClassVar = MEASURES
     shown: ClassVar = ("dice", "iou")
 
-    def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:  # noqa: ARG002
+    def check(self, spec: StageSpec, tables: Mapping[str, Source]) -> None:
         if MASKS not in {**spec.data, **spec.inputs}:
             raise UserError(
                 "downstream.kind=segment: must have masks of the images, and there are none; try "
                 "data.masks=PATH, a folder or CheXmask's CSV file"
             )
+        if MASKS in tables:
+            check_parts(tables[MASKS].split["train"], tables[MASKS].split["val"])
 
     def run(self, work: Work) -> Result:
         spec, data, masks = work.spec, work.data[IMAGES], work.data[MASKS]
